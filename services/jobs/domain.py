@@ -297,6 +297,13 @@ def is_repaired_by_children(job: Job) -> bool:
     return job.spec.kind == GROUP or (job.error is not None and job.error.code == CHILDREN_FAILED)
 
 
+def owned(job: Job | None, owner_id: UUID | None) -> Job:
+    """Return the job. Raises `NotFound` for none, and for a job of another owner than `owner_id`."""
+    if job is None or (owner_id is not None and job.spec.owner_id != owner_id):
+        raise errors.NotFound("There is no such job.", code="job_not_found")
+    return job
+
+
 def undo_key(job_id: UUID) -> str:
     """Return the unique key of the undo job."""
     return f"undo:{job_id}"

@@ -25,9 +25,9 @@ from services.jobs import (
     finish,
     isolation,
     kinds,
-    log_lines,
     outcomes,
     reopen,
+    reports,
     schema,
     storage,
     submit,
@@ -90,6 +90,7 @@ class Operations:
         self.waiters = waiters.Waiters(self._broadcaster.send)
         self.long_poll = long_poll.LongPoll(self.waiters, self.kinds, claim=self.claim, finish_many=self.finish_many)
         self.backlog = backlog.Backlog(engine)
+        self.reports = reports.Reports(engine, self._broadcaster)
         self.claimed_ranks = fair_ranks.ClaimedRanks()
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
@@ -163,7 +164,7 @@ class Operations:
 
     async def get(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Return a job. Raises `NotFound`, also for a job of another owner than `owner_id`."""
-        return _owned((await self.get_many([job_id])).get(job_id), owner_id)
+        return domain.owned((await self.get_many([job_id])).get(job_id), owner_id)
 
     async def get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
         """Return jobs by id."""
@@ -205,7 +206,7 @@ class Operations:
     async def history(self, job_id: UUID, *, owner_id: UUID | None) -> History:
         """Return what a job has been through, the newest rows, oldest first. Raises `NotFound`."""
         async with self._single.connect() as conn:
-            job = _owned(await storage.get_job(conn, job_id), owner_id)
+            job = domain.owned(await storage.get_job(conn, job_id), owner_id)
             attempts = await storage.list_attempts(conn, job_id)
             transitions = await storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
@@ -218,7 +219,7 @@ class Operations:
         Raises `job_already_finished`.
         """
         async with self.transaction() as tx:
-            job = _owned(await storage.lock_job(tx.conn, job_id), owner_id)
+            job = domain.owned(await storage.lock_job(tx.conn, job_id), owner_id)
             if job.state in {State.CANCELLED, State.CANCELLING}:
                 return job
             if job.state in domain.TERMINAL:
@@ -240,7 +241,7 @@ class Operations:
         Raises `job_not_retryable`, `undo_in_progress`, `unique_key_taken`, `parent_ended`.
         """
         async with self.transaction() as tx:
-            return await reopen.reopen(tx, _owned(await storage.lock_job(tx.conn, job_id), owner_id))
+            return await reopen.reopen(tx, domain.owned(await storage.lock_job(tx.conn, job_id), owner_id))
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
         """Return the owner's events after a sequence, in order, and the newest sequence. Raises `cursor_unknown`."""
@@ -299,46 +300,6 @@ class Operations:
                     # The worker lives, so it has not crashed.
                     await storage.forgive_crashes(conn, worker=worker, lost=sorted(lost))
         return renewed
-
-    async def report_progress(
-        self,
-        job_id: UUID,
-        attempt: int,
-        progress: domain.Progress | None,
-        lines: Sequence[domain.LogLine] = (),
-    ) -> None:
-        """Store the progress and log lines of an attempt, and broadcast them. Raises `lease_lost`."""
-        async with self._single.connect() as conn:
-            if progress is not None:
-                job = await storage.set_progress(conn, job_id, attempt, progress)
-                if not job:
-                    raise finish.lease_lost(job_id, attempt)
-                self._broadcaster.progress(job)
-            if lines:
-                owners = await log_lines.append(conn, {(job_id, attempt): lines})
-                if job_id not in owners:
-                    raise finish.lease_lost(job_id, attempt)
-                self._broadcaster.logged(owners[job_id], job_id, attempt, lines[-1].number)
-
-    async def list_log_lines(
-        self, job_id: UUID, *, attempt: int, before: tuple[int, int] | None, limit: int
-    ) -> log_lines.Page:
-        """Return a page of the log lines of a job, the newest page first. Raises `NotFound`."""
-        async with self._single.connect() as conn:
-            _owned(await storage.get_job(conn, job_id), None)
-            return await log_lines.page(conn, job_id, attempt=attempt, before=before, limit=limit)
-
-    async def save_checkpoint(
-        self, job_id: UUID, attempt: int, name: str, value: Any, duration: timedelta | None = None
-    ) -> None:
-        """Store a value for later attempts. Raises `lease_lost`, `too_many_checkpoints`, `checkpoints_too_large`."""
-        async with self._single.connect() as conn:
-            await checkpoints.save(conn, job_id, attempt, name, value, duration)
-
-    async def get_checkpoints(self, job_id: UUID, attempt: int) -> dict[str, Any]:
-        """Return the checkpoints of the job. Raises `lease_lost`."""
-        async with self._single.connect() as conn:
-            return await checkpoints.get(conn, job_id, attempt)
 
     async def finish(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> Job:
         """End an attempt. Repeating an outcome is no error; a stale attempt raises `lease_lost`."""
@@ -410,9 +371,3 @@ def _position(position: list[str]) -> UUID:
         return UUID(position[0])
     except ValueError:
         raise paging.invalid_token() from None
-
-
-def _owned(job: Job | None, owner_id: UUID | None) -> Job:
-    if job is None or (owner_id is not None and job.spec.owner_id != owner_id):
-        raise errors.NotFound("There is no such job.", code="job_not_found")
-    return job

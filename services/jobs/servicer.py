@@ -235,7 +235,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         # Lines may come alone. Without them the call reports progress, and so its lease is always checked.
         has_progress = request.HasField("progress") or not request.lines
         progress = convert.progress_from_proto(request.progress) if has_progress else None
-        await self._jobs.report_progress(job_id, attempt, progress, convert.lines_from_proto(request.lines))
+        await self._jobs.reports.report_progress(job_id, attempt, progress, convert.lines_from_proto(request.lines))
         return pb.ReportProgressResponse()
 
     async def FinishJob(self, request: pb.FinishJobRequest, context: Context) -> pb.FinishJobResponse:
@@ -261,11 +261,11 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         job_id, attempt = _attempt(request.attempt)
         value = convert.value_from_proto(request.value, "value")
         duration = protobuf.from_duration(request.duration, "duration") if request.HasField("duration") else None
-        await self._jobs.save_checkpoint(job_id, attempt, request.name, value, duration)
+        await self._jobs.reports.save_checkpoint(job_id, attempt, request.name, value, duration)
         return pb.SaveCheckpointResponse()
 
     async def GetCheckpoints(self, request: pb.GetCheckpointsRequest, context: Context) -> pb.GetCheckpointsResponse:
-        values = await self._jobs.get_checkpoints(*_attempt(request.attempt))
+        values = await self._jobs.reports.get_checkpoints(*_attempt(request.attempt))
         messages = await cooperative.convert(convert.value_to_proto, values.values())
         return pb.GetCheckpointsResponse(values=dict(zip(values, messages, strict=True)))
 

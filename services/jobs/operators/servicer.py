@@ -158,7 +158,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             raise errors.InvalidArgument("page_size and attempt must not be below 0.", field="page_size")
         filters = (str(job_id), request.attempt)
         position = paging.position(request.page_token, filters=filters, length=2)
-        page = await self._jobs.list_log_lines(
+        page = await self._jobs.reports.list_log_lines(
             job_id,
             attempt=request.attempt,
             before=convert.position(position) if position else None,

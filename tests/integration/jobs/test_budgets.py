@@ -83,7 +83,7 @@ async def test_new_step_makes_the_budgets_full_again(
     job = await submitted(max_attempts=2)
     for step in ("fetch", "fetch", "store"):
         held = await jobs_helpers.claim_one(jobs, kind)
-        await jobs.save_checkpoint(job.job_id, held.attempt, step, held.attempt)
+        await jobs.reports.save_checkpoint(job.job_id, held.attempt, step, held.attempt)
         job = await jobs.finish(job.job_id, held.attempt, jobs_helpers.ERROR)
         if job.state is State.FAILED:
             break
@@ -94,7 +94,7 @@ async def test_new_step_makes_the_budgets_full_again(
     job = await submitted(max_attempts=2)
     for number in range(5):
         held = await jobs_helpers.claim_one(jobs, kind)
-        await jobs.save_checkpoint(job.job_id, held.attempt, f"step {number}", 1)
+        await jobs.reports.save_checkpoint(job.job_id, held.attempt, f"step {number}", 1)
         job = await jobs.finish(job.job_id, held.attempt, jobs_helpers.ERROR)
         assert (job.state, job.errors) == (State.RETRYING, 1)
         await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
@@ -106,14 +106,14 @@ async def test_moving_checkpoint_of_a_lasting_attempt_forgets_crashes(
     job = await submitted()
     for attempt in range(1, 4):
         held = await jobs_helpers.claim_one(jobs, kind)
-        await jobs.save_checkpoint(job.job_id, attempt, "@state", attempt)
+        await jobs.reports.save_checkpoint(job.job_id, attempt, "@state", attempt)
         crashes = (await jobs_helpers.crash(jobs, jobs_engine, job.job_id)).crashes
         assert (crashes, held.attempt) == (attempt, attempt)
     held = await jobs_helpers.claim_one(jobs, kind)
     saves: list[tuple[str, Any, int]] = [("now", 4, 3), (OLD, 4, 3), (OLD, 5, 0)]
     for age, value, crashes in saves:
         await age_attempt(jobs_engine, job.job_id, "0" if age == "now" else age)
-        await jobs.save_checkpoint(job.job_id, held.attempt, "@state", value)
+        await jobs.reports.save_checkpoint(job.job_id, held.attempt, "@state", value)
         assert (await jobs.get(job.job_id, owner_id=None)).crashes == crashes
 
 

@@ -28,21 +28,21 @@ async def test_later_attempt_reads_checkpoints_of_earlier_ones(
 ) -> None:
     kept: dict[str, Any] = {"a": {"n": 1}, "none": None, "list": [1, "x"], "text": "t", "zero": 0, "no": False}
     for name, value in kept.items():
-        await jobs.save_checkpoint(job_id, 1, name, value)
-    await jobs.save_checkpoint(job_id, 1, "a", {"n": 2})
+        await jobs.reports.save_checkpoint(job_id, 1, name, value)
+    await jobs.reports.save_checkpoint(job_id, 1, "a", {"n": 2})
     await jobs_helpers.crash(jobs, jobs_engine, job_id)
     await jobs_helpers.claim_one(jobs, kind)
-    assert await jobs.get_checkpoints(job_id, 2) == {**kept, "a": {"n": 2}}
+    assert await jobs.reports.get_checkpoints(job_id, 2) == {**kept, "a": {"n": 2}}
 
 
 async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
     jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
 ) -> None:
-    await jobs.save_checkpoint(job_id, 1, "a", 1)
+    await jobs.reports.save_checkpoint(job_id, 1, "a", 1)
     await jobs_helpers.crash(jobs, jobs_engine, job_id)
 
     async def refused(attempt: int) -> None:
-        for call in (jobs.save_checkpoint(job_id, attempt, "a", 2), jobs.get_checkpoints(job_id, attempt)):
+        for call in (jobs.reports.save_checkpoint(job_id, attempt, "a", 2), jobs.reports.get_checkpoints(job_id, attempt)):
             with pytest.raises(errors.Aborted) as caught:
                 await call
             assert caught.value.code == "lease_lost"
@@ -50,23 +50,23 @@ async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
     await refused(1)
     await jobs_helpers.claim_one(jobs, kind)
     await refused(1)
-    assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
+    assert await jobs.reports.get_checkpoints(job_id, 2) == {"a": 1}
     await jobs.finish(job_id, 2, outcomes.Completed())
     await refused(2)
 
 
 async def test_cancelling_job_may_still_save_checkpoints(jobs: Operations, job_id: UUID) -> None:
     await jobs.cancel(job_id, owner_id=None, reason="r")
-    await jobs.save_checkpoint(job_id, 1, "a", 1)
-    assert await jobs.get_checkpoints(job_id, 1) == {"a": 1}
+    await jobs.reports.save_checkpoint(job_id, 1, "a", 1)
+    assert await jobs.reports.get_checkpoints(job_id, 1) == {"a": 1}
 
 
 async def test_checkpoints_survive_a_retry(jobs: Operations, job_id: UUID, kind: str) -> None:
-    await jobs.save_checkpoint(job_id, 1, "a", 1)
+    await jobs.reports.save_checkpoint(job_id, 1, "a", 1)
     await jobs.finish(job_id, 1, jobs_helpers.FINAL)
     await jobs.retry(job_id, owner_id=None)
     await jobs_helpers.claim_one(jobs, kind)
-    assert await jobs.get_checkpoints(job_id, 2) == {"a": 1}
+    assert await jobs.reports.get_checkpoints(job_id, 2) == {"a": 1}
 
 
 async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID) -> None:
@@ -76,21 +76,21 @@ async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: A
     )
     async with jobs_engine.begin() as conn:
         await conn.execute(fill, {"job_id": job_id, "most": checkpoints.MAX_CHECKPOINTS - 1})
-    await jobs.save_checkpoint(job_id, 1, "last", 1)
+    await jobs.reports.save_checkpoint(job_id, 1, "last", 1)
     with pytest.raises(errors.ResourceExhausted) as caught:
-        await jobs.save_checkpoint(job_id, 1, "one more", 1)
+        await jobs.reports.save_checkpoint(job_id, 1, "one more", 1)
     assert caught.value.code == "too_many_checkpoints"
-    await jobs.save_checkpoint(job_id, 1, "n1", {"replaced": True})
-    assert (await jobs.get_checkpoints(job_id, 1))["n1"] == {"replaced": True}
+    await jobs.reports.save_checkpoint(job_id, 1, "n1", {"replaced": True})
+    assert (await jobs.reports.get_checkpoints(job_id, 1))["n1"] == {"replaced": True}
 
 
 @pytest.mark.parametrize("name", ["", "n" * 101, "a\x00b"])
 async def test_invalid_name_is_refused(jobs: Operations, job_id: UUID, name: str) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        await jobs.save_checkpoint(job_id, 1, name, 1)
+        await jobs.reports.save_checkpoint(job_id, 1, name, 1)
     assert caught.value.field == "name"
 
 
 async def test_unknown_job_has_no_lease(jobs: Operations) -> None:
     with pytest.raises(errors.Aborted):
-        await jobs.save_checkpoint(ids.uuid7(), 1, "a", 1)
+        await jobs.reports.save_checkpoint(ids.uuid7(), 1, "a", 1)

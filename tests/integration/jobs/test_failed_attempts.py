@@ -79,11 +79,11 @@ async def test_crashed_attempt_keeps_progress_and_lease_and_the_next_where_it_re
 ) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    await jobs.report_progress(job.job_id, 1, domain.Progress(done=41_200, total=100_000))
+    await jobs.reports.report_progress(job.job_id, 1, domain.Progress(done=41_200, total=100_000))
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind, worker="w2")
     for done in (41_000, 50_000):
-        await jobs.report_progress(job.job_id, 2, domain.Progress(done=done, total=100_000))
+        await jobs.reports.report_progress(job.job_id, 2, domain.Progress(done=done, total=100_000))
     await jobs.finish(job.job_id, 2, jobs_helpers.FINAL)
     first, second = await attempts(jobs, job)
     assert (first["progress_done"], first["progress_total"], first["resumed_done"]) == (41_200, 100_000, None)
@@ -96,7 +96,7 @@ async def test_attempt_without_a_report_has_no_progress(
 ) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    await jobs.report_progress(job.job_id, 1, domain.Progress(done=5, total=9))
+    await jobs.reports.report_progress(job.job_id, 1, domain.Progress(done=5, total=9))
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)

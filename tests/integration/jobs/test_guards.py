@@ -63,10 +63,10 @@ async def test_attempt_being_overtaken_saves_no_checkpoint(
 ) -> None:
     job = await submitted()
     await jobs_helpers.claim_one(jobs, kind)
-    answer = await meanwhile(job.job_id, _CRASHED, jobs.save_checkpoint(job.job_id, 1, "a", 1))
+    answer = await meanwhile(job.job_id, _CRASHED, jobs.reports.save_checkpoint(job.job_id, 1, "a", 1))
     assert isinstance(answer, errors.Aborted)
     await jobs_helpers.claim_one(jobs, kind)
-    assert await jobs.get_checkpoints(job.job_id, 2) == {}
+    assert await jobs.reports.get_checkpoints(job.job_id, 2) == {}
 
 
 async def test_attempt_being_overtaken_renews_no_lease(

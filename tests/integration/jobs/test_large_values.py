@@ -100,14 +100,14 @@ async def test_checkpoints_of_a_job_are_bounded_by_bytes(
     value = "x" * (64 * 1024 - 2)
     fits = checkpoints.MAX_BYTES // (64 * 1024)
     for number in range(fits):
-        await jobs.save_checkpoint(job.job_id, 1, f"n{number}", value)
-    await jobs.save_checkpoint(job.job_id, 1, "n0", value)
+        await jobs.reports.save_checkpoint(job.job_id, 1, f"n{number}", value)
+    await jobs.reports.save_checkpoint(job.job_id, 1, "n0", value)
     with pytest.raises(errors.ResourceExhausted) as caught:
-        await jobs.save_checkpoint(job.job_id, 1, "one more", 1)
+        await jobs.reports.save_checkpoint(job.job_id, 1, "one more", 1)
     assert caught.value.code == "checkpoints_too_large"
-    await jobs.save_checkpoint(job.job_id, 1, "n0", 1)
-    await jobs.save_checkpoint(job.job_id, 1, "one more", 1)
-    assert len(await jobs.get_checkpoints(job.job_id, 1)) == fits + 1
+    await jobs.reports.save_checkpoint(job.job_id, 1, "n0", 1)
+    await jobs.reports.save_checkpoint(job.job_id, 1, "one more", 1)
+    assert len(await jobs.reports.get_checkpoints(job.job_id, 1)) == fits + 1
 
 
 async def test_progress_reads_no_payload(jobs: Operations, large: list[UUID], kind: str) -> None:

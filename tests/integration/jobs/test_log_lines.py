@@ -27,7 +27,7 @@ def line(number: int, text: str = "line") -> LogLine:
 
 async def stored(jobs: Operations, job: domain.Job, attempt: int = 0) -> list[tuple[int, int]]:
     """Return attempt and number of the stored lines."""
-    page = await jobs.list_log_lines(job.job_id, attempt=attempt, before=None, limit=1_000)
+    page = await jobs.reports.list_log_lines(job.job_id, attempt=attempt, before=None, limit=1_000)
     return [(row["attempt"], row["number"]) for row in page.lines]
 
 
@@ -39,8 +39,8 @@ async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -
 
 
 async def test_repeated_lines_are_stored_once(jobs: Operations, running: domain.Job) -> None:
-    await jobs.report_progress(running.job_id, 1, None, [line(1), line(2)])
-    await jobs.report_progress(running.job_id, 1, domain.Progress(done=1), [line(1), line(2), line(3)])
+    await jobs.reports.report_progress(running.job_id, 1, None, [line(1), line(2)])
+    await jobs.reports.report_progress(running.job_id, 1, domain.Progress(done=1), [line(1), line(2), line(3)])
     assert await stored(jobs, running) == [(1, 1), (1, 2), (1, 3)]
 
 
@@ -51,7 +51,7 @@ async def test_last_lines_come_with_the_outcome(
 ) -> None:
     job = await submitted(concurrency_key=concurrency_key)
     await jobs_helpers.claim_one(jobs, kind)
-    await jobs.report_progress(job.job_id, 1, None, [line(1)])
+    await jobs.reports.report_progress(job.job_id, 1, None, [line(1)])
     await jobs.finish(job.job_id, 1, outcome(lines=(line(1), line(2))))
     assert await stored(jobs, job) == [(1, 1), (1, 2)]
 
@@ -62,7 +62,7 @@ async def test_stale_attempt_logs_nothing(
     await jobs_helpers.crash(jobs, jobs_engine, running.job_id)
     await jobs_helpers.claim_one(jobs, kind)
     with pytest.raises(errors.Aborted):
-        await jobs.report_progress(running.job_id, 1, None, [line(1)])
+        await jobs.reports.report_progress(running.job_id, 1, None, [line(1)])
     with pytest.raises(errors.Aborted):
         await jobs.finish(running.job_id, 1, outcomes.Completed(lines=(line(1),)))
     assert await stored(jobs, running) == []
@@ -70,9 +70,9 @@ async def test_stale_attempt_logs_nothing(
 
 async def test_lines_above_the_bounds_are_dropped(jobs: Operations, running: domain.Job) -> None:
     text = "x" * domain.MAX_LINE_BYTES
-    await jobs.report_progress(running.job_id, 1, None, [line(number, text) for number in range(1, 51)])
+    await jobs.reports.report_progress(running.job_id, 1, None, [line(number, text) for number in range(1, 51)])
     assert len(await stored(jobs, running)) == domain.MAX_LOG_BYTES // domain.MAX_LINE_BYTES
-    await jobs.report_progress(running.job_id, 1, None, [line(domain.MAX_LOG_LINES + 1)])
+    await jobs.reports.report_progress(running.job_id, 1, None, [line(domain.MAX_LOG_LINES + 1)])
     (attempt,) = (await jobs.history(running.job_id, owner_id=None)).attempts
     assert (attempt["log_bytes"], attempt["log_lines"]) == (domain.MAX_LOG_BYTES, 32)
 

@@ -20,7 +20,7 @@ async def test_progress_never_decreases_within_an_attempt_nor_exceeds_the_total(
     job = await submitted()
 
     async def report(attempt: int, done: int, total: int) -> tuple[int, int]:
-        await jobs.report_progress(job.job_id, attempt, domain.Progress(done=done, total=total, message="m"))
+        await jobs.reports.report_progress(job.job_id, attempt, domain.Progress(done=done, total=total, message="m"))
         progress = (await jobs.get(job.job_id, owner_id=None)).progress
         return progress.done, progress.total
 
@@ -44,7 +44,7 @@ async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -
 async def report(jobs: Operations, engine: AsyncEngine, job_id: UUID, done: int, *, after: float) -> domain.Job:
     """Report progress the given number of seconds after the previous report."""
     await jobs_helpers.shift(engine, job_id, f"progress_at = clock_timestamp() - make_interval(secs => {after})")
-    await jobs.report_progress(job_id, 1, domain.Progress(done=done, total=100))
+    await jobs.reports.report_progress(job_id, 1, domain.Progress(done=done, total=100))
     return await jobs.get(job_id, owner_id=None)
 
 
@@ -57,7 +57,7 @@ def seconds_left(job: domain.Job) -> float:
 async def test_end_is_estimated_from_the_speed_of_the_attempt(
     jobs: Operations, jobs_engine: AsyncEngine, running: UUID
 ) -> None:
-    await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
+    await jobs.reports.report_progress(running, 1, domain.Progress(done=0, total=100))
     assert (await jobs.get(running, owner_id=None)).progress.estimate is None, "one report is no rate"
     steady = seconds_left(await report(jobs, jobs_engine, running, 10, after=10))
     assert 60 < steady <= 91
@@ -68,7 +68,7 @@ async def test_end_is_estimated_from_the_speed_of_the_attempt(
 
 
 async def test_attempt_may_report_nothing_for_hours(jobs: Operations, jobs_engine: AsyncEngine, running: UUID) -> None:
-    await jobs.report_progress(running, 1, domain.Progress(done=1, total=100))
+    await jobs.reports.report_progress(running, 1, domain.Progress(done=1, total=100))
     await report(jobs, jobs_engine, running, 2, after=1)
     late = await report(jobs, jobs_engine, running, 3, after=23 * 3600)
     assert late.progress.done == 3
@@ -80,12 +80,12 @@ async def test_attempt_may_report_nothing_for_hours(jobs: Operations, jobs_engin
 async def test_next_attempt_restarts_the_estimate(
     jobs: Operations, jobs_engine: AsyncEngine, running: UUID, kind: str
 ) -> None:
-    await jobs.report_progress(running, 1, domain.Progress(done=0, total=100))
+    await jobs.reports.report_progress(running, 1, domain.Progress(done=0, total=100))
     assert (await report(jobs, jobs_engine, running, 50, after=1)).progress.estimate is not None
     assert (await jobs_helpers.crash(jobs, jobs_engine, running)).progress.estimate is None
     await jobs_helpers.claim_one(jobs, kind)
     assert (await jobs.get(running, owner_id=None)).progress.estimate is None
-    await jobs.report_progress(running, 2, domain.Progress(done=60, total=100))
+    await jobs.reports.report_progress(running, 2, domain.Progress(done=60, total=100))
     assert (await jobs.get(running, owner_id=None)).progress.estimate is None
 
 
@@ -94,10 +94,10 @@ async def test_a_stale_attempt_reports_nothing(
 ) -> None:
     await jobs_helpers.crash(jobs, jobs_engine, running)
     with pytest.raises(errors.Aborted):
-        await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
+        await jobs.reports.report_progress(running, 1, domain.Progress(done=9, total=10))
     await jobs_helpers.claim_one(jobs, kind)
     with pytest.raises(errors.Aborted):
-        await jobs.report_progress(running, 1, domain.Progress(done=9, total=10))
+        await jobs.reports.report_progress(running, 1, domain.Progress(done=9, total=10))
     assert (await jobs.get(running, owner_id=None)).progress == domain.Progress()
 
 
@@ -109,7 +109,9 @@ async def test_completed_attempt_may_include_its_last_progress(
         job = await submitted(concurrency_key=concurrency_key)
         await jobs_helpers.claim_one(jobs, kind)
         if reported is not None:
-            await jobs.report_progress(job.job_id, 1, domain.Progress(done=reported, total=10, message="reported"))
+            await jobs.reports.report_progress(
+                job.job_id, 1, domain.Progress(done=reported, total=10, message="reported")
+            )
         await jobs.finish(job.job_id, 1, outcomes.Completed(progress=last))
         progress = (await jobs.get(job.job_id, owner_id=None)).progress
         return progress.done, progress.total, progress.message

@@ -31,7 +31,7 @@ async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
             await jobs.finish(job.job_id, 1, outcome)
         assert caught.value.code == "lease_lost"
     with pytest.raises(errors.Aborted):
-        await jobs.report_progress(job.job_id, 1, domain.Progress(done=9, total=10))
+        await jobs.reports.report_progress(job.job_id, 1, domain.Progress(done=9, total=10))
     assert await jobs.heartbeat(worker="zombie", held=[(job.job_id, 1)]) == []
     untouched = await jobs.get(job.job_id, owner_id=None)
     assert (untouched.state, untouched.attempt, untouched.progress) == (State.RUNNING, 2, domain.Progress())

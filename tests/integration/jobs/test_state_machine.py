@@ -223,12 +223,12 @@ class Engine(model.Model):
 
     def keep(self, job_id: UUID, attempt: int, value: int) -> None:
         try:
-            stored = self.run(self.jobs.get_checkpoints(job_id, attempt))
+            stored = self.run(self.jobs.reports.get_checkpoints(job_id, attempt))
             assert stored == ({"step": self.checkpoints[job_id]} if job_id in self.checkpoints else {})
         except errors.Aborted:
             assert not self.is_current(job_id, attempt)
         try:
-            self.run(self.jobs.save_checkpoint(job_id, attempt, "step", value))
+            self.run(self.jobs.reports.save_checkpoint(job_id, attempt, "step", value))
         except errors.Aborted:
             assert not self.is_current(job_id, attempt)
         else:
@@ -237,7 +237,7 @@ class Engine(model.Model):
 
     def report(self, job_id: UUID, attempt: int, done: int) -> None:
         try:
-            self.run(self.jobs.report_progress(job_id, attempt, domain.Progress(done=done, total=10)))
+            self.run(self.jobs.reports.report_progress(job_id, attempt, domain.Progress(done=done, total=10)))
         except errors.Aborted:
             assert not self.is_current(job_id, attempt)
         else:

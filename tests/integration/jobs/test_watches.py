@@ -234,7 +234,7 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
         while not all(pending_item.done() for pending_item in coming):
             await nats.publish_ephemeral(f"jobs.routine_events.{kind}", rung)
             await asyncio.wait(coming, timeout=0.05)
-    await jobs.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
+    await jobs.reports.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
     reported = await jobs.get(claimed.job_id, owner_id=None)
     progressed = job_events_pb2.JobProgressed(job=convert.job_to_proto(reported)).SerializeToString()
     await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", progressed)
@@ -261,7 +261,7 @@ async def test_slow_watcher_gets_only_the_newest_snapshot(
     await anext(quick)
     (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
     for done in (1, 2, 3):
-        await jobs.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=done, total=9))
+        await jobs.reports.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=done, total=9))
         coming = asyncio.ensure_future(anext(quick))
         async with asyncio.timeout(SECONDS):
             while not coming.done():
