@@ -42,7 +42,10 @@ async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
     await jobs_helpers.crash(jobs, jobs_engine, job_id)
 
     async def refused(attempt: int) -> None:
-        for call in (jobs.reports.save_checkpoint(job_id, attempt, "a", 2), jobs.reports.get_checkpoints(job_id, attempt)):
+        for call in (
+            jobs.reports.save_checkpoint(job_id, attempt, "a", 2),
+            jobs.reports.get_checkpoints(job_id, attempt),
+        ):
             with pytest.raises(errors.Aborted) as caught:
                 await call
             assert caught.value.code == "lease_lost"
