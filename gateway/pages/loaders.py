@@ -127,7 +127,7 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
 async def _if_there(call: Awaitable[T]) -> T | None:
     try:
         return await call
-    except errors.Unavailable as error:
+    except (errors.Unavailable, errors.DeadlineExceeded) as error:
         logger.warning("part of a page is not available", extra={"cause": error.code})
         return None
 

@@ -13,7 +13,7 @@ from chassis import errors, ids
 from gateway import problems, views
 from gateway.container import Container
 from gateway.identity.client_info import client_info
-from gateway.pages import forms, qr
+from gateway.pages import forms, loaders, qr
 from gateway.pages.page import Page
 
 PATH = views.SECURITY_PATH
@@ -129,13 +129,15 @@ class Security(Page):
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
     ) -> Response:
         visitor = await self.begin(request)
-        security, passkeys = await asyncio.gather(
+        security, passkeys, demo = await asyncio.gather(
             self._container.auth.get_security(visitor.identity),
             self._container.passkeys.list_passkeys(visitor.identity),
+            loaders.demo_status(self._container.demo, visitor.identity),
         )
         context = {
             "security": views.security(security),
             "passkeys": views.passkeys(passkeys),
+            "demo": demo,
             "can_access_dashboard": security.user.can_access_dashboard,
             "form": form or forms.blank(),
             "about": about,

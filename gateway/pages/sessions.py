@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,6 +12,7 @@ from chassis import ids
 from gateway import redirects, views
 from gateway.container import Container
 from gateway.middleware import headers
+from gateway.pages import loaders
 from gateway.pages.page import Page
 
 PATH = views.SESSIONS_PATH
@@ -30,13 +33,16 @@ class Sessions(Page):
     async def show(self, request: Request) -> Response:
         """Show the active sessions, this one first."""
         visitor = await self.begin(request)
-        sessions = (await self._container.auth.list_sessions(visitor.identity)).sessions
+        listed, demo = await asyncio.gather(
+            self._container.auth.list_sessions(visitor.identity),
+            loaders.demo_status(self._container.demo, visitor.identity),
+        )
         session_views = [
-            views.session(auth_session, current_id=visitor.session.session_id) for auth_session in sessions
+            views.session(auth_session, current_id=visitor.session.session_id) for auth_session in listed.sessions
         ]
         # Sorting keeps the order of the rest: most recently used first.
         session_views.sort(key=lambda auth_session: not auth_session["current"])
-        return visitor.show("sessions", PATH, {"sessions": session_views})
+        return visitor.show("sessions", PATH, {"sessions": session_views, "demo": demo})
 
     async def revoke(self, request: Request) -> Response:
         """End one session; ending the current one signs out."""

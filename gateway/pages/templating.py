@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from gateway.pages import charts, durations, labels, sparklines
+from gateway.pages import charts, devices, durations, labels, sparklines
 
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
 STATIC = pathlib.Path(__file__).parents[1] / "static"
@@ -38,6 +38,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
     env.filters.update(apart=lambda times: durations.brief(durations.between(*times)))
+    env.filters.update(device=devices.device, client=devices.client)
     env.filters.update(worker_name=labels.worker, problem_name=labels.problem, problem_state=labels.problem_state)
     env.tests.update(recent=recent, future=future)
     env.globals.update(

@@ -15,7 +15,9 @@ document.addEventListener('submit', (event) => {
   if (form.dataset.sent) return event.preventDefault();
   form.dataset.sent = 'yes';
   setTimeout(release, RELEASE_AFTER_MS, form);
-  const button = event.submitter ?? form.querySelector('button');
+  // Browsers save the text of visible fields, and show it again to the next person.
+  for (const revealer of form.querySelectorAll('[data-reveal]')) reveal(revealer, false);
+  const button = event.submitter ?? form.querySelector('button:not([type=button])');
   if (!button?.dataset.busy) return;
   button.dataset.text = button.textContent;
   button.textContent = button.dataset.busy;
@@ -45,7 +47,14 @@ document.addEventListener('click', (event) => {
   }
   const copier = event.target.closest('[data-copy]');
   if (copier) copy(copier, document.getElementById(copier.dataset.copy));
+  const revealer = event.target.closest('[data-reveal]');
+  if (revealer) reveal(revealer, document.getElementById(revealer.dataset.reveal).type === 'password');
 });
+
+function reveal(button, isShown) {
+  document.getElementById(button.dataset.reveal).type = isShown ? 'text' : 'password';
+  button.querySelector('[data-reveal-text]').textContent = isShown ? 'Hide' : 'Show';
+}
 
 async function copy(button, source) {
   try {
