@@ -174,13 +174,16 @@ class JobsClient:
         outcome.attempt.job_id, outcome.attempt.attempt = key
         await self._finishes(_check_size(outcome, "result"))
 
-    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any, duration: timedelta | None = None) -> None:
+    async def save_checkpoint(
+        self, key: AttemptKey, name: str, value: Any, duration: timedelta | None = None, number: int = 0
+    ) -> None:
         """Save a JSON value. Raises `Aborted` for a stale attempt, `InvalidArgument`, `ResourceExhausted`."""
         request = jobs_service_pb2.SaveCheckpointRequest(
             attempt=_attempt(key),
             name=name,
             value=protobuf.to_value(value),
             duration=protobuf.to_duration(duration),
+            number=number,
         )
         await self._request(self._stub.SaveCheckpoint, _check_size(request, "value"))
 

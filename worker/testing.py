@@ -37,7 +37,7 @@ class Recorded:
         )
 
     async def save_checkpoint(
-        self, key: jobs.AttemptKey, name: str, value: Any, duration: timedelta | None = None
+        self, key: jobs.AttemptKey, name: str, value: Any, duration: timedelta | None, number: int
     ) -> None:
         """Save a value."""
         self.checkpoints[name] = value

@@ -42,6 +42,11 @@ def required_owner(requested: str) -> UUID:
     return owner_id
 
 
+def kind_prefix() -> str:
+    """Return the beginning of all kinds of the calling service: it reports on their attempts only."""
+    return f"{identity.caller().service}."
+
+
 def own_owner(requested: str) -> UUID:
     """Return the owner of a personal call: the user, also for an admin who names no other."""
     user = identity.caller().user

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ MAX_BYTES = 2 << 20
 _SAVE = sa.text(f"""
 WITH held AS (
     SELECT job_id FROM jobs.jobs
-    WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} FOR SHARE
+    WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix) FOR SHARE
 ), v AS (
     SELECT value, octet_length(CAST(value AS text)) AS size FROM (SELECT CAST(:value AS jsonb) AS value) sent
 ), room AS (
@@ -37,12 +38,14 @@ WITH held AS (
 ), before AS (
     SELECT value FROM jobs.checkpoints WHERE job_id = :job_id AND name = :name
 ), saved AS (
-    INSERT INTO jobs.checkpoints (job_id, name, attempt, value, size, seconds)
-    SELECT held.job_id, :name, :attempt, v.value, v.size, :seconds FROM held, room, v
+    INSERT INTO jobs.checkpoints AS c (job_id, name, attempt, value, size, seconds, number)
+    SELECT held.job_id, :name, :attempt, v.value, v.size, :seconds, :number FROM held, room, v
     WHERE room.is_left AND room.has_bytes
     ON CONFLICT (job_id, name) DO UPDATE SET attempt = excluded.attempt, value = excluded.value, size = excluded.size,
-        seconds = excluded.seconds, saved_at = now()
-    RETURNING job_id
+        seconds = excluded.seconds, number = excluded.number, saved_at = now()
+    -- A call that a frozen replica executes late must not replace a later value of its attempt.
+    WHERE c.attempt < excluded.attempt OR c.number <= excluded.number
+    RETURNING c.job_id
 ), healed AS (
     -- A job that gets on may crash and fail as often as a new one.
     UPDATE jobs.jobs j SET version = j.version + 1, crashes = 0,
@@ -55,29 +58,55 @@ WITH held AS (
             SELECT 1 FROM jobs.attempts a WHERE a.job_id = :job_id AND a.attempt = :attempt
                 AND a.started_at < now() - CAST(:lasting AS interval)))
 )
-SELECT EXISTS (SELECT 1 FROM held), EXISTS (SELECT 1 FROM saved), (SELECT is_left FROM room)
+SELECT EXISTS (SELECT 1 FROM held), (SELECT is_left FROM room), (SELECT has_bytes FROM room), EXISTS (SELECT 1 FROM saved)
 """).bindparams(sa.bindparam("value", type_=JSONB), sa.bindparam("seconds", type_=sa.Double))
 _GET = sa.select(checkpoints.c.name, checkpoints.c.value).where(checkpoints.c.job_id == sa.bindparam("job_id"))
-_HELD = sa.text(f"SELECT 1 FROM jobs.jobs WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD}")
+_HELD = sa.text(
+    f"SELECT 1 FROM jobs.jobs"
+    f" WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix)"
+)
 
 
-async def save(
-    conn: AsyncConnection, job_id: UUID, attempt: int, name: str, value: Any, duration: timedelta | None = None
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A value that an attempt saves; SaveCheckpointRequest in the protos documents each field."""
+
+    name: str
+    value: Any
+    duration: timedelta | None = None
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        """Validate the bounds. Raises `InvalidArgument`."""
+        if not 1 <= len(self.name) <= MAX_NAME_LENGTH or "\x00" in self.name:
+            raise errors.InvalidArgument(f"name must be 1 to {MAX_NAME_LENGTH} characters, without NUL.", field="name")
+        if self.number < 0:
+            raise errors.InvalidArgument("number must not be below 0.", field="number")
+
+
+async def save(conn: AsyncConnection, job_id: UUID, attempt: int, checkpoint: Checkpoint, *, kind_prefix: str) -> None:
     """Store a value. Raises `lease_lost`, `too_many_checkpoints`, or `checkpoints_too_large`."""
-    if not 1 <= len(name) <= MAX_NAME_LENGTH or "\x00" in name:
-        raise errors.InvalidArgument(f"name must be 1 to {MAX_NAME_LENGTH} characters, without NUL.", field="name")
-    parameters = {"job_id": job_id, "attempt": attempt, "name": name, "value": value}
-    parameters |= {"max": MAX_CHECKPOINTS, "max_bytes": MAX_BYTES, "lasting": LASTING}
-    parameters["seconds"] = duration.total_seconds() if duration is not None else None
-    is_held, is_saved, is_left = (await conn.execute(_SAVE, parameters)).one()
+    seconds = checkpoint.duration.total_seconds() if checkpoint.duration is not None else None
+    parameters = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "kind_prefix": kind_prefix,
+        "name": checkpoint.name,
+        "value": checkpoint.value,
+        "seconds": seconds,
+        "number": checkpoint.number,
+        "max": MAX_CHECKPOINTS,
+        "max_bytes": MAX_BYTES,
+        "lasting": LASTING,
+    }
+    is_held, is_left, has_bytes, _ = (await conn.execute(_SAVE, parameters)).one()
     if not is_held:
         raise finish.lease_lost(job_id, attempt)
     if not is_left:
         raise errors.ResourceExhausted(
             f"A job keeps at most {MAX_CHECKPOINTS} checkpoints.", code="too_many_checkpoints"
         )
-    if not is_saved:
+    if not has_bytes:
         raise errors.ResourceExhausted(
             f"A job keeps at most {MAX_BYTES} bytes of checkpoints.", code="checkpoints_too_large"
         )
@@ -92,8 +121,9 @@ async def history(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, 
     return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
 
 
-async def get(conn: AsyncConnection, job_id: UUID, attempt: int) -> dict[str, Any]:
+async def get(conn: AsyncConnection, job_id: UUID, attempt: int, *, kind_prefix: str) -> dict[str, Any]:
     """Return all values. Raises `lease_lost`."""
-    if (await conn.execute(_HELD, {"job_id": job_id, "attempt": attempt})).first() is None:
+    parameters = {"job_id": job_id, "attempt": attempt, "kind_prefix": kind_prefix}
+    if (await conn.execute(_HELD, parameters)).first() is None:
         raise finish.lease_lost(job_id, attempt)
     return {row.name: row.value for row in await conn.execute(_GET, {"job_id": job_id})}

@@ -269,10 +269,9 @@ def checkpoint_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2
     )
 
 
-def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest) -> outcomes.Outcome:
-    """Return the outcome of an attempt. Raises `InvalidArgument` without one."""
-    outcome = _outcome(message)
-    return dataclasses.replace(outcome, lines=lines_from_proto(message.lines)) if message.lines else outcome
+def outcome_from_proto(message: jobs_service_pb2.FinishJobRequest, kind_prefix: str) -> outcomes.Outcome:
+    """Return the outcome of an attempt, reported by a service. Raises `InvalidArgument` without one."""
+    return dataclasses.replace(_outcome(message), lines=lines_from_proto(message.lines), kind_prefix=kind_prefix)
 
 
 def _outcome(message: jobs_service_pb2.FinishJobRequest) -> outcomes.ReportedOutcome:

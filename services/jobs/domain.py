@@ -39,6 +39,7 @@ SMALL_PAYLOAD_BYTES = 16 * 1024
 CLAIM_BYTES = 512 * 1024
 """A claim ends with the job whose payload reaches this size: the conversion of more would delay heartbeats."""
 
+_UNDO_KEY = "undo:"
 _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 
@@ -153,6 +154,8 @@ class Spec:
         for name, key in (("unique_key", self.unique_key), ("concurrency_key", self.concurrency_key)):
             _require(key is None or len(key) <= 200, name, "at most 200 characters")
             _require(key is None or "\x00" not in key, name, "without NUL characters")
+        # A job under the key of an undo job would keep the cancelled job from being undone.
+        _require(not (self.unique_key or "").startswith(_UNDO_KEY), "unique_key", f"without the prefix {_UNDO_KEY}")
         return self
 
 
@@ -306,7 +309,7 @@ def owned(job: Job | None, owner_id: UUID | None) -> Job:
 
 def undo_key(job_id: UUID) -> str:
     """Return the unique key of the undo job."""
-    return f"undo:{job_id}"
+    return f"{_UNDO_KEY}{job_id}"
 
 
 def _require(holds: object, name: str, bound: str) -> None:

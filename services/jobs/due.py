@@ -45,9 +45,11 @@ _EXPIRED_OWNERS, _DUE_OWNERS, _OVERDUE_OWNERS = (
     for condition in (_IS_EXPIRED, _IS_DUE, _IS_OVERDUE)
 )
 
+_OVERRUN = f"""FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
+WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout - :grace"""
+_OVERRUN_OWNERS = sql.prepared(f"SELECT DISTINCT j.owner_id {_OVERRUN} LIMIT :limit")
 _LOCK_OVERRUN_JOBS = sql.prepared(f"""
-SELECT {sql.light_columns("j")} FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
-WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout - :grace
+SELECT {sql.light_columns("j")} {_OVERRUN} AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
 LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
 """)
 
@@ -152,9 +154,16 @@ async def expired_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
     return [owner_id for (owner_id,) in await _EXPIRED_OWNERS.execute(conn, {"limit": limit})]
 
 
-async def overrun_jobs(conn: AsyncConnection, *, limit: int, grace: timedelta) -> list[Job]:
-    """Lock and return held jobs whose attempt has outlived its timeout by `grace`."""
-    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, {"limit": limit, "grace": grace})
+async def overrun_jobs(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
+    """Lock and return held jobs (of one owner) whose attempt has outlived its timeout by `domain.OVERRUN_GRACE`."""
+    parameters = {"limit": limit, "grace": domain.OVERRUN_GRACE, "owner_id": owner_id}
+    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, parameters)
+
+
+async def overrun_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of held jobs whose attempt has outlived its timeout."""
+    parameters = {"limit": limit, "grace": domain.OVERRUN_GRACE}
+    return [owner_id for (owner_id,) in await _OVERRUN_OWNERS.execute(conn, parameters)]
 
 
 async def promote_due(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:

@@ -27,7 +27,8 @@ async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.
     for position, (job_id, attempt, outcome) in enumerate(finishes):
         job = jobs.get(job_id)
         # Of two finishes of one attempt in one call the first counts.
-        if job and job.attempt == attempt and job.state in domain.HELD and job_id not in decisions:
+        is_held = job is not None and job.attempt == attempt and job.state in domain.HELD
+        if job and is_held and _is_of_caller(job, outcome) and job_id not in decisions:
             decisions[job_id] = (job, outcome, outcomes.decide(job, outcome, jitter=outcomes.jitter()))
             positions[position] = (job_id, attempt)
     ended = await apply(tx, list(decisions.values()))
@@ -88,9 +89,15 @@ async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | error
     job_id, attempt, outcome = finish
     if job is None:
         return errors.NotFound("There is no such job.", code="job_not_found")
+    if not _is_of_caller(job, outcome):
+        return errors.PermissionDenied("The job is of a kind of another service.", code="kind_not_owned")
     if await storage.attempt_outcome(tx.conn, job_id, attempt) == outcomes.outcome_name(outcome):
         return job
     return lease_lost(job_id, attempt)
+
+
+def _is_of_caller(job: Job, outcome: outcomes.Outcome) -> bool:
+    return isinstance(outcome, outcomes.Crashed) or job.spec.kind.startswith(outcome.kind_prefix)
 
 
 def is_lease_lost(result: object) -> bool:

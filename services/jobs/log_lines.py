@@ -25,6 +25,7 @@ WITH sent AS (
 ), locked AS MATERIALIZED (
     SELECT a.job_id, a.attempt, a.log_lines, a.log_bytes FROM jobs.attempts a
     WHERE (a.job_id, a.attempt) IN (SELECT job_id, attempt FROM sent) AND (:is_end OR a.finished_at IS NULL)
+        AND starts_with((SELECT j.kind FROM jobs.jobs j WHERE j.job_id = a.job_id), :kind_prefix)
     ORDER BY a.job_id, a.attempt FOR NO KEY UPDATE
 ), fitting AS MATERIALIZED (
     SELECT * FROM (
@@ -61,7 +62,11 @@ class Page:
 
 
 async def append(
-    conn: AsyncConnection, lines: Mapping[tuple[UUID, int], Sequence[LogLine]], *, is_end: bool = False
+    conn: AsyncConnection,
+    lines: Mapping[tuple[UUID, int], Sequence[LogLine]],
+    *,
+    is_end: bool = False,
+    kind_prefix: str = "",
 ) -> dict[UUID, UUID]:
     """Append lines to attempts by (job, attempt); return the owner of each job whose attempt was found.
 
@@ -80,7 +85,7 @@ async def append(
         for (job_id, attempt), of_attempt in lines.items()
         for line in of_attempt
     ]
-    found = await _APPEND.execute(conn, {"rows": json.dumps(rows), "is_end": is_end})
+    found = await _APPEND.execute(conn, {"rows": json.dumps(rows), "is_end": is_end, "kind_prefix": kind_prefix})
     return {row[0]: row[1] for row in found}
 
 

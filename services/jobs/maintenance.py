@@ -67,9 +67,15 @@ class Maintenance:
         return len(expired)
 
     async def end_overrun(self) -> int:
-        """End attempts that outlive their timeout although their workers renew the leases: the handlers ignore it."""
+        """End attempts that outlive their timeout although their workers renew the leases: the handlers ignore it.
+
+        Jobs of an owner whose row is locked wait for the next pass.
+        """
+        return await self._by_owner(self._end_overrun, due.overrun_owners)
+
+    async def _end_overrun(self, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            overrun = await due.overrun_jobs(tx.conn, limit=BATCH, grace=domain.OVERRUN_GRACE)
+            overrun = await due.overrun_jobs(tx.conn, limit=BATCH, owner_id=owner_id)
             await _end(tx, overrun, _overrun)
         for job in overrun:
             logger.warning("attempt ended after its timeout", extra={"job_id": job.job_id, "worker": job.worker})
@@ -124,9 +130,15 @@ class Maintenance:
         return await self.jobs.unreadable_rows.around(step, unreadable.movable(BATCH))
 
     async def cancel_orphans(self) -> int:
-        """Cancel unfinished children of parents that failed or were cancelled."""
+        """Cancel unfinished children of parents that failed or were cancelled.
+
+        Those of an owner whose row is locked wait for the next pass.
+        """
+        return await self._by_owner(self._cancel_orphans, storage.owners_of_orphans)
+
+    async def _cancel_orphans(self, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            orphans = await storage.lock_orphans(tx.conn, limit=BATCH)
+            orphans = await storage.lock_orphans(tx.conn, limit=BATCH, owner_id=owner_id)
             for job in orphans:
                 await tx.cancel(job, "parent_ended")
         return len(orphans)

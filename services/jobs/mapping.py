@@ -102,7 +102,13 @@ def completions(completed: Mapping[tuple[UUID, int], outcomes.Completed]) -> str
     """Return outcomes as the JSON that `statements.COMPLETE_ATTEMPTS` takes."""
     return json.dumps(
         [
-            {"job_id": str(job_id), "attempt": attempt, "result": outcome.result, **_progress(outcome)}
+            {
+                "job_id": str(job_id),
+                "attempt": attempt,
+                "kind_prefix": outcome.kind_prefix,
+                "result": outcome.result,
+                **_progress(outcome),
+            }
             for (job_id, attempt), outcome in sorted(completed.items(), key=itemgetter(0))
         ]
     )

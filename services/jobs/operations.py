@@ -286,15 +286,22 @@ class Operations:
         async with self.transaction() as tx:
             return await claim.claim(tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease)
 
-    async def heartbeat(self, *, worker: str, held: storage.Attempts) -> list[tuple[UUID, int, State]]:
-        """Renew a worker's leases; return the attempts that it still holds, with the states of their jobs."""
+    async def heartbeat(
+        self, *, worker: str, held: storage.Attempts, kind_prefix: str = ""
+    ) -> list[tuple[UUID, int, State]]:
+        """Renew a worker's leases; return the attempts that it still holds, with the states of their jobs.
+
+        The caller holds no lease of a kind that does not begin with `kind_prefix`.
+        """
         if not held:
             return []
         async with self._single.connect() as conn:
-            renewed = await storage.renew_leases(conn, worker=worker, held=held, lease=self.lease)
+            renewed = await storage.renew_leases(
+                conn, worker=worker, held=held, lease=self.lease, kind_prefix=kind_prefix
+            )
             if len(renewed) < len(held):
                 missing = set(held) - _keys(renewed)
-                locked = await storage.read_leases(conn, worker=worker, held=list(missing))
+                locked = await storage.read_leases(conn, worker=worker, held=list(missing), kind_prefix=kind_prefix)
                 renewed += locked
                 if lost := missing - _keys(locked):
                     # The worker lives, so it has not crashed.
@@ -302,7 +309,7 @@ class Operations:
         return renewed
 
     async def finish(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> Job:
-        """End an attempt. Repeating an outcome is no error; a stale attempt raises `lease_lost`."""
+        """End an attempt. Repeating an outcome is no error. Raises `lease_lost` for a stale attempt, `kind_not_owned`."""
         return await self._finishes((job_id, attempt, outcome))
 
     async def finish_many(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:

@@ -44,6 +44,8 @@ class _Reported:
 
     lines: tuple[LogLine, ...] = field(default=(), compare=False)
     """The last log lines of the attempt."""
+    kind_prefix: str = field(default="", compare=False)
+    """The beginning of all kinds of the service that reports it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

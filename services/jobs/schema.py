@@ -181,6 +181,7 @@ checkpoints = sa.Table(
     sa.Column("saved_at", _time, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Double),
+    sa.Column("number", sa.Integer, nullable=False),
 )
 
 schedules = sa.Table(

@@ -221,7 +221,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if len(request.attempts) > 1_000:
             raise errors.InvalidArgument("attempts must be at most 1,000.", field="attempts")
         held = [_attempt(attempt) for attempt in request.attempts]
-        renewed = await self._jobs.heartbeat(worker=_worker(request.worker), held=held)
+        renewed = await self._jobs.heartbeat(
+            worker=_worker(request.worker), held=held, kind_prefix=access.kind_prefix()
+        )
         states = {(job_id, attempt): state for job_id, attempt, state in renewed}
         response = pb.HeartbeatJobsResponse()
         for attempt, key in zip(request.attempts, held, strict=True):
@@ -235,18 +237,21 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         # Lines may come alone. Without them the call reports progress, and so its lease is always checked.
         has_progress = request.HasField("progress") or not request.lines
         progress = convert.progress_from_proto(request.progress) if has_progress else None
-        await self._jobs.reports.report_progress(job_id, attempt, progress, convert.lines_from_proto(request.lines))
+        lines = convert.lines_from_proto(request.lines)
+        await self._jobs.reports.report_progress(job_id, attempt, progress, lines, kind_prefix=access.kind_prefix())
         return pb.ReportProgressResponse()
 
     async def FinishJob(self, request: pb.FinishJobRequest, context: Context) -> pb.FinishJobResponse:
         job_id, attempt = _attempt(request.attempt)
-        job = await self._jobs.finish(job_id, attempt, convert.outcome_from_proto(request))
+        outcome = convert.outcome_from_proto(request, access.kind_prefix())
+        job = await self._jobs.finish(job_id, attempt, outcome)
         return pb.FinishJobResponse(job=convert.job_to_proto(job))
 
     async def FinishJobs(self, request: pb.FinishJobsRequest, context: Context) -> pb.FinishJobsResponse:
         if not 1 <= len(request.finishes) <= MAX_BATCH:
             raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
-        parsed = await cooperative.convert(lambda item: _parsed(partial(_finish, item)), request.finishes)
+        kind_prefix = access.kind_prefix()
+        parsed = await cooperative.convert(lambda item: _parsed(partial(_finish, item, kind_prefix)), request.finishes)
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
         if len({job_id for job_id, _, _ in valid}) < len(valid):
             raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
@@ -261,11 +266,19 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         job_id, attempt = _attempt(request.attempt)
         value = convert.value_from_proto(request.value, "value")
         duration = protobuf.from_duration(request.duration, "duration") if request.HasField("duration") else None
-        await self._jobs.reports.save_checkpoint(job_id, attempt, request.name, value, duration)
+        await self._jobs.reports.save_checkpoint(
+            job_id,
+            attempt,
+            request.name,
+            value,
+            duration,
+            number=request.number,
+            kind_prefix=access.kind_prefix(),
+        )
         return pb.SaveCheckpointResponse()
 
     async def GetCheckpoints(self, request: pb.GetCheckpointsRequest, context: Context) -> pb.GetCheckpointsResponse:
-        values = await self._jobs.reports.get_checkpoints(*_attempt(request.attempt))
+        values = await self._jobs.reports.get_checkpoints(*_attempt(request.attempt), kind_prefix=access.kind_prefix())
         messages = await cooperative.convert(convert.value_to_proto, values.values())
         return pb.GetCheckpointsResponse(values=dict(zip(values, messages, strict=True)))
 
@@ -293,7 +306,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
 def _require_own_kinds(kinds: Iterable[str]) -> None:
     """Reject kinds of another service: those of a service begin with its name and a dot."""
-    prefix = f"{identity.caller().service}."
+    prefix = access.kind_prefix()
     if foreign := [kind for kind in kinds if not kind.startswith(prefix)]:
         message = f"The kinds of this service must begin with {prefix}, unlike {foreign[0][:100]!r}."
         raise errors.PermissionDenied(message, code="kind_not_owned", field="kinds")
@@ -315,8 +328,8 @@ def _submitted(
     )
 
 
-def _finish(request: pb.FinishJobRequest) -> tuple[UUID, int, outcomes.Outcome]:
-    return (*_attempt(request.attempt), convert.outcome_from_proto(request))
+def _finish(request: pb.FinishJobRequest, kind_prefix: str) -> tuple[UUID, int, outcomes.Outcome]:
+    return (*_attempt(request.attempt), convert.outcome_from_proto(request, kind_prefix))
 
 
 def _parsed(parse: Callable[[], Item]) -> Item | errors.Error:

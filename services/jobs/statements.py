@@ -176,7 +176,7 @@ LIMIT :limit
 _REQUESTED_LEASES = f"""
 SELECT {{columns}} FROM unnest(CAST(:job_ids AS uuid[]), CAST(:attempts AS integer[])) AS requested (job_id, attempt)
 JOIN jobs.jobs j ON j.job_id = requested.job_id AND j.attempt = requested.attempt AND j.worker = :worker
-    AND j.state IN {sql.HELD}
+    AND j.state IN {sql.HELD} AND starts_with(j.kind, :kind_prefix)
 """
 RENEW_LEASES = sql.prepared(f"""
 WITH held AS MATERIALIZED ({_REQUESTED_LEASES.format(columns="j.job_id")} FOR NO KEY UPDATE OF j SKIP LOCKED)
@@ -207,7 +207,7 @@ FROM (
         ) i
     ) r
 ) n
-WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {sql.HELD}
+WHERE j.job_id = :job_id AND j.attempt = :attempt AND j.state IN {sql.HELD} AND starts_with(j.kind, :kind_prefix)
 RETURNING {sql.light_columns("j")}
 ), resumed AS (
 UPDATE jobs.attempts a SET resumed_done = m.progress_done FROM moved m
@@ -267,11 +267,12 @@ END_ATTEMPTS_NUMBERED = sql.prepared(_END + sql.numbered("ended"))
 
 COMPLETE_ATTEMPTS = sql.prepared(f"""
 WITH given AS (
-    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, result jsonb,
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (job_id uuid, attempt integer, kind_prefix text, result jsonb,
         {_LAST_PROGRESS_COLUMNS})
 ), held AS MATERIALIZED (
     SELECT j.job_id FROM jobs.jobs j JOIN given g ON g.job_id = j.job_id AND g.attempt = j.attempt
     WHERE j.state IN {sql.sources_of(Action.COMPLETE)} AND j.concurrency_key IS NULL AND j.parent_id IS NULL
+        AND starts_with(j.kind, g.kind_prefix)
     ORDER BY j.job_id FOR NO KEY UPDATE OF j
 ), ended AS (
     UPDATE jobs.jobs j SET state = {sql.target_of(Action.COMPLETE)}, version = j.version + 1, worker = NULL, lease_until = NULL,
@@ -304,14 +305,19 @@ UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM sur
 """Takes back crashes that the worker survived: it lost the leases by a pause or a partition. Waits for no lock."""
 
 
+_ORPHANS = f"""FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
+WHERE c.parent_id IS NOT NULL AND c.state NOT IN {sql.states(domain.TERMINAL | {State.CANCELLING})}
+    AND p.state IN {sql.states(domain.ORPHANS_CHILDREN)}"""
+OWNERS_OF_ORPHANS = sql.prepared(f"SELECT DISTINCT c.owner_id {_ORPHANS} LIMIT :limit")
+
+
 @functools.cache
 def orphans(*, of_parent: bool) -> Prepared:
     """Return the statement that locks unfinished children of failed, cancelled or cancelling parents, or of one such parent."""
     return sql.prepared(f"""
-SELECT {sql.light_columns("c")} FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
-WHERE c.parent_id {"= :parent_id" if of_parent else "IS NOT NULL AND CAST(:parent_id AS uuid) IS NULL"}
-    AND c.state NOT IN {sql.states(domain.TERMINAL | {State.CANCELLING})}
-    AND p.state IN {sql.states(domain.ORPHANS_CHILDREN)}
+SELECT {sql.light_columns("c")} {_ORPHANS}
+    AND {"c.parent_id = :parent_id" if of_parent else "CAST(:parent_id AS uuid) IS NULL"}
+    AND c.owner_id = coalesce(CAST(:owner_id AS uuid), c.owner_id)
 LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 

@@ -232,19 +232,21 @@ async def keys_with_free_slots(conn: AsyncConnection, *, limit: int) -> set[tupl
 
 
 async def renew_leases(
-    conn: AsyncConnection, *, worker: str, held: Attempts, lease: timedelta
+    conn: AsyncConnection, *, worker: str, held: Attempts, lease: timedelta, kind_prefix: str
 ) -> list[tuple[UUID, int, State]]:
     """Renew the leases that a worker still holds, also expired ones that were not rescued; return (job, attempt, state).
 
     Jobs whose rows are locked are left out.
     """
-    parameters = {**_leases(worker, held), "lease": lease}
+    parameters = {**_leases(worker, held), "lease": lease, "kind_prefix": kind_prefix}
     return [(row[0], row[1], State(row[2])) for row in await statements.RENEW_LEASES.execute(conn, parameters)]
 
 
-async def read_leases(conn: AsyncConnection, *, worker: str, held: Attempts) -> list[tuple[UUID, int, State]]:
+async def read_leases(
+    conn: AsyncConnection, *, worker: str, held: Attempts, kind_prefix: str
+) -> list[tuple[UUID, int, State]]:
     """Return the leases that a worker still holds: (job, attempt, state)."""
-    rows = await statements.READ_LEASES.execute(conn, _leases(worker, held))
+    rows = await statements.READ_LEASES.execute(conn, {**_leases(worker, held), "kind_prefix": kind_prefix})
     return [(row[0], row[1], State(row[2])) for row in rows]
 
 
@@ -256,7 +258,9 @@ def _leases(worker: str, held: Attempts) -> dict[str, Any]:
     }
 
 
-async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress) -> Job | None:
+async def set_progress(
+    conn: AsyncConnection, job_id: UUID, attempt: int, progress: domain.Progress, *, kind_prefix: str = ""
+) -> Job | None:
     """Store the progress of an attempt; it never decreases. None if the attempt holds no lease."""
     parameters = {
         "job_id": job_id,
@@ -264,6 +268,7 @@ async def set_progress(conn: AsyncConnection, job_id: UUID, attempt: int, progre
         "done": progress.done,
         "total": progress.total,
         "message": progress.message,
+        "kind_prefix": kind_prefix,
     }
     return next(iter(await execute(conn, statements.SET_PROGRESS, parameters)), None)
 
@@ -351,11 +356,17 @@ async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str 
     await statements.FORGIVE_CRASHES.execute(conn, parameters)
 
 
-async def lock_orphans(conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None) -> list[Job]:
-    """Lock and return unfinished children of one parent, or of any, that is failed, cancelled or cancelling."""
-    return await execute(
-        conn, statements.orphans(of_parent=parent_id is not None), {"limit": limit, "parent_id": parent_id}
-    )
+async def lock_orphans(
+    conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None, owner_id: UUID | None = None
+) -> list[Job]:
+    """Lock and return unfinished children of one parent, or of any (of one owner), that is failed, cancelled or cancelling."""
+    parameters = {"limit": limit, "parent_id": parent_id, "owner_id": owner_id}
+    return await execute(conn, statements.orphans(of_parent=parent_id is not None), parameters)
+
+
+async def owners_of_orphans(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of unfinished children of failed, cancelled or cancelling parents."""
+    return [owner_id for (owner_id,) in await statements.OWNERS_OF_ORPHANS.execute(conn, {"limit": limit})]
 
 
 async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:

@@ -105,7 +105,10 @@ class Transaction:
         if cancelled:
             large = await storage.get_jobs(self.conn, [job.job_id for job in cancelled if not job.has_payload])
             undos = [(ids.uuid7(), domain.undo(large.get(job.job_id, job))) for job in cancelled]
-            await self.submit(undos)
+            for result in await self.submit(undos):
+                if isinstance(result, errors.Error):
+                    # No job is cancelled without its undo: the transaction is rolled back.
+                    raise result
 
     async def _count_children(self) -> None:
         ended: Counter[UUID] = Counter()

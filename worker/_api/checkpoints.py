@@ -19,8 +19,10 @@ STATE = "@state"
 class Store(Protocol):
     """Where checkpoints are stored."""
 
-    async def save_checkpoint(self, key: AttemptKey, name: str, value: Any, duration: timedelta | None = None) -> None:
-        """Save a JSON value, and how long the step took that returned it."""
+    async def save_checkpoint(
+        self, key: AttemptKey, name: str, value: Any, duration: timedelta | None, number: int
+    ) -> None:
+        """Save a JSON value, how long the step took that returned it, and the position of the call in the attempt."""
 
     async def get_checkpoints(self, key: AttemptKey) -> dict[str, Any]:
         """Return all saved values."""
@@ -37,6 +39,7 @@ class Checkpoints:
         # The first attempt has nothing to read.
         self._values: dict[str, Any] | None = {} if key[1] == 1 else None
         self._lock = asyncio.Lock()
+        self._number = 0
 
     async def find(self, name: str) -> tuple[bool, Any]:
         """Return whether a value of this name is saved, and the value."""
@@ -47,8 +50,11 @@ class Checkpoints:
         """Save a value and return it as later attempts will read it. Raises `JobFailed` when it cannot be stored."""
         json_value = protobuf.from_value(protobuf.to_value(value))
         saved = await self._load()
+        self._number = number = self._number + 1
         try:
-            await retry_while_unavailable(lambda: self._store.save_checkpoint(self._key, name, json_value, duration))
+            await retry_while_unavailable(
+                lambda: self._store.save_checkpoint(self._key, name, json_value, duration, number)
+            )
         except (errors.Aborted, errors.NotFound):
             await self._stop()
             raise

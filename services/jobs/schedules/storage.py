@@ -137,8 +137,10 @@ async def list_all(conn: AsyncConnection) -> list[Schedule]:
 
 
 async def delete_unregistered(conn: AsyncConnection, *, age: timedelta) -> int:
-    """Delete schedules that no worker has registered within `age`; return their number."""
-    return (await conn.execute(sa.delete(schedules).where(schedules.c.declared_at < _now - age))).rowcount
+    """Delete schedules that no worker has registered within `age`, but no paused one; return their number."""
+    # A worker that comes back would otherwise register the schedule again without its pause.
+    is_unregistered = sa.and_(schedules.c.declared_at < _now - age, schedules.c.paused_at.is_(None))
+    return (await conn.execute(sa.delete(schedules).where(is_unregistered))).rowcount
 
 
 async def _set(conn: AsyncConnection, name: str, **values: Any) -> Schedule | None:

@@ -97,3 +97,16 @@ async def test_invalid_name_is_refused(jobs: Operations, job_id: UUID, name: str
 async def test_unknown_job_has_no_lease(jobs: Operations) -> None:
     with pytest.raises(errors.Aborted):
         await jobs.reports.save_checkpoint(ids.uuid7(), 1, "a", 1)
+
+
+async def test_call_that_arrives_late_replaces_no_later_value(
+    jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
+) -> None:
+    for number in (1, 3, 3, 2):
+        await jobs.reports.save_checkpoint(job_id, 1, "position", number, number=number)
+    await jobs.reports.save_checkpoint(job_id, 1, "other", "first", number=2)
+    assert await jobs.reports.get_checkpoints(job_id, 1) == {"position": 3, "other": "first"}
+    await jobs_helpers.crash(jobs, jobs_engine, job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.reports.save_checkpoint(job_id, 2, "position", "of the next attempt", number=1)
+    assert (await jobs.reports.get_checkpoints(job_id, 2))["position"] == "of the next attempt"

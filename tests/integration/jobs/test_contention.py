@@ -178,6 +178,34 @@ async def test_due_jobs_do_not_wait_for_a_locked_owner(
     assert await jobs_helpers.state(jobs, waiting[blocked]) is state
 
 
+@pytest.mark.parametrize("duty", ["orphans", "overrun"])
+async def test_tidying_does_not_wait_for_a_locked_owner(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, locked: Locks, duty: str
+) -> None:
+    blocked, other = uuid4(), uuid4()
+    tidied: dict[UUID, UUID] = {}
+    for owner in (blocked, other):
+        job = await submitted(owner_id=owner)
+        tidied[owner] = job.job_id
+        if duty == "orphans":
+            tidied[owner] = (await submitted(owner_id=owner, parent_id=job.job_id, kind=f"{kind}.child")).job_id
+    claimed = await jobs.claim(worker="w1", kinds=[kind], limit=2)
+    if duty == "orphans":
+        await jobs.finish_many([(job.job_id, 1, jobs_helpers.FINAL) for job in claimed])
+        run, ended = Maintenance(jobs).cancel_orphans, State.CANCELLED
+    else:
+        async with jobs_engine.begin() as conn:
+            aged = sa.text("UPDATE jobs.attempts SET started_at = now() - interval '1 day' WHERE job_id = ANY(:ids)")
+            await conn.execute(aged, {"ids": list(tidied.values())})
+        run, ended = Maintenance(jobs).end_overrun, State.RETRYING
+    async with locked(LOCK_OWNER, blocked):
+        await run()
+        states = [await jobs_helpers.state(jobs, tidied[owner]) for owner in (blocked, other)]
+        assert states == [State.PENDING if duty == "orphans" else State.RUNNING, ended]
+    await run()
+    assert await jobs_helpers.state(jobs, tidied[blocked]) is ended
+
+
 async def test_outcome_that_the_database_refuses_fails_alone(
     jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
 ) -> None:

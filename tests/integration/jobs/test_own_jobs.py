@@ -193,3 +193,36 @@ async def test_services_work_on_their_own_kinds_only(jobs_api: JobsApi, service:
         with pytest.raises(errors.PermissionDenied) as refused:
             await jobs_api.call(rpc, request, service=service)
         assert refused.value.code == "kind_not_owned"
+
+
+async def test_services_report_on_attempts_of_their_own_kinds_only(jobs_api: JobsApi, kind: str) -> None:
+    await jobs_api.submit(kind)
+    (job,) = await jobs_api.claim(kind)
+    attempt = jobs_server.attempt_of(job)
+    line = jobs_service_pb2.FinishJobRequest().lines.add(number=1, text="foreign")
+    line.time.GetCurrentTime()
+    completed = jobs_service_pb2.FinishJobRequest(
+        attempt=attempt, completed=jobs_service_pb2.FinishJobRequest.Completed()
+    )
+    heartbeat = jobs_service_pb2.HeartbeatJobsRequest(worker=WORKER, attempts=[attempt])
+    lease_lost = [
+        jobs_service_pb2.ReportProgressRequest(attempt=attempt, progress=job_pb2.JobProgress(done=9, total=10)),
+        jobs_service_pb2.ReportProgressRequest(attempt=attempt, lines=[line]),
+        jobs_service_pb2.SaveCheckpointRequest(attempt=attempt, name="foreign"),
+        jobs_service_pb2.GetCheckpointsRequest(attempt=attempt),
+    ]
+    for request in lease_lost:
+        rpc = getattr(jobs_api.jobs, type(request).__name__.removesuffix("Request"))
+        with pytest.raises(errors.Aborted) as aborted:
+            await jobs_api.call(rpc, request, service="auth")
+        assert aborted.value.code == "lease_lost"
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await jobs_api.call(jobs_api.jobs.FinishJob, completed, service="auth")
+    assert refused.value.code == "kind_not_owned"
+    batch = jobs_service_pb2.FinishJobsRequest(finishes=[completed])
+    (result,) = (await jobs_api.call(jobs_api.jobs.FinishJobs, batch, service="auth")).results
+    assert result.error.code == "kind_not_owned"
+    assert list((await jobs_api.call(jobs_api.jobs.HeartbeatJobs, heartbeat, service="auth")).lost) == [attempt]
+    assert list((await jobs_api.call(jobs_api.jobs.HeartbeatJobs, heartbeat)).renewed) == [attempt]
+    ended = await jobs_api.finish(job)
+    assert (ended.state, ended.progress.done) == (job_pb2.JOB_STATE_COMPLETED, 0)

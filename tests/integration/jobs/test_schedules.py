@@ -383,3 +383,18 @@ async def test_the_schedule_of_another_service_is_not_taken_over(schedule: Repli
         await schedule.register(kind="auth.sweep")
     assert refused.value.field == "name"
     assert await schedule.get() == before
+
+
+async def test_pause_outlives_the_workers_of_a_schedule(schedule: Replica) -> None:
+    await schedule.register()
+    await schedule.schedules.pause(schedule.name)
+    paused_at = (await schedule.get()).paused_at
+    await schedule.set(declared_at=datetime.now(UTC) - timedelta(days=30))
+    async with schedule.engine.begin() as conn:
+        await storage.delete_unregistered(conn, age=timedelta(days=7))
+    assert (await schedule.register()).paused_at == paused_at
+    await schedule.schedules.resume(schedule.name)
+    await schedule.set(declared_at=datetime.now(UTC) - timedelta(days=30))
+    async with schedule.engine.begin() as conn:
+        await storage.delete_unregistered(conn, age=timedelta(days=7))
+    assert schedule.name not in {item.registration.name for item in await schedule.schedules.list_all()}

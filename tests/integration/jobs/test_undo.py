@@ -117,3 +117,27 @@ async def test_undo_job_has_the_slot_of_the_cancelled_job(
     assert await jobs_helpers.claim(jobs, kind) == [waiting.job_id]
     await jobs_helpers.complete(jobs, waiting.job_id)
     assert await jobs_helpers.claim(jobs, kind) == [later.job_id]
+
+
+async def test_no_job_is_cancelled_without_its_undo(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+) -> None:
+    refused = await submitted(has_undo=True)
+    other = await submitted()
+    await jobs.claim(worker="w1", kinds=[kind], limit=2)
+    holder = await submitted(unique_key=domain.undo_key(refused.job_id))
+    outcome = outcomes.Cancelled(reason="r")
+    error, ended = await jobs.finish_many([(refused.job_id, 1, outcome), (other.job_id, 1, outcome)])
+    assert isinstance(error, errors.AlreadyExists)
+    assert isinstance(ended, domain.Job)
+    states = [await jobs_helpers.state(jobs, job_id) for job_id in (refused.job_id, other.job_id)]
+    assert states == [State.RUNNING, State.CANCELLED]
+    await jobs.cancel(holder.job_id, owner_id=None, reason="r")
+    await jobs.finish(refused.job_id, 1, outcome)
+    assert len(await undo_jobs(jobs, kind)) == 1
+
+
+async def test_unique_keys_of_undo_jobs_are_reserved(spec: jobs_helpers.MakeSpec) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        spec(unique_key="undo:anything").validate()
+    assert caught.value.field == "unique_key"

@@ -1530,8 +1530,11 @@ class SaveCheckpointRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name, up to 100 characters; at most 1,000 names and 2 MiB of values per job."""
+    number: _builtins.int
+    """The position of this call among those of the attempt, from 1: a call that arrives late replaces no later value."""
     @_builtins.property
     def attempt(self) -> Global___JobAttempt:
         """The running attempt."""
@@ -1551,10 +1554,11 @@ class SaveCheckpointRequest(_message.Message):
         name: _builtins.str = ...,
         value: _struct_pb2.Value | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration", b"duration", "name", b"name", "number", b"number", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
