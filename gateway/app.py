@@ -25,6 +25,7 @@ from gateway.api import (
     jobs,
     notifications,
     passkeys,
+    profile,
     security,
     sessions,
 )
@@ -88,6 +89,7 @@ def include_api(app: FastAPI) -> None:
     accounts = (auth.router, sessions.router, security.router)
     rest = (
         passkeys.router,
+        profile.router,
         connections.router,
         notifications.router,
         content.router,

@@ -56,6 +56,7 @@ _INFO = {
 _SUCCESS = {
     "password_reset": "Password set. All sessions ended and all passkeys were removed. Sign in with the new password.",
     "email_verified": "Email address verified.",
+    "profile_saved": "Profile saved.",
     "proved": "Confirmed for 10 minutes.",
     "password_changed": "Password changed. All other sessions ended.",
     "mail_sent": "Email sent. Open the link in it within 24 hours.",

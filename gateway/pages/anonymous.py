@@ -13,6 +13,7 @@ from gateway import flash, problems, redirects
 from gateway.container import Container
 from gateway.middleware import form_tokens
 from gateway.pages import forms, rendering
+from gateway.pages.reader import Reader
 
 SECRETS = frozenset({"password", "code"})
 
@@ -45,7 +46,7 @@ class Anonymous:
             "form_token": self._container.form_tokens.of_visit(visit_id),
             **(more or {}),
         }
-        response = rendering.answer(template, context, status)
+        response = rendering.answer(Reader.of_browser(request), template, context, status)
         if not cookie:
             self._container.anonymous_cookie.cookie.set(response, visit_id, None)
         if message is not None:

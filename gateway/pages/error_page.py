@@ -11,6 +11,7 @@ from chassis import logs
 from gateway import problems, redirects
 from gateway.container import Container
 from gateway.pages import rendering
+from gateway.pages.reader import Reader
 
 _TITLES: Mapping[int, str] = {
     403: "You don't have access to this",
@@ -47,7 +48,7 @@ async def error_page(request: Request, problem: problems.Problem) -> Response:
         "request_id": logs.request_id.get(),
         "retry_url": redirects.page_of(request) if is_repeatable else "",
     }
-    response = rendering.answer("error.html", context, problem.status)
+    response = rendering.answer(Reader.of_browser(request), "error.html", context, problem.status)
     response.headers.update(problem.headers)
     return response
 

@@ -15,6 +15,7 @@ from gateway.identity import cookies, sessions
 from gateway.identity.client_info import client_info
 from gateway.middleware import headers
 from gateway.pages import anonymous, page_request, rendering
+from gateway.pages.reader import Reader
 
 LOGIN_FIELDS = ("email", "password", "remember", "next")
 REGISTER_FIELDS = ("name", "email", "password", "remember", "next")
@@ -118,7 +119,10 @@ class Login(anonymous.Anonymous):
             return self.show_again(request, "register.html", fields, error)
         if not registered.token:
             return rendering.answer(
-                "mail_sent.html", {"email": fields["email"], "flash": None, "purpose": "register"}, 202
+                Reader.of_browser(request),
+                "mail_sent.html",
+                {"email": fields["email"], "flash": None, "purpose": "register"},
+                202,
             )
         return await self._welcome(request, registered, fields["next"])
 

@@ -17,6 +17,7 @@ from gateway.container import Container
 from gateway.identity import authentication, sessions
 from gateway.middleware import form_tokens
 from gateway.pages import forms, rendering, templating
+from gateway.pages.reader import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Visitor:
     """A page request of a signed-in user."""
 
+    request: Request
     session: sessions.Session
+    reader: Reader
     is_fragment: bool
     """Whether to render only the part that changes while the page is open."""
     last_event_id: str | None
@@ -67,7 +70,8 @@ class Visitor:
             "demo": None,
         }
         template = f"{page}_fragment.html" if self.is_fragment and page in FRAGMENTS else f"{page}.html"
-        response = rendering.answer(template, {**common, **context}, status)
+        response = rendering.answer(self.reader, template, {**common, **context}, status)
+        self.reader.remember(self.request, response, secure=self.secure)
         if self.flash is not None:
             flash.clear(response, secure=self.secure)
         return response
@@ -81,7 +85,9 @@ async def begin(request: Request, container: Container) -> Visitor:
         _position(session, container, is_fragment=is_fragment), _unread(session, container)
     )
     return Visitor(
+        request=request,
         session=session,
+        reader=Reader.of_user(request, session.user),
         is_fragment=is_fragment,
         last_event_id=position,
         # A fragment has no place for it: the next whole page shows it.

@@ -18,6 +18,7 @@ from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.middleware import headers
 from gateway.pages import anonymous, forms, rendering
+from gateway.pages.reader import Reader
 
 FORGOT, RESET, VERIFY = "/forgot-password", "/reset-password", "/verify-email"
 MAX_TOKEN = 256
@@ -49,7 +50,12 @@ class Recovery(anonymous.Anonymous):
             await self._container.auth.request_password_reset(email=fields["email"], client=client_info(request))
         except errors.Error as error:
             return self.show_again(request, "forgot_password.html", fields, error)
-        return rendering.answer("mail_sent.html", {"email": fields["email"], "flash": None, "purpose": "reset"}, 202)
+        return rendering.answer(
+            Reader.of_browser(request),
+            "mail_sent.html",
+            {"email": fields["email"], "flash": None, "purpose": "reset"},
+            202,
+        )
 
     async def show_reset(self, request: Request) -> Response:
         """Ask for the new password."""

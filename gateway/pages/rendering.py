@@ -8,7 +8,8 @@ from typing import Any
 import jinja2
 from starlette.responses import HTMLResponse
 
-from gateway.pages import templating
+from gateway.pages import moments, templating
+from gateway.pages.reader import Reader
 
 Context = dict[str, Any]
 
@@ -18,6 +19,8 @@ def _templates() -> jinja2.Environment:
     return templating.environment()
 
 
-def answer(template: str, context: Context, status: int = 200) -> HTMLResponse:
-    """Render a template. Every name it uses must be in `context`."""
-    return HTMLResponse(_templates().get_template(template).render(context), status)
+def answer(reader: Reader, template: str, context: Context, status: int = 200) -> HTMLResponse:
+    """Render a template in the reader's theme and time zone. Every name it uses must be in `context`."""
+    with moments.read_in(reader.zone):
+        page = _templates().get_template(template).render({"theme": reader.theme, **context})
+    return HTMLResponse(page, status)

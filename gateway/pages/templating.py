@@ -5,19 +5,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import pathlib
-from datetime import UTC, datetime
-from typing import Any
 
 import jinja2
 
-from gateway.pages import charts, devices, durations, labels, sparklines
+from gateway.pages import charts, devices, durations, labels, moments, sparklines
 
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 
 _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
-_AGES = ((86_400 * 7, 86_400, "d"), (86_400, 3_600, "h"), (3_600, 60, "min"))
-_NONE = "–"  # shown where there is no value
+_NONE = moments.NONE
 
 
 def environment(*, reload: bool = False) -> jinja2.Environment:
@@ -33,14 +30,14 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (compact, number, percent, ago, date, clock, clock_time, exact, label, event_name, initials, tone)
+    filters = (compact, number, percent, moments.date, moments.exact, moments.time, label, event_name, initials, tone)
     spans = (durations.duration, durations.brief, durations.age, durations.left, durations.until)
     env.filters.update({made.__name__: made for made in (*filters, *spans)})
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
     env.filters.update(apart=lambda times: durations.brief(durations.between(*times)))
     env.filters.update(device=devices.device, client=devices.client)
     env.filters.update(worker_name=labels.worker, problem_name=labels.problem, problem_state=labels.problem_state)
-    env.tests.update(recent=recent, future=future)
+    env.tests.update(recent=moments.recent, future=moments.future)
     env.globals.update(
         spark_bars=sparklines.bars,
         spark_line=sparklines.line,
@@ -83,64 +80,6 @@ def percent(share: float | None) -> str:
     if rounded == 100 and share < 1:
         return "99%"
     return f"{rounded}%"
-
-
-def ago(value: str | datetime | None, now: datetime | None = None) -> str:
-    """How long ago, short: "just now", "5 min ago", "3 h ago", "2 d ago"; the date when a week has passed."""
-    moment = _moment(value)
-    if moment is None:
-        return _NONE
-    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
-    if seconds < 60:  # clocks differ, so a time slightly ahead of ours is now as well
-        return "just now"
-    for limit, size, unit in reversed(_AGES):
-        if seconds < limit:
-            return f"{int(seconds // size)} {unit} ago"
-    return date(moment)
-
-
-def date(value: str | datetime | None, style: str = "day") -> str:
-    """14 Nov 2026; `short` 14 Nov; `minute` 14 Nov 2026, 09:30 UTC."""
-    moment = _moment(value)
-    if moment is None:
-        return _NONE
-    day = f"{moment.day} {moment:%b}"
-    if style == "short":
-        return day
-    return f"{day} {moment.year}, {moment:%H:%M} UTC" if style == "minute" else f"{day} {moment.year}"
-
-
-def clock(value: str | datetime | None) -> str:
-    """14 Nov, 09:30:05 UTC: for things that follow each other quickly."""
-    moment = _moment(value)
-    return _NONE if moment is None else f"{moment.day} {moment:%b}, {moment:%H:%M:%S} UTC"
-
-
-def clock_time(value: str | datetime | None, day: bool = False) -> str:
-    """09:30:05.123; with `day` 14 Nov, 09:30:05.123. In UTC, which the browser replaces by the reader's zone."""
-    moment = _moment(value)
-    if moment is None:
-        return _NONE
-    time = f"{moment:%H:%M:%S}.{moment.microsecond // 1_000:03}"
-    return f"{moment.day} {moment:%b}, {time} UTC" if day else time
-
-
-def exact(value: str | datetime | None) -> str:
-    """14 Nov 2026, 09:30:05.123 UTC."""
-    moment = _moment(value)
-    return _NONE if moment is None else f"{moment.day} {moment:%b} {moment.year}, {clock_time(moment)} UTC"
-
-
-def recent(value: str | datetime | None, minutes: float = 10) -> bool:
-    """Whether a time lies within the last minutes."""
-    moment = _moment(value)
-    return moment is not None and (datetime.now(UTC) - moment).total_seconds() < minutes * 60
-
-
-def future(value: str | datetime | None) -> bool:
-    """Whether a time is still to come."""
-    moment = _moment(value)
-    return moment is not None and moment > datetime.now(UTC)
 
 
 _HAPPENINGS = {
@@ -216,10 +155,3 @@ def release() -> str:
 def version_of(content: bytes) -> str:
     """Name a file's content."""
     return hashlib.blake2s(content, digest_size=6).hexdigest()
-
-
-def _moment(value: Any) -> datetime | None:
-    if value is None or value == "":
-        return None
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

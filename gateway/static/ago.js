@@ -1,4 +1,4 @@
-/* Times in words as by the filters `ago` and `until` of the server, and times of day in the reader's zone. */
+/* Times in words, as by the styles `ago` and `until` of the server. */
 
 const STEPS = [[3600, 60, 'min'], [86_400, 3600, 'h'], [604_800, 86_400, 'd']];
 
@@ -19,12 +19,4 @@ export function ago(time, now = Date.now()) {
   if (seconds < 60) return 'just now';
   const step = STEPS.find(([limit]) => seconds < limit);
   return step ? `${Math.floor(seconds / step[1])} ${step[2]} ago` : '';
-}
-
-const TIME = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23' };
-const CLOCKS = { time: new Intl.DateTimeFormat('en-GB', TIME), day: new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', ...TIME }) };
-
-/** Shows times of day in the reader's zone; the tooltip keeps UTC. */
-export function localise(root) {
-  for (const time of root.querySelectorAll('time[data-clock]')) time.textContent = CLOCKS[time.dataset.clock].format(new Date(time.dateTime));
 }

@@ -12,7 +12,6 @@
    data-progress="…"             a progress bar of this job; with data-main the title shows it and its quarters are announced */
 
 import { markEnded, resetTitle, showPercent, updateUnread } from './attention.js';
-import { localise } from './ago.js';
 import { isTerminal, pollUntil, watchEvents } from './repruv.js';
 import { getter, request, signedInAs } from './repruv/http.js';
 import { RESOURCES, TYPES } from './repruv/resources.js';
@@ -195,7 +194,6 @@ async function fetchFragment() {
   const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (!page.getElementById('live')) return;
-  localise(page);
   fetchedAt = Date.now();
   const elements = subjects(page);
   for (const [reason, isEnough] of requested) if (isEnough(elements.get(reason)) && reasons.get(reason) === isEnough) reasons.delete(reason);

@@ -1,9 +1,13 @@
 /* Behaviour of pages beyond forms and links. All events are delegated, so replaced fragments need no setup. */
 
-import { ago, localise, until } from './ago.js';
+import { ago, until } from './ago.js';
 
 document.documentElement.classList.add('js');
-localise(document);
+
+// Pages show times in the zone of the profile, or else in this one.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const secure = location.protocol === 'https:' ? '; Secure' : '';
+if (zone) document.cookie = `time_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
 
 // The server has answered or timed out by then; after a stopped load or a lost network the form can be sent again.
 const RELEASE_AFTER_MS = 20_000;

@@ -13,10 +13,12 @@ from repruv.auth.v1 import auth_pb2, auth_service_pb2, security_event_pb2
 from repruv.demo.v1 import demo_pb2
 
 Role = Literal["user", "admin"]
+Theme = Literal["system", "light", "dark"]
 
 DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
 CONNECTIONS_PATH = "/settings/connections"
+PROFILE_PATH = "/settings/profile"
 SECURITY_PATH = "/settings/security"
 SESSIONS_PATH = "/settings/sessions"
 
@@ -34,6 +36,18 @@ class User(TypedDict):
     disabled_at: str | None
 
 
+_Zone = Annotated[str | None, Field(description="An IANA time zone; null: the browser's.", examples=["Europe/Berlin"])]
+
+
+class Profile(TypedDict):
+    """How a user is named and reads pages."""
+
+    email: str
+    name: str
+    time_zone: _Zone
+    theme: Theme
+
+
 class Me(TypedDict):
     """The signed-in user, and where to go after signing in."""
 
@@ -41,6 +55,8 @@ class Me(TypedDict):
     email: str
     name: str
     role: Role
+    time_zone: _Zone
+    theme: Theme
     can_access_dashboard: Annotated[bool, Field(description="The address is verified, or the account is still new.")]
     redirect_path: Annotated[str, Field(examples=["/dashboard"])]
 
@@ -97,6 +113,9 @@ class Security(TypedDict):
 
 user = derive.view(User, auth_pb2.User)
 """Returns an account."""
+_THEMES: dict[int, Theme] = {auth_pb2.THEME_LIGHT: "light", auth_pb2.THEME_DARK: "dark"}
+profile = derive.view(Profile, auth_pb2.User, theme=lambda user: _THEMES.get(user.theme, "system"))
+"""Returns the profile of an account."""
 security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
 security = derive.view(Security, auth_service_pb2.GetSecurityResponse)
 """Returns how an account is protected."""
@@ -112,6 +131,8 @@ def me(account: auth_pb2.User, demo: demo_pb2.Demo | None) -> Me:
         "email": account.email,
         "name": account.name,
         "role": user(account)["role"],
+        "time_zone": account.time_zone or None,
+        "theme": profile(account)["theme"],
         "can_access_dashboard": account.can_access_dashboard,
         "redirect_path": first if account.can_access_dashboard else SECURITY_PATH,
     }

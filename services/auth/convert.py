@@ -13,6 +13,12 @@ from services.auth.accounts import validation
 from services.auth.sessions import user_agents
 
 ROLES = {domain.Role.USER: auth_pb2.USER_ROLE_USER, domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN}
+THEMES = {
+    domain.Theme.SYSTEM: auth_pb2.THEME_SYSTEM,
+    domain.Theme.LIGHT: auth_pb2.THEME_LIGHT,
+    domain.Theme.DARK: auth_pb2.THEME_DARK,
+}
+_THEMES: dict[int, domain.Theme] = {proto: theme for theme, proto in THEMES.items()}
 _ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items()}
 
 
@@ -28,7 +34,16 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
         has_second_factor=user.has_second_factor,
         disable_time=protobuf.to_timestamp(user.disabled_at),
         can_access_dashboard=user.can_access_dashboard(verification_period),
+        time_zone=user.time_zone,
+        theme=THEMES[user.theme],
     )
+
+
+def theme_from_proto(theme: int) -> domain.Theme:
+    """Convert a theme. Raises `InvalidArgument`."""
+    if (converted := _THEMES.get(theme)) is None:
+        raise errors.InvalidArgument("The theme must be system, light or dark.", field="theme")
+    return converted
 
 
 def role_from_proto(role: int) -> domain.Role:

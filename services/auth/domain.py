@@ -50,6 +50,15 @@ REMEMBERED = Lifetimes(idle=timedelta(days=14), absolute=timedelta(days=90))
 NOT_REMEMBERED = Lifetimes(idle=timedelta(hours=12), absolute=timedelta(hours=24))
 
 
+class Theme(StrEnum):
+    """The colours of pages."""
+
+    SYSTEM = "system"
+    """As the reader's system has them."""
+    LIGHT = "light"
+    DARK = "dark"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """A person with an account."""
@@ -61,6 +70,9 @@ class User:
     created_at: datetime
     email_verified_at: datetime | None
     disabled_at: datetime | None
+    time_zone: str
+    """The IANA zone in which the user reads times; empty: the browser's."""
+    theme: Theme
     has_second_factor: bool
     age: timedelta
     """Age of the account when it was read."""

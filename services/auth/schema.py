@@ -22,6 +22,8 @@ users = sa.Table(
     sa.Column("email_verified_at", _Time),
     sa.Column("password_changed_at", _Time, nullable=False, server_default=sa.func.now()),
     sa.Column("disabled_at", _Time),
+    sa.Column("time_zone", sa.Text, nullable=False, server_default=""),
+    sa.Column("theme", sa.Text, nullable=False, server_default="system"),
 )
 
 sessions = sa.Table(

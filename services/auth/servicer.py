@@ -13,6 +13,7 @@ from repruv.auth.v1 import auth_service_pb2 as pb
 from services.auth import convert, domain
 from services.auth.accounts import validation
 from services.auth.accounts.operations import Accounts
+from services.auth.accounts.profiles import Profiles
 from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
 from services.auth.second_factor.operations import SecondFactor
@@ -38,6 +39,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._sign_in = SignIn(context)
         self._sessions = Sessions(context)
         self._recovery = Recovery(context)
+        self._profiles = Profiles(context)
         self._second_factor = SecondFactor(context)
         self._verification_period = context.verification_period
 
@@ -197,6 +199,15 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             fresh_until_time=protobuf.to_timestamp(security.fresh_until),
             events=map(convert.event_to_proto, security.events),
         )
+
+    async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: RpcContext) -> pb.UpdateProfileResponse:
+        user = await self._profiles.update(
+            actor(),
+            name=request.name if request.HasField("name") else None,
+            time_zone=request.time_zone if request.HasField("time_zone") else None,
+            theme=convert.theme_from_proto(request.theme) if request.HasField("theme") else None,
+        )
+        return pb.UpdateProfileResponse(user=self._user(user))
 
     def _user(self, user: domain.User) -> auth_pb2.User:
         return convert.user_to_proto(user, self._verification_period)

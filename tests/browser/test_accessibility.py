@@ -27,6 +27,7 @@ SETTINGS_PAGES = (
     SETTINGS,
     "/settings/connections",
     "/settings/exports",
+    "/settings/profile",
     "/settings/security",
     "/settings/sessions",
     "/reauthenticate",

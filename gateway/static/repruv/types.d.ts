@@ -292,6 +292,9 @@ export interface Me {
   email: string;
   name: string;
   role: 'user' | 'admin';
+  /** An IANA time zone; null: the browser's. */
+  time_zone: string | null;
+  theme: 'system' | 'light' | 'dark';
   /** The address is verified, or the account is still new. */
   can_access_dashboard: boolean;
   redirect_path: string;

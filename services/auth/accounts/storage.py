@@ -31,6 +31,8 @@ USER: tuple[sa.ColumnElement[Any], ...] = (
     users.c.created_at,
     users.c.email_verified_at,
     users.c.disabled_at,
+    users.c.time_zone,
+    users.c.theme,
     _HAS_SECOND_FACTOR.label("has_second_factor"),
     (NOW - users.c.created_at).label("age"),
 )
@@ -160,6 +162,13 @@ async def set_verified(conn: AsyncConnection, user_id: uuid.UUID) -> None:
     await _set(conn, user_id, email_verified_at=sa.func.coalesce(users.c.email_verified_at, NOW))
 
 
+async def set_profile(
+    conn: AsyncConnection, user_id: uuid.UUID, *, name: str, time_zone: str, theme: domain.Theme
+) -> None:
+    """Change how a user is named and reads pages."""
+    await _set(conn, user_id, name=name, time_zone=time_zone, theme=theme.value)
+
+
 async def _set(conn: AsyncConnection, user_id: uuid.UUID, **values: Any) -> None:
     await conn.execute(sa.update(users).where(users.c.user_id == user_id).values(**values))
 
@@ -176,4 +185,5 @@ def user(row: sa.Row[*tuple[Any, ...]], prefix: str = "") -> domain.User:
     """Build a user from the columns `USER` of a row."""
     values = {column.name: getattr(row, f"{prefix}{column.name}") for column in USER}
     values["role"] = domain.Role(values["role"])
+    values["theme"] = domain.Theme(values["theme"])
     return domain.User(**values)

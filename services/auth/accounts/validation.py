@@ -9,7 +9,7 @@ from pathlib import Path
 
 import email_validator
 
-from chassis import errors
+from chassis import errors, time_zones
 from services.auth.domain import Client, RevokeReason
 
 EMAIL_LIMIT = 254
@@ -82,6 +82,13 @@ def clean_name(name: str) -> str:
     if cleaned and not any(map(_is_visible, cleaned)):
         raise errors.InvalidArgument("Enter a name with at least one visible character.", field="name")
     return cleaned
+
+
+def check_time_zone(name: str) -> str:
+    """Return the name of an IANA time zone; empty stays empty. Raises `InvalidArgument`."""
+    if name and time_zones.find(name) is None:
+        raise errors.InvalidArgument("Choose a time zone such as Europe/Berlin.", field="time_zone")
+    return name
 
 
 def clean_client(*, user_agent: str, ip_address: str) -> Client:

@@ -14,6 +14,7 @@ from uuid import UUID
 import cronsim
 
 from chassis import errors, ids
+from chassis import time_zones as zones_by_name
 from services.jobs import domain
 from services.jobs.schedules import time_zones
 
@@ -154,13 +155,8 @@ def job_id(name: str, time: datetime) -> UUID:
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
-    # `right/` counts leap seconds, and the others are not the same zone on every machine.
-    is_portable = not name.startswith(("right/", "posix/")) and name not in {"localtime", "posixrules", "Factory"}
-    try:
-        if is_portable:
-            return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        pass
+    if (zone := zones_by_name.find(name)) is not None:
+        return zone
     message = f"time_zone must be an IANA time zone such as Europe/Berlin; {name[:100]!r} is unknown."
     raise errors.InvalidArgument(message, field="time_zone")
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jinja2
@@ -42,37 +42,6 @@ def test_number_has_thousands_and_as_many_digits_as_asked() -> None:
 )
 def test_percent(share: float | None, shown: str) -> None:
     assert templating.percent(share) == shown
-
-
-@pytest.mark.parametrize(
-    ("before", "shown"),
-    [
-        (timedelta(seconds=-5), "just now"),
-        (timedelta(seconds=59), "just now"),
-        (timedelta(minutes=1), "1 min ago"),
-        (timedelta(minutes=59, seconds=59), "59 min ago"),
-        (timedelta(hours=1), "1 h ago"),
-        (timedelta(days=1), "1 d ago"),
-        (timedelta(days=6, hours=23), "6 d ago"),
-        (timedelta(days=9), "14 Nov 2026"),
-    ],
-)
-def test_ago(before: timedelta, shown: str) -> None:
-    assert templating.ago(NOW - before, NOW) == shown
-
-
-def test_times_may_be_json_strings() -> None:
-    assert templating.ago("2026-11-23T11:55:00Z", NOW) == "5 min ago"
-    assert templating.date("2026-11-03", "short") == "3 Nov"
-    assert templating.date("2026-11-03T09:30:00Z", "minute") == "3 Nov 2026, 09:30 UTC"
-    assert templating.date(None) == "–"
-
-
-def test_recent_is_true_for_a_limited_time() -> None:
-    now = datetime.now(UTC)
-    assert templating.recent(now - timedelta(minutes=2))
-    assert not templating.recent(now - timedelta(minutes=20))
-    assert not templating.recent(None)
 
 
 @pytest.mark.parametrize(

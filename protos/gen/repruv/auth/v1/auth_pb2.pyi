@@ -42,6 +42,34 @@ USER_ROLE_ADMIN: UserRole.ValueType  # 2
 """May also see and change the data of others, through the admin calls."""
 Global___UserRole: _TypeAlias = UserRole  # noqa: Y015
 
+class _Theme:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ThemeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Theme.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    THEME_UNSPECIFIED: _Theme.ValueType  # 0
+    """No theme was given; never stored."""
+    THEME_SYSTEM: _Theme.ValueType  # 1
+    """As the user's system has them."""
+    THEME_LIGHT: _Theme.ValueType  # 2
+    """Light."""
+    THEME_DARK: _Theme.ValueType  # 3
+    """Dark."""
+
+class Theme(_Theme, metaclass=_ThemeEnumTypeWrapper):
+    """Theme is the colours in which a user reads pages."""
+
+THEME_UNSPECIFIED: Theme.ValueType  # 0
+"""No theme was given; never stored."""
+THEME_SYSTEM: Theme.ValueType  # 1
+"""As the user's system has them."""
+THEME_LIGHT: Theme.ValueType  # 2
+"""Light."""
+THEME_DARK: Theme.ValueType  # 3
+"""Dark."""
+Global___Theme: _TypeAlias = Theme  # noqa: Y015
+
 @_typing.final
 class User(_message.Message):
     """User is a person with an account."""
@@ -57,6 +85,8 @@ class User(_message.Message):
     HAS_SECOND_FACTOR_FIELD_NUMBER: _builtins.int
     DISABLE_TIME_FIELD_NUMBER: _builtins.int
     CAN_ACCESS_DASHBOARD_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    THEME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """UUID."""
     email: _builtins.str
@@ -73,6 +103,10 @@ class User(_message.Message):
     """Whether the user may see the dashboard and its data: the address is verified, or the account is younger than
     EMAIL_VERIFICATION_DAYS. Services enforce it by the signed identity.
     """
+    time_zone: _builtins.str
+    """The IANA time zone in which the user reads times, for example `Europe/Berlin`; empty: the browser's."""
+    theme: Global___Theme.ValueType
+    """The theme."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the account was created."""
@@ -93,10 +127,12 @@ class User(_message.Message):
         has_second_factor: _builtins.bool = ...,
         disable_time: _timestamp_pb2.Timestamp | None = ...,
         can_access_dashboard: _builtins.bool = ...,
+        time_zone: _builtins.str = ...,
+        theme: Global___Theme.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disable_time", b"disable_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "role", b"role", "theme", b"theme", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -137,6 +137,11 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.FromString,
                 _registered_method=True)
+        self.UpdateProfile = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/UpdateProfile',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -309,6 +314,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateProfile(self, request, context):
+        """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
+        `theme`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -406,6 +419,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.GetSecurity,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.SerializeToString,
+            ),
+            'UpdateProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProfile,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -929,6 +947,33 @@ class AuthService:
             '/repruv.auth.v1.AuthService/GetSecurity',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/UpdateProfile',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

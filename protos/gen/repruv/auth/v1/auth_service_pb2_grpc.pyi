@@ -121,6 +121,10 @@ class AuthServiceStub:
     """
     GetSecurity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
+    UpdateProfile: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]
+    """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
+    `theme`).
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -215,6 +219,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     GetSecurity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]  # type: ignore[assignment]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
+    UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]  # type: ignore[assignment]
+    """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
+    `theme`).
+    """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuthService manages users and their sessions. Calls carry the signed identity of the calling service (metadata
@@ -420,5 +428,15 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.GetSecurityResponse, _abc.Awaitable[_auth_service_pb2.GetSecurityResponse]]:
         """GetSecurity returns how the user's account is protected, and its recent security events."""
+
+    @_abc_1.abstractmethod
+    def UpdateProfile(
+        self,
+        request: _auth_service_pb2.UpdateProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.UpdateProfileResponse, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]]:
+        """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
+        `theme`).
+        """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

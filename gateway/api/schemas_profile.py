@@ -1,0 +1,25 @@
+"""Bodies of the user's profile."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway import views
+from gateway.api.schemas import Body, Text
+from repruv.auth.v1 import auth_pb2
+
+THEMES: dict[views.Theme, auth_pb2.Theme.ValueType] = {
+    "system": auth_pb2.THEME_SYSTEM,
+    "light": auth_pb2.THEME_LIGHT,
+    "dark": auth_pb2.THEME_DARK,
+}
+
+
+class ProfileChanges(Body):
+    """The fields to change; null or missing: unchanged."""
+
+    name: Text | None = Field(None, description="At most 100 characters.", examples=["Mina Okafor"])
+    time_zone: Text | None = Field(
+        None, description="An IANA time zone; empty: the browser's.", examples=["Europe/Berlin"]
+    )
+    theme: views.Theme | None = Field(None, description="`system` follows the settings of the browser.")

@@ -1,0 +1,43 @@
+"""Profiles: how a user is named and reads pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from services.auth import domain
+from services.auth.accounts import storage as account_storage
+from services.auth.accounts import validation
+from services.auth.context import Context, lock_account, publish_revocation
+from services.auth.sessions import storage as session_storage
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The operations."""
+
+    context: Context
+
+    async def update(
+        self, actor: domain.Actor, *, name: str | None, time_zone: str | None, theme: domain.Theme | None
+    ) -> domain.User:
+        """Change the fields that are not None; caches of the user's sessions drop the old ones.
+
+        Raises `InvalidArgument` and `SessionInvalid`.
+        """
+        name = None if name is None else validation.clean_name(name)
+        time_zone = None if time_zone is None else validation.check_time_zone(time_zone)
+        async with self.context.transaction() as tx:
+            await session_storage.get_current(tx.conn, actor)
+            user = (await lock_account(tx.conn, actor.user_id)).user
+            changed = replace(
+                user,
+                name=user.name if name is None else name,
+                time_zone=user.time_zone if time_zone is None else time_zone,
+                theme=theme or user.theme,
+            )
+            if changed != user:
+                await account_storage.set_profile(
+                    tx.conn, actor.user_id, name=changed.name, time_zone=changed.time_zone, theme=changed.theme
+                )
+                publish_revocation(tx, await session_storage.refreshed(tx.conn, actor.user_id))
+        return changed
