@@ -24,7 +24,7 @@ async def update_profile(body: schemas_profile.ProfileChanges, session: SignedIn
     """Change the given fields; the others stay as they are."""
     request = auth_service_pb2.UpdateProfileRequest(name=body.name, time_zone=body.time_zone)
     if body.theme is not None:
-        request.theme = schemas_profile.THEMES[body.theme]
+        request.theme = views.THEMES[body.theme]
     updated = await gateway.auth.update_profile.send(session.identity, request)
     gateway.sessions.forget_refreshed(session.user_id, {session.session_id})
     return answer(views.profile(updated.user))

@@ -6,13 +6,6 @@ from pydantic import Field
 
 from gateway import views
 from gateway.api.schemas import Body, Text
-from repruv.auth.v1 import auth_pb2
-
-THEMES: dict[views.Theme, auth_pb2.Theme.ValueType] = {
-    "system": auth_pb2.THEME_SYSTEM,
-    "light": auth_pb2.THEME_LIGHT,
-    "dark": auth_pb2.THEME_DARK,
-}
 
 
 class ProfileChanges(Body):

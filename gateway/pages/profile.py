@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import views
-from gateway.api.schemas_profile import THEMES
 from gateway.container import Container
 from gateway.pages import forms, reader
 from gateway.pages.page import Page
@@ -40,7 +39,7 @@ class Profile(Page):
         session, fields = await self.read_form(request, *FIELDS)
         changes = auth_service_pb2.UpdateProfileRequest(name=fields["name"], time_zone=fields["time_zone"])
         changes.theme = next(
-            (value for theme, value in THEMES.items() if theme == fields["theme"]), auth_pb2.THEME_UNSPECIFIED
+            (value for theme, value in views.THEMES.items() if theme == fields["theme"]), auth_pb2.THEME_UNSPECIFIED
         )
         try:
             await self._container.auth.update_profile.send(session.identity, changes)

@@ -17,7 +17,6 @@ ZONE_COOKIE = "time_zone"
 """The browser's zone, set by pages.js."""
 THEME_COOKIE = "theme"
 """The theme of the user who signed in last: pages without a session have it too."""
-THEMES: tuple[views.Theme, ...] = ("system", "light", "dark")
 _YEAR_SECONDS = 365 * 86_400
 
 
@@ -33,7 +32,8 @@ class Reader:
         """Return the reader of a page without a session."""
         theme = request.cookies.get(THEME_COOKIE, "")
         return cls(
-            zone=_zone_of_browser(request) or UTC, theme=next((each for each in THEMES if each == theme), "system")
+            zone=_zone_of_browser(request) or UTC,
+            theme=next((each for each in views.THEMES if each == theme), "system"),
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from gateway.views.accounts import (
     PROFILE_PATH,
     SECURITY_PATH,
     SESSIONS_PATH,
+    THEMES,
     Me,
     Profile,
     Role,

@@ -113,7 +113,12 @@ class Security(TypedDict):
 
 user = derive.view(User, auth_pb2.User)
 """Returns an account."""
-_THEMES: dict[int, Theme] = {auth_pb2.THEME_LIGHT: "light", auth_pb2.THEME_DARK: "dark"}
+THEMES: dict[Theme, auth_pb2.Theme.ValueType] = {
+    "system": auth_pb2.THEME_SYSTEM,
+    "light": auth_pb2.THEME_LIGHT,
+    "dark": auth_pb2.THEME_DARK,
+}
+_THEMES: dict[int, Theme] = {proto: theme for theme, proto in THEMES.items()}
 profile = derive.view(Profile, auth_pb2.User, theme=lambda user: _THEMES.get(user.theme, "system"))
 """Returns the profile of an account."""
 security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
