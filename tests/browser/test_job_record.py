@@ -56,7 +56,7 @@ async def test_operator_reads_why_a_job_failed_and_the_owner_a_safe_message(
     visitor = await new_visitor(timezone_id=ZONE)
     await visitor.is_user(operator)
     page = await visitor.open(f"/jobs/{job_id}")
-    await page.reload()  # the first page has told the server the zone
+    await page.reload()  # the first page stores the zone in a cookie
     traceback = page.get_by_role("region", name="Traceback of attempt 3")
     await expect(traceback).to_contain_text("raise worker.JobFailed(")
     await expect(page.get_by_text("services/demo/handlers.py:_fail_on_purpose").first).to_be_visible()
