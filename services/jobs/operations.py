@@ -23,6 +23,7 @@ from services.jobs import (
     domain,
     event_log,
     finish,
+    heartbeats,
     isolation,
     kinds,
     outcomes,
@@ -91,6 +92,7 @@ class Operations:
         self.long_poll = long_poll.LongPoll(self.waiters, self.kinds, claim=self.claim, finish_many=self.finish_many)
         self.backlog = backlog.Backlog(engine)
         self.reports = reports.Reports(engine, self._broadcaster)
+        self._heartbeats = heartbeats.Heartbeats(engine, lease=lease)
         self.claimed_ranks = fair_ranks.ClaimedRanks()
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
@@ -293,20 +295,7 @@ class Operations:
 
         The caller holds no lease of a kind that does not begin with `kind_prefix`.
         """
-        if not held:
-            return []
-        async with self._single.connect() as conn:
-            renewed = await storage.renew_leases(
-                conn, worker=worker, held=held, lease=self.lease, kind_prefix=kind_prefix
-            )
-            if len(renewed) < len(held):
-                missing = set(held) - _keys(renewed)
-                locked = await storage.read_leases(conn, worker=worker, held=list(missing), kind_prefix=kind_prefix)
-                renewed += locked
-                if lost := missing - _keys(locked):
-                    # The worker lives, so it has not crashed.
-                    await storage.forgive_crashes(conn, worker=worker, lost=sorted(lost))
-        return renewed
+        return await self._heartbeats(worker, held, kind_prefix) if held else []
 
     async def finish(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> Job:
         """End an attempt. Repeating an outcome is no error. Raises `lease_lost` for a stale attempt, `kind_not_owned`."""
@@ -367,10 +356,6 @@ class Operations:
 
 async def _owners_of_submits(submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[UUID | None]:
     return [spec.owner_id for _, spec in submits]
-
-
-def _keys(leases: Sequence[tuple[UUID, int, State]]) -> set[tuple[UUID, int]]:
-    return {(job_id, attempt) for job_id, attempt, _ in leases}
 
 
 def _position(position: list[str]) -> UUID:

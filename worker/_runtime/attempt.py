@@ -25,6 +25,8 @@ from worker.client import JobsClient
 logger = logging.getLogger(__name__)
 
 CANCEL_GRACE_SECONDS = 10.0
+STOP_AGAIN_SECONDS = 1.0
+"""The least time between two cancellations of a handler that ignores them."""
 INTERNAL_ERRORS = 5
 """An outcome that causes so many internal errors of the jobs service is taken as refused."""
 SLOW_SECONDS = 1.0
@@ -89,6 +91,7 @@ class Attempt:
         self._stop_reason: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
         self._hard_stop: asyncio.TimerHandle | None = None
+        self._cancels = 0
 
     async def run(self) -> None:
         """Run the handler and deliver the outcome. Return when the outcome is stored or the lease is lost."""
@@ -117,15 +120,22 @@ class Attempt:
         """Ask the handler to stop, and stop it after the grace period."""
         if not self.context.is_cancelled:
             self.context.cancelled.set()
-            self._hard_stop = asyncio.get_running_loop().call_later(self._grace, self.stop, StopReason.CANCELLED)
+            self._stop_in(self._grace, StopReason.CANCELLED)
 
     def stop(self, reason: StopReason) -> None:
-        """Stop the handler at once."""
+        """Stop the handler at once; if it ignores that, again after a while."""
         if self._stop_reason in {None, StopReason.CANCELLED} or reason is StopReason.LOST:
             self._stop_reason = reason
         # A task that has not started cannot be cancelled within: it checks the stop reason first.
         if self._task and self.is_running:
+            self._cancels += 1
             self._task.cancel()
+            self._stop_in(max(self._grace, STOP_AGAIN_SECONDS), reason)
+
+    def _stop_in(self, seconds: float, reason: StopReason) -> None:
+        if self._hard_stop:
+            self._hard_stop.cancel()
+        self._hard_stop = asyncio.get_running_loop().call_later(seconds, self.stop, reason)
 
     @property
     def _log(self) -> dict[str, object]:
@@ -150,9 +160,10 @@ class Attempt:
             return outcomes.failed("attempt_timeout", message, retryable=True, exception=exception)
         except asyncio.CancelledError as error:
             if self._stop_reason is not None:
+                # The cancellations were for the handler only.
                 if self._task:
-                    # The cancellation was for the handler only.
-                    self._task.uncancel()
+                    for _ in range(self._cancels):
+                        self._task.uncancel()
                 return self._stopped()
             if self._task and self._task.cancelling():
                 raise

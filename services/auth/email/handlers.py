@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import uuid
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ class EmailJobHandler:
     async def send(self, context: worker.Context, payload: Payload) -> dict[str, str]:
         """Send one email; return the outcome.
 
-        Each attempt creates a new link and voids the previous attempt's, whose delivery is unknown. An email may therefore
-        arrive twice; only the later link works.
+        Each attempt creates a new link and voids the previous attempt's, whose delivery is unknown. An email with such a link
+        may therefore arrive twice; only the later link works. All others have one Message-ID in all attempts.
         """
         account = await self._account(payload)
         if account is None or account.user.disabled_at is not None:
@@ -59,6 +60,8 @@ class EmailJobHandler:
         email = await self._render(payload, account)
         if email is None:
             return {"outcome": "already_verified"}
+        if payload.purpose not in email_jobs.LINK_LIFETIMES:
+            email = dataclasses.replace(email, message_id=context.job_id)
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self.sender.send(email)

@@ -21,6 +21,8 @@ class Email:
     """The HTML alternative; empty for none."""
     link: str = ""
     """The link in the text, logged in development only; a secret."""
+    message_id: str = ""
+    """The local part of the Message-ID; empty for a random one. Receivers drop a second email with the same one."""
 
 
 class EmailRefused(Exception):
@@ -42,7 +44,8 @@ def compose(email: Email, *, sender: str) -> EmailMessage:
     message["To"] = email.to
     message["Subject"] = email.subject
     message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].rstrip("> ") or "localhost")
+    domain = sender.rpartition("@")[2].rstrip("> ") or "localhost"
+    message["Message-ID"] = f"<{email.message_id}@{domain}>" if email.message_id else make_msgid(domain=domain)
     # Suppresses automatic replies such as absence notices.
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(email.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.parser
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -98,6 +99,21 @@ async def test_an_email_is_sent_to_the_mail_server(
     assert f"To: {account.email}" in received
     assert f"From: {FROM}" in received
     assert "Subject: Verify your email address" in received
+
+
+async def test_attempts_send_one_message_id_unless_each_has_its_own_link(
+    gateway: Gateway, engine: AsyncEngine, mail_server: MailServer
+) -> None:
+    account = await gateway.account()
+    sender, context = mailer(engine, f"smtp://127.0.0.1:{mail_server.port}"), testing.RecordingContext()
+    for purpose in (email_jobs.Purpose.ALREADY_REGISTERED, email_jobs.Purpose.RESET):
+        payload = email_jobs.Payload(purpose, email=account.email)
+        for _ in range(2):
+            assert await sender.send(context, payload) == {"outcome": "sent"}
+    sent = [email.parser.HeaderParser().parsestr(text)["Message-ID"] for text in mail_server.received]
+    assert sent[0] == sent[1] == f"<{context.job_id}@example.org>"
+    # Of two copies with one id a receiver would drop the one whose link works.
+    assert len(set(sent)) == 3
 
 
 @pytest.mark.parametrize(

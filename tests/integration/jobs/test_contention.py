@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids, outbox, postgres
-from services.jobs import domain, operations, outcomes, schema
+from services.jobs import domain, operations, outcomes, schema, storage
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -71,6 +71,33 @@ async def test_heartbeat_waits_for_no_row_and_renews_all_others(
     await jobs_helpers.rescue(jobs)
     states = [await jobs_helpers.state(jobs, job.job_id) for job in held]
     assert states == [State.RETRYING, State.RUNNING, State.RUNNING]
+
+
+async def test_cancelled_heartbeat_keeps_its_connection_and_the_repeated_one_shares_it(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submitted()
+    await jobs_helpers.claim_one(jobs, kind)
+    answer, renewals = asyncio.Event(), 0
+    renew = storage.renew_leases
+
+    async def slow(*args: Any, **arguments: Any) -> Any:
+        nonlocal renewals
+        renewals += 1
+        await answer.wait()
+        return await renew(*args, **arguments)
+
+    monkeypatch.setattr(storage, "renew_leases", slow)
+    calls = [asyncio.create_task(jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])) for _ in range(3)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    await asyncio.wait([calls[0]])
+    answer.set()
+    renewed = [(job.job_id, 1, State.RUNNING)]
+    assert [await call for call in calls[1:]] == [renewed, renewed]
+    assert renewals == 1
+    assert await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)]) == renewed
+    assert renewals == 2
 
 
 async def test_finishes_of_others_do_not_wait_for_a_locked_owner(

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from chassis import errors, ids
+from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import checkpoints, convert, domain, outcomes, storage
+from services.jobs import broadcast, checkpoints, convert, domain, outcomes, storage
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import LONG, Callers, Eventually
@@ -116,3 +116,16 @@ async def test_progress_reads_no_payload(jobs: Operations, large: list[UUID], ki
         job = await storage.set_progress(conn, large[0], 1, domain.Progress(done=1, total=2))
     assert job
     assert not job.has_payload
+
+
+async def test_broadcast_progress_is_small(
+    jobs: Operations, large: list[UUID], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    sent: list[Any] = []
+    nats = bus.Bus("nats://127.0.0.1:1", name="test-progress")
+    broadcaster = broadcast.Broadcaster(nats)
+    monkeypatch.setattr(broadcaster, "send", lambda subject, message: sent.append(message))
+    broadcaster.progress(job)
+    (message,) = sent
+    assert message.ByteSize() < 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -125,3 +126,21 @@ async def test_progress_of_a_short_job_goes_with_its_outcome(
     progress = outcome.completed.progress
     assert (progress.done, progress.total, progress.message) == (3, 4, "Last")
     assert "ReportProgress" not in fake.calls
+
+
+async def _swallows_cancellations(context: worker.Context) -> None:
+    for _ in range(3):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+async def test_handler_that_swallows_cancellations_is_cancelled_again(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker._runtime.worker.CANCEL_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("worker._runtime.attempt.STOP_AGAIN_SECONDS", 0.05)
+    async with working(worker.Kind("test.stubborn", _swallows_cancellations)):
+        job_id = fake.add("test.stubborn")
+        fake.cancelling.add(job_id)
+        assert (await ended(job_id)).cancelled.reason == "requested"
