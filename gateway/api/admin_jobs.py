@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
 from chassis import ids
-from gateway import views
+from gateway import search, views
 from gateway.api import schemas, schemas_engine
 from gateway.api.dependencies import Admin, Gateway, JobId, PageSize, PageToken, answer, route
 from gateway.views import engine
@@ -248,6 +248,16 @@ async def trigger_schedule(
     job_id = str(ids.parse(body.job_id, "job_id")) if body and body.job_id else str(ids.uuid7())
     job = (await gateway.engine.trigger_schedule(session.identity, name=name, job_id=job_id)).job
     return answer(engine.owned_job(job), 202)
+
+
+@router.get("/search", **route("Search everything", search.Found, "The hits.", 403))
+async def search_everything(
+    session: Admin,
+    gateway: Gateway,
+    q: Annotated[schemas.Text, Query(description="A job, request or user id, an address, an error text or a name.")],
+) -> Response:
+    """Find jobs, users, errors, kinds, schedules and workers."""
+    return answer(await search.search(gateway, q, user=session.identity))
 
 
 @router.get("/stuck", **route("Stuck jobs", schemas_engine.StuckJobs, "Longest first.", 403))

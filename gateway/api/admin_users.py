@@ -85,6 +85,15 @@ async def revoke_user_sessions(
     return answer({"revoked_count": count})
 
 
+@router.get(
+    "/sessions/count", **route("Count the sessions of all users", schemas_admin.SessionCount, "Up to 100,000.", 403)
+)
+async def count_sessions(session: SignedIn, gateway: Gateway) -> Response:
+    """Count the active sessions of all users."""
+    response = await gateway.admin.count_sessions(session.identity)
+    return answer({"count": response.session_count, "user_count": response.user_count, "has_more": response.has_more})
+
+
 @router.post(
     "/sessions/revoke",
     **route(

@@ -49,6 +49,14 @@ class Revoked(TypedDict):
     revoked_count: int
 
 
+class SessionCount(TypedDict):
+    """How many sessions are active, and of how many users."""
+
+    count: int
+    user_count: int
+    has_more: Annotated[bool, Field(description="Whether counting ended at 100,000.")]
+
+
 class AllUsersRevoked(TypedDict):
     """How many sessions ended, and whether some are left: then ask again."""
 

@@ -12,7 +12,7 @@ class Admin(service.Client):
     """The account administration of the auth service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("ListUsers", "GetUser", "BatchGetUsers", "ListSecurityEvents")
+        reads = ("ListUsers", "GetUser", "BatchGetUsers", "ListSecurityEvents", "CountSessions")
         changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions", "RevokeAllUsersSessions")
         super().__init__("auth", target, caller, (*reads, *changes), service="AuthAdmin")
         stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
@@ -22,6 +22,7 @@ class Admin(service.Client):
         self.set_user_role = self.rpc(stub.SetUserRole, pb.SetUserRoleRequest)
         self.disable_user = self.rpc(stub.DisableUser, pb.DisableUserRequest)
         self.enable_user = self.rpc(stub.EnableUser, pb.EnableUserRequest)
+        self.count_sessions = self.rpc(stub.CountSessions, pb.CountSessionsRequest)
         self.revoke_user_sessions = self.rpc(stub.RevokeUserSessions, pb.RevokeUserSessionsRequest)
         self.revoke_all_users_sessions = self.rpc(stub.RevokeAllUsersSessions, pb.RevokeAllUsersSessionsRequest)
         self.send_password_reset = self.rpc(stub.SendPasswordReset, pb.SendPasswordResetRequest)

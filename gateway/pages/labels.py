@@ -59,12 +59,12 @@ _PROBLEMS: Mapping[str, tuple[str, str]] = {
 }
 """The label of a problem, and the group of states that has its jobs."""
 _STUCK: Mapping[str, str] = {
-    "no_worker": "No worker serves its kind",
-    "paused": "Its kind is paused",
-    "waiting": "It could have begun long ago",
-    "overrun": "Its attempt takes longer than it may",
-    "cancelling": "Its worker does not stop",
-    "crashing": "Its workers died more than once",
+    "no_worker": "No worker runs this job type",
+    "paused": "The job type is paused",
+    "waiting": "Ready for more than 5 minutes",
+    "overrun": "Running longer than an attempt may",
+    "cancelling": "The worker does not stop",
+    "crashing": "Workers died while running it",
 }
 
 

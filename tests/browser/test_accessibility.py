@@ -142,6 +142,9 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
     users = [
         "/admin",
         "/admin/kinds/confirm",
+        "/admin/kinds/demo.enable",
+        "/admin/users/confirm/sign-out-all-users",
+        "/admin/search?q=demo",
         "/admin/jobs/bulk?change=cancel&system=yes",
         *(f"/admin/{name}" for name in ADMIN),
         f"/jobs/{job_id}",

@@ -73,3 +73,47 @@ async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_
     assert len(clicks.made) <= MAX_CLICKS, clicks.made
     await admin.close()
     await system.execute("DELETE FROM jobs.jobs WHERE kind = 'demo.import'")
+
+
+async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
+    visitor: Visitor, user: User, system: System
+) -> None:
+    await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
+    admin = await user.again()
+    await visitor.is_user(admin)
+    job_id = await user.enable({"niche": "food", "interaction_count": 10})
+    await user.status_is("enabled")
+    page = await visitor.open("/admin/jobs")
+    rows = page.locator("[data-row]")
+    await expect(page.get_by_role("button", name="Keys")).to_be_visible()
+
+    # The list refreshes meanwhile: the row keeps the focus.
+    await page.keyboard.press("j")
+    await expect(rows.first).to_be_focused()
+    await page.keyboard.press("k")
+    await expect(rows.first).to_be_focused()
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await page.keyboard.press("j")
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+
+    search = page.get_by_role("searchbox", name="Search everything")
+    await page.keyboard.press("/")
+    await expect(search).to_be_focused()
+    await page.keyboard.type("j/k?")
+    await expect(search).to_have_value("j/k?")
+    await search.fill(job_id)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**/jobs/{job_id}")
+    await page.goto("/admin/users")
+    await page.keyboard.press("/")
+    await page.keyboard.type(user.email)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**/admin/users/{user.user_id}")
+    await page.get_by_role("link", name="Sign out everywhere…").wait_for(state="detached")
+    await page.go_back()
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/admin/users/*")
+    await admin.close()

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from gateway.container import Container
-from gateway.pages.admin import bulk, errors, health, jobs, kinds, overview, schedules, security_events, users
+from gateway.pages.admin import bulk, errors, health, jobs, kinds, overview, schedules, search, security_events, users
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
     """Return the routes of all pages for admins."""
     return [
         *overview.Overview(container).routes,
+        *search.Search(container).routes,
         *jobs.Jobs(container).routes,
         *bulk.Bulk(container).routes,
         *errors.Errors(container).routes,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.container import Container
+from gateway.pages.admin import people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 
 STUCK_PATH = "/admin/stuck"
 WORKERS_PATH = "/admin/workers"
 STUCK = 100
+JOBS_OF_GROUP = 5
 
 
 class Health(AdminPage):
@@ -23,10 +27,28 @@ class Health(AdminPage):
         self.routes = [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
 
     async def show_stuck(self, request: Request) -> Response:
-        """Show stuck jobs, the longest stuck first."""
+        """Show stuck jobs by reason and kind, the worst first, with the first jobs of each group."""
         visitor = await self.begin(request)
-        stuck_jobs = (await self._container.engine.list_stuck_jobs(visitor.identity, page_size=STUCK)).jobs
-        return visitor.show("admin/stuck", STUCK_PATH, {"stuck": [engine.stuck(stuck_job) for stuck_job in stuck_jobs]})
+        client, user = self._container.engine, visitor.identity
+        problems, stuck = await asyncio.gather(
+            client.list_problems(user), client.list_stuck_jobs(user, page_size=STUCK)
+        )
+        jobs = [engine.stuck(stuck_job) for stuck_job in stuck.jobs]
+        groups = [
+            (
+                problem,
+                [job for job in jobs if (job["reason"], job["job"]["kind"]) == (problem["reason"], problem["kind"])],
+            )
+            for problem in map(engine.problem, problems.problems)
+            if problem["reason"] != "failing"
+        ]
+        owners = await people.addresses(self._container, (job["job"]["owner_id"] for job in jobs), user=user)
+        context = {
+            "groups": [(problem, of_group[:JOBS_OF_GROUP]) for problem, of_group in groups],
+            "addresses": owners,
+            "system": engine.SYSTEM,
+        }
+        return visitor.show("admin/stuck", STUCK_PATH, context)
 
     async def show_workers(self, request: Request) -> Response:
         """Show the workers and the jobs they hold."""

@@ -36,6 +36,7 @@ class Users(AdminPage):
         says = {"own_account": "own_account", "session_not_found": "session_unknown"}
         self.routes = [
             Route(PATH, self.show_all),
+            Route(f"{PATH}/confirm/sign-out-all-users", self.confirm_sign_out_all_users),
             *self.form_routes(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
             Route(f"{PATH}/{{user_id}}", self.show),
             Route(f"{PATH}/{{user_id}}/confirm/{{name}}", self.confirm),
@@ -84,9 +85,23 @@ class Users(AdminPage):
         user_id, name = _user_id(request), request.path_params["name"]
         response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
         email, sessions = response.user.email, len(response.sessions)
-        ended = f"{sessions} session{'' if sessions == 1 else 's'} end{'s' if sessions == 1 else ''} now."
+        ended = f"{_sessions(sessions)} end{'s' if sessions == 1 else ''} now."
         context: dict[str, object] = {"back": f"{PATH}/{user_id}", "action": f"{PATH}/{user_id}/{name}", "fields": {}}
-        if name == "role":
+        if name == "role" and response.user.role == auth_pb2.USER_ROLE_ADMIN:
+            context |= {
+                "question": f"Revoke admin rights of {email}?",
+                "facts": ["They can no longer see or change jobs and accounts of others.", ended],
+                "button": "Revoke admin",
+                "fields": {"role": "user"},
+            }
+        elif name == "sign-out":
+            context |= {
+                "question": f"Sign {email} out everywhere?",
+                "facts": [ended, "They can sign in again at once; to prevent that, disable the account."],
+                "button": f"End {_sessions(sessions)}",
+                "fields": {"session_id": ""},
+            }
+        elif name == "role":
             context |= {
                 "question": f"Grant {email} admin rights?",
                 "facts": ["They can see and change every job and every account, yours included.", ended],
@@ -110,6 +125,27 @@ class Users(AdminPage):
         else:
             raise errors.NotFound("There is nothing here.")
         return visitor.show("admin/confirm", f"{PATH}/{user_id}/confirm/{name}", context)
+
+    async def confirm_sign_out_all_users(self, request: Request) -> Response:
+        """Ask before the sessions of all users end: how many, of how many users."""
+        visitor = await self.begin(request)
+        count = await self._container.admin.count_sessions(visitor.identity)
+        others = max(0, count.session_count - 1)
+        number = f"{'More than ' if count.has_more else ''}{_sessions(others)}"
+        users = f"{count.user_count:,} user{'' if count.user_count == 1 else 's'}"
+        context = {
+            "question": "Sign out all users?",
+            "facts": [
+                f"{number} of {users} end{'s' if others == 1 else ''} now, on every device.",
+                "Everyone has to sign in again. Jobs continue.",
+                "Your own session here stays.",
+            ],
+            "button": f"End {_sessions(others)}",
+            "action": f"{PATH}/sign-out-all-users",
+            "fields": {"confirmed": "yes"},
+            "back": PATH,
+        }
+        return visitor.show("admin/confirm", f"{PATH}/confirm/sign-out-all-users", context)
 
     async def set_role(self, request: Request) -> Response:
         """Change the role; all sessions of the account end."""
@@ -166,6 +202,10 @@ class Users(AdminPage):
 
     def _see(self, user_id: str, say: str) -> Response:
         return self.see(f"{PATH}/{user_id}", say=say)
+
+
+def _sessions(count: int) -> str:
+    return f"{count:,} session{'' if count == 1 else 's'}"
 
 
 def _address(prefix: str, token: str) -> str:

@@ -30,6 +30,8 @@ PAGE = 50
 KINDS_LIMIT = 50
 PREFIX_LIMIT = 254
 USERS_LIMIT = 100
+MAX_COUNT = 100_000
+"""Counting stops here."""
 REVOKE_ALL_SECONDS = 3.0
 """Time limit of one call; the caller repeats it if sessions are left."""
 
@@ -125,6 +127,11 @@ class Administration:
             count = len(revocation.session_ids)
             await self._record(tx, actor, Kind.SESSIONS_REVOKED, user_id, count=str(count))
             return count
+
+    async def count_sessions(self, actor: domain.Actor) -> session_storage.SessionCount:
+        """Count the live sessions of all users, up to `MAX_COUNT`."""
+        async with self._read(actor) as conn:
+            return await session_storage.count_sessions(conn, limit=MAX_COUNT)
 
     async def revoke_all_users_sessions(self, actor: domain.Actor) -> revoke_all_sessions.Outcome:
         """End all users' sessions but the caller's."""

@@ -70,6 +70,10 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         )
         return pb.RevokeUserSessionsResponse(revoked_count=revoked_count)
 
+    async def CountSessions(self, request: pb.CountSessionsRequest, context: RpcContext) -> pb.CountSessionsResponse:
+        count = await self._administration.count_sessions(actor())
+        return pb.CountSessionsResponse(session_count=count.sessions, user_count=count.users, has_more=count.has_more)
+
     async def RevokeAllUsersSessions(
         self, request: pb.RevokeAllUsersSessionsRequest, context: RpcContext
     ) -> pb.RevokeAllUsersSessionsResponse:

@@ -244,6 +244,24 @@ async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uui
     return bool(await conn.scalar(sa.select(others)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCount:
+    """The number of live sessions and of their users."""
+
+    sessions: int
+    users: int
+    has_more: bool
+    """Whether the count ended at its limit."""
+
+
+async def count_sessions(conn: AsyncConnection, *, limit: int) -> SessionCount:
+    """Count the live sessions of all users, at most `limit`."""
+    live = sa.select(sessions.c.user_id).where(_IS_LIVE).limit(limit + 1).subquery()
+    statement = sa.select(sa.func.count(), sa.func.count(live.c.user_id.distinct())).select_from(live)
+    count, user_count = (await conn.execute(statement)).one()
+    return SessionCount(sessions=min(count, limit), users=user_count, has_more=count > limit)
+
+
 async def revoke_surplus_sessions(
     conn: AsyncConnection, user_id: uuid.UUID, *, newest: uuid.UUID
 ) -> domain.Revocation | None:

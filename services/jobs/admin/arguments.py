@@ -40,6 +40,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _add_filter(command)
     command.add_argument("--per-second", type=_positive, default=20, metavar="N", help="at most N jobs a second (20)")
     command.add_argument("--dry-run", action="store_true", help="count the jobs only")
+    command = add("search", "Find jobs, errors, kinds, schedules and workers by a job id, an error text or a name")
+    command.add_argument("text", metavar="TEXT")
     _add_filter(add("count", "Count jobs, by kind and state"))
     for name, meaning in (
         ("show", "Show a job with its attempts, steps, tracebacks, log lines and transitions"),

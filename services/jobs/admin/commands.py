@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Awaitable, Callable, Mapping
 
-from services.jobs.admin import engine_commands, job_commands, job_record, overview_commands
+from services.jobs.admin import engine_commands, job_commands, job_record, overview_commands, search
 from services.jobs.admin.connection import Connection
 
 COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]]] = {
     "list": job_commands.list_jobs,
+    "search": search.search,
     "count": job_commands.count,
     "bulk": job_commands.change_all,
     "show": job_record.show,

@@ -18,7 +18,19 @@ from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
 HTML = {"Accept": "text/html"}
-PAGES = ("jobs", "errors", "kinds", "schedules", "stuck", "workers", "users", "security-events")
+PAGES = (
+    "search",
+    "search?q=demo",
+    "kinds/demo.enable",
+    "jobs",
+    "errors",
+    "kinds",
+    "schedules",
+    "stuck",
+    "workers",
+    "users",
+    "security-events",
+)
 
 
 @pytest.fixture
@@ -63,7 +75,7 @@ async def test_other_users_get_not_found(account: Account, admin: httpx.AsyncCli
         answer = await account.http.get(f"/admin/{name}", headers=HTML)
         assert (answer.status_code, "Page not found" in Page(answer).text) == (404, True), name
         assert (await admin.get(f"/admin/{name}")).status_code == 200, name
-    for path in ("jobs/cancel", "jobs/retry", "kinds/pause", "kinds/limits", "schedules/trigger"):
+    for path in ("jobs/cancel", "jobs/retry", "kinds/pause", "kinds/demo.enable/limits", "schedules/trigger"):
         answer = await account.http.post(f"/admin/{path}", headers=HTML)
         assert answer.status_code == 404, path
     assert (await account.http.post(f"/admin/users/{account.user_id}/role", data={"role": "admin"})).status_code == 404
@@ -233,22 +245,26 @@ async def test_kinds_are_paused_and_limited(
 ) -> None:
     await jobs_api.submit(kind, account.user_id)
     page = await probe(admin, "/admin/kinds")
-    assert kind in page.text
+    assert f"/admin/kinds/{kind}" in page.links
     page = await press(admin, page, "/admin/kinds/pause", kind=kind)
     assert "Paused" in page.text
     assert await jobs_api.claim(kind) == []
     stuck = (await admin.get("/api/v1/admin/stuck?page_size=100")).json()["jobs"]
     assert {"paused"} == {job["reason"] for job in stuck if job["job"]["kind"] == kind}
-    assert "Its kind is paused" in (await probe(admin, "/admin/stuck")).text
+    assert "The job type is paused" in (await probe(admin, "/admin/stuck")).text
     page = await press(admin, page, "/admin/kinds/resume", kind=kind)
     assert len(await jobs_api.claim(kind)) == 1
 
     options = {"max_running": "3", "max_running_per_key": "2", "rate_count": "10", "rate_period_seconds": "60"}
-    page = await press(admin, page, "/admin/kinds/limits", kind=kind, **options)
-    assert "The limits were set." in page.text
-    assert "At most 3 at once, 10 begin in 1 min" in page.text
-    wrong = await press(admin, page, "/admin/kinds/limits", kind=kind, **{**options, "max_running": "many"})
-    assert "make no sense" in wrong.text
+    page = await probe(admin, f"/admin/kinds/{kind}")
+    page = await press(admin, page, f"/admin/kinds/{kind}/limits", **options)
+    assert "Limits saved." in page.text
+    assert "3 at once, 10 per 1 min, 2 per key" in (await probe(admin, "/admin/kinds")).text
+    wrong = await submit(admin, page, f"/admin/kinds/{kind}/limits", **{**options, "max_running": "many"})
+    assert wrong.status_code == 422
+    assert "Must be a whole number" in Page(wrong).text
+    assert Page(wrong).attributes["max_running"]["value"] == "many"
+    assert (await admin.get("/admin/kinds/demo.unknown")).status_code == 404
     limits = {"max_running": 0, "max_running_per_key": 1, "rate_count": 0}
     freed = await admin.put(f"/api/v1/admin/kinds/{kind}/limits", json=limits)
     assert freed.json()["limits"] == {**limits, "rate_period_seconds": None}
@@ -272,7 +288,7 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
     page = await probe(admin, "/admin/schedules")
     assert name in page.text
     page = await press(admin, page, "/admin/schedules/pause", name=name)
-    assert "The schedule is paused." in page.text
+    assert "Schedule paused." in page.text
     page = await press(admin, page, "/admin/schedules/resume", name=name)
     job_id = str(ids.uuid7())
     for _ in range(2):
@@ -280,7 +296,7 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
         assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
     assert "Disable expired demo modes" in (await probe(admin, f"/jobs/{job_id}")).text
     lost = await press(admin, page, "/admin/schedules/pause", name="no.such.schedule")
-    assert "There is no such schedule" in lost.text
+    assert "This schedule no longer exists" in lost.text
     schedules = (await admin.get("/api/v1/admin/schedules")).json()["schedules"]
     assert [schedule["next_at"] is not None for schedule in schedules if schedule["name"] == name] == [True]
 
@@ -302,16 +318,16 @@ async def test_accounts_are_searched_disabled_and_enabled(
     page = await probe(admin, f"/admin/users?email={account.email[:12].upper()}")
     path = f"/admin/users/{account.user_id}"
     assert path in page.links
-    assert "Nobody is called that" in (await probe(admin, "/admin/users?email=nobody-at-all")).text
+    assert "No matching users" in (await probe(admin, "/admin/users?email=nobody-at-all")).text
     assert not {f"{path}/disable", f"{path}/role"} & (await probe(admin, path)).forms.keys()
     page = await probe(admin, f"{path}/confirm/disable")
     assert "1 session ends now." in page.text
     assert "0 unfinished jobs of theirs will still run." in page.text
     page = await press(admin, page, f"{path}/disable")
-    assert "The account is closed" in page.text
+    assert "Account disabled." in page.text
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401
     page = await press(admin, page, f"{path}/enable")
-    assert "The account is open again." in page.text
+    assert "Account enabled." in page.text
     page = await press(admin, await probe(admin, f"{path}/confirm/role"), f"{path}/role")
     assert "Revoke admin" in page.text
     assert (await admin.get(f"{path}/confirm/nothing")).status_code == 404
@@ -320,3 +336,87 @@ async def test_accounts_are_searched_disabled_and_enabled(
     for missing in (ids.uuid7(), "nonsense"):
         assert (await admin.get(f"/admin/users/{missing}")).status_code == 404
     assert "Nothing like that happened" in (await probe(admin, "/admin/security-events?user=nonsense")).text
+
+
+async def test_search_goes_to_the_only_hit(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    await jobs_api.submit(kind, account.user_id)
+    (job,) = await jobs_api.claim(kind)
+    message = f"The platform {kind[-8:]} refused the import."
+    error = jobs_server.failed("import_refused")
+    error.error.message = message
+    await jobs_api.finish(job, failed=error)
+    for text, path in (
+        (job.job_id.upper(), f"/jobs/{job.job_id}"),
+        (account.user_id, f"/admin/users/{account.user_id}"),
+        (account.email.upper(), f"/admin/users/{account.user_id}"),
+        (kind.upper(), f"/admin/kinds/{kind}"),
+        (f"  {message.lower()} ", f"/jobs/{job.job_id}"),
+    ):
+        answer = await admin.get("/admin/search", params={"q": text})
+        assert (answer.status_code, answer.headers.get("location")) == (303, path), text
+    found = (await admin.get("/api/v1/admin/search", params={"q": job.job_id})).json()
+    assert [(hit["type"], hit["path"]) for hit in found["hits"]] == [("job", f"/jobs/{job.job_id}")]
+
+
+async def test_search_shows_several_hits_and_none(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    for _ in range(2):
+        await jobs_api.submit(kind, account.user_id)
+    message = f"The network {kind[-8:]} was down."
+    jobs = await jobs_api.claim(kind, limit=2)
+    for job in jobs:
+        error = jobs_server.failed("network_down")
+        error.error.message = message
+        await jobs_api.finish(job, failed=error)
+    page = await probe(admin, f"/admin/search?q={message}")
+    assert {f"/jobs/{job.job_id}" for job in jobs} <= set(page.links)
+    assert "2 failed jobs" in page.text and "Errors" in page.text
+    for nothing in ("", "no such text anywhere", "\x00", "%", str(uuid4())):
+        answer = await admin.get("/admin/search", params={"q": nothing}, headers=HTML)
+        assert answer.status_code == 200, nothing
+    assert "No results" in (await probe(admin, "/admin/search?q=no+such+text+anywhere")).text
+    # The id of a request that no job has: the jobs of its time.
+    request_id = str(ids.uuid7())
+    late = await jobs_api.submit(kind, account.user_id)
+    page = await probe(admin, f"/admin/search?q={request_id}")
+    assert f"/jobs/{late.job_id}" in page.links
+    assert "may be the ID of a request" in page.text
+
+
+async def test_stuck_jobs_are_grouped_with_a_change_of_all(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    jobs = [await jobs_api.submit(kind, account.user_id) for _ in range(7)]
+    assert (await admin.post(f"/api/v1/admin/kinds/{kind}/pause")).status_code == 200
+    page = await probe(admin, "/admin/stuck")
+    assert "7 jobs" in page.text
+    links = [link for link in page.links if link.removeprefix("/jobs/") in {job.job_id for job in jobs}]
+    assert len(links) == 5
+    assert f"/admin/jobs?system=yes&state=waiting&kind={kind}" in page.links
+    await admin.post(f"/api/v1/admin/kinds/{kind}/resume")
+
+
+async def test_sign_outs_and_roles_are_confirmed_with_numbers(
+    register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient
+) -> None:
+    account = await register()
+    count = (await admin.get("/api/v1/admin/sessions/count")).json()
+    assert count["count"] >= 2 and count["user_count"] >= 2 and not count["has_more"]
+    page = await probe(admin, "/admin/users")
+    assert "/admin/users/confirm/sign-out-all-users" in page.links
+    page = await probe(admin, "/admin/users/confirm/sign-out-all-users")
+    assert "Sign out all users?" in page.text and " users end" in page.text
+    assert page.forms["/admin/users/sign-out-all-users"]["confirmed"] == "yes"
+    path = f"/admin/users/{account.user_id}"
+    page = await probe(admin, f"{path}/confirm/sign-out")
+    assert "1 session ends now." in page.text
+    page = await press(admin, page, f"{path}/sign-out")
+    assert "Signed out there." in page.text
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 401
+    await press(admin, await probe(admin, f"{path}/confirm/role"), f"{path}/role")
+    page = await probe(admin, f"{path}/confirm/role")
+    assert f"Revoke admin rights of {account.email}?" in page.text
+    assert page.forms[f"{path}/role"]["role"] == "user"

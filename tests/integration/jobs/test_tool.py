@@ -273,3 +273,19 @@ async def test_closed_pipe_is_no_error(jobs_api: JobsApi, kind: str, environment
     process.stdout._transport.close()  # type: ignore[attr-defined]
     ended = await ending(process)
     assert (ended.code, ended.err) == (0, "")
+
+
+async def test_search_finds_jobs_kinds_and_errors(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    await jobs_api.submit(kind)
+    (job,) = await jobs_api.claim(kind)
+    await jobs_api.finish(job, failed=jobs_server.failed(f"refused_{kind[-6:]}"))
+    for text, hits in (
+        (job.job_id, {("job", job.job_id)}),
+        (kind.upper(), {("kind", kind)}),
+    ):
+        found = (await tool("search", text, "--json")).json
+        assert {(hit["type"], hit["name"]) for hit in found} == hits, text
+    (group,) = (await tool("search", f"refused_{kind[-6:]}", "--json")).json
+    assert (group["type"], group["facts"]) == ("error", f"{kind} 1 failed: It did not work.")
+    nothing = await tool("search", str(ids.uuid7()))
+    assert (nothing.code, nothing.out) == (1, "nothing found\n")

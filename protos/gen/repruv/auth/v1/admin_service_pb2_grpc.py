@@ -72,6 +72,11 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
                 _registered_method=True)
+        self.CountSessions = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/CountSessions',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsResponse.FromString,
+                _registered_method=True)
         self.RevokeAllUsersSessions = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/RevokeAllUsersSessions',
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeAllUsersSessionsRequest.SerializeToString,
@@ -148,6 +153,13 @@ class AuthAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountSessions(self, request, context):
+        """CountSessions counts the active sessions of all users, up to 100,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeAllUsersSessions(self, request, context):
         """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
         ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
@@ -209,6 +221,11 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     servicer.RevokeUserSessions,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.SerializeToString,
+            ),
+            'CountSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountSessions,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsResponse.SerializeToString,
             ),
             'RevokeAllUsersSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeAllUsersSessions,
@@ -418,6 +435,33 @@ class AuthAdminService:
             '/repruv.auth.v1.AuthAdminService/RevokeUserSessions',
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/CountSessions',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

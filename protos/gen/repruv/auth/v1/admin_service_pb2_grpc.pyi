@@ -58,6 +58,8 @@ class AuthAdminServiceStub:
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
     `session_not_found`. (fresh)
     """
+    CountSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountSessionsRequest, _admin_service_pb2.CountSessionsResponse]
+    """CountSessions counts the active sessions of all users, up to 100,000."""
     RevokeAllUsersSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]
     """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
     ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
@@ -101,6 +103,8 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
     `session_not_found`. (fresh)
     """
+    CountSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountSessionsRequest, _admin_service_pb2.CountSessionsResponse]  # type: ignore[assignment]
+    """CountSessions counts the active sessions of all users, up to 100,000."""
     RevokeAllUsersSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]  # type: ignore[assignment]
     """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
     ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
@@ -183,6 +187,14 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
         `session_not_found`. (fresh)
         """
+
+    @_abc_1.abstractmethod
+    def CountSessions(
+        self,
+        request: _admin_service_pb2.CountSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CountSessionsResponse, _abc.Awaitable[_admin_service_pb2.CountSessionsResponse]]:
+        """CountSessions counts the active sessions of all users, up to 100,000."""
 
     @_abc_1.abstractmethod
     def RevokeAllUsersSessions(

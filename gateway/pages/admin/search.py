@@ -1,0 +1,45 @@
+"""One search for everything that an operator has in hand."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import search
+from gateway.container import Container
+from gateway.pages.admin import job_query
+from gateway.pages.admin.admin_page import AdminPage
+
+PATH = "/admin/search"
+_TITLES = {
+    "user": "Users",
+    "error": "Errors",
+    "job": "Jobs",
+    "kind": "Job types",
+    "schedule": "Schedules",
+    "worker": "Workers",
+}
+
+
+class Search(AdminPage):
+    """`/admin/search`."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.routes = [Route(PATH, self.show)]
+
+    async def show(self, request: Request) -> Response:
+        """Go to the only hit, or show all."""
+        visitor = await self.begin(request)
+        text = job_query.plain(request.query_params.get("q", ""))[: search.MAX_TEXT]
+        found = await search.search(self._container, text, user=visitor.identity)
+        hits = found["hits"]
+        jobs = [hit for hit in hits if hit["type"] == "job"]
+        # The group of a single failed job leads to nothing else.
+        targets = [hit for hit in hits if hit["type"] != "error"] if len(jobs) == 1 else hits
+        if len(targets) == 1 and found["is_complete"] and not found["request_at"]:
+            return self.see(targets[0]["path"])
+        groups = [(title, [hit for hit in hits if hit["type"] == name]) for name, title in _TITLES.items()]
+        context = {"text": text, "found": found, "groups": [(title, group) for title, group in groups if group]}
+        return visitor.show("admin/search", PATH, context)

@@ -1,0 +1,224 @@
+"""The one search of operators: ids, addresses, names and error texts, over all that they can open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from chassis import errors, ids
+from gateway.container import Container
+from gateway.pages import durations, labels
+from gateway.views import engine
+from repruv.jobs.v1 import admin_service_pb2
+
+logger = logging.getLogger(__name__)
+
+MAX_TEXT = 100
+HITS = 10
+"""Hits of each type."""
+AROUND_REQUEST = timedelta(seconds=10)
+"""Jobs submitted within this time of a request may be its jobs."""
+
+HitType = Literal["job", "user", "error", "kind", "schedule", "worker"]
+T = TypeVar("T")
+
+
+class Hit(TypedDict):
+    """Something that matches a search."""
+
+    type: HitType
+    title: str
+    note: str
+    path: Annotated[str, Field(description="The page that shows it.")]
+
+
+class Found(TypedDict):
+    """The hits of a search."""
+
+    hits: Annotated[list[Hit], Field(description="At most 10 of each type.")]
+    jobs_path: Annotated[str, Field(description="The page that lists all matching jobs; empty without matching jobs.")]
+    request_at: Annotated[
+        str | None, Field(description="When a request began, if the text is a request id; the jobs are of that time.")
+    ]
+    is_complete: Annotated[bool, Field(description="False if a service did not respond, and its hits are missing.")]
+
+
+async def search(container: Container, text: str, *, user: str) -> Found:
+    """Find what a text identifies. Text without a meaning finds nothing."""
+    text = text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:MAX_TEXT]
+    if not text:
+        return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}
+    try:
+        return await _by_id(container, ids.parse(text, "text"), user)
+    except errors.InvalidArgument:
+        return await _by_text(container, text, user)
+
+
+async def _by_id(container: Container, identifier: UUID, user: str) -> Found:
+    missing: list[str] = []
+    jobs, users = await asyncio.gather(
+        _hits(_job(container, str(identifier), user), missing), _hits(_user(container, str(identifier), user), missing)
+    )
+    if (hits := [*jobs, *users]) or missing or identifier.version != 7:
+        return {"hits": hits, "jobs_path": "", "request_at": None, "is_complete": not missing}
+    # Ids of requests carry the time of the request.
+    moment = datetime.fromtimestamp((identifier.int >> 80) / 1_000, UTC)
+    if not 2000 < moment.year < 9999:
+        return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}
+    times = admin_service_pb2.JobFilter()
+    times.create_time_from.FromDatetime(moment)
+    times.create_time_until.FromDatetime(moment + AROUND_REQUEST)
+    jobs = await _hits(_jobs(container, times, user), missing)
+    query = {
+        "after": f"{moment:%Y-%m-%dT%H:%M:%S}",
+        "before": f"{moment + AROUND_REQUEST:%Y-%m-%dT%H:%M:%S}",
+        "system": "yes",
+    }
+    return {
+        "hits": jobs,
+        "jobs_path": f"/admin/jobs?{urlencode(query)}" if jobs else "",
+        "request_at": moment.isoformat(),
+        "is_complete": not missing,
+    }
+
+
+async def _by_text(container: Container, text: str, user: str) -> Found:
+    missing: list[str] = []
+    sources: Sequence[Awaitable[list[Hit]]] = (
+        _users(container, text, user),
+        _errors(container, text, user),
+        _jobs(container, admin_service_pb2.JobFilter(text=text), user),
+        _kinds(container, text, user),
+        _schedules(container, text, user),
+        _workers(container, text, user),
+    )
+    results = await asyncio.gather(*(_hits(source, missing) for source in sources))
+    jobs_path = f"/admin/jobs?{urlencode({'text': text, 'system': 'yes'})}" if results[2] else ""
+    hits = [hit for result in results for hit in result]
+    return {"hits": hits, "jobs_path": jobs_path, "request_at": None, "is_complete": not missing}
+
+
+async def _hits(source: Awaitable[list[Hit]], missing: list[str]) -> list[Hit]:
+    """Return the hits of a source; none, and a note in `missing`, while its service does not respond."""
+    try:
+        return await source
+    except (errors.NotFound, errors.InvalidArgument):
+        return []
+    except (errors.Unavailable, errors.DeadlineExceeded) as error:
+        logger.warning("part of a search is not available", extra={"cause": error.code})
+        missing.append(error.code)
+        return []
+
+
+async def _job(container: Container, job_id: str, user: str) -> list[Hit]:
+    job = engine.owned_job((await container.jobs.get_job(user, job_id=job_id)).job)
+    return [_job_hit(job)]
+
+
+async def _jobs(container: Container, job_filter: admin_service_pb2.JobFilter, user: str) -> list[Hit]:
+    page = await container.engine.search_jobs(user, filter=job_filter, page_size=HITS)
+    return [_job_hit(engine.job_row(row)) for row in page.rows]
+
+
+def _job_hit(job: engine.OwnedJob) -> Hit:
+    message = job["error"]["message"] if job["error"] else ""
+    facts = (labels.state(job["status"]), f"{durations.age(job['created_at'])} ago", message)
+    return {
+        "type": "job",
+        "title": labels.kind(job["kind"]),
+        "note": " · ".join(fact for fact in facts if fact),
+        "path": f"/jobs/{job['job_id']}",
+    }
+
+
+async def _user(container: Container, user_id: str, user: str) -> list[Hit]:
+    accounts = (await container.admin.batch_get_users(user, user_ids=[user_id])).users
+    return [_user_hit(account.user_id, account.email, account.name) for account in accounts]
+
+
+async def _users(container: Container, text: str, user: str) -> list[Hit]:
+    page = await container.admin.list_users(user, email_prefix=text, page_size=HITS, page_token="")
+    accounts = [account for account in page.users if account.email.lower() == text.lower()] or page.users
+    return [_user_hit(account.user_id, account.email, account.name) for account in accounts]
+
+
+def _user_hit(user_id: str, email: str, name: str) -> Hit:
+    return {"type": "user", "title": email, "note": name, "path": f"/admin/users/{user_id}"}
+
+
+async def _errors(container: Container, text: str, user: str) -> list[Hit]:
+    groups = (await container.engine.list_error_groups(user, kind="")).groups
+
+    def hit(group: admin_service_pb2.ErrorGroup) -> Hit:
+        query = {"state": "failed", "kind": group.kind, "system": "yes"}
+        query |= {"fingerprint": group.fingerprint} if group.fingerprint else {"code": group.code}
+        count = f"{group.count:,} failed job{'' if group.count == 1 else 's'}"
+        return {
+            "type": "error",
+            "title": group.exception_type or group.code,
+            "note": f"{labels.kind(group.kind)} · {count} · {group.message}",
+            "path": f"/admin/jobs?{urlencode(query)}",
+        }
+
+    return _matching(
+        groups,
+        text,
+        lambda group: (group.code, group.exception_type, group.place, group.fingerprint, group.message),
+        hit,
+    )
+
+
+async def _kinds(container: Container, text: str, user: str) -> list[Hit]:
+    kinds = [kind.kind for kind in (await container.engine.list_kinds(user)).kinds if kind.kind != "*"]
+    return _matching(
+        kinds,
+        text,
+        lambda name: (name, labels.kind(name)),
+        lambda name: {
+            "type": "kind",
+            "title": labels.kind(name),
+            "note": name,
+            "path": f"/admin/kinds/{name}",
+        },
+    )
+
+
+async def _schedules(container: Container, text: str, user: str) -> list[Hit]:
+    names = [schedule.registration.name for schedule in (await container.engine.list_schedules(user)).schedules]
+    return _matching(
+        names,
+        text,
+        lambda name: (name,),
+        lambda name: {"type": "schedule", "title": name, "note": "", "path": f"/admin/schedules#schedule-{name}"},
+    )
+
+
+async def _workers(container: Container, text: str, user: str) -> list[Hit]:
+    workers = (await container.engine.list_workers(user)).workers
+    return _matching(
+        workers,
+        text,
+        lambda worker: (worker.worker, worker.info.host),
+        lambda worker: {
+            "type": "worker",
+            "title": worker.worker,
+            "note": f"{worker.held_count} job{'' if worker.held_count == 1 else 's'}",
+            "path": f"/admin/jobs?{urlencode({'worker': worker.worker, 'system': 'yes'})}",
+        },
+    )
+
+
+def _matching(items: Iterable[T], text: str, texts: Callable[[T], Sequence[str]], hit: Callable[[T], Hit]) -> list[Hit]:
+    """Return the hits of the items with a text that equals the searched one, or else of those that contain it."""
+    wanted = text.lower()
+    partial = [item for item in items if any(wanted in each.lower() for each in texts(item))]
+    exact = [item for item in partial if any(wanted == each.lower() for each in texts(item))]
+    return [hit(item) for item in (exact or partial)[:HITS]]

@@ -1,0 +1,69 @@
+"""The command `search`: everything with an id, a name or an error text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import AsyncIterator
+
+from chassis import errors, ids
+from repruv.jobs.v1 import admin_service_pb2 as messages
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from services.jobs.admin import tables
+from services.jobs.admin.connection import Connection
+
+JOBS = 10
+
+Hit = tuple[str, str, str]
+"""Type, name or id, and facts."""
+
+
+async def search(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Print the hits; exit with 1 if there are none."""
+    text = chosen.text.strip()[:100]
+    hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _others(jobs, text)]
+    header = ("TYPE", "NAME", "FACTS")
+    if chosen.json:
+        print(json.dumps([dict(zip(map(str.lower, header), hit, strict=True)) for hit in hits], ensure_ascii=False))
+    else:
+        tables.show(header, hits, nothing="nothing found")
+    return 0 if hits else 1
+
+
+async def _jobs(jobs: Connection, text: str) -> AsyncIterator[Hit]:
+    try:
+        job_id = str(ids.parse(text, "text"))
+    except errors.InvalidArgument:
+        job_filter = messages.JobFilter(text=text)
+        page = await jobs.call(jobs.admin.SearchJobs, messages.SearchJobsRequest(filter=job_filter, page_size=JOBS))
+        for row in page.rows:
+            yield _job(row.job)
+        return
+    try:
+        yield _job((await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id))).job)
+    except errors.NotFound:
+        return
+
+
+async def _others(jobs: Connection, text: str) -> AsyncIterator[Hit]:
+    groups = (await jobs.call(jobs.admin.ListErrorGroups, messages.ListErrorGroupsRequest())).groups
+    for group in groups:
+        if _has(text, group.code, group.exception_type, group.place, group.fingerprint, group.message):
+            yield "error", group.fingerprint or group.code, f"{group.kind} {group.count:,} failed: {group.message}"
+    for kind in (await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())).kinds:
+        if _has(text, kind.kind):
+            yield "kind", kind.kind, f"{sum(kind.counts.values()):,} unfinished"
+    for schedule in (await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())).schedules:
+        if _has(text, schedule.registration.name):
+            yield "schedule", schedule.registration.name, f"next {tables.since(schedule, 'next_time')}"
+    for worker in (await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())).workers:
+        if _has(text, worker.worker, worker.info.host):
+            yield "worker", worker.worker, f"{worker.held_count:,} jobs"
+
+
+def _job(job: job_pb2.Job) -> Hit:
+    return "job", job.job_id, f"{job.spec.kind} {tables.state(job.state)} {tables.error(job.error)}"
+
+
+def _has(text: str, *values: str) -> bool:
+    return any(text.lower() in value.lower() for value in values)
