@@ -13,7 +13,7 @@ from chassis.rpc import client
 from gateway import clients, settings
 from gateway.clients.exports import Exports
 from gateway.identity import session_replacement
-from gateway.identity.cookies import AnonymousCookie, SessionCookie
+from gateway.identity.cookies import AnonymousCookie, DeviceCookie, SessionCookie
 from gateway.identity.sessions import Sessions
 from gateway.middleware.form_tokens import FormTokens
 from gateway.pending_jobs import PendingJobs
@@ -38,6 +38,7 @@ class Container:
     sessions: Sessions
     cookie: SessionCookie
     anonymous_cookie: AnonymousCookie
+    device_cookie: DeviceCookie
     form_tokens: FormTokens
     streams: hub.Hub
 
@@ -103,6 +104,7 @@ def assemble(config: settings.Settings) -> Container:
         sessions=validator,
         cookie=SessionCookie(secure=config.is_https),
         anonymous_cookie=AnonymousCookie(secure=config.is_https),
+        device_cookie=DeviceCookie(secure=config.is_https),
         form_tokens=FormTokens(config.identity_key),
         streams=streams,
     )

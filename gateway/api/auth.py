@@ -36,13 +36,18 @@ _CHALLENGED: dependencies.Documented = {
 async def register(body: schemas_auth.Registration, request: Request, gateway: Gateway) -> Response:
     """Create an account and sign in with a cookie. If addresses must be verified first, send an email instead."""
     registered = await gateway.auth.register(
-        email=body.email, password=body.password, name=body.name, remember=body.remember, client=client_info(request)
+        email=body.email,
+        password=body.password,
+        name=body.name,
+        remember=body.remember,
+        client=gateway.device_cookie.client(request),
     )
     if not registered.token:
         return answer({"message": EMAIL_SENT}, 202)
     await gateway.end_previous_session(request)
     response = answer({"user": views.user(registered.user)}, 201)
     gateway.cookie.set(response, registered.token, registered.session)
+    gateway.device_cookie.keep(request, response)
     return response
 
 
@@ -58,7 +63,7 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
     A wrong password and an unknown address get the same response. With a second factor the response is 202 with a challenge,
     unless the request contains the code.
     """
-    client = client_info(request)
+    client = gateway.device_cookie.client(request)
     signed_in = await gateway.auth.login(
         email=body.email, password=body.password, remember=body.remember, client=client
     )
@@ -80,7 +85,11 @@ async def login(body: schemas_auth.Login, request: Request, gateway: Gateway) ->
 )
 async def login_code(body: schemas_auth.ChallengeAnswer, request: Request, gateway: Gateway) -> Response:
     """Answer the challenge with a code; sets the cookie. 401 `invalid_code`, or `challenge_invalid`: sign in again."""
-    response = await gateway.auth.finish_login(challenge=body.challenge, code=body.code, client=client_info(request))
+    response = await gateway.auth.finish_login(
+        challenge=body.challenge,
+        code=body.code,
+        client=gateway.device_cookie.client(request),
+    )
     return await signed_in_by(request, gateway, response)
 
 
@@ -129,4 +138,5 @@ async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.Si
     session_view = views.session(signed_in.session, current_id=signed_in.session.session_id)
     response = answer({"user": views.user(signed_in.user), "session": session_view})
     gateway.cookie.set(response, signed_in.token, signed_in.session)
+    gateway.device_cookie.keep(request, response)
     return response

@@ -83,7 +83,10 @@ async def begin_login(request: Request, gateway: Gateway) -> Response:
 async def finish_login(body: schemas_passkeys.PasskeyLogin, request: Request, gateway: Gateway) -> Response:
     """Start a session and set its cookie; no code is required. 401 `passkey_invalid`, or `challenge_invalid`: begin again."""
     response = await gateway.passkeys.finish_login(
-        ceremony=body.ceremony, credential=_json(body.credential), remember=body.remember, client=client_info(request)
+        ceremony=body.ceremony,
+        credential=_json(body.credential),
+        remember=body.remember,
+        client=gateway.device_cookie.client(request),
     )
     return await signed_in_by(request, gateway, response)
 

@@ -7,12 +7,16 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from gateway.identity.client_info import client_info
 from repruv.auth.v1 import auth_pb2
 
 CHALLENGE_SECONDS = 300
+DEVICE_SECONDS = 400 * 86_400
+"""As long as browsers keep a cookie; each sign-in sets it again."""
+_DEVICE_STATE = "device"
 _VISIT = re.compile(r"[\w-]{32}", re.ASCII)
 
 
@@ -101,6 +105,31 @@ class AnonymousCookie:
     def new_value(self) -> str:
         """Return a new random value."""
         return secrets.token_urlsafe(24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCookie:
+    """A random cookie by which an account recognises a browser that has signed in before. It grants nothing."""
+
+    secure: bool
+
+    @property
+    def cookie(self) -> Cookie:
+        """The underlying cookie."""
+        return Cookie(plain_name="device", secure=self.secure)
+
+    def client(self, request: Request) -> auth_pb2.Client:
+        """Return the client of a sign-in by a browser; one without the cookie gets a new secret."""
+        if not hasattr(request.state, _DEVICE_STATE):
+            value = self.cookie.read(request) or ""
+            setattr(request.state, _DEVICE_STATE, value if _VISIT.fullmatch(value) else secrets.token_urlsafe(24))
+        client = client_info(request)
+        client.device = getattr(request.state, _DEVICE_STATE)
+        return client
+
+    def keep(self, request: Request, response: Response) -> None:
+        """Set the cookie of the client of a sign-in that succeeded."""
+        self.cookie.set(response, getattr(request.state, _DEVICE_STATE), DEVICE_SECONDS)
 
 
 def challenge(*, secure: bool) -> Cookie:

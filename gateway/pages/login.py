@@ -12,7 +12,6 @@ from chassis import errors
 from gateway import clients, redirects, views
 from gateway.container import Container
 from gateway.identity import cookies, sessions
-from gateway.identity.client_info import client_info
 from gateway.middleware import headers
 from gateway.pages import anonymous, page_request, rendering
 from gateway.pages.reader import Reader
@@ -74,7 +73,7 @@ class Login(anonymous.Anonymous):
                 email=fields["email"],
                 password=fields["password"],
                 remember=bool(fields["remember"]),
-                client=client_info(request),
+                client=self._container.device_cookie.client(request),
             )
         except errors.Error as error:
             return self.show_again(request, "login.html", fields, error)
@@ -91,7 +90,9 @@ class Login(anonymous.Anonymous):
         try:
             self.require(request, fields)
             signed_in = await self._container.auth.finish_login(
-                challenge=self._challenge.read(request) or "", code=fields["code"], client=client_info(request)
+                challenge=self._challenge.read(request) or "",
+                code=fields["code"],
+                client=self._container.device_cookie.client(request),
             )
         except errors.Unauthenticated as error:
             if error.code == "invalid_code":
@@ -113,7 +114,7 @@ class Login(anonymous.Anonymous):
                 password=fields["password"],
                 name=fields["name"],
                 remember=bool(fields["remember"]),
-                client=client_info(request),
+                client=self._container.device_cookie.client(request),
             )
         except errors.Error as error:
             return self.show_again(request, "register.html", fields, error)
@@ -145,6 +146,7 @@ class Login(anonymous.Anonymous):
             next_path or await self._first_page(await self._container.sessions.validate(signed_in.token))
         )
         self._container.cookie.set(response, signed_in.token, signed_in.session)
+        self._container.device_cookie.keep(request, response)
         # Cookies from before the sign-in end with it.
         self._container.anonymous_cookie.cookie.clear(response)
         self._challenge.clear(response)

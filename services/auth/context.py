@@ -10,11 +10,13 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import identity, outbox, postgres
-from services.auth import convert, domain, schema, tokens
+from services.auth import convert, domain, schema, throttling, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts.passwords import Passwords
+from services.auth.email import jobs as email_jobs
 from services.auth.encryption.keyring import Keyring
 from services.auth.passkeys.relying_party import RelyingParty
+from services.auth.sessions import devices
 from services.auth.sessions import storage as session_storage
 
 
@@ -58,13 +60,22 @@ class Context:
 async def begin_session(
     tx: outbox.Transaction, user: domain.User, client: domain.Client, *, is_remembered: bool
 ) -> NewSession:
-    """Begin a session, and revoke the oldest beyond the limit. The caller has locked or just inserted the account."""
+    """Begin a session, and revoke the oldest beyond the limit. A new device sends an email to the account's owner.
+
+    The caller has locked or just inserted the account.
+    """
     token = tokens.new_session()
     session = await session_storage.insert_session(
         tx.conn, user.user_id, token_hash=session_token_hash(token), client=client, is_remembered=is_remembered
     )
     surplus = await session_storage.revoke_surplus_sessions(tx.conn, user.user_id, newest=session.session_id)
     publish_revocation(tx, surplus)
+    recognition = await devices.recognize(tx.conn, user.user_id, devices.device_hash(user.user_id, client))
+    # A client that keeps no cookie is new at each sign-in.
+    if recognition.is_noteworthy and await throttling.count_within(
+        tx.conn, f"emails:device:{user.user_id}", throttling.EMAILS_PER_RECIPIENT
+    ):
+        tx.publish(email_jobs.new_device(user.user_id, session.session_id))
     return NewSession(user=user, session=session, token=token)
 
 

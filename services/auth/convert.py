@@ -87,7 +87,7 @@ def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
 
 def client_from_proto(client: auth_pb2.Client) -> domain.Client:
     """Convert the client of a call and name its user agent. Raises `InvalidArgument`."""
-    cleaned = validation.clean_client(user_agent=client.user_agent, ip_address=client.ip_address)
+    cleaned = validation.clean_client(user_agent=client.user_agent, ip_address=client.ip_address, device=client.device)
     return replace(cleaned, name=user_agents.name(cleaned.user_agent))
 
 

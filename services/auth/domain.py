@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -112,6 +112,8 @@ class Client:
     ip_address: str
     name: str = ""
     """A readable name of the user agent."""
+    device: str = field(default="", repr=False)
+    """The secret of the browser's device cookie; empty for clients without cookies."""
 
     @property
     def network(self) -> str:

@@ -13,6 +13,7 @@ from services.auth import audit, throttling
 from services.auth.email import links
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.second_factor import storage as factor_storage
+from services.auth.sessions import devices
 from services.auth.sessions import storage as session_storage
 
 SESSION_RETENTION = timedelta(days=7)
@@ -27,6 +28,7 @@ _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
     factor_storage.delete_unconfirmed_factors,
     links.delete_ended_links,
     passkey_storage.delete_ended_ceremonies,
+    devices.delete_unused_devices,
     audit.delete_old_events,
     audit.delete_old_attempts,
 )
@@ -35,8 +37,8 @@ _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
 async def delete_expired(engine: AsyncEngine) -> None:
     """Delete the expired rows, in batches of `BATCH` of each kind, each in its own transaction.
 
-    Sessions go a week after their end, events after a year, those of strangers after a month, links after a day, everything else
-    at once.
+    Sessions go a week after their end, events after a year, those of strangers after a month, links after a day, devices after
+    400 days without a sign-in, everything else at once.
     """
     largest = BATCH
     while largest == BATCH:

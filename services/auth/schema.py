@@ -45,6 +45,16 @@ sessions = sa.Table(
     sa.Column("client_name", sa.Text, nullable=False),
 )
 
+# Devices from which a user has signed in, by the hash of `sessions/devices.py`.
+devices = sa.Table(
+    "devices",
+    metadata,
+    sa.Column("device_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("first_seen_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("last_seen_at", _Time, nullable=False, server_default=sa.func.now()),
+)
+
 # An authenticator app, pending or enabled. Its secret is encrypted with the associated data `totp|<user_id>`.
 second_factors = sa.Table(
     "second_factors",

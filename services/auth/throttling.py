@@ -119,6 +119,12 @@ def counting(key: str) -> postgresql.Insert:
     return statement.on_conflict_do_update(index_elements=["key"], set_=updated)
 
 
+async def count_within(conn: AsyncConnection, key: str, limit: int) -> bool:
+    """Count an attempt on a key; return whether its window has had no more than `limit`."""
+    counted: int = (await conn.execute(counting(key).returning(login_failures.c.failures))).scalar_one()
+    return counted <= limit
+
+
 async def forget(conn: AsyncConnection, keys: Iterable[str]) -> None:
     """Reset the counts of keys."""
     await conn.execute(sa.delete(login_failures).where(login_failures.c.key.in_(sorted(keys))))

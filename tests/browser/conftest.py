@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -45,13 +46,28 @@ def platforms(gateway_port: int) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
+def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of emails."""
+    return tmp_path_factory.mktemp("mails")
+
+
+@pytest.fixture(scope="session")
 async def system(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory, gateway_port: int, platforms: dict[str, str]
+    browser: Browser,
+    tmp_path_factory: pytest.TempPathFactory,
+    gateway_port: int,
+    platforms: dict[str, str],
+    mails: Path,
 ) -> AsyncIterator[System]:
     """The system; every test leaves it as it was."""
     directory = tmp_path_factory.mktemp("browser")
     variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
-    stack = Stack(directory / "data", gateway_port=gateway_port, env={**variables, **platforms}, log=directory / "log")
+    stack = Stack(
+        directory / "data",
+        gateway_port=gateway_port,
+        env={**variables, "EMAIL_URL": f"folder:{mails}", **platforms},
+        log=directory / "log",
+    )
     async with System(stack) as running:
         yield running
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 import unicodedata
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PASSWORD_LENGTHS = (10, 128)
 NAME_LIMIT = 100
 USER_AGENT_LIMIT = 400
 CODE_LIMIT = 40
+_DEVICE = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 _OTHER_DASHES = "\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}"
 """Dashes that Unicode does not call dashes."""
@@ -91,14 +93,16 @@ def check_time_zone(name: str) -> str:
     return name
 
 
-def clean_client(*, user_agent: str, ip_address: str) -> Client:
-    """Return the client of a call. Raises `InvalidArgument` for an invalid IP address.
+def clean_client(*, user_agent: str, ip_address: str, device: str = "") -> Client:
+    """Return the client of a call. Raises `InvalidArgument` for an invalid IP address or device.
 
     Control characters in the user agent are replaced, not refused: it is for display only, and an odd header must not prevent
     sign-in.
     """
     printable = "".join(" " if _is_control(character) else character for character in user_agent[:USER_AGENT_LIMIT])
-    return Client(user_agent=printable.strip(), ip_address=_clean_address(ip_address))
+    if not _DEVICE.fullmatch(device):
+        raise errors.InvalidArgument("The client's device must be a random text.", field="client")
+    return Client(user_agent=printable.strip(), ip_address=_clean_address(ip_address), device=device)
 
 
 def parse_revoke_reason(reason: str) -> RevokeReason:

@@ -7,18 +7,20 @@ import dataclasses
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from services.auth import tokens
+from chassis import time_zones
+from services.auth import domain, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
 from services.auth.email.jobs import Payload, Purpose
 from services.auth.email.message import Email, EmailRefused, Sender
+from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class EmailJobHandler:
             return {"outcome": "no_account"}
         email = await self._render(payload, account)
         if email is None:
-            return {"outcome": "already_verified"}
+            return {"outcome": "already_verified" if payload.purpose is Purpose.VERIFY else "obsolete"}
         if payload.purpose not in email_jobs.LINK_LIFETIMES:
             email = dataclasses.replace(email, message_id=context.job_id)
         try:
@@ -82,7 +84,12 @@ class EmailJobHandler:
                 return await account_storage.get_account(conn, uuid.UUID(payload.user_id))
             return await account_storage.find_account(conn, payload.email)
 
+    async def _session(self, user_id: uuid.UUID, session_id: str) -> domain.Session | None:
+        async with self.engine.connect() as conn:
+            return await session_storage.find_session(conn, user_id, uuid.UUID(session_id))
+
     async def _render(self, payload: Payload, account: account_storage.Account) -> Email | None:
+        """Return the email; None if its reason is gone."""
         to, user_id, public_url = account.user.email, account.user.user_id, self.public_url
         match payload.purpose:
             case Purpose.VERIFY:
@@ -95,6 +102,12 @@ class EmailJobHandler:
                 return templates.reset(to, public_url=public_url, token=await self._create_link(user_id, Purpose.RESET))
             case Purpose.ALREADY_REGISTERED:
                 return templates.already_registered(to, public_url=public_url)
+            case Purpose.NEW_DEVICE:
+                session = await self._session(user_id, payload.session_id)
+                if session is None:
+                    return None
+                zone = time_zones.find(account.user.time_zone) or UTC
+                return templates.new_device(to, session, zone=zone, public_url=public_url)
             case Purpose.NOTICE if payload.notice is not None:
                 return templates.notice(to, payload.notice, public_url=public_url)
         raise worker.JobFailed("payload_invalid", "A notice must name its change.", retryable=False)

@@ -33,6 +33,8 @@ class Purpose(StrEnum):
     """A link that sets a new password."""
     NOTICE = "notice"
     """A change to the account."""
+    NEW_DEVICE = "new_device"
+    """A sign-in from a device that the account has not seen before."""
 
 
 LINK_LIFETIMES = {Purpose.VERIFY: timedelta(hours=24), Purpose.RESET: timedelta(minutes=30)}
@@ -46,6 +48,7 @@ class Payload:
     user_id: str = ""
     email: str = ""
     notice: Notice | None = None
+    session_id: str = ""
 
 
 def verify(user_id: uuid.UUID) -> outbox.Message:
@@ -71,6 +74,11 @@ def reset(email: str) -> outbox.Message:
 def notice(user_id: uuid.UUID, change: Notice) -> outbox.Message:
     """Return the job that notifies the owner of a change."""
     return _submit(Payload(Purpose.NOTICE, user_id=str(user_id), notice=change))
+
+
+def new_device(user_id: uuid.UUID, session_id: uuid.UUID) -> outbox.Message:
+    """Return the job that notifies the owner of a sign-in from a new device."""
+    return _submit(Payload(Purpose.NEW_DEVICE, user_id=str(user_id), session_id=str(session_id)))
 
 
 def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:

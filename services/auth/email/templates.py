@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import urllib.parse
+from datetime import datetime, tzinfo
 from enum import StrEnum
 
+from services.auth import domain
 from services.auth.email import layout
 from services.auth.email.message import Email
 
@@ -88,6 +90,29 @@ def notice(to: str, change: Notice, *, public_url: str) -> Email:
         ("Review your security settings", f"{public_url}/settings/security"),
         f"If this wasn't you, set a new password now: {public_url}/forgot-password",
     )
+
+
+def new_device(to: str, session: domain.Session, *, zone: tzinfo, public_url: str) -> Email:
+    """Notify the owner of a sign-in from a device that the account has not seen before."""
+    return _email(
+        to,
+        "New sign-in to your account",
+        [
+            "Someone signed in to your Repruv account from a new device.",
+            f"When: {_time(session.created_at, zone)}",
+            f"Device: {session.client_name or 'Unknown'}",
+            f"Network address: {session.ip_address or 'Unknown'}",
+        ],
+        ("Review your sessions", f"{public_url}/settings/sessions"),
+        f"If this wasn't you, sign that device out and set a new password now: {public_url}/forgot-password",
+    )
+
+
+def _time(moment: datetime, zone: tzinfo) -> str:
+    """Return for example 14 Nov 2026, 10:30 CET."""
+    local = moment.astimezone(zone)
+    name = local.tzname() or ""
+    return f"{local.day} {local:%b %Y, %H:%M} {name if name.isalpha() else f'UTC{name}'}"
 
 
 def _link(public_url: str, page: str, token: str) -> str:

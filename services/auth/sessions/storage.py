@@ -176,6 +176,13 @@ async def list_sessions(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[d
     return [_session(row) for row in rows]
 
 
+async def find_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID) -> domain.Session | None:
+    """Find a session of a user, ended or not."""
+    statement = sa.select(*_SESSION).where(sessions.c.session_id == session_id, sessions.c.user_id == user_id)
+    row = (await conn.execute(statement)).one_or_none()
+    return _session(row) if row else None
+
+
 async def has_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
     """Return whether a session is or was of this user."""
     exists = sa.exists().where(sessions.c.session_id == session_id, sessions.c.user_id == user_id)

@@ -13,8 +13,10 @@ from gateway.settings import Settings
 from tests.integration.gateway.conftest import PASSWORD, Account, age_sessions, gateway_serving
 
 
-def parsed(header: str) -> tuple[str, set[str]]:
-    pair, *attributes = header.split("; ")
+def parsed(answer: httpx.Response, name: str = "session") -> tuple[str, set[str]]:
+    """Return the pair and the attributes of a cookie that the response sets."""
+    headers = answer.headers.get_list("set-cookie")
+    pair, *attributes = next(header for header in headers if header.partition("=")[0].endswith(name)).split("; ")
     return pair, {attribute.lower() for attribute in attributes}
 
 
@@ -24,8 +26,8 @@ async def login(http: httpx.AsyncClient, account: Account, **more: object) -> ht
 
 async def test_session_without_remember_me_has_a_session_cookie(account: Account, url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
-        _, plain = parsed((await login(http, account)).headers["set-cookie"])
-        _, remembered = parsed((await login(http, account, remember=True)).headers["set-cookie"])
+        _, plain = parsed(await login(http, account))
+        _, remembered = parsed(await login(http, account, remember=True))
     assert not any(attribute.startswith(("max-age", "expires")) for attribute in plain)
     assert any(attribute.startswith("max-age=") for attribute in remembered)
     assert {"httponly", "samesite=lax", "path=/"} <= plain & remembered
@@ -37,7 +39,7 @@ async def test_only_the_host_prefixed_cookie_is_read_behind_tls(
     config = gateway_settings(public_url="https://repruv.example", trusted_proxies="none")
     async with gateway_serving(config) as served, httpx.AsyncClient(base_url=served) as http:
         made = await login(http, account)
-        pair, attributes = parsed(made.headers["set-cookie"])
+        pair, attributes = parsed(made)
         assert pair.startswith("__Host-session=")
         assert {"secure", "httponly", "samesite=lax", "path=/"} <= attributes
         assert made.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
@@ -79,10 +81,24 @@ async def test_renewed_session_resends_its_cookie_to_cookie_clients(
         await grow_old()
         http.cookies.set("session", token)
         renewed = await http.get("/api/v1/auth/me")
-        assert parsed(renewed.headers["set-cookie"])[0] == f"session={token}"
+        assert parsed(renewed)[0] == f"session={token}"
         assert "set-cookie" not in (await http.get("/api/v1/auth/me")).headers
         await grow_old()
     async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url) as http:
         http.cookies.set("session", token)
         left = await http.post("/api/v1/auth/logout")
-        assert [parsed(header)[0] for header in left.headers.get_list("set-cookie")] == ['session=""']
+        assert [header.partition(";")[0] for header in left.headers.get_list("set-cookie")] == ['session=""']
+
+
+async def test_device_cookie_lasts_and_is_read_by_scripts_nowhere(account: Account, url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        pair, attributes = parsed(await login(http, account), "device")
+        again, _ = parsed(await login(http, account), "device")
+        assert {"httponly", "samesite=lax", "path=/", "max-age=34560000"} <= attributes
+        assert pair == again
+        http.cookies.set("device", "planted, with a space", path="/")
+        refused = await http.post("/api/v1/auth/login", json={"email": account.email, "password": "wrong-password"})
+        assert "device=" not in "".join(refused.headers.get_list("set-cookie"))
+        assert (
+            await http.post("/api/v1/auth/token", json={"email": account.email, "password": PASSWORD})
+        ).cookies == {}

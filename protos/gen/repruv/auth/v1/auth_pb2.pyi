@@ -220,19 +220,25 @@ class Client(_message.Message):
 
     USER_AGENT_FIELD_NUMBER: _builtins.int
     IP_ADDRESS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
     user_agent: _builtins.str
     """The User-Agent header, cut to 400 characters."""
     ip_address: _builtins.str
     """Its address."""
+    device: _builtins.str
+    """The secret of the browser's device cookie, at most 64 letters, digits, hyphens and underscores; empty for clients
+    without cookies. A sign-in from a device that the account has not seen before sends an email to its owner.
+    """
     def __init__(
         self,
         *,
         user_agent: _builtins.str = ...,
         ip_address: _builtins.str = ...,
+        device: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ip_address", b"ip_address", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "ip_address", b"ip_address", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
