@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dev import subprocesses
@@ -13,6 +13,8 @@ LOOPBACK = "127.0.0.1"
 # The ports of the servers in the compose file.
 POSTGRES_PORT = 5432
 NATS_PORT = 4222
+
+Front = Callable[[str, int], int]
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class Addresses:
     """
 
     ports: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    front: Front = lambda name, port: port
+    """Returns the port by which the processes reach a local port of `name`: that of a proxy in front of it."""
 
     def reserve(self, definition: Definition, replicas: int, *, published: int) -> None:
         """Choose the ports of a process. `published` is the port for users, 0 for any free port."""
@@ -57,8 +61,10 @@ class Addresses:
 
     def _translate(self, value: str) -> str:
         for (host, port), local in self.ports.items():
-            addresses = ",".join(f"{LOOPBACK}:{replica}" for replica in local)
-            value = re.sub(rf"(?<![\w.-]){re.escape(host)}:{port}(?!\d)", addresses, value)
+            pattern = rf"(?<![\w.-]){re.escape(host)}:{port}(?!\d)"
+            if re.search(pattern, value):
+                addresses = ",".join(f"{LOOPBACK}:{self.front(host, replica)}" for replica in local)
+                value = re.sub(pattern, addresses, value)
         return value
 
     def _free(self) -> int:

@@ -45,7 +45,8 @@ class Stack:
 
     `gateway_port` 0 means any free port. `ha` starts the servers highly available: a primary with its synchronous standby, three
     NATS nodes. `scale` gives numbers of replicas by process name. `env` sets variables of the
-    compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to.
+    compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to. `front` puts
+    proxies between the processes: see `Addresses.front`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         ha: bool = False,
         log: Log | Path | None = None,
+        front: addresses.Front | None = None,
         compose_file: Path = ROOT / "docker-compose.yml",
     ) -> None:
         self.data_dir = data_dir.absolute()
@@ -71,6 +73,7 @@ class Stack:
         self._hasten = subprocesses.Flag()
         self._variables: dict[str, str] = {}
         self._definitions: dict[str, Definition] = {}
+        self._front = front
         self._addresses = addresses.Addresses()
         self._replicas: dict[str, list[Replica]] = {}
         self._exit_stack = contextlib.ExitStack()
@@ -180,6 +183,10 @@ class Stack:
         """The long-running processes in start order."""
         return [name for name in self._replicas if self._definitions[name].restarts]
 
+    def count(self, name: str) -> int:
+        """Return the number of replicas of a process, running or not."""
+        return len(self._replicas[name])
+
     def pids(self, name: str) -> list[int]:
         """Return the process ids of the running replicas."""
         return [pid for replica in self._replicas[name] if (pid := replica.pid) is not None]
@@ -262,6 +269,8 @@ class Stack:
         self._addresses = addresses.Addresses(
             addresses.servers({name: server.port for name, server in self.servers.all.items()})
         )
+        if self._front:
+            self._addresses.front = self._front
         for definition in built:
             self._addresses.reserve(definition, self._count(definition), published=self._gateway_port)
         self._replicas = {d.name: [self._replica(d, index) for index in range(self._count(d))] for d in built}

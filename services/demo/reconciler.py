@@ -16,7 +16,7 @@ STALLED_SECONDS = 2.0
 SWEEP_SECONDS = 10.0
 """Orphaned rows are invisible, so they may stay for a while."""
 STALLED = timedelta(seconds=5)
-"""Far longer than a handler needs to send the rows of one transaction."""
+"""A COPY is silent for so long only if its process has stopped."""
 REMOVE_BATCH = 5_000
 REMOVE_ROUNDS = 20
 WALK = 500
@@ -30,11 +30,12 @@ class Reconciler:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._position = sweeper.START
+        self._stalled = stalled_transactions.StalledTransactions()
 
     async def end_stalled(self, *, age: timedelta = STALLED) -> int:
         """End transactions whose own process has been silent for longer than `age`; return how many."""
         async with postgres.autocommit(self._engine).connect() as conn:
-            count = await stalled_transactions.end(conn, age=age)
+            count = await self._stalled.end(conn, age=age)
         if count:
             logger.warning("stalled transactions ended", extra={"count": count})
         return count

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # A COPY that waits for its client heeds neither statement_timeout nor idle_in_transaction_session_timeout. Only sessions of
 # our own role can be seen and ended here.
-_END = sa.text("""
-    SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
-      AND xact_start IS NOT NULL AND wait_event_type = 'Client' AND state_change < clock_timestamp() - :age
+_WAITING = sa.text("""
+    SELECT a.pid, a.state_change, c.bytes_processed FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c ON c.pid = a.pid
+    WHERE a.usename = current_user AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+      AND a.xact_start IS NOT NULL AND a.wait_event_type = 'Client'
+      AND (c.pid IS NOT NULL OR a.state_change < clock_timestamp() - :age)
 """).bindparams(sa.bindparam("age", type_=sa.Interval))
+_END = sa.text("""
+    SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+    JOIN unnest(CAST(:pids AS integer[]), CAST(:changes AS timestamptz[])) s (pid, state_change)
+      ON a.pid = s.pid AND a.state_change = s.state_change AND a.wait_event_type = 'Client'
+""")
+
+_Statement = tuple[int, datetime]
 
 
-async def end(conn: AsyncConnection, *, age: timedelta) -> int:
-    """End transactions that have waited for their client for longer than `age`; return how many.
+class StalledTransactions:
+    """Ends transactions that wait for their client; a COPY only while none of its bytes arrive."""
 
-    They are rolled back, and a client that resumes later finds its connection closed. Its fence would refuse it anyway, but
-    until then its row lock would block the next attempt.
-    """
-    return int((await conn.execute(_END, {"age": age})).scalar_one())
+    def __init__(self) -> None:
+        self._copied: dict[_Statement, tuple[int, float]] = {}
+        """The bytes of each COPY at the last look, and the time since when they are the same."""
+
+    async def end(self, conn: AsyncConnection, *, age: timedelta) -> int:
+        """End transactions that have waited for their client for longer than `age`; return how many.
+
+        They are rolled back, and a client that resumes later finds its connection closed. Its fence would refuse it anyway, but
+        until then its row lock would block the next attempt.
+        """
+        now = time.monotonic()
+        copied: dict[_Statement, tuple[int, float]] = {}
+        stalled: list[_Statement] = []
+        for pid, changed_at, size in await conn.execute(_WAITING, {"age": age}):
+            statement = (pid, changed_at)
+            if size is not None:
+                before, since = self._copied.get(statement, (size, now))
+                copied[statement] = (size, since if size == before else now)
+            if size is None or now - copied[statement][1] > age.total_seconds():
+                stalled.append(statement)
+        self._copied = copied
+        if not stalled:
+            return 0
+        parameters = {"pids": [pid for pid, _ in stalled], "changes": [changed_at for _, changed_at in stalled]}
+        return int((await conn.execute(_END, parameters)).scalar_one())

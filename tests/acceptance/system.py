@@ -51,6 +51,11 @@ class System:
         return self._stack.url
 
     @property
+    def urls(self) -> list[str]:
+        """Where each gateway answers."""
+        return self._stack.urls
+
+    @property
     def data_dir(self) -> Path:
         """Where its data and its secrets are."""
         return self._stack.data_dir
@@ -72,6 +77,10 @@ class System:
     def processes(self) -> list[str]:
         """The names of our own processes."""
         return self._stack.names
+
+    def count(self, name: str) -> int:
+        """The number of replicas of a part."""
+        return 1 if name in self.servers else self._stack.count(name)
 
     def pids(self, name: str) -> list[int]:
         """The ids of the running processes of this name."""
@@ -108,6 +117,12 @@ class System:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pids[index], number)
         return pids[index]
+
+    def resume(self, pid: int | None) -> None:
+        """Resume a paused process; no error if it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            if pid is not None:
+                os.kill(pid, signal.SIGCONT)
 
     async def erase(self, name: str) -> None:
         """Stop an engine and delete all its data."""
@@ -157,14 +172,9 @@ class System:
     async def is_healthy(self) -> bool:
         """Whether every process runs and the gateway finds all services and NATS."""
         names = [*self.servers, *self.processes]
-        if any(len(self.pids(name)) != (2 if name == WORKER else 1) for name in names):
+        if any(len(self.pids(name)) != self.count(name) for name in names):
             return False
-        try:
-            async with httpx.AsyncClient(base_url=self.url, timeout=5.0) as client:
-                answer = await client.get("/readyz")
-        except httpx.TransportError:
-            return False
-        return answer.status_code == 200 and bool(answer.json()["nats"])
+        return all([await _is_ready(url) for url in self.urls])
 
     async def heal(self) -> None:
         """Resume paused processes, start stopped ones, and wait until all are ready."""
@@ -174,6 +184,14 @@ class System:
         for name in (*self.servers, *self.processes):
             await self.start(name)
         await waiting.until(self.is_healthy, "the system is healthy", seconds=60.0)
+
+    def nats_url_of(self, user: str) -> str:
+        """The URL of NATS for a service, past every proxy."""
+        return self._stack.nats_url(user)
+
+    def superuser_url(self) -> str:
+        """The URL of the database for the superuser, past every proxy."""
+        return self._stack.database_url()
 
     async def query(self, statement: LiteralString, *parameters: object) -> list[dict[str, Any]]:
         """Read as the superuser, past every service."""
@@ -190,3 +208,12 @@ class System:
         self, call: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._hands, lambda: call(*args, **kwargs))
+
+
+async def _is_ready(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5.0) as client:
+            answer = await client.get("/readyz")
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200 and bool(answer.json()["nats"])

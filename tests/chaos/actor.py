@@ -1,29 +1,50 @@
-"""A user who performs random operations on demo mode and checks the visible state in between."""
+"""A user who performs random operations and checks the visible state in between."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import secrets
+import time
 from collections import Counter
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from tests.acceptance.users import AWAY, User
+from dev import fake_provider
+from tests.acceptance.users import AWAY, PASSWORD, User
+from tests.chaos.journal import Journal
 
 REFUSALS = frozenset({404, 409})
+CONNECTION = f"/connections/{fake_provider.NAME}"
+REVOKED_SECONDS = 30.0
+"""Until a signed-out session is refused: gateways that missed its revocation read it again."""
 
 
 class Actor:
     """Acts for one user; one action at a time."""
 
-    def __init__(self, user: User, seed: int) -> None:
+    def __init__(self, user: User, seed: int, journal: Journal | None = None, *, has_platform: bool = False) -> None:
         self.user = user
         self.accepted: set[str] = set()
         """Jobs that were promised."""
         self.answers: Counter[str] = Counter()
+        self._journal = journal
         self._random = random.Random(seed)
+        self._actions = [
+            "enable",
+            "enable",
+            "disable",
+            "dismiss",
+            "cancel",
+            "retry",
+            "retry any",
+            "click twice",
+            "export",
+        ]
+        if has_platform:
+            self._actions += ["connect", "disconnect", "sign in and out"]
 
     async def act(self, stop: asyncio.Event) -> None:
         """Act until `stop` is set."""
@@ -35,8 +56,7 @@ class Actor:
     async def _choose(self) -> None:
         job_id = self._random.choice(sorted(self.accepted)) if self.accepted else ""
         newest = max(self.accepted, default="")
-        actions = ["enable", "enable", "disable", "dismiss", "cancel", "retry", "retry any", "click twice"]
-        match self._random.choice(actions):
+        match self._random.choice(self._actions):
             case "enable":
                 await self._post("/demo/enable", json=self._wish())
             case "disable":
@@ -50,21 +70,87 @@ class Actor:
             case "retry any" if job_id:
                 await self._post(f"/jobs/{job_id}/retry")
             case "click twice":
-                # Seeds must not decide the key: it would be the same in every run of one database.
-                options = {"json": self._wish(), "headers": {"Idempotency-Key": secrets.token_urlsafe(12)}}
-                await asyncio.gather(*(self._post("/demo/enable", **options) for _ in range(2)))
+                await self._click_twice()
+            case "export":
+                await self._post("/exports")
+            case "connect":
+                await self._connect()
+            case "disconnect":
+                await self._post(f"{CONNECTION}/disconnect")
+            case "sign in and out":
+                await self._sign_in_and_out()
 
-    async def _post(self, path: str, **options: Any) -> None:
-        try:
-            answer = await self.user.post(path, **options)
-        except httpx.TransportError:
-            self.answers["broken"] += 1
+    async def _click_twice(self) -> None:
+        # Seeds must not decide the key: it would be the same in every run of one database.
+        options = {"json": self._wish(), "headers": {"Idempotency-Key": secrets.token_urlsafe(12)}}
+        await asyncio.gather(*(self._post("/demo/enable", **options) for _ in range(2)))
+
+    async def _connect(self) -> None:
+        """Consent at the platform, as a browser does."""
+        answer = await self._post(f"{CONNECTION}/connect")
+        if answer is None or answer.status_code != 202:
             return
-        self.answers[str(answer.status_code)] += 1
-        expected = answer.status_code in REFUSALS | AWAY | {200, 202}
-        assert expected, f"{path}: {answer.status_code} {answer.text}"
-        if answer.status_code == 202 and "/demo/" in path:
-            self.accepted.add(answer.json()["job_id"])
+        url = answer.json()["authorization_url"]
+        form = dict(parse_qsl(urlsplit(url).query)) | {"choice": "allow", "name": self.user.email}
+        async with httpx.AsyncClient() as platform:
+            consented = await platform.post(url.partition("?")[0], data=form)
+        assert consented.status_code == 303, consented.text
+        back = urlsplit(consented.headers["location"])
+        await self._send("GET", f"{back.path}?{back.query}", expected={303})
+
+    async def _sign_in_and_out(self) -> None:
+        """Sign in at another browser and out again: the session is refused then."""
+        other = User(str(self.user.http.base_url), email=self.user.email)
+        try:
+            credentials = {"email": self.user.email, "password": PASSWORD}
+            if not await self._succeeds(other, "POST", "/auth/login", json=credentials):
+                return
+            cookies = dict(other.http.cookies)
+            if not await self._succeeds(other, "POST", "/auth/logout"):
+                return
+            other.http.cookies.update(cookies)
+            async with asyncio.timeout(REVOKED_SECONDS):
+                while (answer := await self._send("GET", "/auth/me", user=other, expected={200, 401})) is None or (
+                    answer.status_code != 401
+                ):
+                    await asyncio.sleep(0.5)
+        finally:
+            await other.close()
+
+    async def _succeeds(self, user: User, method: str, path: str, **options: Any) -> bool:
+        answer = await self._send(method, path, user=user, expected={200, 204}, **options)
+        return answer is not None and answer.status_code not in AWAY
+
+    async def _post(self, path: str, **options: Any) -> httpx.Response | None:
+        began = time.monotonic()
+        answer = await self._send("POST", path, expected=REFUSALS | {200, 202}, **options)
+        if answer is not None and answer.status_code == 202 and ("/demo/" in path or path == "/exports"):
+            job_id = answer.json()["job_id"]
+            self.accepted.add(job_id)
+            if self._journal:
+                key = options.get("headers", {}).get("Idempotency-Key", "")
+                self._journal.accept(self.user.user_id, job_id, time.monotonic() - began, key)
+        return answer
+
+    async def _send(
+        self, method: str, path: str, *, expected: frozenset[int] | set[int], user: User | None = None, **options: Any
+    ) -> httpx.Response | None:
+        """Send a request and record the answer; None if the connection broke. Other answers than expected fail."""
+        user, began = user or self.user, time.monotonic()
+        try:
+            answer = await (user.get(path, **options) if method == "GET" else user.post(path, **options))
+        except httpx.TransportError as error:
+            self._record(method, path, began, "broken", cause=type(error).__name__)
+            return None
+        code = answer.json().get("code", "") if answer.status_code >= 400 and answer.content else ""
+        self._record(method, path, began, str(answer.status_code), code=code)
+        assert answer.status_code in AWAY | expected, f"{path}: {answer.status_code} {answer.text}"
+        return answer
+
+    def _record(self, method: str, path: str, began: float, status: str, **more: str) -> None:
+        self.answers[status] += 1
+        if self._journal:
+            self._journal.call(self.user.user_id, method, path.partition("?")[0], began, status, **more)
 
     async def _check(self) -> None:
         """Rows are visible if and only if demo mode is enabled, as far as nothing moved between two looks at it."""

@@ -1,51 +1,69 @@
-"""Disturbs the system, two things at a time, by choices that a seed decides."""
+"""Disturbs the processes of the system, by choices that a seed decides."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import signal
-import time
 from collections.abc import Awaitable, Callable
 
 from tests.acceptance.system import WORKER, System
+from tests.chaos.journal import Journal
 
 LEASE_SECONDS = 3.0
-TARGETS = {WORKER: 6, "jobs": 3, "demo": 3, "gateway": 1, "auth": 1, "nats": 2, "postgres": 2}
+TARGETS = {WORKER: 6, "jobs": 4, "demo": 3, "gateway": 1, "auth": 2, "auth-worker": 1, "nats": 2, "postgres": 2}
 """The parts to disturb, with their relative frequency."""
+TRANSACTION_TRIES = 60
+TRANSACTION_SECONDS = 0.1
+"""A transaction that is idle for longer, while its process is stopped, is the process's own."""
+IN_TRANSACTION = """
+SELECT 1 AS found FROM pg_stat_activity
+WHERE usename = %s AND state = 'idle in transaction' AND state_change < now() - make_interval(secs => %s)
+"""
 
 
 class Nemesis:
     """Kills, stops, pauses and restarts parts, and records its actions."""
 
-    def __init__(self, system: System, seed: int) -> None:
-        self.deeds: list[str] = []
+    def __init__(self, system: System, seed: int, journal: Journal) -> None:
+        self.journal = journal
+        self.random = random.Random(seed)
+        self.disturbed = {name: asyncio.Lock() for name in TARGETS}
+        """One disturbance of a part at a time."""
         self._system = system
-        self._random = random.Random(seed)
-        self._began = time.monotonic()
-        self._disturbed = {name: asyncio.Lock() for name in TARGETS}
+        self._loop = asyncio.get_running_loop()
 
     async def rage(self, seconds: float) -> None:
-        """Disturb for so long. Once the store of NATS is lost, and once all workers fail their jobs for a while."""
-        specials = (self._after(seconds * 0.3, self._fail_all), self._after(seconds * 0.6, self._wipe_nats))
-        await asyncio.gather(self._disturb_until(seconds), self._disturb_until(seconds), *specials)
+        """Disturb processes for so long, and once: all workers fail their jobs, a pause in a transaction, a rolling restart."""
+        self._ends_at = self._loop.time() + seconds
+        specials = (
+            self.after(seconds * 0.2, self._fail_all),
+            self.after(seconds * 0.4, self._pause_in_transaction),
+            self.after(seconds * 0.7, self._rolling_restart),
+        )
+        await asyncio.gather(self._disturb_until_end(), *specials)
 
-    async def _disturb_until(self, seconds: float) -> None:
-        while time.monotonic() - self._began < seconds:
-            await self._disturb()
-            await asyncio.sleep(self._random.uniform(0.1, 2.0))
-
-    async def _after(self, seconds: float, deed: Callable[[], Awaitable[None]]) -> None:
+    async def after(self, seconds: float, deed: Callable[[], Awaitable[None]]) -> None:
+        """Do something later."""
         await asyncio.sleep(seconds)
         await deed()
 
+    def note(self, deed: str) -> None:
+        """Record an action."""
+        self.journal.write("disturbance", deed=deed)
+
+    async def _disturb_until_end(self) -> None:
+        while self._loop.time() < self._ends_at:
+            await self._disturb()
+            await asyncio.sleep(self.random.uniform(0.1, 2.0))
+
     async def _disturb(self) -> None:
-        name = self._random.choices(list(TARGETS), list(TARGETS.values()))[0]
+        name = self.random.choices(list(TARGETS), list(TARGETS.values()))[0]
         deeds = [self._kill, self._kill, self._stop, self._pause, self._pause]
         # PostgreSQL's backends are processes of their own, which a pause of the first would not reach.
-        deed = self._random.choice(deeds[:3] if name == "postgres" else deeds)
-        async with self._disturbed[name]:
-            await deed(name, self._random.randrange(2) if name == WORKER else 0)
+        deed = self.random.choice(deeds[:3] if name == "postgres" else deeds)
+        async with self.disturbed[name]:
+            await deed(name, self.random.randrange(self._system.count(name)))
 
     async def _kill(self, name: str, index: int) -> None:
         await self._away(name, index, "killed")
@@ -54,33 +72,51 @@ class Nemesis:
         await self._away(name, index, "stopped")
 
     async def _away(self, name: str, index: int, how: str) -> None:
-        seconds = self._random.choice([0.0, 0.0, 1.0, 4.0])
-        self._note(f"{name}[{index}] {how} for {seconds:g} s")
+        seconds = self.random.choice([0.0, 0.0, 1.0, 4.0])
+        self.note(f"{name}[{index}] {how} for {seconds:g} s")
         await (self._system.kill(name, index) if how == "killed" else self._system.stop(name, index))
         await asyncio.sleep(seconds)
         await self._system.start(name, index, wait=False)
 
     async def _pause(self, name: str, index: int) -> None:
-        seconds = self._random.choice([1.0, LEASE_SECONDS + 1.0, LEASE_SECONDS * 2.5])
-        self._note(f"{name}[{index}] paused for {seconds:g} s")
-        self._system.signal(name, signal.SIGSTOP, index)
+        seconds = self.random.choice([1.0, LEASE_SECONDS + 1.0, LEASE_SECONDS * 2.5])
+        self.note(f"{name}[{index}] paused for {seconds:g} s")
+        pid = self._system.signal(name, signal.SIGSTOP, index)
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._system.signal(name, signal.SIGCONT, index)
+            self._system.resume(pid)
 
-    async def _wipe_nats(self) -> None:
-        async with self._disturbed["nats"]:
-            self._note("nats lost its store")
-            await self._system.erase("nats")
-            await self._system.start("nats")
+    async def _pause_in_transaction(self) -> None:
+        """Pause a jobs replica while it holds locks: try until a transaction of the service stays idle."""
+        async with self.disturbed["jobs"], self.disturbed["postgres"]:
+            for _ in range(TRANSACTION_TRIES):
+                pid = self._system.signal("jobs", signal.SIGSTOP, self.random.randrange(2))
+                try:
+                    await asyncio.sleep(TRANSACTION_SECONDS * 1.5)
+                    if await self._system.query(IN_TRANSACTION, "jobs", TRANSACTION_SECONDS):
+                        self.note("jobs paused in a transaction for 6 s")
+                        await asyncio.sleep(LEASE_SECONDS * 2)
+                        return
+                finally:
+                    self._system.resume(pid)
+                await asyncio.sleep(self.random.uniform(0.01, 0.1))
+            self.note("no transaction was caught open")
+
+    async def _rolling_restart(self) -> None:
+        """Restart every replica of every service, one after the other, as a deployment does."""
+        self.note("a rolling restart begins")
+        for name in ("jobs", "demo", "auth", WORKER, "gateway"):
+            async with self.disturbed[name]:
+                for index in range(self._system.count(name)):
+                    await self._system.stop(name, index)
+                    await self._system.start(name, index, wait=False)
+                    await asyncio.sleep(1.0)
+        self.note("the rolling restart has ended")
 
     async def _fail_all(self) -> None:
-        async with self._disturbed[WORKER]:
-            self._note("all jobs fail")
+        async with self.disturbed[WORKER]:
+            self.note("all jobs fail")
             async with self._system.workers(DEMO_FAIL_HANDLERS="all"):
                 await asyncio.sleep(4.0)
-            self._note("jobs fail no longer")
-
-    def _note(self, deed: str) -> None:
-        self.deeds.append(f"{time.monotonic() - self._began:5.1f} s  {deed}")
+            self.note("jobs fail no longer")

@@ -191,3 +191,32 @@ async def test_silent_writer_does_not_block_an_owner(
                     assert (await storage.get_mode(conn, owner.owner_id, lock=True)).state is State.ENABLING
                 for _ in range(1_000):
                     await copy.write(b"x" * 10_000)
+
+
+async def test_slow_writer_is_not_ended_while_its_rows_arrive(
+    loops: reconciler.Reconciler, engine: AsyncEngine, database_url: Callable[[str], str], eventually: Eventually
+) -> None:
+    size = 0
+
+    async def has_arrived() -> bool:
+        nonlocal size
+        async with engine.connect() as conn:
+            statement = sa.text("SELECT max(bytes_processed) FROM pg_stat_progress_copy WHERE pid = :pid")
+            before, size = size, (await conn.execute(statement, {"pid": slow.info.backend_pid})).scalar_one() or 0
+        return bool(size > before)
+
+    async with await psycopg.AsyncConnection.connect(database_url("demo")) as slow:
+        with pytest.raises(psycopg.OperationalError):
+            async with slow.cursor() as cursor, cursor.copy("COPY demo.content FROM STDIN") as copy:
+                for _ in range(5):
+                    await copy.write(b"x" * 200_000)
+                    await eventually(has_arrived)
+                    assert await loops.end_stalled(age=timedelta()) == 0
+                    await has_arrived()
+
+                async def ended() -> bool:
+                    return await loops.end_stalled(age=timedelta()) > 0
+
+                await eventually(ended)
+                for _ in range(1_000):
+                    await copy.write(b"x" * 10_000)

@@ -1,0 +1,89 @@
+"""Checks what the journal and the databases say after a run; `tests.acceptance.invariants` has the rules of the databases."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+from services.jobs import domain
+from tests.acceptance import waiting
+from tests.acceptance.streams import Stream
+from tests.acceptance.system import System
+from tests.chaos.journal import Journal
+
+ENDED = {"completed", "failed", "cancelled"}
+ERRORS = {
+    "demo_handler_failed",
+    "platform_unavailable",
+    "platform_refused",
+    "connection_failed",
+    "access_denied",
+    "demo_not_enabled",
+}
+"""Errors that a disturbed handler may report; `internal` is none of them."""
+LEGAL = {(str(source), str(target)) for sources, target in domain.TRANSITIONS.values() for source in sources}
+OPEN_TRANSACTIONS = """
+SELECT usename, state, now() - xact_start AS age FROM pg_stat_activity
+WHERE usename IN ('auth', 'demo', 'jobs') AND xact_start < now() - interval '10 seconds'
+"""
+MOVING_CONNECTIONS = "SELECT user_id::text, state FROM auth.connections WHERE state IN ('connecting', 'disconnecting')"
+
+
+async def promises_are_kept(system: System, journal: Journal) -> None:
+    """Every accepted call became a job, every job has ended, and one key had one answer."""
+    rows = await system.query("SELECT job_id::text, owner_id::text, state FROM jobs.jobs")
+    jobs = {row["job_id"]: row for row in rows}
+    assert journal.accepted.keys() <= jobs.keys(), journal.accepted.keys() - jobs.keys()
+    foreign = {job_id for job_id, user_id in journal.accepted.items() if jobs[job_id]["owner_id"] != user_id}
+    assert not foreign, foreign
+    assert {row["state"] for row in rows} <= ENDED
+    several = {key: job_ids for key, job_ids in journal.by_key.items() if len(job_ids) > 1}
+    assert not several, several
+    print(f"jobs: {dict(Counter(row['state'] for row in rows))}; answers: {dict(journal.answers)}")
+
+
+async def transitions_are_legal(system: System) -> None:
+    """Each job's events follow the table of transitions."""
+    rows = await system.query("SELECT job_id::text, state, reason FROM jobs.job_events ORDER BY job_id, sequence")
+    by_job: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        by_job[row["job_id"]].append(row["state"])
+    for job_id, states in by_job.items():
+        illegal = [step for step in pairwise(states) if step not in LEGAL]
+        assert not illegal, (job_id, states, illegal)
+
+
+async def errors_are_explained(system: System) -> None:
+    """No attempt failed because of a disturbance."""
+    errors = await system.query("SELECT error_code, count(*) FROM jobs.attempts WHERE outcome = 'failed' GROUP BY 1")
+    assert {row["error_code"] for row in errors} <= ERRORS, errors
+    attempts = await system.query("SELECT outcome, count(*) FROM jobs.attempts GROUP BY 1")
+    print(f"attempts: { ({row['outcome']: row['count'] for row in attempts}) }; errors: {errors}")
+
+
+async def nothing_leaks(system: System) -> None:
+    """No transaction and no connection to a platform stays open."""
+
+    async def is_over() -> bool:
+        return not await system.query(OPEN_TRANSACTIONS) and not await system.query(MOVING_CONNECTIONS)
+
+    await waiting.until(is_over, "no transaction and no connection to a platform is under way")
+
+
+async def streams_are_complete(system: System, streams: dict[str, Stream]) -> None:
+    """Every stream has sent every transition of its owner, in order, once, whatever its reconnects."""
+    rows = await system.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
+    latest = {row["owner_id"]: row["last_sequence"] for row in rows}
+
+    async def has_caught_up() -> bool:
+        return all(
+            (stream.numbered[-1].id if stream.numbered else 0) == latest.get(owner, 0)
+            for owner, stream in streams.items()
+        )
+
+    await waiting.until(has_caught_up, "the streams have sent everything", seconds=30.0)
+    for stream in streams.values():
+        stream.must_be_gap_free()
+        stream.must_never_fall_back()
+    connections = sum(stream.connections for stream in streams.values())
+    print(f"transitions sent: {sum(len(stream.numbered) for stream in streams.values())}, connections: {connections}")

@@ -1,0 +1,126 @@
+"""Disturbs what connects the processes: the network, the streams of NATS, the snapshots of PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import nats
+import psycopg
+from nats.aio.client import Client
+
+from chassis import streams
+from tests.acceptance.system import System
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.proxy import Proxies, Proxy
+
+WEIGHTS = {"postgres": 5, "jobs": 5, "nats": 3, "demo": 3, "auth": 3}
+SNAPSHOT_SECONDS = 20.0
+FULL_BYTES = 20_000
+STREAMS = ("jobs", "demo", "auth")
+
+
+class Network:
+    """Disturbs one connection at a time; the nemesis decides and records."""
+
+    def __init__(self, system: System, proxies: Proxies, nemesis: Nemesis) -> None:
+        self._system = system
+        self._proxies = proxies
+        self._nemesis = nemesis
+        self._random = nemesis.random
+        self._loop = asyncio.get_running_loop()
+
+    async def rage(self, seconds: float) -> None:
+        """Disturb for so long; once a stream is full, one is deleted, NATS loses its store, and a snapshot stays open."""
+        ends_at = self._loop.time() + seconds
+        await asyncio.gather(
+            self._disturb_until(ends_at),
+            self._nemesis.after(seconds * 0.1, self._hold_snapshot),
+            self._nemesis.after(seconds * 0.3, self._fill_streams),
+            self._nemesis.after(seconds * 0.5, self._delete_stream),
+            self._nemesis.after(seconds * 0.65, self._wipe_nats),
+        )
+
+    async def _disturb_until(self, ends_at: float) -> None:
+        while self._loop.time() < ends_at:
+            name = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            await self._disturb(self._random.choice(self._proxies.all[name]))
+            await asyncio.sleep(self._random.uniform(0.1, 2.0))
+
+    async def _disturb(self, proxy: Proxy) -> None:
+        seconds = self._random.choice([0.5, 1.5, 4.0, 8.0])
+        deeds = ["latency", "loss", "throttle", "half-open", "reset", "refuse"]
+        deed = self._random.choice([*deeds, "lost commits", "lost commits"] if proxy.name == "postgres" else deeds)
+        self._nemesis.note(f"connections to {proxy.name} at {proxy.target}: {deed} for {seconds:g} s")
+        match deed:
+            case "latency":
+                proxy.latency = self._random.choice([0.02, 0.1, 0.4])
+            case "loss":
+                proxy.loss = 0.2
+            case "throttle":
+                proxy.bytes_per_second = 50_000
+            case "half-open":
+                proxy.is_half_open = True
+            case "refuse":
+                proxy.refuses = True
+                self._proxies.reset(proxy)
+            case "reset":
+                self._proxies.reset(proxy)
+            case "lost commits":
+                proxy.lost_commits = self._random.choice([1, 5, 20])
+        await asyncio.sleep(seconds)
+        if deed == "half-open" and self._random.random() < 0.5:
+            self._proxies.reset(proxy)
+        proxy.heal()
+
+    async def _hold_snapshot(self) -> None:
+        """Keep a snapshot open, as pg_dump does; it ends early if PostgreSQL is restarted."""
+        self._nemesis.note(f"a snapshot is open for {SNAPSHOT_SECONDS:g} s")
+        try:
+            async with await psycopg.AsyncConnection.connect(self._system.superuser_url(), connect_timeout=5) as conn:
+                await conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                await conn.execute("SELECT 1")
+                await asyncio.sleep(SNAPSHOT_SECONDS)
+                await conn.rollback()
+        except psycopg.OperationalError:
+            self._nemesis.note("the snapshot was closed by a restart")
+
+    async def _fill_streams(self) -> None:
+        """Let each stream be full for a while: it drops its oldest events."""
+        async with self._nemesis.disturbed["nats"], await self._connect() as client:
+            js = client.jetstream(timeout=10.0)
+            before = {name: (await js.stream_info(streams.stream_name(name))).config for name in STREAMS}
+            self._nemesis.note("all streams are full")
+            for config in before.values():
+                await js.update_stream(config.evolve(max_bytes=FULL_BYTES))
+            await asyncio.sleep(4.0)
+            for config in before.values():
+                await js.update_stream(config)
+            self._nemesis.note("streams have room again")
+
+    async def _delete_stream(self) -> None:
+        """Delete one stream with its consumers from the store: no account may delete one."""
+        name = streams.stream_name(self._random.choice(STREAMS))
+        async with self._nemesis.disturbed["nats"]:
+            self._nemesis.note(f"the stream {name} is deleted")
+            await self._system.stop("nats")
+            (directory,) = self._system.servers["nats"].home().rglob(f"streams/{name}")
+            await asyncio.to_thread(shutil.rmtree, directory)
+            await self._system.start("nats")
+
+    async def _wipe_nats(self) -> None:
+        async with self._nemesis.disturbed["nats"]:
+            self._nemesis.note("nats lost its store")
+            await self._system.erase("nats")
+            await self._system.start("nats")
+
+    async def _connect(self) -> Client:
+        """Connect past the proxies, as provisioning does."""
+        url = self._system.nats_url_of("provision")
+        return await nats.connect(
+            url,
+            tls=self._system.certificate("provision").client_context(),
+            tls_handshake_first=True,
+            inbox_prefix=streams.inbox_prefix(url),
+            connect_timeout=10,
+        )
