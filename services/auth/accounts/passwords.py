@@ -25,6 +25,7 @@ from chassis import errors
 PASSES = 2
 LANES = 1
 WAITING_PER_CORE = 16
+BCRYPT_BYTES = 72
 
 T = TypeVar("T")
 
@@ -43,6 +44,20 @@ def _lower_priority() -> None:
 def _normalized(password: str) -> str:
     """Return one form of characters that keyboards compose differently, for example é (SP 800-63B, 3.1.1.2)."""
     return unicodedata.normalize("NFC", password)
+
+
+def _is_bcrypt(password_hash: str) -> bool:
+    """Return whether a hash is of an account that was imported and has not signed in since."""
+    return password_hash.startswith("$2")
+
+
+def _matches_bcrypt(password_hash: str, password: str) -> bool:
+    """Return whether a password matches a hash of the old system, which hashed the password as typed."""
+    import bcrypt  # only processes that verify such a hash need it
+
+    # bcrypt reads 72 bytes. The library refuses more; the old system ignored the rest.
+    forms = dict.fromkeys(form.encode()[:BCRYPT_BYTES] for form in (password, _normalized(password)))
+    return any(bcrypt.checkpw(form, password_hash.encode()) for form in forms)
 
 
 class TooBusy(errors.ResourceExhausted):
@@ -79,6 +94,8 @@ class Passwords:
         """Return whether a password matches a hash; for None it never does and takes as long."""
 
         def matches() -> bool:
+            if password_hash and _is_bcrypt(password_hash):
+                return _matches_bcrypt(password_hash, password)
             try:
                 return self._hasher.verify(password_hash or self._dummy_hash, _normalized(password)) and bool(
                     password_hash
@@ -89,8 +106,8 @@ class Passwords:
         return await self._run(self._login_slots, matches)
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Return whether a hash has other than the current parameters."""
-        return self._hasher.check_needs_rehash(password_hash)
+        """Return whether a hash has other than the current algorithm and parameters."""
+        return _is_bcrypt(password_hash) or self._hasher.check_needs_rehash(password_hash)
 
     def close(self) -> None:
         """Stop the threads; queued work is cancelled."""

@@ -8,12 +8,9 @@ import re
 import unicodedata
 from pathlib import Path
 
-import email_validator
-
-from chassis import errors, time_zones
+from chassis import email_addresses, errors, time_zones
 from services.auth.domain import Client, RevokeReason
 
-EMAIL_LIMIT = 254
 PASSWORD_LENGTHS = (10, 128)
 NAME_LIMIT = 100
 USER_AGENT_LIMIT = 400
@@ -30,17 +27,10 @@ _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 
 def normalize_email(email: str) -> str:
     """Return the canonical form of an address: lower case, international domains in xn-- form. Raises `InvalidArgument`."""
-    trimmed = email.strip()
-    if len(trimmed) > EMAIL_LIMIT:  # before anything that is slow for long texts
-        raise _invalid_email()
     try:
-        # IDNA 2008: ß and ς are letters of their own, as in the domains that registries sell.
-        validated = email_validator.validate_email(
-            trimmed, check_deliverability=False, allow_smtputf8=False, strict=True
-        )
-    except email_validator.EmailNotValidError:
+        return email_addresses.normalize(email)
+    except ValueError:
         raise _invalid_email() from None
-    return (validated.ascii_email or "").lower()
 
 
 def check_password(password: str, *, email: str, field: str = "password") -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import bcrypt
 import pytest
 
 from services.auth.accounts.passwords import Passwords, TooBusy
@@ -45,6 +46,32 @@ async def test_a_hash_with_other_parameters_is_outdated_but_verifies(passwords: 
     assert later.is_outdated(stored)
     assert await later.verify(stored, "tulip-anvil-rowing")
     later.close()
+
+
+@pytest.mark.parametrize("version", ["2a", "2b", "2y"])
+async def test_bcrypt_hash_of_the_old_system_verifies_and_is_outdated(passwords: Passwords, version: str) -> None:
+    stored = bcrypt_hash("tulip-anvil-rowing").replace("$2b$", f"${version}$")
+    assert await passwords.verify(stored, "tulip-anvil-rowing")
+    assert not await passwords.verify(stored, "tulip-anvil-rowinG")
+    assert not await passwords.verify(stored, "")
+    assert not await passwords.verify(stored, "tulip\x00anvil")
+    assert passwords.is_outdated(stored)
+
+
+async def test_bcrypt_ignores_what_follows_72_bytes_as_the_old_system_did(passwords: Passwords) -> None:
+    stored = bcrypt_hash("a" * 72)
+    assert await passwords.verify(stored, "a" * 72 + "ignored")
+    assert not await passwords.verify(stored, "a" * 71)
+
+
+async def test_bcrypt_hash_verifies_as_the_keyboard_composed_it(passwords: Passwords) -> None:
+    decomposed = "cafe\u0301-anvil-rowing"
+    assert await passwords.verify(bcrypt_hash(decomposed), decomposed)
+    assert await passwords.verify(bcrypt_hash("caf\u00e9-anvil-rowing"), decomposed)
+
+
+def bcrypt_hash(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
 
 
 @contextmanager
