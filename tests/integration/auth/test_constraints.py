@@ -21,6 +21,8 @@ from tests.integration.auth.conftest import Gateway
         ("name = repeat('x', 101)", "users_name_length"),
         ("role = 'owner'", "users_role_is_known"),
         ("password_hash = 'tulip-anvil-rowing'", "users_password_is_hashed"),
+        ("password_hash = '$2b$12$' || repeat('x', 52)", "users_password_is_hashed"),
+        ("password_hash = '$2b$15$' || repeat('x', 53)", "users_password_is_hashed"),
     ],
 )
 async def test_an_illegal_user_is_refused(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import bcrypt
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -207,6 +208,22 @@ async def test_an_outdated_hash_is_replaced_at_login(gateway: Gateway, context: 
     assert f"m={MEMORY_KIB * 2}," in await stored()
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
     stronger.close()
+
+
+async def test_bcrypt_hash_of_an_imported_account_is_replaced_at_its_first_login(gateway: Gateway, sql: Any) -> None:
+    account = await gateway.account()
+    imported = bcrypt.hashpw(b"short", bcrypt.gensalt(4)).decode()
+    statement = "UPDATE auth.users SET password_hash = :hash WHERE user_id = :id RETURNING password_changed_at"
+    [(changed_at,)] = await sql(statement, hash=imported, id=account.user_id)
+    await fail(gateway, account.email, account.ip_address, 1)
+    for _ in range(2):
+        new = await gateway.login(account.email, password="short", ip_address=account.ip_address)
+        assert new.user.user_id == account.user_id
+        [row] = await sql(
+            "SELECT password_hash, password_changed_at FROM auth.users WHERE user_id = :id", id=account.user_id
+        )
+        assert row.password_hash.startswith("$argon2id$")
+        assert row.password_changed_at == changed_at
 
 
 async def test_a_concurrent_password_change_is_not_undone(gateway: Gateway, engine: AsyncEngine) -> None:
