@@ -57,7 +57,10 @@ def _matches_bcrypt(password_hash: str, password: str) -> bool:
 
     # bcrypt reads 72 bytes. The library refuses more; the old system ignored the rest.
     forms = dict.fromkeys(form.encode()[:BCRYPT_BYTES] for form in (password, _normalized(password)))
-    return any(bcrypt.checkpw(form, password_hash.encode()) for form in forms)
+    try:
+        return any(bcrypt.checkpw(form, password_hash.encode()) for form in forms)
+    except ValueError:  # the hash has the form of one, but an impossible salt
+        return False
 
 
 class TooBusy(errors.ResourceExhausted):

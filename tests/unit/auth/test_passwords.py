@@ -70,8 +70,13 @@ async def test_bcrypt_hash_verifies_as_the_keyboard_composed_it(passwords: Passw
     assert await passwords.verify(bcrypt_hash("caf\u00e9-anvil-rowing"), decomposed)
 
 
+async def test_bcrypt_hash_that_is_no_hash_matches_nothing(passwords: Passwords) -> None:
+    assert not await passwords.verify("$2b$04$" + "9" * 53, "tulip-anvil-rowing")
+    assert not await passwords.verify("$2b$99$" + "x" * 53, "tulip-anvil-rowing")
+
+
 def bcrypt_hash(password: str) -> str:
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    return str(bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)), "ascii")
 
 
 @contextmanager
