@@ -14,7 +14,7 @@ import uvloop
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import cpu
-from chassis import postgres
+from chassis import postgres, transactions
 from chassis.prepared import Prepared
 from dev.embedded.postgres import Postgres
 
@@ -41,6 +41,11 @@ def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, C
             ((value,),) = await _COUNT.execute(conn, {"id": number})
             await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD})
 
+    async def kept(number: int) -> None:
+        async with transactions.begin(engine) as conn:
+            ((value,),) = await _COUNT.execute(conn, {"id": number})
+            await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD})
+
     async def statements(number: int) -> None:
         await driver.execute("BEGIN", prepare=True)
         cursor = await driver.execute(_COUNT.sql, {"id": number}, prepare=True)
@@ -57,6 +62,7 @@ def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, C
 
     return {
         "SQLAlchemy's pool and transaction": pooled,
+        "SQLAlchemy's pool, kept connections": kept,
         "psycopg": statements,
         "psycopg, pipelined": pipelined,
         "psycopg, one statement": single,
@@ -80,7 +86,7 @@ async def measure(server: Postgres) -> None:
                     if rate:
                         await asyncio.sleep(1 / rate)
                 client, database = time.process_time() - client, cpu.taken(cpu.tree(server.pid)) - database
-                print(f"  {name:34} {client * 1000 / count:6.2f} {database * 1000 / count:6.2f}")
+                print(f"  {name:36} {client * 1000 / count:6.2f} {database * 1000 / count:6.2f}")
     await engine.dispose()
 
 

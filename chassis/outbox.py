@@ -34,7 +34,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, ids, postgres, run
+from chassis import errors, ids, postgres, run, transactions
 from chassis.prepared import Prepared
 
 logger = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None
     Polls leave the messages alone for `RELAY_DELAY`. Without `relay`, the next poll of another process sends them.
     """
     with ExitStack() as deletion:
-        async with engine.begin() as conn:
+        async with transactions.begin(engine) as conn:
             tx = Transaction(conn, table, relay, deletion)
             yield tx
             await tx.store()

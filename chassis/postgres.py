@@ -132,10 +132,22 @@ def _refuse_closed(connection: Any, record: object, fairy: object) -> None:
 
     Nothing was asked on an idle connection, so it can be read only if it has ended. Unlike a ping, looking costs no round trip.
     """
-    poller = select.poll()
-    poller.register(connection.driver_connection.fileno(), select.POLLIN)
-    if poller.poll(0):
+    if is_closed(connection.driver_connection):
         raise exc.InvalidatePoolError()
+
+
+def is_closed(connection: psycopg.AsyncConnection) -> bool:
+    """Return whether the server has closed an idle connection, without a round trip."""
+    if connection.closed:
+        return True
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def is_unusable(error: BaseException) -> bool:
+    """Return whether an error, of the driver or of SQLAlchemy, comes from a server that shuts down or only reads."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) in _UNUSABLE_SERVER
 
 
 def violated_constraint(error: exc.IntegrityError) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ClauseElement
+
+from chassis import arrays
 
 _EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 _dialect = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
@@ -23,7 +25,8 @@ _dialect = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
 class Prepared:
     """A statement that is compiled once, and prepared on each connection when it first executes there.
 
-    `IN` takes constant lists only; use `= ANY(:names)` with a parameter. Values are what psycopg adapts.
+    `IN` takes constant lists only; use `= ANY(:names)` with a parameter. Values are what psycopg adapts;
+    lists are passed as literals, so the statement names the type of an array.
     """
 
     def __init__(self, statement: ClauseElement) -> None:
@@ -49,12 +52,20 @@ class Prepared:
         driver = driver_connection(conn)
         try:
             prepare = driver.prepare_threshold is not None  # never behind a pooler
-            cursor = await driver.execute(self.sql, {**self._literals, **parameters}, prepare=prepare)
+            values = {
+                name: arrays.literal(value) if type(value) is list else value for name, value in parameters.items()
+            }
+            cursor = await driver.execute(self.sql, {**self._literals, **values}, prepare=prepare)
             return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
         except psycopg.Error as error:
-            if driver.closed:
-                await conn.invalidate(error)
-            raise exc.DBAPIError.instance(self.sql, None, error, psycopg.Error, dialect=_dialect) from error
+            await fail(conn, self.sql, error)
+
+
+async def fail(conn: AsyncConnection, sql: str, error: psycopg.Error) -> NoReturn:
+    """Raise the error of the driver as that of SQLAlchemy. A closed connection leaves the pool."""
+    if driver_connection(conn).closed:
+        await conn.invalidate(error)
+    raise exc.DBAPIError.instance(sql, None, error, psycopg.Error, dialect=_dialect) from error
 
 
 def driver_connection(conn: AsyncConnection) -> psycopg.AsyncConnection:

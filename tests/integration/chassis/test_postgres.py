@@ -12,10 +12,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, postgres
+from chassis import errors, postgres, transactions
+from chassis.prepared import Prepared
 
 Use = Callable[[AsyncEngine], Coroutine[Any, Any, None]]
 CANCELLATIONS = 200
+SLEEP = Prepared(sa.text("SELECT pg_sleep(0.001)"))
 
 
 @pytest.fixture
@@ -32,13 +34,19 @@ async def in_transaction(engine: AsyncEngine) -> None:
         await conn.execute(sa.text("SELECT pg_sleep(0.001)"))
 
 
+async def in_kept_transaction(engine: AsyncEngine) -> None:
+    """Use a connection that stays checked out for a moment."""
+    async with transactions.begin(engine) as conn:
+        await SLEEP.execute(conn, {})
+
+
 async def by_itself(engine: AsyncEngine) -> None:
     """Use an autocommit connection for a moment."""
     async with postgres.autocommit(engine).connect() as conn:
         await conn.execute(sa.text("SELECT pg_sleep(0.001)"))
 
 
-@pytest.mark.parametrize("use", [in_transaction, by_itself])
+@pytest.mark.parametrize("use", [in_transaction, in_kept_transaction, by_itself])
 async def test_cancelled_task_returns_its_connection(engine: AsyncEngine, use: Use) -> None:
     moments = random.Random(1)
     for _ in range(CANCELLATIONS):
@@ -48,11 +56,12 @@ async def test_cancelled_task_returns_its_connection(engine: AsyncEngine, use: U
         await asyncio.gather(task, return_exceptions=True)
     # With one connection lost of two, and the other in use by its neighbour, one of these would time out.
     await asyncio.gather(*(use(engine) for _ in range(8)))
-    for candidate in (engine, postgres.autocommit(engine)):
-        assert candidate.pool.status().endswith("Checked out connections: 0")
+    kept = 1 if use is in_kept_transaction else 0
+    assert engine.pool.status().endswith(f"Checked out connections: {kept}")
+    assert postgres.autocommit(engine).pool.status().endswith("Checked out connections: 0")
 
 
-@pytest.mark.parametrize("use", [in_transaction, by_itself])
+@pytest.mark.parametrize("use", [in_transaction, in_kept_transaction, by_itself])
 async def test_connection_closed_by_the_server_is_replaced(
     engine: AsyncEngine, use: Use, database: Callable[[str], AsyncEngine]
 ) -> None:
@@ -72,6 +81,56 @@ async def test_engine_and_its_twin_share_the_connections(
     count = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-postgres'")
     async with database("jobs").connect() as conn:
         assert await conn.scalar(count) == 4
+
+
+async def test_failed_transaction_is_rolled_back_and_its_connection_is_usable(engine: AsyncEngine) -> None:
+    setting = Prepared(sa.text("SELECT set_config('application_name', 'failed', true)"))
+    name = Prepared(sa.text("SELECT current_setting('application_name')"))
+    for failing in (
+        Prepared(sa.text("SELECT 1 / 0")),
+        Prepared(sa.text("SELECT pg_terminate_backend(pg_backend_pid())")),
+    ):
+        with pytest.raises(sa.exc.DBAPIError):
+            async with transactions.begin(engine) as conn:
+                await setting.execute(conn, {})
+                await failing.execute(conn, {})
+        async with transactions.begin(engine) as conn:
+            assert await name.execute(conn, {}) == [("test-postgres",)]
+
+
+async def test_transaction_commits_statements_of_sqlalchemy_and_of_the_driver(
+    engine: AsyncEngine, database: Callable[[str], AsyncEngine]
+) -> None:
+    async with database("jobs").begin() as conn:
+        await conn.execute(sa.text("CREATE TABLE committed (number int)"))
+    try:
+        async with transactions.begin(engine) as conn:
+            await Prepared(sa.text("INSERT INTO committed VALUES (1)")).execute(conn, {})
+        async with transactions.begin(engine) as conn:
+            await Prepared(sa.text("INSERT INTO committed VALUES (2)")).execute(conn, {})
+            await conn.execute(sa.text("INSERT INTO committed VALUES (3)"))
+        async with database("jobs").connect() as conn:
+            assert sorted(await conn.scalars(sa.text("SELECT number FROM committed"))) == [1, 2, 3]
+    finally:
+        async with database("jobs").begin() as conn:
+            await conn.execute(sa.text("DROP TABLE committed"))
+
+
+async def test_kept_connections_close_with_their_engine(
+    engine: AsyncEngine, database: Callable[[str], AsyncEngine]
+) -> None:
+    await asyncio.gather(*(in_kept_transaction(engine) for _ in range(8)))
+    await engine.dispose()
+    ended = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-postgres'")
+    async with asyncio.timeout(10), postgres.autocommit(database("jobs")).connect() as conn:
+        while await conn.scalar(ended):
+            await asyncio.sleep(0.01)
+    await in_kept_transaction(engine)
+
+
+async def test_kept_connections_leave_others_of_the_pool(engine: AsyncEngine) -> None:
+    await asyncio.gather(*(in_kept_transaction(engine) for _ in range(8)))
+    await asyncio.gather(*(in_transaction(engine) for _ in range(8)))
 
 
 async def test_unreachable_database_is_unavailable() -> None:
