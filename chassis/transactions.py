@@ -35,7 +35,8 @@ _kept: WeakKeyDictionary[AsyncEngine, _Kept] = WeakKeyDictionary()
 async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Open a transaction. Commit it at the end of the block; roll it back after an exception.
 
-    Raises the errors of SQLAlchemy, as `engine.begin()` does.
+    On a `postgres.autocommit` engine each statement is a transaction of its own. Raises the errors of SQLAlchemy, as
+    `engine.begin()` does.
     """
     kept = _kept.get(engine) or _Kept(engine)
     conn, until = await kept.take()

@@ -181,7 +181,7 @@ async def delete_batch(
     return (await conn.execute(sa.delete(table).where(key.in_(batch)))).rowcount
 
 
-def user(row: sa.Row[*tuple[Any, ...]], prefix: str = "") -> domain.User:
+def user(row: Any, prefix: str = "") -> domain.User:
     """Build a user from the columns `USER` of a row."""
     values = {column.name: getattr(row, f"{prefix}{column.name}") for column in USER}
     values["role"] = domain.Role(values["role"])

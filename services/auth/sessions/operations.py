@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chassis import identity
+from chassis import identity, transactions
 from services.auth import domain, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.audit import Kind, by_owner, record
@@ -44,7 +44,7 @@ class Sessions:
         hashed = [(tokens.session_hash(token), passive) for token, passive in queries]
         hashes = {token_hash for token_hash, _ in hashed if token_hash is not None}
         renewed: set[uuid.UUID] = set()
-        async with self.context.autocommit().connect() as conn:
+        async with transactions.begin(self.context.autocommit()) as conn:
             logins = await session_storage.find_logins(conn, hashes)
             active = {logins[key].session.session_id for key, passive in hashed if not passive and key in logins}
             due = [login.session.session_id for login in logins.values() if login.is_due]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
+from chassis.prepared import Prepared
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
@@ -92,8 +93,7 @@ async def insert_session(
     return _session((await conn.execute(values.returning(*_SESSION))).one())
 
 
-# Runs with nearly every request, so it is built once: building takes longer than executing.
-_FIND_LOGINS = (
+_LOGINS = (
     sa.select(
         *(column.label(f"session_{column.name}") for column in _SESSION),
         *(column.label(f"user_{column.name}") for column in account_storage.USER),
@@ -108,11 +108,14 @@ _FIND_LOGINS = (
         users.c.disabled_at.is_(None),
     )
 )
+_FIND_LOGINS = Prepared(_LOGINS)
+"""Runs with nearly every request."""
+_LoginRow: Any = make_dataclass("_LoginRow", _LOGINS.selected_columns.keys(), slots=True)
 
 
 async def find_logins(conn: AsyncConnection, token_hashes: Collection[bytes]) -> dict[bytes, Login]:
     """Find the live sessions of tokens with their users; dead or unknown tokens are left out."""
-    rows = await conn.execute(_FIND_LOGINS, {"token_hashes": list(token_hashes)})
+    rows = [_LoginRow(*row) for row in await _FIND_LOGINS.execute(conn, {"token_hashes": list(token_hashes)})]
     return {
         row.token_hash: Login(
             user=account_storage.user(row, "user_"),
@@ -310,5 +313,5 @@ async def delete_ended_sessions(conn: AsyncConnection, *, retention: timedelta, 
     return await account_storage.delete_batch(conn, sessions, sessions.c.session_id, is_old, limit)
 
 
-def _session(row: sa.Row[*tuple[Any, ...]], prefix: str = "") -> domain.Session:
+def _session(row: Any, prefix: str = "") -> domain.Session:
     return domain.Session(**{column.name: getattr(row, f"{prefix}{column.name}") for column in _SESSION})
