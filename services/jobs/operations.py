@@ -101,12 +101,12 @@ class Operations:
         self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
 
     @asynccontextmanager
-    async def transaction(self, *, waiter: waiters.Waiter | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(self, offer: handoff.Handoff | None = None) -> AsyncIterator[Transaction]:
         """Open a transaction; after its commit, publish its events and send its wake-ups.
 
-        If jobs have become ready in it and `waiter` is still idle, claim for that call.
+        If jobs have become ready in it, `offer` claims them for its call.
         """
-        offer = handoff.Handoff(waiter)
+        offer = offer or handoff.Handoff(None)
         try:
             async with outbox.transaction(self.engine, schema.outbox, self._relay) as outgoing:
                 tx = Transaction(outgoing.conn)
@@ -321,7 +321,10 @@ class Operations:
     async def _submit_once(
         self, submits: Sequence[tuple[UUID, domain.Spec]], waiter: waiters.Waiter | None
     ) -> Sequence[SubmitResult]:
-        async with self.transaction(waiter=waiter) as tx:
+        offer = handoff.Handoff(waiter)
+        async with self.transaction(offer) as tx:
+            if len(submits) == 1 and (job := await offer.start(tx, *submits[0], lease=self.lease)):
+                return [(job, True)]
             return await tx.submit(submits, is_last=waiter is None)
 
     async def _finish_batch(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:

@@ -12,14 +12,18 @@ from chassis.prepared import Prepared
 from services.jobs import domain, outcomes, sql
 from services.jobs.domain import Action, State
 
-_INSERT = f"""
+_GIVEN = f"""
 WITH given AS MATERIALIZED (
     SELECT g.*, NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL AS ready
     FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, {sql.SPEC_TYPES})
-), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {sql.ranked("given_ready")}
-INSERT INTO jobs.jobs (job_id, {sql.SPEC_COLUMNS}, max_attempts, payload_bytes, run_at, deadline, state, ready, fair_rank)
-SELECT g.job_id, {sql.SPEC_VALUES}, g.max_attempts, octet_length(CAST(g.payload AS text)), greatest(g.run_at, now()),
-    greatest(g.run_at, now()) + make_interval(secs => g.total_timeout),
+), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {sql.ranked("given_ready")}"""
+_COLUMNS = f"job_id, {sql.SPEC_COLUMNS}, max_attempts, payload_bytes, run_at, deadline, state, ready, fair_rank"
+_VALUES = f"""g.job_id, {sql.SPEC_VALUES}, g.max_attempts, octet_length(CAST(g.payload AS text)), greatest(g.run_at, now()),
+    greatest(g.run_at, now()) + make_interval(secs => g.total_timeout)"""
+
+_INSERT = f"""{_GIVEN}
+INSERT INTO jobs.jobs ({_COLUMNS})
+SELECT {_VALUES},
     CASE WHEN g.run_at > now() THEN '{State.SCHEDULED}' ELSE '{State.PENDING}' END, g.ready, coalesce(r.fair_rank, 0)
 FROM given g LEFT JOIN ranked r ON r.job_id = g.job_id
 -- Two batches that share unique keys or ids must lock them in the same order; of one key the first in its batch is stored.
@@ -32,6 +36,29 @@ INSERT_JOBS = sql.prepared(_INSERT)
 """Stores jobs. A job that is not returned conflicts with an id, or with the unique key of an unfinished job."""
 INSERT_JOBS_NUMBERED = sql.prepared(f"WITH stored AS ({_INSERT}){sql.numbered('stored')}")
 """Stores jobs and numbers their events. No lock of a job, a parent or a key may follow in the transaction."""
+
+START_JOB = sql.prepared(f"""{_GIVEN}, started AS (
+    INSERT INTO jobs.jobs ({_COLUMNS}, attempt, worker, lease_until, started_at, version)
+    SELECT {_VALUES}, {sql.target_of(Action.CLAIM)}, false, r.fair_rank, 1, :worker, clock_timestamp() + :lease, now(), 2
+    FROM given g JOIN ranked r ON r.job_id = g.job_id
+    WHERE NOT EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.kind = ANY(CAST(:kinds AS text[])) AND j.ready)
+        AND NOT EXISTS (
+            SELECT 1 FROM jobs.kinds k WHERE (k.kind = ANY(CAST(:kinds AS text[])) OR k.kind = '*') AND k.is_limited)
+    ON CONFLICT DO NOTHING
+    RETURNING {sql.columns("jobs")}
+), begun AS (
+    INSERT INTO jobs.attempts (job_id, attempt, worker, started_at) SELECT job_id, 1, :worker, now() FROM started
+), advanced AS (
+    INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
+    SELECT owner_id, 2, {sql.TIMELINE} FROM started
+    ON CONFLICT (owner_id) DO UPDATE SET {sql.ADVANCED}
+    RETURNING o.last_sequence
+)
+SELECT m.*, a.last_sequence - 1 FROM started m CROSS JOIN advanced a""")
+"""Stores a job that a worker waits for, already claimed, and returns it with the first of its two sequences.
+
+It returns no row if another job of these kinds is ready or a kind is limited, as a claim then decides, or if the id is taken.
+"""
 
 GET_JOBS = sql.prepared(f"SELECT {sql.columns('j')} FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids)")
 LOCK_JOBS = sql.prepared(

@@ -62,6 +62,21 @@ async def insert_jobs(
     return _by_id(await _numbered(conn, statements.INSERT_JOBS_NUMBERED, parameters, sequence_of))
 
 
+async def start_job(
+    conn: AsyncConnection, job_id: UUID, spec: domain.Spec, *, worker: str, kinds: Collection[str], lease: timedelta
+) -> tuple[Job, int] | None:
+    """Store a job without keys and parent under its first attempt, for a worker that waits for jobs of these kinds.
+
+    Return it with the first of the two sequences of its owner, who is locked from here on. Return None if a claim must decide,
+    because another job of these kinds is ready or one is limited, and for an id that is taken.
+    """
+    parameters = {"rows": mapping.specs([(job_id, spec)]), "worker": worker, "kinds": list(kinds), "lease": lease}
+    for row in await statements.START_JOB.execute(conn, parameters):
+        *columns, sequence = row
+        return mapping.job(columns), sequence
+    return None
+
+
 async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
     """Return a job, or None."""
     return (await get_jobs(conn, [job_id])).get(job_id)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
 from services.jobs import domain, transaction
+from services.jobs.claims import claim
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -79,6 +80,28 @@ async def test_one_job_of_a_concurrency_key_runs(callers: Callers, spec: jobs_he
     assert await jobs_helpers.claim(callers.jobs, kind) == []
 
 
+async def test_submit_of_one_job_stores_it_as_claimed(
+    callers: Callers, spec: jobs_helpers.MakeSpec, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the job was stored as claimed")
+
+    call = await callers.resting(kind, f"{kind}.other")
+    monkeypatch.setattr(claim, "claim", refuse)
+    job_id = ids.uuid7()
+    job, _ = await callers.jobs.submit(job_id, spec())
+    assert (job.state, job.attempt, job.version) == (State.PENDING, 0, 1)
+    assert await got(call) == [job_id]
+    running = await callers.jobs.get(job.job_id, owner_id=None)
+    assert (running.state, running.attempt, running.version) == (State.RUNNING, 1, 2)
+    assert running.started_at is not None
+    assert running.lease_until is not None
+    history = await callers.jobs.history(job.job_id, owner_id=None)
+    assert [attempt["worker"] for attempt in history.attempts] == [running.worker]
+    assert await callers.jobs.submit(job_id, spec()) == (running, False)
+
+
+@pytest.mark.parametrize("is_single", [True, False], ids=["one by one", "together"])
 @pytest.mark.parametrize("is_known", [True, False], ids=["known here", "set elsewhere just now"])
 @pytest.mark.parametrize("allowed", [{}, {"max_running": 1}, {"rate_count": 1, "rate_period": timedelta(hours=1)}])
 async def test_limits_are_kept(
@@ -88,6 +111,7 @@ async def test_limits_are_kept(
     kind: str,
     allowed: dict[str, object],
     is_known: bool,
+    is_single: bool,
 ) -> None:
     call = await callers.resting(kind, limit=10)
     kind_limits = kind_controls.KindControls(callers.jobs if is_known else replica)
@@ -96,7 +120,8 @@ async def test_limits_are_kept(
     else:
         await kind_limits.pause(kind)
     submits = [(ids.uuid7(), spec()) for _ in range(3)]
-    await callers.jobs.submit_many(submits)
+    for part in [[each] for each in submits] if is_single else [submits]:
+        await callers.jobs.submit_many(part)
     callers.jobs.kinds.forget()
     await Maintenance(callers.jobs).wake_all()
     if allowed:
