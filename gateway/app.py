@@ -20,6 +20,7 @@ from gateway.api import (
     content,
     demo,
     dependencies,
+    email_change,
     events,
     exports,
     jobs,
@@ -90,6 +91,7 @@ def include_api(app: FastAPI) -> None:
     rest = (
         passkeys.router,
         profile.router,
+        email_change.router,
         connections.router,
         notifications.router,
         content.router,

@@ -56,6 +56,10 @@ _INFO = {
 _SUCCESS = {
     "password_reset": "Password set. All sessions ended and all passkeys were removed. Sign in with the new password.",
     "email_verified": "Email address verified.",
+    "email_changed": "Email address changed.",
+    "email_change_sent": "We sent a link to the new address. Open it within 24 hours to finish the change.",
+    "email_change_cancelled": "Change of address cancelled.",
+    "email_kept": "Your email address stays the same, and all devices are signed out. Set a new password now.",
     "profile_saved": "Profile saved.",
     "proved": "Confirmed for 10 minutes.",
     "password_changed": "Password changed. All other sessions ended.",

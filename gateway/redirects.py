@@ -22,6 +22,8 @@ _SIGN_IN = (
     "/forgot-password",
     "/reset-password",
     "/verify-email",
+    "/confirm-email",
+    "/revoke-email",
     "/reauthenticate",
 )
 _ELSEWHERE = ("/api", "/static", *_SIGN_IN)

@@ -35,7 +35,9 @@ class Auth(service.Client):
     def __init__(self, target: str, caller: rpc.Caller) -> None:
         # A repeated call would send a second email, or find its code or link used already.
         reads = ("ValidateSession", "ValidateSessions", "ListSessions", "GetSecurity")
-        super().__init__("auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions", "UpdateProfile"))
+        super().__init__(
+            "auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions", "CancelEmailChange", "UpdateProfile")
+        )
         stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
         self.register = self.rpc(stub.Register, pb.RegisterRequest).public
         self.login = self.rpc(stub.Login, pb.LoginRequest).public
@@ -55,6 +57,10 @@ class Auth(service.Client):
         self.regenerate_recovery_codes = self.rpc(stub.RegenerateRecoveryCodes, pb.RegenerateRecoveryCodesRequest)
         self.get_security = self.rpc(stub.GetSecurity, pb.GetSecurityRequest)
         self.update_profile = self.rpc(stub.UpdateProfile, pb.UpdateProfileRequest)
+        self.request_email_change = self.rpc(stub.RequestEmailChange, pb.RequestEmailChangeRequest)
+        self.cancel_email_change = self.rpc(stub.CancelEmailChange, pb.CancelEmailChangeRequest)
+        self.confirm_email_change = self.rpc(stub.ConfirmEmailChange, pb.ConfirmEmailChangeRequest).public
+        self.revoke_email_change = self.rpc(stub.RevokeEmailChange, pb.RevokeEmailChangeRequest).public
         self._stub = stub
         self._validations = batching.Batcher(self._validate, max_items=VALIDATED_TOGETHER, max_wait=MAX_WAIT_SECONDS)
 

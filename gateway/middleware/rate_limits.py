@@ -35,6 +35,8 @@ _PAGES = (
     "/forgot-password",
     "/reset-password",
     "/verify-email",
+    "/confirm-email",
+    "/revoke-email",
     "/reauthenticate",
 )
 _CALLS = (
@@ -49,6 +51,9 @@ _CALLS = (
     "password/forgot",
     "password/reset",
     "email/verify",
+    "email/change",
+    "email/change/confirm",
+    "email/change/revoke",
 )
 SIGN_IN_PATHS = frozenset({*_PAGES, *(f"{base}/auth/{call}" for base in ("/api", "/api/v1") for call in _CALLS)})
 

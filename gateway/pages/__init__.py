@@ -12,6 +12,7 @@ from gateway.pages import (
     connections,
     dashboard,
     demo_mode,
+    email_change,
     exports,
     job,
     jobs,
@@ -34,6 +35,7 @@ def routes(container: Container) -> Sequence[BaseRoute]:
     return [
         *login.Login(container).routes,
         *recovery.Recovery(container).routes,
+        *email_change.EmailChange(container).routes,
         *reauthentication.Reauthentication(container).routes,
         *dashboard.Dashboard(container).routes,
         *demo_mode.DemoMode(container).routes,

@@ -11,10 +11,11 @@ from starlette.responses import Response
 from chassis import errors
 from gateway import flash, problems, redirects
 from gateway.container import Container
-from gateway.middleware import form_tokens
+from gateway.middleware import form_tokens, headers
 from gateway.pages import forms, rendering
 from gateway.pages.reader import Reader
 
+MAX_TOKEN = 256
 SECRETS = frozenset({"password", "code"})
 
 
@@ -85,6 +86,22 @@ class Anonymous:
             response.headers.update(problems.problem_of(error).headers)
         return response
 
+    def show_link(self, request: Request, template: str) -> Response:
+        """Show the page of an emailed link, whose address contains the token."""
+        token = request.query_params.get("token", "")
+        return _private(self.show(request, template, more={"token": token if len(token) <= MAX_TOKEN else ""}))
+
+    def show_link_again(
+        self, request: Request, template: str, fields: Mapping[str, str], error: errors.Error
+    ) -> Response:
+        """Show the page of an emailed link with its mistakes."""
+        return _private(self.show_again(request, template, fields, error, {"token": fields["token"]}))
+
     def see(self, path: str, *, say: str = "") -> Response:
         """Redirect to a page."""
         return redirects.see(path, say=say, secure=self._secure)
+
+
+def _private(response: Response) -> Response:
+    response.headers.update(headers.NO_REFERRER)
+    return response

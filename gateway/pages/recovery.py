@@ -6,8 +6,6 @@ pages send no referrer.
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,12 +14,10 @@ from chassis import errors
 from gateway import redirects
 from gateway.container import Container
 from gateway.identity.client_info import client_info
-from gateway.middleware import headers
-from gateway.pages import anonymous, forms, rendering
+from gateway.pages import anonymous, rendering
 from gateway.pages.reader import Reader
 
 FORGOT, RESET, VERIFY = "/forgot-password", "/reset-password", "/verify-email"
-MAX_TOKEN = 256
 
 
 class Recovery(anonymous.Anonymous):
@@ -59,7 +55,7 @@ class Recovery(anonymous.Anonymous):
 
     async def show_reset(self, request: Request) -> Response:
         """Ask for the new password."""
-        return self._show_link(request, "reset_password.html")
+        return self.show_link(request, "reset_password.html")
 
     async def reset(self, request: Request) -> Response:
         """Set the password and end all sessions."""
@@ -70,7 +66,7 @@ class Recovery(anonymous.Anonymous):
                 token=fields["token"], password=fields["password"], client=client_info(request)
             )
         except errors.Error as error:
-            return _private(self.show_again(request, "reset_password.html", fields, error, {"token": fields["token"]}))
+            return self.show_link_again(request, "reset_password.html", fields, error)
         self._container.sessions.forget_all()
         response = self.see(redirects.LOGIN, say="password_reset")
         self._container.cookie.clear(response)
@@ -78,7 +74,7 @@ class Recovery(anonymous.Anonymous):
 
     async def show_verify(self, request: Request) -> Response:
         """Offer to verify the address."""
-        return self._show_link(request, "verify_email.html")
+        return self.show_link(request, "verify_email.html")
 
     async def verify(self, request: Request) -> Response:
         """Verify it."""
@@ -87,16 +83,6 @@ class Recovery(anonymous.Anonymous):
             self.require(request, fields)
             await self._container.auth.verify_email(token=fields["token"], client=client_info(request))
         except errors.Error as error:
-            return _private(self.show_again(request, "verify_email.html", fields, error, {"token": fields["token"]}))
+            return self.show_link_again(request, "verify_email.html", fields, error)
         self._container.sessions.forget_all()
         return self.see("/", say="email_verified")
-
-    def _show_link(self, request: Request, template: str) -> Response:
-        token = request.query_params.get("token", "")
-        more: dict[str, Any] = {"token": token if len(token) <= MAX_TOKEN else ""}
-        return _private(self.show(request, template, forms.blank(), more=more))
-
-
-def _private(response: Response) -> Response:
-    response.headers.update(headers.NO_REFERRER)
-    return response

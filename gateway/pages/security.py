@@ -17,6 +17,7 @@ from gateway.pages import forms, loaders, qr
 from gateway.pages.page import Page
 
 PATH = views.SECURITY_PATH
+EMAIL_FIELDS = ("email",)
 PASSWORD_FIELDS = ("current_password", "new_password")
 _CHANGED = {"second_factor_enabled": "factor_changed", "second_factor_not_enabled": "factor_changed"}
 
@@ -29,6 +30,8 @@ class Security(Page):
         actions = {
             "password": self.change_password,
             "verification": self.request_verification,
+            "change-email": self.change_email,
+            "cancel-email-change": self.cancel_email_change,
             "totp": self.begin_totp,
             "confirm-totp": self.confirm_totp,
             "disable-totp": self.disable_totp,
@@ -71,6 +74,23 @@ class Security(Page):
         except errors.Error as error:
             return await self._show_again(request, error, (), "verification")
         return self.see(PATH, say="mail_sent")
+
+    async def change_email(self, request: Request) -> Response:
+        """Send a link to the new address."""
+        session, fields = await self.read_form(request, *EMAIL_FIELDS)
+        try:
+            await self._container.auth.request_email_change(
+                session.identity, email=fields["email"], client=client_info(request)
+            )
+        except errors.Error as error:
+            return await self._show_again(request, error, EMAIL_FIELDS, "email", fields)
+        return self.see(PATH, say="email_change_sent")
+
+    async def cancel_email_change(self, request: Request) -> Response:
+        """Cancel the pending change of the address."""
+        session, _ = await self.read_form(request)
+        await self._container.auth.cancel_email_change(session.identity)
+        return self.see(PATH, say="email_change_cancelled")
 
     async def begin_totp(self, request: Request) -> Response:
         """Show what the authenticator app needs. It is shown only once, so this response is the page itself, not a redirect."""
@@ -144,12 +164,19 @@ class Security(Page):
         }
         return visitor.show("security", PATH, context, status=status)
 
-    async def _show_again(self, request: Request, error: errors.Error, fields: tuple[str, ...], about: str) -> Response:
+    async def _show_again(
+        self,
+        request: Request,
+        error: errors.Error,
+        fields: tuple[str, ...],
+        about: str,
+        values: dict[str, str] | None = None,
+    ) -> Response:
         """Show the page with the mistakes of the form named `about`. Raises `error` again if it is not about the form."""
         if error.code == "session_invalid" or (failure := forms.mistakes_of(error, fields)) is None:
             raise error
         status, mistakes = failure
-        response = await self._show(request, forms.filled({}, mistakes), about=about, status=status)
+        response = await self._show(request, forms.filled(values or {}, mistakes), about=about, status=status)
         if status in {429, 503}:
             response.headers.update(problems.problem_of(error).headers)
         return response

@@ -96,6 +96,14 @@ class SecurityEvent(TypedDict):
     occurred_at: str | None
 
 
+class EmailChange(TypedDict):
+    """A change of the address that the new address has not confirmed."""
+
+    email: str
+    requested_at: str | None
+    expires_at: str | None
+
+
 class Security(TypedDict):
     """The security settings of an account."""
 
@@ -108,6 +116,7 @@ class Security(TypedDict):
         derive.Of("fresh_until_time"),
         Field(description="Until when sensitive calls need no new proof; in the past if they do."),
     ]
+    email_change: EmailChange | None
     events: Annotated[list[SecurityEvent], Field(description="The last 20, newest first.")]
 
 
@@ -124,6 +133,8 @@ profile = derive.view(Profile, auth_pb2.User, theme=lambda user: _THEMES.get(use
 security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
 security = derive.view(Security, auth_service_pb2.GetSecurityResponse)
 """Returns how an account is protected."""
+email_change = derive.view(EmailChange, auth_service_pb2.EmailChange)
+"""Returns a pending change of the address."""
 _session = derive.view(_Session, auth_pb2.Session)
 
 

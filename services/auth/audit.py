@@ -46,6 +46,10 @@ class Kind(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a kind
     EMAIL_VERIFICATION_REQUESTED = "email_verification_requested"
     EMAIL_VERIFIED = "email_verified"
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    EMAIL_CHANGE_CANCELLED = "email_change_cancelled"
+    EMAIL_CHANGED = "email_changed"
+    EMAIL_CHANGE_REVOKED = "email_change_revoked"
     SECOND_FACTOR_ENABLED = "second_factor_enabled"
     SECOND_FACTOR_DISABLED = "second_factor_disabled"
     RECOVERY_CODE_USED = "recovery_code_used"

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from chassis import errors, outbox, protobuf, streams
-from repruv.auth.v1 import auth_events_pb2, auth_pb2, security_event_pb2
+from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2, security_event_pb2
 from services.auth import audit, domain
 from services.auth.accounts import validation
+from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.sessions import user_agents
 
 ROLES = {domain.Role.USER: auth_pb2.USER_ROLE_USER, domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN}
@@ -67,6 +68,15 @@ def session_to_proto(session: domain.Session) -> auth_pb2.Session:
         client_name=session.client_name,
         is_remembered=session.is_remembered,
         authenticate_time=protobuf.to_timestamp(session.authenticated_at),
+    )
+
+
+def email_change_to_proto(change: EmailChange) -> auth_service_pb2.EmailChange:
+    """Convert a pending change of the address."""
+    return auth_service_pb2.EmailChange(
+        email=change.new_email,
+        request_time=protobuf.to_timestamp(change.requested_at),
+        expire_time=protobuf.to_timestamp(change.expires_at),
     )
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth import audit, throttling
+from services.auth.accounts import email_change_storage
 from services.auth.email import links
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.second_factor import storage as factor_storage
@@ -28,6 +29,7 @@ _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
     factor_storage.delete_unconfirmed_factors,
     links.delete_ended_links,
     passkey_storage.delete_ended_ceremonies,
+    email_change_storage.delete_ended_changes,
     devices.delete_unused_devices,
     audit.delete_old_events,
     audit.delete_old_attempts,
@@ -37,8 +39,8 @@ _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
 async def delete_expired(engine: AsyncEngine) -> None:
     """Delete the expired rows, in batches of `BATCH` of each kind, each in its own transaction.
 
-    Sessions go a week after their end, events after a year, those of strangers after a month, links after a day, devices after
-    400 days without a sign-in, everything else at once.
+    Sessions go a week after their end, events after a year, those of strangers after a month, links after a day, changes of
+    addresses a week after their request, devices after 400 days without a sign-in, everything else at once.
     """
     largest = BATCH
     while largest == BATCH:

@@ -122,6 +122,23 @@ mail_tokens = sa.Table(
     sa.Column("used_at", _Time),
 )
 
+# Changes of addresses: pending without `confirmed_at`, then revocable. The hashes are those of the links in both emails.
+email_changes = sa.Table(
+    "email_changes",
+    metadata,
+    sa.Column("change_id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("old_email", sa.Text, nullable=False),
+    sa.Column("new_email", sa.Text, nullable=False),
+    sa.Column("was_verified", sa.Boolean, nullable=False),
+    sa.Column("requested_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", _Time, nullable=False),
+    sa.Column("revocable_until", _Time, nullable=False),
+    sa.Column("confirmed_at", _Time),
+    sa.Column("confirm_hash", sa.LargeBinary),
+    sa.Column("revoke_hash", sa.LargeBinary),
+)
+
 security_events = sa.Table(
     "security_events",
     metadata,

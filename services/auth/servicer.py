@@ -12,6 +12,7 @@ from repruv.auth.v1 import auth_pb2, auth_service_pb2_grpc
 from repruv.auth.v1 import auth_service_pb2 as pb
 from services.auth import convert, domain
 from services.auth.accounts import validation
+from services.auth.accounts.email_changes import EmailChanges
 from services.auth.accounts.operations import Accounts
 from services.auth.accounts.profiles import Profiles
 from services.auth.accounts.recovery import Recovery
@@ -40,6 +41,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._sessions = Sessions(context)
         self._recovery = Recovery(context)
         self._profiles = Profiles(context)
+        self._email_changes = EmailChanges(context)
         self._second_factor = SecondFactor(context)
         self._verification_period = context.verification_period
 
@@ -198,7 +200,34 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             recovery_codes_left=security.recovery_codes_left,
             fresh_until_time=protobuf.to_timestamp(security.fresh_until),
             events=map(convert.event_to_proto, security.events),
+            email_change=convert.email_change_to_proto(security.email_change) if security.email_change else None,
         )
+
+    async def RequestEmailChange(
+        self, request: pb.RequestEmailChangeRequest, context: RpcContext
+    ) -> pb.RequestEmailChangeResponse:
+        change = await self._email_changes.request(
+            actor(), email=request.email, client=convert.client_from_proto(request.client)
+        )
+        return pb.RequestEmailChangeResponse(email_change=convert.email_change_to_proto(change))
+
+    async def CancelEmailChange(
+        self, request: pb.CancelEmailChangeRequest, context: RpcContext
+    ) -> pb.CancelEmailChangeResponse:
+        await self._email_changes.cancel(actor())
+        return pb.CancelEmailChangeResponse()
+
+    async def ConfirmEmailChange(
+        self, request: pb.ConfirmEmailChangeRequest, context: RpcContext
+    ) -> pb.ConfirmEmailChangeResponse:
+        email = await self._email_changes.confirm(token=request.token, client=convert.client_from_proto(request.client))
+        return pb.ConfirmEmailChangeResponse(email=email)
+
+    async def RevokeEmailChange(
+        self, request: pb.RevokeEmailChangeRequest, context: RpcContext
+    ) -> pb.RevokeEmailChangeResponse:
+        await self._email_changes.revoke(token=request.token, client=convert.client_from_proto(request.client))
+        return pb.RevokeEmailChangeResponse()
 
     async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: RpcContext) -> pb.UpdateProfileResponse:
         user = await self._profiles.update(

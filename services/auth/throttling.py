@@ -64,6 +64,11 @@ def of_emails(purpose: str, email: str, client: domain.Client = domain.NOWHERE) 
     return {f"emails:{purpose}:{email}": EMAILS_PER_RECIPIENT, **_of_network("emails", client, EMAILS_PER_NETWORK)}
 
 
+def of_email_changes(user_id: uuid.UUID, email: str, client: domain.Client) -> Limits:
+    """Return the limits of requests to change an address, each of which sends an email to two addresses."""
+    return {f"emails:change:{user_id}": EMAILS_PER_RECIPIENT, **of_emails("change", email, client)}
+
+
 def account_key(email: str, client: domain.Client) -> str:
     """Return the key of an account and network."""
     return f"account:{email}|{client.network}"

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from chassis import outbox
 from services.auth import audit, domain, throttling
+from services.auth.accounts import email_change_storage, validation
 from services.auth.accounts import storage as account_storage
-from services.auth.accounts import validation
 from services.auth.audit import Kind, Origin, record
 from services.auth.context import Context, NewSession, begin_session
 from services.auth.email import jobs as email_jobs
@@ -32,6 +32,8 @@ class Security:
     recovery_codes_left: int
     fresh_until: datetime
     events: Sequence[audit.Event]
+    email_change: email_change_storage.EmailChange | None
+    """The pending change of the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Accounts:
                 raise domain.SessionInvalid()
             factor = await factor_storage.get_factor(conn, actor.user_id)
             codes_left = await factor_storage.count_recovery_codes(conn, actor.user_id)
+            email_change = await email_change_storage.find_pending(conn, actor.user_id)
             events = await audit.list_events(conn, user_id=actor.user_id, limit=EVENTS_SHOWN)
         return Security(
             user=account.user,
@@ -87,6 +90,7 @@ class Accounts:
             recovery_codes_left=codes_left,
             fresh_until=current.fresh_until,
             events=events,
+            email_change=email_change,
         )
 
     async def _register_by_email(self, email: str, name: str, password_hash: str, client: domain.Client) -> None:

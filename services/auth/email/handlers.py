@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import time_zones
 from services.auth import domain, tokens
+from services.auth.accounts import email_change_storage
 from services.auth.accounts import storage as account_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
@@ -62,7 +63,7 @@ class EmailJobHandler:
         email = await self._render(payload, account)
         if email is None:
             return {"outcome": "already_verified" if payload.purpose is Purpose.VERIFY else "obsolete"}
-        if payload.purpose not in email_jobs.LINK_LIFETIMES:
+        if payload.purpose not in email_jobs.WITH_LINKS:
             email = dataclasses.replace(email, message_id=context.job_id)
         try:
             async with asyncio.timeout(SEND_SECONDS):
@@ -108,9 +109,35 @@ class EmailJobHandler:
                     return None
                 zone = time_zones.find(account.user.time_zone) or UTC
                 return templates.new_device(to, session, zone=zone, public_url=public_url)
+            case Purpose.CONFIRM_EMAIL_CHANGE:
+                return await self._confirm_email_change(user_id, uuid.UUID(payload.change_id))
+            case Purpose.NOTICE_OF_EMAIL_CHANGE:
+                return await self._notice_of_email_change(user_id, uuid.UUID(payload.change_id))
             case Purpose.NOTICE if payload.notice is not None:
                 return templates.notice(to, payload.notice, public_url=public_url)
         raise worker.JobFailed("payload_invalid", "A notice must name its change.", retryable=False)
+
+    async def _confirm_email_change(self, user_id: uuid.UUID, change_id: uuid.UUID) -> Email | None:
+        token = tokens.new_link()
+        async with self.engine.begin() as conn:
+            await account_storage.lock_user(conn, user_id)
+            change = await email_change_storage.set_confirm_link(conn, change_id, tokens.link_hash(token) or b"")
+            if change is None:
+                return None
+            has_account = await account_storage.find_account(conn, change.new_email) is not None
+        if has_account:
+            return templates.address_has_account(change.new_email, public_url=self.public_url)
+        return templates.confirm_email_change(change.new_email, public_url=self.public_url, token=token)
+
+    async def _notice_of_email_change(self, user_id: uuid.UUID, change_id: uuid.UUID) -> Email | None:
+        token = tokens.new_link()
+        async with self.engine.begin() as conn:
+            await account_storage.lock_user(conn, user_id)
+            change = await email_change_storage.set_revoke_link(conn, change_id, tokens.link_hash(token) or b"")
+        if change is None:
+            return None
+        new = change.new_email if change.was_verified else ""
+        return templates.notice_of_email_change(change.old_email, new, public_url=self.public_url, token=token)
 
     async def _create_link(self, user_id: uuid.UUID, purpose: Purpose) -> str:
         token = tokens.new_link()

@@ -35,9 +35,15 @@ class Purpose(StrEnum):
     """A change to the account."""
     NEW_DEVICE = "new_device"
     """A sign-in from a device that the account has not seen before."""
+    CONFIRM_EMAIL_CHANGE = "confirm_email_change"
+    """A link, to a new address, that makes it the account's."""
+    NOTICE_OF_EMAIL_CHANGE = "notice_of_email_change"
+    """A link, to the address so far, that undoes the change."""
 
 
 LINK_LIFETIMES = {Purpose.VERIFY: timedelta(hours=24), Purpose.RESET: timedelta(minutes=30)}
+WITH_LINKS = {*LINK_LIFETIMES, Purpose.CONFIRM_EMAIL_CHANGE, Purpose.NOTICE_OF_EMAIL_CHANGE}
+"""Purposes whose emails carry a new one-time link in each attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Payload:
     email: str = ""
     notice: Notice | None = None
     session_id: str = ""
+    change_id: str = ""
 
 
 def verify(user_id: uuid.UUID) -> outbox.Message:
@@ -79,6 +86,16 @@ def notice(user_id: uuid.UUID, change: Notice) -> outbox.Message:
 def new_device(user_id: uuid.UUID, session_id: uuid.UUID) -> outbox.Message:
     """Return the job that notifies the owner of a sign-in from a new device."""
     return _submit(Payload(Purpose.NEW_DEVICE, user_id=str(user_id), session_id=str(session_id)))
+
+
+def confirm_email_change(user_id: uuid.UUID, change_id: uuid.UUID) -> outbox.Message:
+    """Return the job that emails a link to the new address. Only the job finds out whether the address has an account."""
+    return _submit(Payload(Purpose.CONFIRM_EMAIL_CHANGE, user_id=str(user_id), change_id=str(change_id)))
+
+
+def notice_of_email_change(user_id: uuid.UUID, change_id: uuid.UUID) -> outbox.Message:
+    """Return the job that notifies the address so far."""
+    return _submit(Payload(Purpose.NOTICE_OF_EMAIL_CHANGE, user_id=str(user_id), change_id=str(change_id)))
 
 
 def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:

@@ -108,6 +108,47 @@ def new_device(to: str, session: domain.Session, *, zone: tzinfo, public_url: st
     )
 
 
+def confirm_email_change(to: str, *, public_url: str, token: str) -> Email:
+    """Ask the owner of a new address to confirm it."""
+    return _email(
+        to,
+        "Confirm your new email address",
+        ["Confirm this address to use it for your Repruv account. The link works once and expires after 24 hours."],
+        ("Confirm email address", _link(public_url, "confirm-email", token)),
+        "If you didn't ask for this, ignore this email and don't open the link.",
+    )
+
+
+def address_has_account(to: str, *, public_url: str) -> Email:
+    """Tell the owner of an account that another account asked for its address."""
+    return _email(
+        to,
+        "This address already has an account",
+        [
+            "Someone tried to use this address for another Repruv account. It belongs to yours, so nothing has changed.",
+            f"Forgot your password? Set a new one: {public_url}/forgot-password",
+        ],
+        ("Sign in", f"{public_url}/login"),
+        "If this wasn't you, you don't need to do anything.",
+    )
+
+
+def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) -> Email:
+    """Notify the address so far of a change to `new`, which is empty if the address was never verified."""
+    target = f"to {new}" if new else "to another address"
+    return _email(
+        to,
+        "Your email address is being changed",
+        [
+            f"You asked to change the email address of your Repruv account {target}.",
+            "It changes when the new address is confirmed.",
+            "If this was you, you don't need to do anything.",
+        ],
+        ("This wasn't me", _link(public_url, "revoke-email", token)),
+        "The link works once and for 7 days. It keeps this address for your account and signs you out on all devices.",
+    )
+
+
 def _time(moment: datetime, zone: tzinfo) -> str:
     """Return for example 14 Nov 2026, 10:30 CET."""
     local = moment.astimezone(zone)

@@ -27,6 +27,8 @@ OF_NOBODY = {
     "RequestPasswordReset",
     "ResetPassword",
     "VerifyEmail",
+    "ConfirmEmailChange",
+    "RevokeEmailChange",
 }
 OF_A_USER = [rpc for rpc in RPCS if rpc not in OF_NOBODY]
 SESSION_ID = "00000000-0000-0000-0000-000000000000"

@@ -105,6 +105,8 @@ async def test_form_without_its_token_is_shown_again_without_effect(
         ("/forgot-password", {}),
         ("/reset-password", {"token": "t" * 43, "password": PASSWORD}),
         ("/verify-email", {"token": "t" * 43}),
+        ("/confirm-email", {"token": "t" * 43}),
+        ("/revoke-email", {"token": "t" * 43}),
     ],
 )
 async def test_a_form_before_sign_in_is_bound_to_its_browser(

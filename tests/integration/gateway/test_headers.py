@@ -20,6 +20,8 @@ PAGES = (
     "/forgot-password",
     "/reset-password?token=t",
     "/verify-email?token=t",
+    "/confirm-email?token=t",
+    "/revoke-email?token=t",
     "/reauthenticate",
     "/dashboard",
     "/settings/demo-mode",
@@ -75,7 +77,7 @@ async def test_every_page(account: Account) -> None:
 
 async def test_pages_with_a_secret_url_send_no_referrer(url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
-        for path in ("/reset-password", "/verify-email"):
+        for path in ("/reset-password", "/verify-email", "/confirm-email", "/revoke-email"):
             assert (await http.get(path, params={"token": "t"})).headers["referrer-policy"] == "no-referrer"
         callback = "/api/v1/connections/youtube/callback"
         assert (await http.get(callback, params={"code": "c", "state": "s"})).headers[

@@ -1037,6 +1037,7 @@ class GetSecurityResponse(_message.Message):
     RECOVERY_CODES_LEFT_FIELD_NUMBER: _builtins.int
     FRESH_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    EMAIL_CHANGE_FIELD_NUMBER: _builtins.int
     recovery_codes_left: _builtins.int
     """How many recovery codes are left."""
     @_builtins.property
@@ -1059,6 +1060,10 @@ class GetSecurityResponse(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_security_event_pb2.SecurityEvent]:
         """The last 20 events, newest first."""
 
+    @_builtins.property
+    def email_change(self) -> Global___EmailChange:
+        """The pending change of the address; unset if there is none."""
+
     def __init__(
         self,
         *,
@@ -1068,14 +1073,230 @@ class GetSecurityResponse(_message.Message):
         recovery_codes_left: _builtins.int = ...,
         fresh_until_time: _timestamp_pb2.Timestamp | None = ...,
         events: _abc.Iterable[_security_event_pb2.SecurityEvent] | None = ...,
+        email_change: Global___EmailChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fresh_until_time", b"fresh_until_time", "password_change_time", b"password_change_time", "second_factor_time", b"second_factor_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email_change", b"email_change", "fresh_until_time", b"fresh_until_time", "password_change_time", b"password_change_time", "second_factor_time", b"second_factor_time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "fresh_until_time", b"fresh_until_time", "password_change_time", b"password_change_time", "recovery_codes_left", b"recovery_codes_left", "second_factor_time", b"second_factor_time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_change", b"email_change", "events", b"events", "fresh_until_time", b"fresh_until_time", "password_change_time", b"password_change_time", "recovery_codes_left", b"recovery_codes_left", "second_factor_time", b"second_factor_time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSecurityResponse: _TypeAlias = GetSecurityResponse  # noqa: Y015
+
+@_typing.final
+class EmailChange(_message.Message):
+    """EmailChange is a change of the address that the new address has not confirmed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """The new address."""
+    @_builtins.property
+    def request_time(self) -> _timestamp_pb2.Timestamp:
+        """When the request was made."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it expires."""
+
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+        request_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "request_time", b"request_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "expire_time", b"expire_time", "request_time", b"request_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailChange: _TypeAlias = EmailChange  # noqa: Y015
+
+@_typing.final
+class RequestEmailChangeRequest(_message.Message):
+    """RequestEmailChangeRequest names the new address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """3 to 254 characters, with one @."""
+    @_builtins.property
+    def client(self) -> _auth_pb2.Client:
+        """The client."""
+
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+        client: _auth_pb2.Client | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestEmailChangeRequest: _TypeAlias = RequestEmailChangeRequest  # noqa: Y015
+
+@_typing.final
+class RequestEmailChangeResponse(_message.Message):
+    """RequestEmailChangeResponse answers RequestEmailChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def email_change(self) -> Global___EmailChange:
+        """The pending change."""
+
+    def __init__(
+        self,
+        *,
+        email_change: Global___EmailChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email_change", b"email_change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_change", b"email_change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestEmailChangeResponse: _TypeAlias = RequestEmailChangeResponse  # noqa: Y015
+
+@_typing.final
+class CancelEmailChangeRequest(_message.Message):
+    """CancelEmailChangeRequest asks to cancel the pending change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEmailChangeRequest: _TypeAlias = CancelEmailChangeRequest  # noqa: Y015
+
+@_typing.final
+class CancelEmailChangeResponse(_message.Message):
+    """CancelEmailChangeResponse answers CancelEmailChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEmailChangeResponse: _TypeAlias = CancelEmailChangeResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmEmailChangeRequest(_message.Message):
+    """ConfirmEmailChangeRequest carries the token of the link to the new address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """From the link."""
+    @_builtins.property
+    def client(self) -> _auth_pb2.Client:
+        """The client."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        client: _auth_pb2.Client | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmEmailChangeRequest: _TypeAlias = ConfirmEmailChangeRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmEmailChangeResponse(_message.Message):
+    """ConfirmEmailChangeResponse answers ConfirmEmailChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """The new address."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmEmailChangeResponse: _TypeAlias = ConfirmEmailChangeResponse  # noqa: Y015
+
+@_typing.final
+class RevokeEmailChangeRequest(_message.Message):
+    """RevokeEmailChangeRequest carries the token of the link to the previous address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """From the link."""
+    @_builtins.property
+    def client(self) -> _auth_pb2.Client:
+        """The client."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        client: _auth_pb2.Client | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeEmailChangeRequest: _TypeAlias = RevokeEmailChangeRequest  # noqa: Y015
+
+@_typing.final
+class RevokeEmailChangeResponse(_message.Message):
+    """RevokeEmailChangeResponse answers RevokeEmailChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeEmailChangeResponse: _TypeAlias = RevokeEmailChangeResponse  # noqa: Y015
 
 @_typing.final
 class UpdateProfileRequest(_message.Message):

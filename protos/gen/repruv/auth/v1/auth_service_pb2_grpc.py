@@ -137,6 +137,26 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.FromString,
                 _registered_method=True)
+        self.RequestEmailChange = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/RequestEmailChange',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailChangeRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailChangeResponse.FromString,
+                _registered_method=True)
+        self.CancelEmailChange = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/CancelEmailChange',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelEmailChangeRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelEmailChangeResponse.FromString,
+                _registered_method=True)
+        self.ConfirmEmailChange = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/ConfirmEmailChange',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmEmailChangeRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmEmailChangeResponse.FromString,
+                _registered_method=True)
+        self.RevokeEmailChange = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/RevokeEmailChange',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeEmailChangeRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeEmailChangeResponse.FromString,
+                _registered_method=True)
         self.UpdateProfile = channel.unary_unary(
                 '/repruv.auth.v1.AuthService/UpdateProfile',
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
@@ -314,6 +334,40 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestEmailChange(self, request, context):
+        """RequestEmailChange emails a link to the new address, and a notice with a link that revokes the change to the
+        present one. It replaces a pending change. The response is the same for an address that has an account. Fails with
+        INVALID_ARGUMENT `invalid_email` or `email_unchanged` (`email`), or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEmailChange(self, request, context):
+        """CancelEmailChange cancels the pending change of the address; without one it succeeds too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmEmailChange(self, request, context):
+        """ConfirmEmailChange changes the address with the unused link that the new address received at most 24 hours ago; in
+        any session or without one. Fails with INVALID_ARGUMENT `token_invalid` (`token`), also if the address has got an
+        account meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeEmailChange(self, request, context):
+        """RevokeEmailChange undoes a change with the link that the previous address received at most seven days ago, and ends
+        all sessions. A confirmed change is undone only if that address was verified. Fails with INVALID_ARGUMENT
+        `token_invalid` (`token`), also if another account has that address meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateProfile(self, request, context):
         """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
         `theme`).
@@ -419,6 +473,26 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.GetSecurity,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.SerializeToString,
+            ),
+            'RequestEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestEmailChange,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailChangeRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailChangeResponse.SerializeToString,
+            ),
+            'CancelEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEmailChange,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelEmailChangeRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelEmailChangeResponse.SerializeToString,
+            ),
+            'ConfirmEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmEmailChange,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmEmailChangeRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmEmailChangeResponse.SerializeToString,
+            ),
+            'RevokeEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeEmailChange,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeEmailChangeRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeEmailChangeResponse.SerializeToString,
             ),
             'UpdateProfile': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateProfile,
@@ -947,6 +1021,114 @@ class AuthService:
             '/repruv.auth.v1.AuthService/GetSecurity',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.GetSecurityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/RequestEmailChange',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailChangeRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/CancelEmailChange',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelEmailChangeRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelEmailChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/ConfirmEmailChange',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmEmailChangeRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.ConfirmEmailChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/RevokeEmailChange',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeEmailChangeRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RevokeEmailChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -121,6 +121,23 @@ class AuthServiceStub:
     """
     GetSecurity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
+    RequestEmailChange: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailChangeRequest, _auth_service_pb2.RequestEmailChangeResponse]
+    """RequestEmailChange emails a link to the new address, and a notice with a link that revokes the change to the
+    present one. It replaces a pending change. The response is the same for an address that has an account. Fails with
+    INVALID_ARGUMENT `invalid_email` or `email_unchanged` (`email`), or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """
+    CancelEmailChange: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CancelEmailChangeRequest, _auth_service_pb2.CancelEmailChangeResponse]
+    """CancelEmailChange cancels the pending change of the address; without one it succeeds too."""
+    ConfirmEmailChange: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ConfirmEmailChangeRequest, _auth_service_pb2.ConfirmEmailChangeResponse]
+    """ConfirmEmailChange changes the address with the unused link that the new address received at most 24 hours ago; in
+    any session or without one. Fails with INVALID_ARGUMENT `token_invalid` (`token`), also if the address has got an
+    account meanwhile.
+    """
+    RevokeEmailChange: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeEmailChangeRequest, _auth_service_pb2.RevokeEmailChangeResponse]
+    """RevokeEmailChange undoes a change with the link that the previous address received at most seven days ago, and ends
+    all sessions. A confirmed change is undone only if that address was verified. Fails with INVALID_ARGUMENT
+    `token_invalid` (`token`), also if another account has that address meanwhile.
+    """
     UpdateProfile: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]
     """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
     `theme`).
@@ -219,6 +236,23 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     GetSecurity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]  # type: ignore[assignment]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
+    RequestEmailChange: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailChangeRequest, _auth_service_pb2.RequestEmailChangeResponse]  # type: ignore[assignment]
+    """RequestEmailChange emails a link to the new address, and a notice with a link that revokes the change to the
+    present one. It replaces a pending change. The response is the same for an address that has an account. Fails with
+    INVALID_ARGUMENT `invalid_email` or `email_unchanged` (`email`), or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+    """
+    CancelEmailChange: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CancelEmailChangeRequest, _auth_service_pb2.CancelEmailChangeResponse]  # type: ignore[assignment]
+    """CancelEmailChange cancels the pending change of the address; without one it succeeds too."""
+    ConfirmEmailChange: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ConfirmEmailChangeRequest, _auth_service_pb2.ConfirmEmailChangeResponse]  # type: ignore[assignment]
+    """ConfirmEmailChange changes the address with the unused link that the new address received at most 24 hours ago; in
+    any session or without one. Fails with INVALID_ARGUMENT `token_invalid` (`token`), also if the address has got an
+    account meanwhile.
+    """
+    RevokeEmailChange: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeEmailChangeRequest, _auth_service_pb2.RevokeEmailChangeResponse]  # type: ignore[assignment]
+    """RevokeEmailChange undoes a change with the link that the previous address received at most seven days ago, and ends
+    all sessions. A confirmed change is undone only if that address was verified. Fails with INVALID_ARGUMENT
+    `token_invalid` (`token`), also if another account has that address meanwhile.
+    """
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]  # type: ignore[assignment]
     """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
     `theme`).
@@ -428,6 +462,47 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.GetSecurityResponse, _abc.Awaitable[_auth_service_pb2.GetSecurityResponse]]:
         """GetSecurity returns how the user's account is protected, and its recent security events."""
+
+    @_abc_1.abstractmethod
+    def RequestEmailChange(
+        self,
+        request: _auth_service_pb2.RequestEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestEmailChangeResponse, _abc.Awaitable[_auth_service_pb2.RequestEmailChangeResponse]]:
+        """RequestEmailChange emails a link to the new address, and a notice with a link that revokes the change to the
+        present one. It replaces a pending change. The response is the same for an address that has an account. Fails with
+        INVALID_ARGUMENT `invalid_email` or `email_unchanged` (`email`), or RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def CancelEmailChange(
+        self,
+        request: _auth_service_pb2.CancelEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.CancelEmailChangeResponse, _abc.Awaitable[_auth_service_pb2.CancelEmailChangeResponse]]:
+        """CancelEmailChange cancels the pending change of the address; without one it succeeds too."""
+
+    @_abc_1.abstractmethod
+    def ConfirmEmailChange(
+        self,
+        request: _auth_service_pb2.ConfirmEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ConfirmEmailChangeResponse, _abc.Awaitable[_auth_service_pb2.ConfirmEmailChangeResponse]]:
+        """ConfirmEmailChange changes the address with the unused link that the new address received at most 24 hours ago; in
+        any session or without one. Fails with INVALID_ARGUMENT `token_invalid` (`token`), also if the address has got an
+        account meanwhile.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeEmailChange(
+        self,
+        request: _auth_service_pb2.RevokeEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RevokeEmailChangeResponse, _abc.Awaitable[_auth_service_pb2.RevokeEmailChangeResponse]]:
+        """RevokeEmailChange undoes a change with the link that the previous address received at most seven days ago, and ends
+        all sessions. A confirmed change is undone only if that address was verified. Fails with INVALID_ARGUMENT
+        `token_invalid` (`token`), also if another account has that address meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def UpdateProfile(

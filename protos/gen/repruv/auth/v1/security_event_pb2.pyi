@@ -60,7 +60,8 @@ class SecurityEvent(_message.Message):
     """The kind of event: `registered`, `registration_repeated` (with the address of an account), `login_succeeded`,
     `login_failed`, `second_factor_failed`, `reauthenticated`, `reauthentication_failed`, `session_revoked`,
     `sessions_revoked`, `password_changed`, `password_change_failed`, `password_reset_requested`, `password_reset`,
-    `email_verification_requested`, `email_verified`, `second_factor_enabled`, `second_factor_disabled`,
+    `email_verification_requested`, `email_verified`, `email_change_requested`, `email_change_cancelled`,
+    `email_changed`, `email_change_revoked`, `second_factor_enabled`, `second_factor_disabled`,
     `recovery_code_used`, `recovery_codes_replaced`, `passkey_added`, `passkey_removed`, `passkey_used`,
     `passkey_failed`, `passkey_counter_regressed` (its counter decreased: refused), `role_changed`, `account_disabled`,
     `account_enabled`, `connection_begun`, `connected`, `connection_failed`, `disconnected`.

@@ -1,0 +1,142 @@
+"""Changes of the email address: requested by the user, confirmed from the new address, revocable from the old one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from chassis import errors, outbox
+from services.auth import domain, throttling, tokens
+from services.auth.accounts import email_change_storage as storage
+from services.auth.accounts import validation
+from services.auth.accounts.email_change_storage import EmailChange
+from services.auth.audit import Kind, Origin, by_owner, record
+from services.auth.context import Context, lock_account, lock_account_with_fresh_session, publish_revocation
+from services.auth.email import jobs as email_jobs
+from services.auth.email import links
+from services.auth.email.jobs import Purpose
+from services.auth.second_factor import storage as factor_storage
+from services.auth.sessions import storage as session_storage
+
+logger = logging.getLogger(__name__)
+
+REVOCABLE_CHANGES = 5
+"""Confirmed changes that an account may have within `storage.REVOCABLE_FOR`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmailChanges:
+    """The operations."""
+
+    context: Context
+
+    async def request(self, actor: domain.Actor, *, email: str, client: domain.Client) -> EmailChange:
+        """Email a link to the new address and a notice to the old one; an earlier request is replaced.
+
+        The work is the same if the new address has an account. Raises `InvalidArgument`, `ReauthenticationRequired`,
+        `SessionInvalid` and `TooManyAttempts`.
+        """
+        email = validation.normalize_email(email)
+        async with self.context.transaction() as tx:
+            user = (await lock_account_with_fresh_session(tx.conn, actor)).user
+            if email == user.email:
+                raise errors.InvalidArgument("This is your address already.", code="email_unchanged", field="email")
+            changes, seconds = await storage.count_revocable(tx.conn, user.user_id)
+            if changes >= REVOCABLE_CHANGES:
+                raise domain.TooManyAttempts(seconds)
+            await throttling.count_each(tx.conn, throttling.of_email_changes(user.user_id, email, client))
+            change = await storage.replace_pending(
+                tx.conn, user.user_id, old=user.email, new=email, was_verified=user.email_verified_at is not None
+            )
+            await record(tx.conn, Kind.EMAIL_CHANGE_REQUESTED, by_owner(actor, client), email=email)
+            tx.publish(
+                email_jobs.confirm_email_change(user.user_id, change.change_id),
+                email_jobs.notice_of_email_change(user.user_id, change.change_id),
+            )
+        return change
+
+    async def cancel(self, actor: domain.Actor) -> None:
+        """Cancel the pending change, if any. Raises `SessionInvalid`."""
+        async with self.context.transaction() as tx:
+            await session_storage.get_current(tx.conn, actor)
+            await lock_account(tx.conn, actor.user_id)
+            if change := await storage.delete_pending(tx.conn, actor.user_id):
+                await record(tx.conn, Kind.EMAIL_CHANGE_CANCELLED, by_owner(actor), email=change.new_email)
+
+    async def confirm(self, *, token: str, client: domain.Client) -> str:
+        """Change the address by the link to the new one; return the new address.
+
+        Raises `LinkInvalid`, also if the address has got an account meanwhile.
+        """
+        token_hash = _link_hash(token)
+        async with self.context.autocommit().connect() as conn:
+            found = await storage.find_to_confirm(conn, token_hash)
+        if found is None:
+            raise domain.LinkInvalid()
+        origin = Origin(user_id=found.user_id, client=client)
+        async with self.context.transaction() as tx:
+            await _lock(tx, found)
+            change = await storage.find_to_confirm(tx.conn, token_hash)
+            if change is None:
+                raise domain.LinkInvalid()
+            is_changed = await storage.set_email(tx.conn, change.user_id, change.new_email)
+            if is_changed:
+                await storage.confirm(tx.conn, change.change_id)
+                await _void_links(tx, change)
+                publish_revocation(tx, await session_storage.refreshed(tx.conn, change.user_id))
+                await record(
+                    tx.conn, Kind.EMAIL_CHANGED, origin, email=change.new_email, previous_email=change.old_email
+                )
+            else:
+                await storage.delete_pending(tx.conn, change.user_id)
+                await record(tx.conn, Kind.EMAIL_CHANGE_CANCELLED, origin, email=change.new_email)
+        if not is_changed:
+            raise domain.LinkInvalid()
+        logger.info("address changed", extra={"user_id": change.user_id})
+        return change.new_email
+
+    async def revoke(self, *, token: str, client: domain.Client) -> None:
+        """Undo a change by the link to the old address: that address is the account's again, and all sessions end.
+
+        Later changes are undone with it. Raises `LinkInvalid`, also if another account has the old address meanwhile.
+        """
+        token_hash = _link_hash(token)
+        async with self.context.autocommit().connect() as conn:
+            found = await storage.find_to_revoke(conn, token_hash)
+        if found is None:
+            raise domain.LinkInvalid()
+        async with self.context.transaction() as tx:
+            await _lock(tx, found)
+            change = await storage.find_to_revoke(tx.conn, token_hash)
+            if change is None:
+                raise domain.LinkInvalid()
+            if change.confirmed_at is not None and not await storage.set_email(
+                tx.conn, change.user_id, change.old_email
+            ):
+                raise domain.LinkInvalid()
+            await storage.delete_since(tx.conn, change)
+            await _void_links(tx, change)
+            await factor_storage.void_challenges(tx.conn, change.user_id)
+            publish_revocation(tx, await session_storage.revoke_all_sessions(tx.conn, change.user_id))
+            origin = Origin(user_id=change.user_id, client=client)
+            await record(tx.conn, Kind.EMAIL_CHANGE_REVOKED, origin, email=change.new_email)
+        logger.info("change of address revoked", extra={"user_id": change.user_id})
+
+
+def _link_hash(token: str) -> bytes:
+    if (token_hash := tokens.link_hash(token)) is None:
+        raise domain.LinkInvalid()
+    return token_hash
+
+
+async def _lock(tx: outbox.Transaction, change: EmailChange) -> None:
+    try:
+        await lock_account(tx.conn, change.user_id)
+    except domain.SessionInvalid as error:
+        raise domain.LinkInvalid() from error
+
+
+async def _void_links(tx: outbox.Transaction, change: EmailChange) -> None:
+    """Void the links that another address has received."""
+    for purpose in (Purpose.RESET, Purpose.VERIFY):
+        await links.void_link(tx.conn, change.user_id, purpose)
