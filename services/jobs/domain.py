@@ -39,6 +39,9 @@ SMALL_PAYLOAD_BYTES = 16 * 1024
 CLAIM_BYTES = 512 * 1024
 """A claim ends with the job whose payload reaches this size: the conversion of more would delay heartbeats."""
 
+DELETED_KNOWN = timedelta(days=7)
+"""How long after its creation a deleted job is known: an outbox may repeat its submit for so long."""
+
 _UNDO_KEY = "undo:"
 _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 

@@ -14,8 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import postgres
-from services.jobs import sql
+from chassis import ids, postgres
+from services.jobs import domain, sql
 from services.jobs.schedules import storage
 
 BATCH = 1_000
@@ -66,9 +66,20 @@ OLD = sa.text("""
 
 # Foreign keys delete attempts and checkpoints. A job that is being retried is locked, or no longer finished.
 DELETE_JOBS = sa.text("""
-    DELETE FROM jobs.jobs WHERE job_id = ANY(ARRAY(
-        SELECT job_id FROM jobs.jobs WHERE job_id = ANY(:job_ids) AND finished_at < :until FOR UPDATE SKIP LOCKED))
-    RETURNING job_id
+    WITH deleted AS (
+        DELETE FROM jobs.jobs WHERE job_id = ANY(ARRAY(
+            SELECT job_id FROM jobs.jobs WHERE job_id = ANY(:job_ids) AND finished_at < :until FOR UPDATE SKIP LOCKED))
+        RETURNING job_id
+    ), noted AS (
+        INSERT INTO jobs.deleted_jobs (job_id) SELECT job_id FROM deleted
+        WHERE uuid_extract_timestamp(job_id) > now() - CAST(:known AS interval)
+        ON CONFLICT DO NOTHING
+    )
+    SELECT job_id FROM deleted
+""").bindparams(sa.bindparam("known", type_=sa.Interval, value=domain.DELETED_KNOWN))
+DELETE_NOTES = sa.text("""
+    DELETE FROM jobs.deleted_jobs WHERE job_id = ANY(ARRAY(
+        SELECT job_id FROM jobs.deleted_jobs WHERE job_id < :oldest ORDER BY job_id LIMIT :limit))
 """)
 DELETE_EVENTS = sa.text("DELETE FROM jobs.job_events WHERE job_id = ANY(:job_ids)")
 
@@ -152,4 +163,6 @@ async def _clean_rest(engine: AsyncEngine) -> Deleted:
         workers = await conn.execute(_DELETE_WORKERS, {"age": WORKER_UNSEEN})
         kinds = await conn.execute(DELETE_KINDS, {"age": KIND_UNUSED})
         schedules = await storage.delete_unregistered(conn, age=SCHEDULE_UNREGISTERED)
+        oldest = ids.uuid7_of(datetime.now(UTC) - domain.DELETED_KNOWN, "")
+        await conn.execute(DELETE_NOTES, {"oldest": oldest, "limit": BATCH * MAX_BATCHES})
     return Deleted(workers=workers.rowcount, kinds=kinds.rowcount, schedules=schedules)

@@ -62,6 +62,12 @@ jobs = sa.Table(
     sa.Column("payload_bytes", sa.Integer, nullable=False),
 )
 
+deleted_jobs = sa.Table(
+    "deleted_jobs",
+    metadata,
+    sa.Column("job_id", sa.Uuid, primary_key=True),
+)
+
 attempts = sa.Table(
     "attempts",
     metadata,

@@ -16,6 +16,7 @@ _GIVEN = f"""
 WITH given AS MATERIALIZED (
     SELECT g.*, NOT coalesce(g.run_at > now(), false) AND g.concurrency_key IS NULL AS ready
     FROM json_to_recordset(CAST(:rows AS json)) AS g (position integer, job_id uuid, {sql.SPEC_TYPES})
+    WHERE NOT EXISTS (SELECT 1 FROM jobs.deleted_jobs d WHERE d.job_id = g.job_id)
 ), given_ready AS MATERIALIZED (SELECT job_id, kind, owner_id, position FROM given WHERE ready), {sql.ranked("given_ready")}"""
 _COLUMNS = f"job_id, {sql.SPEC_COLUMNS}, max_attempts, payload_bytes, run_at, deadline, state, ready, fair_rank"
 _VALUES = f"""g.job_id, {sql.SPEC_VALUES}, g.max_attempts, octet_length(CAST(g.payload AS text)), greatest(g.run_at, now()),
@@ -33,7 +34,7 @@ RETURNING {sql.light_columns("jobs")}
 """
 
 INSERT_JOBS = sql.prepared(_INSERT)
-"""Stores jobs. A job that is not returned conflicts with an id, or with the unique key of an unfinished job."""
+"""Stores jobs. A job that is not returned conflicts with a stored or deleted id, or with the unique key of an unfinished job."""
 INSERT_JOBS_NUMBERED = sql.prepared(f"WITH stored AS ({_INSERT}){sql.numbered('stored')}")
 """Stores jobs and numbers their events. No lock of a job, a parent or a key may follow in the transaction."""
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.prepared import Prepared
 from services.jobs import domain, mapping, outcomes, statements
 from services.jobs.domain import Action, Job, State
-from services.jobs.schema import attempts, job_events, jobs
+from services.jobs.schema import attempts, deleted_jobs, job_events, jobs
 
 HISTORY = 1_000
 """Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
@@ -52,7 +52,7 @@ NextByOwner = dict[UUID, int]
 async def insert_jobs(
     conn: AsyncConnection, submits: Sequence[tuple[UUID, domain.Spec]], sequence_of: SequenceByJob | None
 ) -> dict[UUID, Job]:
-    """Insert jobs; return those that conflict neither with an id nor with the unique key of an unfinished job.
+    """Insert jobs; return those that conflict with no stored or deleted id and no unique key of an unfinished job.
 
     With `sequence_of`, here and below, the statement also numbers their events. That locks their owners: no lock may follow.
     """
@@ -75,6 +75,14 @@ async def start_job(
         *columns, sequence = row
         return mapping.job(columns), sequence
     return None
+
+
+async def deleted(conn: AsyncConnection, job_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the ids whose jobs were deleted within `domain.DELETED_KNOWN` of their creation."""
+    if not job_ids:
+        return set()
+    statement = sa.select(deleted_jobs.c.job_id).where(deleted_jobs.c.job_id.in_(job_ids))
+    return set((await conn.execute(statement)).scalars())
 
 
 async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:

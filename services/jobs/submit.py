@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -58,7 +59,7 @@ async def _store_generation(
     existing = await storage.get_jobs(conn, {job_id for position, (job_id, _) in submits if position in refused})
     for position, (job_id, spec) in submits:
         if position in refused:
-            results[position] = _explain(job_id, spec, existing, {}) or refused[position]
+            results[position] = _explain(job_id, spec, existing) or refused[position]
     remaining = [item for item in submits if item[0] not in refused]
     added: Counter[UUID] = Counter()
     for _ in range(_TRIES):
@@ -75,9 +76,10 @@ async def _store_generation(
         conflicting = [(position, item) for position, item in remaining if position not in results]
         existing = await storage.get_jobs(conn, {job_id for _, (job_id, _) in conflicting})
         holders = await storage.holders(conn, {spec.unique_key for _, (_, spec) in conflicting if spec.unique_key})
+        deleted = await storage.deleted(conn, {job_id for _, (job_id, _) in conflicting} - existing.keys())
         remaining = []
         for position, (job_id, spec) in conflicting:
-            if (result := _explain(job_id, spec, existing, holders)) is None:
+            if (result := _explain(job_id, spec, existing, holders, deleted)) is None:
                 # The conflicting job has ended in the meantime: try again.
                 remaining.append((position, (job_id, spec)))
             else:
@@ -101,7 +103,11 @@ def _refuse_parent(spec: domain.Spec, parents: Mapping[UUID, Job]) -> errors.Err
 
 
 def _explain(
-    job_id: UUID, spec: domain.Spec, existing: Mapping[UUID, Job], holders: Mapping[str, UUID]
+    job_id: UUID,
+    spec: domain.Spec,
+    existing: Mapping[UUID, Job],
+    holders: Mapping[str, UUID] = MappingProxyType({}),
+    deleted: Collection[UUID] = (),
 ) -> SubmitResult | None:
     """Return the result of an insert that conflicted; None if the conflicting job no longer exists or has ended."""
     if (job := existing.get(job_id)) is not None:
@@ -110,6 +116,8 @@ def _explain(
         ) == _canonical(spec.payload):
             return job, False
         return errors.AlreadyExists("This job_id belongs to another job.", code="job_id_taken", field="job_id")
+    if job_id in deleted:
+        return errors.AlreadyExists("This job has ended and was deleted.", code="job_deleted", field="job_id")
     if (holder := holders.get(spec.unique_key or "")) is not None:
         return unique_key_taken(holder)
     return None

@@ -249,12 +249,15 @@ async def test_statements_scan_no_table(jobs_engine: AsyncEngine, kind: str) -> 
         "job_ids": [uuid4() for _ in range(1_000)],
         "unknown": WEEK,
         "age": WEEK,
+        "known": WEEK,
+        "oldest": uuid4(),
     }
     statements = (
         retention.KINDS,
         retention.OLD,
         retention.DELETE_JOBS,
         retention.DELETE_EVENTS,
+        retention.DELETE_NOTES,
         retention.DELETE_KINDS,
     )
     async with jobs_engine.connect() as conn:
@@ -263,8 +266,38 @@ async def test_statements_scan_no_table(jobs_engine: AsyncEngine, kind: str) -> 
         for statement in statements:
             used = {name: parameters[name] for name in statement.compile().params}
             explained = sa.text(f"EXPLAIN {statement.text}").bindparams(
-                *(sa.bindparam(name, type_=sa.Interval) for name in used if name in {"age", "unknown"})
+                *(sa.bindparam(name, type_=sa.Interval) for name in used if name in {"age", "known", "unknown"})
             )
             plan = "\n".join((await conn.execute(explained, used)).scalars())
             for table in ("jobs", "job_events", "attempts", "checkpoints"):
                 assert f"Seq Scan on {table} " not in plan, plan
+
+
+async def test_deleted_job_is_not_run_again_by_a_repeated_submit(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[..., domain.Spec], clean: Clean, kind: str
+) -> None:
+    """An outbox repeats a submit whose answer it has lost, however late."""
+    await jobs.register("w", [kinds.Registration(kind=kind, retention=timedelta(minutes=1))], [])
+    deleted = ids.uuid7()
+    long_ago = ids.uuid7_of(datetime.now(UTC) - timedelta(days=8), kind)
+    for job_id in (deleted, long_ago):
+        await jobs.submit(job_id, spec())
+    for job in await jobs.claim(worker="w", kinds=[kind], limit=2):
+        await jobs.finish(job.job_id, 1, outcomes.Completed())
+        await age_job(jobs_engine, job.job_id, timedelta(minutes=2))
+    await clean()
+    results = await jobs.submit_many([(deleted, spec()), (ids.uuid7(), spec()), (ids.uuid7(), spec())])
+    assert isinstance(results[0], errors.AlreadyExists)
+    assert results[0].code == "job_deleted"
+    assert [isinstance(result, tuple) and result[1] for result in results] == [False, True, True]
+    with pytest.raises(errors.AlreadyExists):
+        await jobs.submit(deleted, spec())
+    # Nobody repeats a submit for a week; the notes are deleted then.
+    assert (await jobs.submit(long_ago, spec()))[1]
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.insert(schema.deleted_jobs).values(job_id=long_ago))
+    await clean()
+    async with jobs_engine.connect() as conn:
+        noted = set((await conn.execute(sa.select(schema.deleted_jobs.c.job_id))).scalars())
+    assert deleted in noted
+    assert long_ago not in noted
