@@ -166,9 +166,15 @@ _REFUSALS: Mapping[tuple[Action, State], tuple[str, str]] = {
 }
 
 
+class Changed(Exception):
+    """The state permits the refused action: it has changed since the refusal."""
+
+
 def refusal(action: Action, state: State) -> errors.FailedPrecondition:
-    """Return the error for an owner whose demo mode does not permit `action` in `state`."""
+    """Return the error for an owner whose demo mode does not permit `action` in `state`. Raises `Changed` if it does."""
     if action is Action.DISMISS:
         return errors.FailedPrecondition("Only a failed demo mode can be dismissed.", code="demo_not_failed")
+    if (action, state) not in _REFUSALS:
+        raise Changed
     code, message = _REFUSALS[action, state]
     return errors.FailedPrecondition(message, code=code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import ids, outbox, postgres
+from chassis import errors, ids, outbox, postgres
 from lifecycle.rows import Precondition
 from lifecycle.settler import Settler
 from repruv.jobs.v1 import job_pb2
@@ -17,6 +18,7 @@ from services.demo import declaration, domain, idempotency, options, schema, sto
 from services.demo.declaration import DEMO_MODE
 from services.demo.domain import Action, Mode, State
 
+TRIES = 3
 _Transition = Callable[[outbox.Transaction, UUID, Precondition | None], Awaitable[Mode | None]]
 
 
@@ -111,6 +113,15 @@ class Operations:
         self, owner_id: UUID, action: Action, begin: _Transition, *, key: str, request: tuple[object, ...]
     ) -> Accepted:
         idempotency.check_key(key)
+        for _ in range(TRIES):
+            # A transition of another call may be committed between the refused one and the read of its reason.
+            with contextlib.suppress(domain.Changed):
+                return await self._try_accept(owner_id, action, begin, key=key, request=request)
+        raise errors.Unavailable("Demo mode is changing; try again.", code="contended")
+
+    async def _try_accept(
+        self, owner_id: UUID, action: Action, begin: _Transition, *, key: str, request: tuple[object, ...]
+    ) -> Accepted:
         job_id = ids.uuid7()
         async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
             precondition = idempotency.precondition(owner_id, key, request, job_id) if key else None

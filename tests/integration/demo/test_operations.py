@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -268,3 +269,23 @@ async def test_withdrawn_message_is_not_sent(engine: AsyncEngine) -> None:
         await outbox.withdraw(conn, schema.outbox, [message.message_id])
         left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message.message_id)
         assert (await conn.execute(left)).scalar_one() == 0
+
+
+async def test_action_that_becomes_legal_while_it_is_refused_is_accepted(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job of an enable ends between the refused update of a disable and the read of its reason."""
+    await owner.enabled()
+    move, refusals = DEMO_MODE.move, operations.TRIES
+
+    async def racing(_: object, *args: Any, **arguments: Any) -> Any:
+        nonlocal refusals
+        refusals -= 1
+        return None if refusals >= 0 else await move(*args, **arguments)
+
+    monkeypatch.setattr(type(DEMO_MODE), "move", racing)
+    with pytest.raises(errors.Unavailable):
+        await owner.disable()
+    assert (await owner.mode()).state is State.ENABLED
+    refusals = 1
+    assert (await owner.disable()).mode.state is State.DISABLING
