@@ -36,13 +36,13 @@ async def claim(jobs: Operations, kind: str, limit: int = 100) -> list[UUID]:
 
 
 async def submit_to_waiting_call(
-    jobs: Operations, spec: domain.Spec, kinds: list[str], limit: int
+    jobs: Operations, spec: domain.Spec, kinds: list[str], limit: int, *, job_id: UUID | None = None
 ) -> tuple[submit.SubmitResult, list[domain.Job]]:
     """Submit a job while a call waits; return the result and the jobs of the call."""
     called = jobs.long_poll.claim(worker="w", kinds=kinds, limit=limit, wait=long_poll.MAX_WAIT)
     call = asyncio.create_task(called)
     await _done_or_resting(jobs, call, kinds)
-    (result,) = await jobs.submit_many([(ids.uuid7(), spec)])
+    (result,) = await jobs.submit_many([(job_id or ids.uuid7(), spec)])
     await _done_or_resting(jobs, call, kinds)
     call.cancel()
     await asyncio.wait([call])

@@ -15,6 +15,7 @@ from chassis import errors, ids
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, kinds, operations, outcomes, retention, schema
 from services.jobs.domain import Job
+from tests.integration.jobs import jobs_helpers
 
 WEEK = timedelta(days=7)
 
@@ -286,6 +287,8 @@ async def test_deleted_job_is_not_run_again_by_a_repeated_submit(
         await jobs.finish(job.job_id, 1, outcomes.Completed())
         await age_job(jobs_engine, job.job_id, timedelta(minutes=2))
     await clean()
+    refused, claimed = await jobs_helpers.submit_to_waiting_call(jobs, spec(), [kind], 1, job_id=deleted)
+    assert (isinstance(refused, errors.AlreadyExists), claimed) == (True, [])
     results = await jobs.submit_many([(deleted, spec()), (ids.uuid7(), spec()), (ids.uuid7(), spec())])
     assert isinstance(results[0], errors.AlreadyExists)
     assert results[0].code == "job_deleted"
