@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -29,6 +29,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: Sequence[str] = ()
+    """The cookies that the response sets, as name=value."""
 
     def json(self) -> dict[str, Any]:
         """Read the body."""
@@ -50,6 +52,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
+        self._cookies: list[str] = []
         self._body = b""
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(head)
@@ -60,7 +63,7 @@ class Connection(asyncio.Protocol):
         """Send a request whose response is a stream."""
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
-        self._headers = {}
+        self._headers, self._cookies = {}, []
         self._transport.write(head)
 
     def close(self) -> None:
@@ -82,12 +85,16 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionError("the gateway closed the connection"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        field, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self._headers[field] = text
+        if field == "set-cookie":
+            self._cookies.append(text.partition(";")[0])
 
     def on_message_complete(self) -> None:
         if self._answer and not self._answer.done():
             status = self._parser.get_status_code()
-            self._answer.set_result(Answer(status=status, headers=self._headers, body=self._body))
+            answer = Answer(status=status, headers=self._headers, body=self._body, cookies=self._cookies)
+            self._answer.set_result(answer)
 
     def _keep(self, piece: bytes) -> None:
         self._body += piece

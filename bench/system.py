@@ -59,7 +59,7 @@ class System:
         async def register(_: int) -> None:
             account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_urlsafe(16)}
             answer = await self.http.request("POST", "/api/v1/auth/register", expected=201, body=account)
-            cookie = answer.headers["set-cookie"].partition(";")[0]
+            cookie = "; ".join(answer.cookies)
             users.append(User(user_id=answer.json()["user"]["user_id"], cookie=cookie, account=account))
 
         await load.each(register, count=count, at_once=REGISTRATIONS_AT_ONCE)
@@ -68,7 +68,7 @@ class System:
     async def sign_in(self, user: User) -> User:
         """Sign the user in to a new session that the gateway has not cached."""
         answer = await self.http.request("POST", "/api/v1/auth/login", expected=200, body=user.account)
-        return replace(user, cookie=answer.headers["set-cookie"].partition(";")[0])
+        return replace(user, cookie="; ".join(answer.cookies))
 
     async def enable(self, user: User, options: Mapping[str, Any]) -> str:
         """Enable demo mode. Return the id of the job."""
