@@ -20,13 +20,17 @@ MAX_INTEGER = 2**53
 """Up to this absolute value every integer has an exact float."""
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_SECONDS = 86_400
+
+
 def to_timestamp(moment: datetime | None) -> Timestamp | None:
     """Return a time as protobuf, None for None."""
     if moment is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    # FromDatetime, and FromTimedelta below, take three times as long.
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * _DAY_SECONDS + since.seconds, nanos=since.microseconds * 1000)
 
 
 def from_timestamp(message: Timestamp, field: str) -> datetime:
@@ -41,9 +45,10 @@ def to_duration(duration: timedelta | None) -> Duration | None:
     """Return a duration as protobuf, None for None."""
     if duration is None:
         return None
-    message = Duration()
-    message.FromTimedelta(duration)
-    return message
+    seconds, micros = duration.days * _DAY_SECONDS + duration.seconds, duration.microseconds
+    if seconds < 0 < micros:  # a Duration has one sign
+        seconds, micros = seconds + 1, micros - 1_000_000
+    return Duration(seconds=seconds, nanos=micros * 1000)
 
 
 def from_duration(message: Duration, field: str) -> timedelta:
