@@ -44,7 +44,7 @@ class EmailChanges:
             changes, seconds = await storage.count_revocable(tx.conn, user.user_id)
             if changes >= REVOCABLE_CHANGES:
                 raise domain.TooManyAttempts(seconds)
-            await throttling.count_each(tx.conn, throttling.of_email_changes(user.user_id, email, client))
+            await throttling.count_each(tx.conn, throttling.of_email_changes(user.user_id, email))
             change = await storage.replace_pending(
                 tx.conn, user.user_id, old=user.email, new=email, was_verified=user.email_verified_at is not None
             )

@@ -284,3 +284,10 @@ async def test_database_rejects_a_second_pending_change(gateway: Gateway, sql: A
     with pytest.raises(exc.IntegrityError) as error:
         await sql(copied, user=account.user_id)
     assert postgres.violated_constraint(error.value) == "email_changes_one_pending"
+
+
+async def test_strangers_of_the_same_network_do_not_block_a_change(gateway: Gateway) -> None:
+    ip_address = new_address()
+    for _ in range(20):
+        await gateway.auth("RequestPasswordReset", email=new_email(), ip_address=ip_address)
+    await request(gateway, await gateway.account(), new_email(), ip_address=ip_address)

@@ -193,6 +193,8 @@ async def test_me_has_the_landing_page(account: Account) -> None:
         "email": account.email,
         "name": "",
         "role": "user",
+        "time_zone": None,
+        "theme": "system",
         "can_access_dashboard": True,
         "redirect_path": "/settings/demo-mode",
     }
