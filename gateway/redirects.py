@@ -24,6 +24,7 @@ _SIGN_IN = (
     "/verify-email",
     "/confirm-email",
     "/revoke-email",
+    "/keep-account",
     "/reauthenticate",
 )
 _ELSEWHERE = ("/api", "/static", *_SIGN_IN)

@@ -35,6 +35,8 @@ TIMEOUT = 3.0
 SUBMIT_TIMEOUT = 1.0
 GET_TIMEOUT = 0.4
 """Less than the gateway waits for an answer that includes the job."""
+ERASE_TIMEOUT = 20.0
+"""Of a call that searches thousands of rows."""
 MAX_CLAIMS = 100
 """Jobs that one call claims at most."""
 MAX_HEARTBEATS = 1_000
@@ -193,6 +195,12 @@ class JobsClient:
         response = await self._request(self._stub.GetCheckpoints, request)
         values = await cooperative.convert(protobuf.from_value, response.values.values())
         return dict(zip(response.values, values, strict=True))
+
+    async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> tuple[bool, str]:
+        """Erase a part of an owner; return whether nothing is left, and the position from which to search on."""
+        request = jobs_service_pb2.EraseOwnerRequest(owner_id=owner_id, texts=texts, after_job_id=after_job_id)
+        response = await self._call(self._stub.EraseOwner, request, timeout=ERASE_TIMEOUT, user_token="")
+        return response.is_complete, response.next_job_id
 
     async def _submit_all(self, new_jobs: list[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         response = await self._request(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new_jobs))

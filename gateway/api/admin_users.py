@@ -23,12 +23,13 @@ async def list_users(
     session: SignedIn,
     gateway: Gateway,
     email: Annotated[schemas.Text, Query(description="Only addresses that begin with this.")] = "",
+    deleting: Annotated[bool, Query(description="Only accounts that are being deleted.")] = False,
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
     """Return accounts, newest first."""
     page = await gateway.admin.list_users(
-        session.identity, email_prefix=email, page_size=page_size, page_token=page_token
+        session.identity, email_prefix=email, page_size=page_size, page_token=page_token, deleting_only=deleting
     )
     return answer({"users": [views.user(account) for account in page.users], "next_page_token": page.next_page_token})
 
@@ -67,6 +68,28 @@ async def disable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> 
 async def enable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Open a disabled account again. 403 `reauthentication_required`."""
     return answer({"user": views.user((await gateway.admin.enable_user(session.identity, user_id=user_id)).user)})
+
+
+@router.post(
+    "/users/{user_id}/deletion",
+    **route("Delete an account", schemas_admin.OneUser, "It will be deleted at `deletion_at`.", 400, 403, 404, 409),
+)
+async def request_user_deletion(
+    user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.Deletion | None = None
+) -> Response:
+    """Begin the deletion of an account, not one's own. 403 `reauthentication_required`."""
+    immediately = bool(body and body.immediately)
+    changed = await gateway.admin.request_user_deletion(session.identity, user_id=user_id, immediately=immediately)
+    return _ended(gateway, changed.user)
+
+
+@router.delete(
+    "/users/{user_id}/deletion", **route("Keep an account", schemas_admin.OneUser, "It stays.", 403, 404, 409)
+)
+async def cancel_user_deletion(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
+    """Cancel the deletion of an account within its grace period. 403 `reauthentication_required`."""
+    changed = await gateway.admin.cancel_user_deletion(session.identity, user_id=user_id)
+    return answer({"user": views.user(changed.user)})
 
 
 @router.post(

@@ -23,6 +23,12 @@ class WhichSession(Body):
     session_id: Text = Field("", description="All unless given.")
 
 
+class Deletion(Body):
+    """How to delete an account."""
+
+    immediately: bool = Field(False, description="Erase it at once, without a grace period.")
+
+
 class Users(TypedDict):
     """A page of accounts, newest first."""
 

@@ -25,5 +25,7 @@ class Admin(service.Client):
         self.count_sessions = self.rpc(stub.CountSessions, pb.CountSessionsRequest)
         self.revoke_user_sessions = self.rpc(stub.RevokeUserSessions, pb.RevokeUserSessionsRequest)
         self.revoke_all_users_sessions = self.rpc(stub.RevokeAllUsersSessions, pb.RevokeAllUsersSessionsRequest)
+        self.request_user_deletion = self.rpc(stub.RequestUserDeletion, pb.RequestUserDeletionRequest)
+        self.cancel_user_deletion = self.rpc(stub.CancelUserDeletion, pb.CancelUserDeletionRequest)
         self.send_password_reset = self.rpc(stub.SendPasswordReset, pb.SendPasswordResetRequest)
         self.list_security_events = self.rpc(stub.ListSecurityEvents, pb.ListSecurityEventsRequest)

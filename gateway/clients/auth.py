@@ -35,9 +35,8 @@ class Auth(service.Client):
     def __init__(self, target: str, caller: rpc.Caller) -> None:
         # A repeated call would send a second email, or find its code or link used already.
         reads = ("ValidateSession", "ValidateSessions", "ListSessions", "GetSecurity")
-        super().__init__(
-            "auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions", "CancelEmailChange", "UpdateProfile")
-        )
+        repeatable = ("RevokeSession", "RevokeAllSessions", "CancelEmailChange", "UpdateProfile", "CancelDeletion")
+        super().__init__("auth", target, caller, (*reads, *repeatable))
         stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
         self.register = self.rpc(stub.Register, pb.RegisterRequest).public
         self.login = self.rpc(stub.Login, pb.LoginRequest).public
@@ -61,6 +60,9 @@ class Auth(service.Client):
         self.cancel_email_change = self.rpc(stub.CancelEmailChange, pb.CancelEmailChangeRequest)
         self.confirm_email_change = self.rpc(stub.ConfirmEmailChange, pb.ConfirmEmailChangeRequest).public
         self.revoke_email_change = self.rpc(stub.RevokeEmailChange, pb.RevokeEmailChangeRequest).public
+        self.request_deletion = self.rpc(stub.RequestDeletion, pb.RequestDeletionRequest)
+        self.cancel_deletion = self.rpc(stub.CancelDeletion, pb.CancelDeletionRequest)
+        self.cancel_deletion_by_link = self.rpc(stub.CancelDeletionByLink, pb.CancelDeletionByLinkRequest).public
         self._stub = stub
         self._validations = batching.Batcher(self._validate, max_items=VALIDATED_TOGETHER, max_wait=MAX_WAIT_SECONDS)
 

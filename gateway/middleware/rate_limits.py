@@ -37,6 +37,7 @@ _PAGES = (
     "/verify-email",
     "/confirm-email",
     "/revoke-email",
+    "/keep-account",
     "/reauthenticate",
 )
 _CALLS = (
@@ -54,6 +55,7 @@ _CALLS = (
     "email/change",
     "email/change/confirm",
     "email/change/revoke",
+    "deletion/cancel",
 )
 SIGN_IN_PATHS = frozenset({*_PAGES, *(f"{base}/auth/{call}" for base in ("/api", "/api/v1") for call in _CALLS)})
 

@@ -110,6 +110,8 @@ _HAPPENINGS = {
     "passkey_used": "Passkey used",
     "passkey_failed": "Passkey rejected",
     "passkey_counter_regressed": "Passkey rejected: it may have been copied",
+    "deletion_requested": "Deletion of the account requested",
+    "deletion_cancelled": "Deletion of the account cancelled",
     "connection_begun": "Connecting started",
 }
 

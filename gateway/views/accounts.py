@@ -19,6 +19,7 @@ DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
 CONNECTIONS_PATH = "/settings/connections"
 PROFILE_PATH = "/settings/profile"
+DELETION_PATH = "/settings/delete-account"
 SECURITY_PATH = "/settings/security"
 SESSIONS_PATH = "/settings/sessions"
 
@@ -34,6 +35,7 @@ class User(TypedDict):
     email_verified: bool
     has_second_factor: bool
     disabled_at: str | None
+    deletion_at: Annotated[str | None, Field(description="When the account will be erased; null: it stays.")]
 
 
 _Zone = Annotated[str | None, Field(description="An IANA time zone; null: the browser's.", examples=["Europe/Berlin"])]

@@ -29,6 +29,7 @@ from services.auth.connections import demo_client, platform_settings, platforms,
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds as connection_kinds
 from services.auth.context import Context
+from services.auth.deletion import handlers as deletion_handlers
 from services.auth.email import handlers as email_handlers
 from services.auth.encryption import key_rotation
 from services.auth.passkeys import servicer as passkey_servicer
@@ -75,6 +76,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         registrations_per_address=config.registrations_per_address,
         is_registration_open=config.is_registration_open,
         verification_period=config.verification_period,
+        deletion_grace=config.deletion_grace,
         relying_party=config.relying_party,
     )
     async with AsyncExitStack() as stack:
@@ -138,7 +140,10 @@ async def work(
         key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),
     ]
     kinds += connections.kinds(jobs)
-    schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, *connection_kinds.SCHEDULES]
+    kinds += deletion_handlers.Erasure(
+        engine=engine, relay=relay, effects=connections.effects, jobs_client=jobs
+    ).kinds()
+    schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, deletion_handlers.SCHEDULE, *connection_kinds.SCHEDULES]
     runs = worker.Worker(
         name="auth",
         kinds=kinds,

@@ -66,6 +66,9 @@ class Kind(StrEnum):
     CONNECTED = "connected"
     CONNECTION_FAILED = "connection_failed"
     DISCONNECTED = "disconnected"
+    DELETION_REQUESTED = "deletion_requested"
+    DELETION_CANCELLED = "deletion_cancelled"
+    ACCOUNT_DELETED = "account_deleted"
 
 
 ATTEMPTS = (

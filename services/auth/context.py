@@ -45,6 +45,8 @@ class Context:
     """Whether registration begins a session at once; otherwise it sends an email."""
     verification_period: timedelta = timedelta()
     """Time for which an account sees the dashboard without a verified address; 0 means forever."""
+    deletion_grace: timedelta = timedelta(days=14)
+    """Time between the request for a deletion and the erasure; 0: none."""
     relying_party: RelyingParty | None = None
     """None where browsers do not offer passkeys."""
 

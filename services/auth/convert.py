@@ -37,6 +37,7 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
         can_access_dashboard=user.can_access_dashboard(verification_period),
         time_zone=user.time_zone,
         theme=THEMES[user.theme],
+        deletion_time=protobuf.to_timestamp(user.deletion_due_at),
     )
 
 

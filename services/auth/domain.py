@@ -73,6 +73,8 @@ class User:
     time_zone: str
     """The IANA zone in which the user reads times; empty: the browser's."""
     theme: Theme
+    deletion_due_at: datetime | None
+    """When the account will be erased; None if it stays."""
     has_second_factor: bool
     age: timedelta
     """Age of the account when it was read."""
@@ -186,6 +188,18 @@ class OwnAccount(errors.FailedPrecondition):
     """You can't do this to your own account."""
 
     default_code = "own_account"
+
+
+class AdminAccount(errors.FailedPrecondition):
+    """The account of an admin can't be deleted. Revoke the admin rights first."""
+
+    default_code = "admin_account"
+
+
+class DeletionPending(errors.FailedPrecondition):
+    """The account is being deleted."""
+
+    default_code = "deletion_pending"
 
 
 class SessionNotFound(errors.NotFound):

@@ -24,6 +24,9 @@ users = sa.Table(
     sa.Column("disabled_at", _Time),
     sa.Column("time_zone", sa.Text, nullable=False, server_default=""),
     sa.Column("theme", sa.Text, nullable=False, server_default="system"),
+    sa.Column("deletion_id", sa.Uuid),
+    sa.Column("deletion_due_at", _Time),
+    sa.Column("erasure_started_at", _Time),
 )
 
 sessions = sa.Table(

@@ -17,6 +17,7 @@ from services.auth.accounts.operations import Accounts
 from services.auth.accounts.profiles import Profiles
 from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
+from services.auth.deletion.operations import Deletion
 from services.auth.second_factor.operations import SecondFactor
 from services.auth.sessions.operations import Sessions, ValidatedSession
 from services.auth.sign_in.operations import ChallengeRequired, SignIn
@@ -42,6 +43,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._recovery = Recovery(context)
         self._profiles = Profiles(context)
         self._email_changes = EmailChanges(context)
+        self._deletion = Deletion(context)
         self._second_factor = SecondFactor(context)
         self._verification_period = context.verification_period
 
@@ -237,6 +239,22 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             theme=convert.theme_from_proto(request.theme) if request.HasField("theme") else None,
         )
         return pb.UpdateProfileResponse(user=self._user(user))
+
+    async def RequestDeletion(
+        self, request: pb.RequestDeletionRequest, context: RpcContext
+    ) -> pb.RequestDeletionResponse:
+        client = convert.client_from_proto(request.client)
+        user = await self._deletion.request(actor(), email=request.email, client=client)
+        return pb.RequestDeletionResponse(user=self._user(user))
+
+    async def CancelDeletion(self, request: pb.CancelDeletionRequest, context: RpcContext) -> pb.CancelDeletionResponse:
+        return pb.CancelDeletionResponse(user=self._user(await self._deletion.cancel(actor())))
+
+    async def CancelDeletionByLink(
+        self, request: pb.CancelDeletionByLinkRequest, context: RpcContext
+    ) -> pb.CancelDeletionByLinkResponse:
+        await self._deletion.cancel_by_link(token=request.token, client=convert.client_from_proto(request.client))
+        return pb.CancelDeletionByLinkResponse()
 
     def _user(self, user: domain.User) -> auth_pb2.User:
         return convert.user_to_proto(user, self._verification_period)

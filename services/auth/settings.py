@@ -13,6 +13,7 @@ from services.auth.passkeys.relying_party import RelyingParty
 
 ARGON2_MIN_KIB = 8
 PRODUCTION_MIN_KIB = 19_456  # OWASP's minimum for argon2id with two passes
+MAX_DELETION_DAYS = 90
 REGISTRATION_MODES = ("open", "verified")
 
 
@@ -65,6 +66,8 @@ class Settings(_CommonSettings):
     """`open`: registration begins a session at once; `verified`: it sends an email. Default in production: verified."""
     email_verification_days: int = 7
     """Days for which an account sees the dashboard without a verified address; 0 means forever."""
+    account_deletion_days: int = 14
+    """Days for which a user can cancel the deletion of the account; 0: it is erased at once."""
     passkey_domain: str = ""
     """The domain that passkeys are bound to: the host of PUBLIC_URL (the default) or a parent domain."""
 
@@ -82,6 +85,8 @@ class Settings(_CommonSettings):
             raise settings.SettingsError(f"REGISTRATION must be {' or '.join(REGISTRATION_MODES)}")
         if not 0 <= self.email_verification_days <= 365:
             raise settings.SettingsError("EMAIL_VERIFICATION_DAYS must be between 0 and 365")
+        if not 0 <= self.account_deletion_days <= MAX_DELETION_DAYS:
+            raise settings.SettingsError(f"ACCOUNT_DELETION_DAYS must be between 0 and {MAX_DELETION_DAYS}")
         try:
             RelyingParty.from_url(self.public_url, self.passkey_domain)
         except ValueError as error:
@@ -96,6 +101,11 @@ class Settings(_CommonSettings):
     def relying_party(self) -> RelyingParty | None:
         """The relying party; None where browsers do not offer passkeys."""
         return RelyingParty.from_url(self.public_url, self.passkey_domain)
+
+    @property
+    def deletion_grace(self) -> timedelta:
+        """Time between the request for a deletion and the erasure."""
+        return timedelta(days=self.account_deletion_days)
 
     @property
     def verification_period(self) -> timedelta:

@@ -14,7 +14,7 @@ from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
-from services.demo import expiry, handlers, operations, reconciler, schema, servicer, views
+from services.demo import erasure, expiry, handlers, operations, reconciler, schema, servicer, views
 from services.demo.declaration import DEMO_MODE
 from services.demo.exports import domain as exports_domain
 from services.demo.exports import handlers as exports_handlers
@@ -108,6 +108,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
             worker.Kind("demo.disable", partial(handlers.disable, dependencies), notify_owner=True),
             worker.Kind(exports_domain.KIND, partial(exports_handlers.export, dependencies), notify_owner=True),
             expiry.kind(engine, operations.Operations(engine, settler, relay)),
+            erasure.kind(engine),
         ],
         schedules=[expiry.SCHEDULE],
         jobs=jobs,

@@ -108,6 +108,11 @@ async def lock_free_mode(conn: AsyncConnection, owner_id: UUID) -> Mode | None:
     return _mode(row) if row else None
 
 
+async def delete_unused_mode(conn: AsyncConnection, owner_id: UUID) -> None:
+    """Delete the row of an owner without any generation, which only `lock_free_mode` inserts."""
+    await conn.execute(sa.delete(demo_modes).where(demo_modes.c.owner_id == owner_id, demo_modes.c.generation == 0))
+
+
 async def expire(conn: AsyncConnection, owner_id: UUID, job_id: UUID) -> Mode | None:
     """Begin a generation that disables; None if the demo mode is not enabled, or has not expired."""
     return await MODES.execute(conn, _EXPIRE, (owner_id,), {"new_job_id": job_id})

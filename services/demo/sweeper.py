@@ -47,4 +47,7 @@ async def remove(conn: AsyncConnection, generation: Generation, *, limit: int) -
     mode = await storage.lock_free_mode(conn, owner_id)
     if mode is None or domain.keeps_rows(mode, number):
         return 0
-    return await rows.remove_generation(conn, owner_id, number, limit=limit)
+    removed = await rows.remove_generation(conn, owner_id, number, limit=limit)
+    if removed < limit:
+        await storage.delete_unused_mode(conn, owner_id)
+    return removed

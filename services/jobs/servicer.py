@@ -16,7 +16,7 @@ from chassis import cooperative, errors, identity, ids, protobuf
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
 from repruv.jobs.v1 import jobs_service_pb2 as pb
-from services.jobs import access, convert, domain, kinds, notifications, operations, outcomes, watches
+from services.jobs import access, convert, domain, erasure, kinds, notifications, operations, outcomes, watches
 from services.jobs.claims import long_poll
 from services.jobs.schedules import convert as schedule_convert
 
@@ -31,7 +31,11 @@ _READ = (
     *("BatchGetEventPositions", "WatchJob", "WatchJobs", "ListNotifications", "MarkNotificationsRead"),
 )
 """Rpcs for everyone who shows jobs to their owners; the others are for services that run jobs."""
-CALLERS = dict.fromkeys(_SERVICE.methods_by_name, _WORKERS) | dict.fromkeys(_READ, _READERS)
+CALLERS: dict[str, admission.AllExcept | frozenset[str]] = {
+    **dict.fromkeys(_SERVICE.methods_by_name, _WORKERS),
+    **dict.fromkeys(_READ, _READERS),
+    "EraseOwner": frozenset({"auth"}),
+}
 """Services allowed to call each rpc; jobs is the admin command line, and the worker of the kinds `jobs.*`."""
 
 Context = aio.ServicerContext[Any, Any]
@@ -42,6 +46,8 @@ MAX_REGISTERED = 100
 MAX_MARKED = 100
 MAX_CURSORS = 500
 MAX_EVENTS = 5_000
+MAX_TEXTS = 10
+_SYSTEM = UUID(int=0)
 
 
 class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
@@ -302,6 +308,19 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             return jobs
         kinds = await self._jobs.kinds.get({job.spec.kind for job in jobs})
         return [convert.masked(job, kinds[job.spec.kind].sensitive) if job.spec.kind in kinds else job for job in jobs]
+
+    async def EraseOwner(self, request: pb.EraseOwnerRequest, context: Context) -> pb.EraseOwnerResponse:
+        owner_id = ids.parse(request.owner_id, "owner_id")
+        if owner_id == _SYSTEM:
+            raise errors.InvalidArgument("The system cannot be erased.", field="owner_id")
+        if len(request.texts) > MAX_TEXTS or not all(3 <= len(text) <= 300 for text in request.texts):
+            raise errors.InvalidArgument(f"texts must be at most {MAX_TEXTS}, of 3 to 300 characters.", field="texts")
+        after = ids.parse(request.after_job_id, "after_job_id") if request.after_job_id else None
+        erased = await erasure.erase_owner(self._jobs, owner_id, list(request.texts), after=after)
+        next_job_id = str(erased.next_job_id) if erased.next_job_id else ""
+        return pb.EraseOwnerResponse(
+            deleted_count=erased.deleted, is_complete=erased.is_complete, next_job_id=next_job_id
+        )
 
 
 def _require_own_kinds(kinds: Iterable[str]) -> None:

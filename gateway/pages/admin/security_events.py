@@ -30,6 +30,7 @@ KINDS = (
     *("second_factor_enabled", "second_factor_disabled", "recovery_code_used", "recovery_codes_replaced"),
     *("passkey_added", "passkey_removed", "passkey_used", "passkey_failed", "passkey_counter_regressed"),
     *("role_changed", "account_disabled", "account_enabled"),
+    *("deletion_requested", "deletion_cancelled", "account_deleted"),
     *("connection_begun", "connected", "connection_failed", "disconnected"),
 )
 """The values of `SecurityEvent.kind`."""

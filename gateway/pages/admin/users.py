@@ -32,8 +32,15 @@ class Users(AdminPage):
             "enable": self.enable,
             "sign-out": self.sign_out,
             "password-reset": self.send_password_reset,
+            "delete": self.delete,
+            "keep": self.keep,
         }
-        says = {"own_account": "own_account", "session_not_found": "session_unknown"}
+        says = {
+            "own_account": "own_account",
+            "admin_account": "admin_account",
+            "deletion_pending": "deletion_pending",
+            "session_not_found": "session_unknown",
+        }
         self.routes = [
             Route(PATH, self.show_all),
             Route(f"{PATH}/confirm/sign-out-all-users", self.confirm_sign_out_all_users),
@@ -48,17 +55,23 @@ class Users(AdminPage):
         visitor = await self.begin(request)
         prefix = request.query_params.get("email", "").replace("\0", "").strip()[:254]
         token = request.query_params.get("page_token", "")
+        deleting = "yes" if request.query_params.get("deleting") == "yes" else ""
         try:
             page = await self._container.admin.list_users(
-                visitor.identity, email_prefix=prefix, page_size=PAGE, page_token=token
+                visitor.identity,
+                email_prefix=prefix,
+                page_size=PAGE,
+                page_token=token,
+                deleting_only=bool(deleting),
             )
         except errors.InvalidArgument:
-            return self.see(_address(prefix, ""))
+            return self.see(_address(prefix, "", deleting))
         context = {
             "users": [views.user(account) for account in page.users],
             "email": prefix,
-            "newest": _address(prefix, "") if token else "",
-            "older": _address(prefix, page.next_page_token) if page.next_page_token else "",
+            "deleting": deleting,
+            "newest": _address(prefix, "", deleting) if token else "",
+            "older": _address(prefix, page.next_page_token, deleting) if page.next_page_token else "",
         }
         return visitor.show("admin/users", PATH, context)
 
@@ -80,7 +93,7 @@ class Users(AdminPage):
         return visitor.show("admin/user", f"{PATH}/{user_id}", context)
 
     async def confirm(self, request: Request) -> Response:
-        """Ask before an account becomes an admin or is disabled: what will happen, in numbers."""
+        """Ask before an account becomes an admin, is disabled or deleted: what will happen, in numbers."""
         visitor = await self.begin(request)
         user_id, name = _user_id(request), request.path_params["name"]
         response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
@@ -122,6 +135,20 @@ class Users(AdminPage):
                 ],
                 "button": "Disable account",
             }
+        elif name in ("delete", "delete-now"):
+            now = name == "delete-now"
+            context |= {
+                "action": f"{PATH}/{user_id}/delete",
+                "question": f"Delete {email}{' now' if now else ''}?",
+                "facts": [
+                    ended,
+                    "All of their data is erased at once; nothing can be restored."
+                    if now
+                    else "They get an email with a link that cancels it. After the grace period all of their data is erased.",
+                ],
+                "button": "Delete account now" if now else "Delete account",
+                "fields": {"immediately": "yes" if now else ""},
+            }
         else:
             raise errors.NotFound("There is nothing here.")
         return visitor.show("admin/confirm", f"{PATH}/{user_id}/confirm/{name}", context)
@@ -162,6 +189,22 @@ class Users(AdminPage):
         user_id = _user_id(request)
         await self._container.admin.disable_user(session.identity, user_id=user_id)
         return self._changed(user_id, "account_disabled")
+
+    async def delete(self, request: Request) -> Response:
+        """Begin the deletion of the account, or erase it at once."""
+        session, fields = await self.read_form(request, "immediately")
+        user_id = _user_id(request)
+        await self._container.admin.request_user_deletion(
+            session.identity, user_id=user_id, immediately=fields["immediately"] == "yes"
+        )
+        return self._changed(user_id, "account_deleting")
+
+    async def keep(self, request: Request) -> Response:
+        """Cancel the deletion of the account."""
+        session, _ = await self.read_form(request)
+        user_id = _user_id(request)
+        await self._container.admin.cancel_user_deletion(session.identity, user_id=user_id)
+        return self._see(user_id, "account_stays")
 
     async def enable(self, request: Request) -> Response:
         """Enable the account."""
@@ -208,8 +251,9 @@ def _sessions(count: int) -> str:
     return f"{count:,} session{'' if count == 1 else 's'}"
 
 
-def _address(prefix: str, token: str) -> str:
-    query = urlencode({name: text for name, text in (("email", prefix), ("page_token", token)) if text})
+def _address(prefix: str, token: str, deleting: str) -> str:
+    parameters = (("email", prefix), ("deleting", deleting), ("page_token", token))
+    query = urlencode({name: text for name, text in parameters if text})
     return f"{PATH}?{query}" if query else PATH
 
 

@@ -33,6 +33,7 @@ USER: tuple[sa.ColumnElement[Any], ...] = (
     users.c.disabled_at,
     users.c.time_zone,
     users.c.theme,
+    users.c.deletion_due_at,
     _HAS_SECOND_FACTOR.label("has_second_factor"),
     (NOW - users.c.created_at).label("age"),
 )
@@ -112,10 +113,17 @@ async def get_users(conn: AsyncConnection, user_ids: Collection[uuid.UUID]) -> S
 
 
 async def list_users(
-    conn: AsyncConnection, *, email_prefix: str, before: tuple[datetime, uuid.UUID] | None, limit: int
+    conn: AsyncConnection,
+    *,
+    email_prefix: str,
+    before: tuple[datetime, uuid.UUID] | None,
+    limit: int,
+    is_deleting: bool = False,
 ) -> Sequence[domain.User]:
-    """List accounts by prefix of the address, newest first, before a position."""
+    """List accounts by prefix of the address, newest first, before a position; `is_deleting`: only those to be deleted."""
     statement = sa.select(*USER).where(users.c.email.startswith(email_prefix.lower(), autoescape=True))
+    if is_deleting:
+        statement = statement.where(users.c.deletion_id.is_not(None))
     if before is not None:
         statement = statement.where(sa.tuple_(users.c.created_at, users.c.user_id) < sa.tuple_(*before))
     order = (users.c.created_at.desc(), users.c.user_id.desc())

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,7 @@ from services.auth.audit import Kind, Origin, record
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import maintenance as connections
 from services.auth.context import Context, publish_revocation
+from services.auth.deletion import operations as deletion
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.second_factor import storage as factor_storage
@@ -44,19 +45,22 @@ class Administration:
     effects: Effects
 
     async def list_users(
-        self, actor: domain.Actor, *, email_prefix: str, page_size: int, page_token: str
+        self, actor: domain.Actor, *, email_prefix: str, page_size: int, page_token: str, is_deleting: bool = False
     ) -> tuple[Sequence[domain.User], str]:
         """Return a page of accounts, newest first, and the token of the next page. Raises `InvalidArgument`."""
         limit = paging.size(page_size or PAGE)
         prefix = email_prefix.strip().lower()[:PREFIX_LIMIT].replace("\x00", "")
-        position = paging.position(page_token, filters=prefix, length=2)
+        filters = (prefix, is_deleting)
+        position = paging.position(page_token, filters=filters, length=2)
         before = _user_position(position) if position else None
         async with self._read(actor) as conn:
-            users = await account_storage.list_users(conn, email_prefix=prefix, before=before, limit=limit + 1)
+            users = await account_storage.list_users(
+                conn, email_prefix=prefix, before=before, limit=limit + 1, is_deleting=is_deleting
+            )
         page = users[:limit]
         more = len(users) > limit
         last = [page[-1].created_at.isoformat(), str(page[-1].user_id)] if more else []
-        return page, paging.token(last, filters=prefix) if more else ""
+        return page, paging.token(last, filters=filters) if more else ""
 
     async def get_user(self, actor: domain.Actor, user_id: uuid.UUID) -> tuple[domain.User, Sequence[domain.Session]]:
         """Return an account and its live sessions. Raises `UserNotFound`."""
@@ -74,10 +78,12 @@ class Administration:
             return await account_storage.get_users(conn, user_ids)
 
     async def set_role(self, actor: domain.Actor, user_id: uuid.UUID, role: domain.Role) -> domain.User:
-        """Change a role and end all sessions of the user. Raises `UserNotFound` and `OwnAccount`."""
+        """Change a role and end all sessions of the user. Raises `UserNotFound`, `OwnAccount` and `DeletionPending`."""
         async with self._change(actor, user_id) as (tx, user):
             if user_id == actor.user_id:
                 raise domain.OwnAccount()
+            if user.deletion_due_at is not None:
+                raise domain.DeletionPending()
             if user.role is not role:
                 await account_storage.set_role(tx.conn, user_id, role)
                 await self._end_sessions(tx, user_id, domain.RevokeReason.ROLE_CHANGED)
@@ -104,8 +110,13 @@ class Administration:
             return await self._user(tx, user_id)
 
     async def enable(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
-        """Enable an account; its user signs in and connects platforms again. Raises `UserNotFound`."""
+        """Enable an account; its user signs in and connects platforms again.
+
+        Raises `UserNotFound`, and `DeletionPending` while it is erased.
+        """
         async with self._change(actor, user_id) as (tx, user):
+            if await deletion.is_erasing(tx.conn, user_id):
+                raise domain.DeletionPending()
             if user.disabled_at is not None:
                 await account_storage.set_disabled(tx.conn, user_id, is_disabled=False)
                 await self._record(tx, actor, Kind.ACCOUNT_ENABLED, user_id)
@@ -140,6 +151,26 @@ class Administration:
         _require_admin(current)
         current.require_fresh()
         return await revoke_all_sessions.revoke_all_sessions(self.context, admin=actor, seconds=REVOKE_ALL_SECONDS)
+
+    async def request_deletion(self, actor: domain.Actor, user_id: uuid.UUID, *, immediately: bool) -> domain.User:
+        """Begin the deletion of an account, or erase it at once. Raises `UserNotFound`, `OwnAccount`, `AdminAccount`."""
+        async with self._change(actor, user_id) as (tx, user):
+            if user_id == actor.user_id:
+                raise domain.OwnAccount()
+            if user.deletion_due_at is None or (immediately and not await deletion.is_erasing(tx.conn, user_id)):
+                after = timedelta() if immediately else self.context.deletion_grace
+                origin = Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
+                await deletion.begin(tx, user, origin, after=after)
+            return await self._user(tx, user_id)
+
+    async def cancel_deletion(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
+        """Keep an account. Raises `UserNotFound`, and `DeletionPending` once it is being erased."""
+        async with self._change(actor, user_id) as (tx, _):
+            if await deletion.is_erasing(tx.conn, user_id):
+                raise domain.DeletionPending()
+            origin = Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
+            await deletion.cancel(tx, user_id, origin)
+            return await self._user(tx, user_id)
 
     async def send_reset(self, actor: domain.Actor, user_id: uuid.UUID) -> None:
         """Email the user a link for a new password: admins do not choose passwords. Raises `UserNotFound`."""

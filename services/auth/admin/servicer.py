@@ -36,6 +36,7 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
             email_prefix=request.email_prefix,
             page_size=request.page_size,
             page_token=request.page_token,
+            is_deleting=request.deleting_only,
         )
         return pb.ListUsersResponse(users=map(self._user, page), next_page_token=next_page_token)
 
@@ -85,6 +86,20 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
     ) -> pb.SendPasswordResetResponse:
         await self._administration.send_reset(actor(), ids.parse(request.user_id, "user_id"))
         return pb.SendPasswordResetResponse()
+
+    async def RequestUserDeletion(
+        self, request: pb.RequestUserDeletionRequest, context: RpcContext
+    ) -> pb.RequestUserDeletionResponse:
+        user = await self._administration.request_deletion(
+            actor(), ids.parse(request.user_id, "user_id"), immediately=request.immediately
+        )
+        return pb.RequestUserDeletionResponse(user=self._user(user))
+
+    async def CancelUserDeletion(
+        self, request: pb.CancelUserDeletionRequest, context: RpcContext
+    ) -> pb.CancelUserDeletionResponse:
+        user = await self._administration.cancel_deletion(actor(), ids.parse(request.user_id, "user_id"))
+        return pb.CancelUserDeletionResponse(user=self._user(user))
 
     async def ListSecurityEvents(
         self, request: pb.ListSecurityEventsRequest, context: RpcContext

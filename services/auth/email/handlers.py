@@ -101,6 +101,12 @@ class EmailJobHandler:
                 )
             case Purpose.RESET:
                 return templates.reset(to, public_url=public_url, token=await self._create_link(user_id, Purpose.RESET))
+            case Purpose.DELETION:
+                if (due_at := account.user.deletion_due_at) is None:
+                    return None
+                token = await self._create_link(user_id, Purpose.DELETION)
+                zone = time_zones.find(account.user.time_zone) or UTC
+                return templates.deletion(to, public_url=public_url, token=token, due_at=due_at, zone=zone)
             case Purpose.ALREADY_REGISTERED:
                 return templates.already_registered(to, public_url=public_url)
             case Purpose.NEW_DEVICE:

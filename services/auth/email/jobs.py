@@ -31,6 +31,8 @@ class Purpose(StrEnum):
     """A second registration with the address of an account."""
     RESET = "reset"
     """A link that sets a new password."""
+    DELETION = "deletion"
+    """A link that cancels the deletion of the account."""
     NOTICE = "notice"
     """A change to the account."""
     NEW_DEVICE = "new_device"
@@ -41,7 +43,12 @@ class Purpose(StrEnum):
     """A link, to the address so far, that undoes the change."""
 
 
-LINK_LIFETIMES = {Purpose.VERIFY: timedelta(hours=24), Purpose.RESET: timedelta(minutes=30)}
+LINK_LIFETIMES = {
+    Purpose.VERIFY: timedelta(hours=24),
+    Purpose.RESET: timedelta(minutes=30),
+    # The longest grace period. The link goes with the deletion.
+    Purpose.DELETION: timedelta(days=90),
+}
 WITH_LINKS = {*LINK_LIFETIMES, Purpose.CONFIRM_EMAIL_CHANGE, Purpose.NOTICE_OF_EMAIL_CHANGE}
 """Purposes whose emails carry a new one-time link in each attempt."""
 
@@ -76,6 +83,11 @@ def reset(email: str) -> outbox.Message:
     """
     later = datetime.now(UTC) + RESET_DELAY + timedelta(milliseconds=secrets.randbelow(1_000))
     return _submit(Payload(Purpose.RESET, email=email), run_at=later)
+
+
+def deletion(user_id: uuid.UUID) -> outbox.Message:
+    """Return the job that emails a link to cancel the deletion of the account."""
+    return _submit(Payload(Purpose.DELETION, user_id=str(user_id)))
 
 
 def notice(user_id: uuid.UUID, change: Notice) -> outbox.Message:

@@ -19,6 +19,7 @@ class Notice(StrEnum):
     SECOND_FACTOR_DISABLED = "second_factor_disabled"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
+    DELETION_CANCELLED = "deletion_cancelled"
 
 
 _CHANGES = {
@@ -36,6 +37,7 @@ _CHANGES = {
         "A passkey was added to your Repruv account. It allows signing in without the password",
     ),
     Notice.PASSKEY_REMOVED: ("A passkey was removed", "A passkey was removed from your Repruv account"),
+    Notice.DELETION_CANCELLED: ("Your account stays", "The deletion of your Repruv account was cancelled"),
 }
 
 
@@ -77,6 +79,20 @@ def reset(to: str, *, public_url: str, token: str) -> Email:
         ],
         ("Set a new password", link),
         "If this wasn't you, ignore this email. Your password stays the same.",
+    )
+
+
+def deletion(to: str, *, public_url: str, token: str, due_at: datetime, zone: tzinfo) -> Email:
+    """Tell the owner that the account will be deleted, and how to keep it."""
+    return _email(
+        to,
+        "Your account will be deleted",
+        [
+            f"Your Repruv account and all of its data will be deleted after {_time(due_at, zone)}.",
+            "You can still sign in until then. Deleted data cannot be restored.",
+        ],
+        ("Keep my account", _link(public_url, "keep-account", token)),
+        f"If this wasn't you, keep the account and set a new password: {public_url}/forgot-password",
     )
 
 

@@ -53,8 +53,10 @@ async def maintain(dependencies: Dependencies, submit: Submit, context: worker.C
     return done
 
 
-async def end_of_user(tx: outbox.Transaction, effects: Effects, user_id: UUID, admin: accounts.Actor) -> None:
-    """Begin to revoke all access to the accounts of a user whom `admin` disables."""
+async def end_of_user(
+    tx: outbox.Transaction, effects: Effects, user_id: UUID, admin: accounts.Actor | None = None
+) -> None:
+    """Begin to revoke all access to the accounts of a user whom `admin` disables, or whose account is erased."""
     await _end(tx, effects, Action.CLOSE, connections.c.user_id == user_id, admin)
 
 

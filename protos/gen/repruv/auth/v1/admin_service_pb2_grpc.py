@@ -87,6 +87,16 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetResponse.FromString,
                 _registered_method=True)
+        self.RequestUserDeletion = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/RequestUserDeletion',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionResponse.FromString,
+                _registered_method=True)
+        self.CancelUserDeletion = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/CancelUserDeletion',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CancelUserDeletionRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CancelUserDeletionResponse.FromString,
+                _registered_method=True)
         self.ListSecurityEvents = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/ListSecurityEvents',
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.ListSecurityEventsRequest.SerializeToString,
@@ -176,6 +186,23 @@ class AuthAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestUserDeletion(self, request, context):
+        """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
+        sessions; on request without the grace period. An account whose deletion is pending is erased at once if asked to.
+        Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account` or `admin_account`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelUserDeletion(self, request, context):
+        """CancelUserDeletion keeps an account whose grace period is not over. Fails with NOT_FOUND `user_not_found`, or
+        FAILED_PRECONDITION `deletion_pending` once erasing has begun. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSecurityEvents(self, request, context):
         """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
         `user_id`.
@@ -236,6 +263,16 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     servicer.SendPasswordReset,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetResponse.SerializeToString,
+            ),
+            'RequestUserDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestUserDeletion,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionResponse.SerializeToString,
+            ),
+            'CancelUserDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelUserDeletion,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CancelUserDeletionRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CancelUserDeletionResponse.SerializeToString,
             ),
             'ListSecurityEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSecurityEvents,
@@ -516,6 +553,60 @@ class AuthAdminService:
             '/repruv.auth.v1.AuthAdminService/SendPasswordReset',
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestUserDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/RequestUserDeletion',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelUserDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/CancelUserDeletion',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.CancelUserDeletionRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.CancelUserDeletionResponse.FromString,
             options,
             channel_credentials,
             insecure,

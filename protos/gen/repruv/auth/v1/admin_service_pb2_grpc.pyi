@@ -68,6 +68,15 @@ class AuthAdminServiceStub:
     """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
     password. Fails with NOT_FOUND `user_not_found`. (fresh)
     """
+    RequestUserDeletion: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RequestUserDeletionRequest, _admin_service_pb2.RequestUserDeletionResponse]
+    """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
+    sessions; on request without the grace period. An account whose deletion is pending is erased at once if asked to.
+    Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account` or `admin_account`. (fresh)
+    """
+    CancelUserDeletion: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CancelUserDeletionRequest, _admin_service_pb2.CancelUserDeletionResponse]
+    """CancelUserDeletion keeps an account whose grace period is not over. Fails with NOT_FOUND `user_not_found`, or
+    FAILED_PRECONDITION `deletion_pending` once erasing has begun. (fresh)
+    """
     ListSecurityEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]
     """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
     `user_id`.
@@ -112,6 +121,15 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
     """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
     password. Fails with NOT_FOUND `user_not_found`. (fresh)
+    """
+    RequestUserDeletion: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RequestUserDeletionRequest, _admin_service_pb2.RequestUserDeletionResponse]  # type: ignore[assignment]
+    """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
+    sessions; on request without the grace period. An account whose deletion is pending is erased at once if asked to.
+    Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account` or `admin_account`. (fresh)
+    """
+    CancelUserDeletion: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CancelUserDeletionRequest, _admin_service_pb2.CancelUserDeletionResponse]  # type: ignore[assignment]
+    """CancelUserDeletion keeps an account whose grace period is not over. Fails with NOT_FOUND `user_not_found`, or
+    FAILED_PRECONDITION `deletion_pending` once erasing has begun. (fresh)
     """
     ListSecurityEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]  # type: ignore[assignment]
     """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
@@ -214,6 +232,27 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.SendPasswordResetResponse, _abc.Awaitable[_admin_service_pb2.SendPasswordResetResponse]]:
         """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
         password. Fails with NOT_FOUND `user_not_found`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def RequestUserDeletion(
+        self,
+        request: _admin_service_pb2.RequestUserDeletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RequestUserDeletionResponse, _abc.Awaitable[_admin_service_pb2.RequestUserDeletionResponse]]:
+        """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
+        sessions; on request without the grace period. An account whose deletion is pending is erased at once if asked to.
+        Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account` or `admin_account`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def CancelUserDeletion(
+        self,
+        request: _admin_service_pb2.CancelUserDeletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CancelUserDeletionResponse, _abc.Awaitable[_admin_service_pb2.CancelUserDeletionResponse]]:
+        """CancelUserDeletion keeps an account whose grace period is not over. Fails with NOT_FOUND `user_not_found`, or
+        FAILED_PRECONDITION `deletion_pending` once erasing has begun. (fresh)
         """
 
     @_abc_1.abstractmethod

@@ -87,6 +87,7 @@ class User(_message.Message):
     CAN_ACCESS_DASHBOARD_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     THEME_FIELD_NUMBER: _builtins.int
+    DELETION_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """UUID."""
     email: _builtins.str
@@ -115,6 +116,10 @@ class User(_message.Message):
     def disable_time(self) -> _timestamp_pb2.Timestamp:
         """When an admin disabled the account; unset if it is not disabled. A disabled account has no sessions and gets none."""
 
+    @_builtins.property
+    def deletion_time(self) -> _timestamp_pb2.Timestamp:
+        """When the account will be erased, in the past once that has begun; unset if it stays."""
+
     def __init__(
         self,
         *,
@@ -129,10 +134,11 @@ class User(_message.Message):
         can_access_dashboard: _builtins.bool = ...,
         time_zone: _builtins.str = ...,
         theme: Global___Theme.ValueType = ...,
+        deletion_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disable_time", b"disable_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deletion_time", b"deletion_time", "disable_time", b"disable_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "role", b"role", "theme", b"theme", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "deletion_time", b"deletion_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "role", b"role", "theme", b"theme", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

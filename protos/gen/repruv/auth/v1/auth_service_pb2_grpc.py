@@ -162,6 +162,21 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.FromString,
                 _registered_method=True)
+        self.RequestDeletion = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/RequestDeletion',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionResponse.FromString,
+                _registered_method=True)
+        self.CancelDeletion = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/CancelDeletion',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionResponse.FromString,
+                _registered_method=True)
+        self.CancelDeletionByLink = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/CancelDeletionByLink',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionByLinkRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionByLinkResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -376,6 +391,30 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestDeletion(self, request, context):
+        """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
+        cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
+        Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDeletion(self, request, context):
+        """CancelDeletion keeps the account. Repeating the call succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDeletionByLink(self, request, context):
+        """CancelDeletionByLink keeps the account by an unused link of the email; in any session or without one. Fails with
+        INVALID_ARGUMENT `token_invalid` (`token`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -498,6 +537,21 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.UpdateProfile,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.SerializeToString,
+            ),
+            'RequestDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestDeletion,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionResponse.SerializeToString,
+            ),
+            'CancelDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDeletion,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionResponse.SerializeToString,
+            ),
+            'CancelDeletionByLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDeletionByLink,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionByLinkRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionByLinkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1156,6 +1210,87 @@ class AuthService:
             '/repruv.auth.v1.AuthService/UpdateProfile',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/RequestDeletion',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/CancelDeletion',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDeletionByLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/CancelDeletionByLink',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionByLinkRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.CancelDeletionByLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -142,6 +142,17 @@ class AuthServiceStub:
     """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
     `theme`).
     """
+    RequestDeletion: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]
+    """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
+    cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
+    Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+    """
+    CancelDeletion: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CancelDeletionRequest, _auth_service_pb2.CancelDeletionResponse]
+    """CancelDeletion keeps the account. Repeating the call succeeds."""
+    CancelDeletionByLink: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CancelDeletionByLinkRequest, _auth_service_pb2.CancelDeletionByLinkResponse]
+    """CancelDeletionByLink keeps the account by an unused link of the email; in any session or without one. Fails with
+    INVALID_ARGUMENT `token_invalid` (`token`).
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -256,6 +267,17 @@ class AuthServiceAsyncStub(AuthServiceStub):
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]  # type: ignore[assignment]
     """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
     `theme`).
+    """
+    RequestDeletion: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]  # type: ignore[assignment]
+    """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
+    cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
+    Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+    """
+    CancelDeletion: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CancelDeletionRequest, _auth_service_pb2.CancelDeletionResponse]  # type: ignore[assignment]
+    """CancelDeletion keeps the account. Repeating the call succeeds."""
+    CancelDeletionByLink: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CancelDeletionByLinkRequest, _auth_service_pb2.CancelDeletionByLinkResponse]  # type: ignore[assignment]
+    """CancelDeletionByLink keeps the account by an unused link of the email; in any session or without one. Fails with
+    INVALID_ARGUMENT `token_invalid` (`token`).
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -512,6 +534,35 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.UpdateProfileResponse, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]]:
         """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
         `theme`).
+        """
+
+    @_abc_1.abstractmethod
+    def RequestDeletion(
+        self,
+        request: _auth_service_pb2.RequestDeletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestDeletionResponse, _abc.Awaitable[_auth_service_pb2.RequestDeletionResponse]]:
+        """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
+        cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
+        Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def CancelDeletion(
+        self,
+        request: _auth_service_pb2.CancelDeletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.CancelDeletionResponse, _abc.Awaitable[_auth_service_pb2.CancelDeletionResponse]]:
+        """CancelDeletion keeps the account. Repeating the call succeeds."""
+
+    @_abc_1.abstractmethod
+    def CancelDeletionByLink(
+        self,
+        request: _auth_service_pb2.CancelDeletionByLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.CancelDeletionByLinkResponse, _abc.Awaitable[_auth_service_pb2.CancelDeletionByLinkResponse]]:
+        """CancelDeletionByLink keeps the account by an unused link of the email; in any session or without one. Fails with
+        INVALID_ARGUMENT `token_invalid` (`token`).
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

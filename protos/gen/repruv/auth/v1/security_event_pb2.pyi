@@ -64,7 +64,8 @@ class SecurityEvent(_message.Message):
     `email_changed`, `email_change_revoked`, `second_factor_enabled`, `second_factor_disabled`,
     `recovery_code_used`, `recovery_codes_replaced`, `passkey_added`, `passkey_removed`, `passkey_used`,
     `passkey_failed`, `passkey_counter_regressed` (its counter decreased: refused), `role_changed`, `account_disabled`,
-    `account_enabled`, `connection_begun`, `connected`, `connection_failed`, `disconnected`.
+    `account_enabled`, `connection_begun`, `connected`, `connection_failed`, `disconnected`,
+    `deletion_requested`, `deletion_cancelled`, `account_deleted` (of no account: with its `deletion_id`).
     """
     user_id: _builtins.str
     """The account; empty for an address without one."""

@@ -1649,3 +1649,65 @@ class GetCheckpointsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCheckpointsResponse: _TypeAlias = GetCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class EraseOwnerRequest(_message.Message):
+    """EraseOwnerRequest names an owner to erase."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    AFTER_JOB_ID_FIELD_NUMBER: _builtins.int
+    owner_id: _builtins.str
+    """The user."""
+    after_job_id: _builtins.str
+    """next_job_id of the previous answer; empty: search from the beginning."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts that identify the owner, besides the id: the email address. At most 10, of 3 to 300 characters."""
+
+    def __init__(
+        self,
+        *,
+        owner_id: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        after_job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_job_id", b"after_job_id", "owner_id", b"owner_id", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseOwnerRequest: _TypeAlias = EraseOwnerRequest  # noqa: Y015
+
+@_typing.final
+class EraseOwnerResponse(_message.Message):
+    """EraseOwnerResponse answers EraseOwner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    NEXT_JOB_ID_FIELD_NUMBER: _builtins.int
+    deleted_count: _builtins.int
+    """How many jobs this call deleted."""
+    is_complete: _builtins.bool
+    """Whether nothing of the owner is left, in the searched part of other jobs and in the outbox either."""
+    next_job_id: _builtins.str
+    """Where the search for mentions resumes; empty at the end."""
+    def __init__(
+        self,
+        *,
+        deleted_count: _builtins.int = ...,
+        is_complete: _builtins.bool = ...,
+        next_job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "is_complete", b"is_complete", "next_job_id", b"next_job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseOwnerResponse: _TypeAlias = EraseOwnerResponse  # noqa: Y015

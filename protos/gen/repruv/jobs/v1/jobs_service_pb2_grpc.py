@@ -149,6 +149,11 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsResponse.FromString,
                 _registered_method=True)
+        self.EraseOwner = channel.unary_unary(
+                '/repruv.jobs.v1.JobsService/EraseOwner',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServiceServicer:
@@ -336,6 +341,16 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseOwner(self, request, context):
+        """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
+        and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+        owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
+        deletes accounts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -448,6 +463,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.GetCheckpoints,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsResponse.SerializeToString,
+            ),
+            'EraseOwner': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseOwner,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1049,6 +1069,33 @@ class JobsService:
             '/repruv.jobs.v1.JobsService/GetCheckpoints',
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.GetCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseOwner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/EraseOwner',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerResponse.FromString,
             options,
             channel_credentials,
             insecure,

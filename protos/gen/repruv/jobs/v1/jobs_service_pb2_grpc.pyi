@@ -119,6 +119,12 @@ class JobsServiceStub:
     """
     GetCheckpoints: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
+    EraseOwner: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.EraseOwnerRequest, _jobs_service_pb2.EraseOwnerResponse]
+    """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
+    and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+    owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
+    deletes accounts.
+    """
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
@@ -211,6 +217,12 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     GetCheckpoints: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]  # type: ignore[assignment]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
+    EraseOwner: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.EraseOwnerRequest, _jobs_service_pb2.EraseOwnerResponse]  # type: ignore[assignment]
+    """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
+    and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+    owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
+    deletes accounts.
+    """
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobsService stores jobs and their states, attempts, events and results. Calls carry a signed identity (metadata
@@ -432,5 +444,17 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.GetCheckpointsResponse, _abc.Awaitable[_jobs_service_pb2.GetCheckpointsResponse]]:
         """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
+
+    @_abc_1.abstractmethod
+    def EraseOwner(
+        self,
+        request: _jobs_service_pb2.EraseOwnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.EraseOwnerResponse, _abc.Awaitable[_jobs_service_pb2.EraseOwnerResponse]]:
+        """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
+        and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+        owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
+        deletes accounts.
+        """
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

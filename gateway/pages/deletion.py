@@ -1,0 +1,58 @@
+"""Deletion of the user's account, and the page behind the emailed link that cancels it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors
+from gateway import redirects, views
+from gateway.container import Container
+from gateway.identity.client_info import client_info
+from gateway.pages import forms
+from gateway.pages.page import Page
+
+PATH = views.DELETION_PATH
+FIELDS = ("email",)
+
+
+class Deletion(Page):
+    """`/settings/delete-account`."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        actions = {"request": self.request, "cancel": self.cancel}
+        says = {"admin_account": "admin_account", "deletion_pending": "deletion_pending"}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
+
+    async def show(self, request: Request) -> Response:
+        """Show what will be deleted, or the pending deletion."""
+        return await self._show(request)
+
+    async def request(self, request: Request) -> Response:
+        """Begin the grace period; all other sessions end."""
+        session, fields = await self.read_form(request, *FIELDS)
+        try:
+            await self._container.auth.request_deletion(
+                session.identity, email=fields["email"], client=client_info(request)
+            )
+        except errors.Error as error:
+            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
+                raise
+            return await self._show(request, forms.filled(fields, failure[1]), status=failure[0])
+        self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
+        return self.see(PATH)
+
+    async def cancel(self, request: Request) -> Response:
+        """Keep the account."""
+        session, fields = await self.read_form(request, "origin")
+        await self._container.auth.cancel_deletion(session.identity)
+        self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
+        return self.see(redirects.local(fields["origin"]) or PATH, say="account_kept")
+
+    async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
+        visitor = await self.begin(request)
+        return visitor.show("delete_account", PATH, {"form": form or forms.blank()}, status=status)

@@ -1,0 +1,79 @@
+"""The handler of the job `demo.erase`: everything of an owner whose account is being deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+import worker
+from chassis import ids
+from services.demo import schema, storage
+from services.demo.exports.schema import export_chunks, exports
+
+KIND = "demo.erase"
+BATCH = 5_000
+"""Rows that one transaction deletes."""
+WAIT = timedelta(seconds=5)
+"""The pause while a message of the owner is not sent yet, or the row of the owner is locked."""
+
+TABLES: Sequence[sa.Table] = (
+    schema.interactions,
+    schema.content,
+    export_chunks,
+    exports,
+    schema.idempotency_keys,
+    schema.demo_modes,
+)
+"""The tables with rows of owners, in the order in which they are emptied; the row that is locked goes last."""
+_ctid: sa.ColumnClause[Any] = sa.literal_column("ctid")
+_IS_UNSENT = sa.text("""
+    SELECT EXISTS (SELECT FROM demo.outbox
+        WHERE strpos(subject, :owner_id) > 0 OR strpos(encode(payload, 'escape'), :owner_id) > 0)
+""")
+
+
+def kind(engine: AsyncEngine) -> worker.Kind[Any]:
+    """Return the job kind."""
+    return worker.Kind(
+        KIND, Erasure(engine).erase, max_attempts=20, max_backoff=timedelta(minutes=10), retention=timedelta(days=1)
+    )
+
+
+class Erasure:
+    """Deletes all rows of an owner."""
+
+    def __init__(self, engine: AsyncEngine, *, batch_size: int = BATCH) -> None:
+        self._engine = engine
+        self._batch_size = batch_size
+
+    async def erase(self, context: worker.Context) -> dict[str, int]:
+        """Delete in batches, each in its own transaction; return the number of rows. A later attempt deletes the rest."""
+        owner_id = ids.parse(str(context.payload.get("owner_id", "")), "owner_id")
+        deleted = 0
+        for table in TABLES:
+            while True:
+                context.raise_if_cancelled()
+                async with self._engine.begin() as conn:
+                    # Under the lock of every writer of demo rows: what a worker writes later finds no demo mode.
+                    if table is not schema.idempotency_keys and await storage.lock_free_mode(conn, owner_id) is None:
+                        raise worker.Snooze(WAIT)
+                    batch = await _delete(conn, table, owner_id, self._batch_size)
+                deleted += batch
+                await context.progress(deleted, 0, "Deleting demo data")
+                if batch < self._batch_size:
+                    break
+        async with self._engine.connect() as conn:
+            if await conn.scalar(_IS_UNSENT, {"owner_id": str(owner_id)}):
+                raise worker.Snooze(WAIT)
+        return {"rows": deleted}
+
+
+async def _delete(conn: AsyncConnection, table: sa.Table, owner_id: UUID, limit: int) -> int:
+    chosen = sa.select(_ctid).select_from(table).where(table.c.owner_id == owner_id).limit(limit)
+    batch = sa.func.array(chosen.scalar_subquery())
+    return (await conn.execute(sa.delete(table).where(_ctid == sa.any_(batch)))).rowcount

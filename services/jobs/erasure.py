@@ -1,0 +1,117 @@
+"""Erasure of an owner: jobs, attempts, log lines, checkpoints, events, the row of the owner, and all mentions elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from services.jobs import domain, retention, storage
+from services.jobs.operations import Operations
+from services.jobs.transaction import Transaction
+
+BATCH = 100
+"""Unfinished jobs that one call cancels."""
+DELETED = 1_000
+"""Finished jobs, and events, that one call deletes."""
+SCANNED = 2_000
+"""Jobs of other owners that one call searches for mentions."""
+REASON = "account_deleted"
+_CANCELLABLE = frozenset(domain.State) - domain.TERMINAL - {domain.State.CANCELLING}
+_START = UUID(int=0)
+_uuids = postgresql.ARRAY(sa.Uuid)
+
+_FINISHED = sa.text("""
+    SELECT job_id FROM jobs.jobs WHERE owner_id = :owner_id AND finished_at IS NOT NULL
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+""").bindparams(sa.bindparam("owner_id", type_=sa.Uuid))
+_DELETE = sa.text("DELETE FROM jobs.jobs WHERE job_id = ANY(:job_ids)").bindparams(
+    sa.bindparam("job_ids", type_=_uuids)
+)
+_HAS_JOBS = sa.text("SELECT EXISTS (SELECT FROM jobs.jobs WHERE owner_id = :owner_id)").bindparams(
+    sa.bindparam("owner_id", type_=sa.Uuid)
+)
+_DELETE_EVENTS = sa.text("""
+    DELETE FROM jobs.job_events WHERE owner_id = :owner_id AND sequence = ANY(ARRAY(
+        SELECT sequence FROM jobs.job_events WHERE owner_id = :owner_id ORDER BY sequence LIMIT :limit))
+""").bindparams(sa.bindparam("owner_id", type_=sa.Uuid))
+_DELETE_OWNER = sa.text("DELETE FROM jobs.owners WHERE owner_id = :owner_id").bindparams(
+    sa.bindparam("owner_id", type_=sa.Uuid)
+)
+# A whole row as text has its payload, result, keys and messages. The primary key bounds the work of a call.
+_MENTIONING = sa.text("""
+    WITH page AS (SELECT job_id FROM jobs.jobs WHERE job_id > :after ORDER BY job_id LIMIT :limit)
+    SELECT j.job_id, j.finished_at IS NOT NULL AS is_finished,
+        EXISTS (SELECT FROM unnest(CAST(:texts AS text[])) AS t (sought) WHERE strpos(lower(j::text), t.sought) > 0
+            OR EXISTS (SELECT FROM jobs.attempts a WHERE a.job_id = j.job_id AND strpos(lower(a::text), t.sought) > 0)
+            OR EXISTS (SELECT FROM jobs.attempt_logs l WHERE l.job_id = j.job_id AND strpos(lower(l::text), t.sought) > 0)
+            OR EXISTS (SELECT FROM jobs.checkpoints c WHERE c.job_id = j.job_id AND strpos(lower(c::text), t.sought) > 0)
+        ) AS is_mentioning
+    FROM jobs.jobs j JOIN page USING (job_id) ORDER BY j.job_id
+""").bindparams(sa.bindparam("after", type_=sa.Uuid))
+_IS_UNSENT = sa.text("""
+    SELECT EXISTS (SELECT FROM jobs.outbox WHERE strpos(encode(payload, 'escape'), :sought) > 0)
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What one call did."""
+
+    deleted: int
+    """Jobs."""
+    is_complete: bool
+    """Whether the owner, the searched part and the outbox hold nothing of the owner any more."""
+    next_job_id: UUID | None
+    """Where the search for mentions resumes; None at the end."""
+
+
+async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *, after: UUID | None = None) -> Erased:
+    """Erase a bounded part of an owner, and of finished jobs that mention one of the `texts`. Idempotent.
+
+    Unfinished jobs of the owner are cancelled and deleted by a later call, once their workers have stopped.
+    """
+    async with jobs.transaction() as tx:
+        await _cancel(tx, owner_id)
+    async with jobs.transaction() as tx:
+        conn = tx.conn
+        finished = list((await conn.execute(_FINISHED, {"owner_id": owner_id, "limit": DELETED})).scalars())
+        await _delete(tx, finished)
+        has_jobs = bool(await conn.scalar(_HAS_JOBS, {"owner_id": owner_id}))
+        has_events = False
+        if not has_jobs:
+            has_events = (
+                await conn.execute(_DELETE_EVENTS, {"owner_id": owner_id, "limit": DELETED})
+            ).rowcount == DELETED
+            await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
+    sought = [str(owner_id), *(text.lower() for text in texts)]
+    async with jobs.transaction() as tx:
+        parameters = {"after": after or _START, "limit": SCANNED, "texts": sought}
+        page = (await tx.conn.execute(_MENTIONING, parameters)).all()
+        mentioning = [row for row in page if row.is_mentioning]
+        await _delete(tx, [row.job_id for row in mentioning if row.is_finished])
+        is_unsent = bool(await tx.conn.scalar(_IS_UNSENT, {"sought": str(owner_id)}))
+    is_clean = all(row.is_finished for row in mentioning)
+    return Erased(
+        deleted=len(finished) + sum(row.is_finished for row in mentioning),
+        is_complete=not has_jobs and not has_events and is_clean and not is_unsent,
+        next_job_id=page[-1].job_id if len(page) == SCANNED else None,
+    )
+
+
+async def _cancel(tx: Transaction, owner_id: UUID) -> None:
+    job_ids = await storage.list_job_ids(
+        tx.conn, owner_id=owner_id, states=_CANCELLABLE, kinds=(), parent_id=None, before=None, limit=BATCH
+    )
+    for job in (await storage.lock_jobs(tx.conn, job_ids)).values():
+        if job.state in _CANCELLABLE:
+            await tx.cancel(job, REASON)
+
+
+async def _delete(tx: Transaction, job_ids: Sequence[UUID]) -> None:
+    if job_ids:
+        await tx.conn.execute(_DELETE, {"job_ids": list(job_ids)})
+        await tx.conn.execute(retention.DELETE_EVENTS, {"job_ids": list(job_ids)})

@@ -1,0 +1,271 @@
+"""Deletion of accounts: the request, its cancellation, and the job that erases an account."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import timedelta
+from typing import Any, Literal
+
+import pytest
+from sqlalchemy import exc
+
+import worker
+from chassis import errors, ids
+from services.auth.connections.effects import Effects
+from services.auth.context import Context
+from services.auth.deletion import handlers, jobs
+from tests.integration.auth.conftest import Account, Gateway, Mailbox, new_address
+from worker import testing
+from worker._api.jobs import Child
+
+
+class Engine:
+    """Stands in for the jobs service: erases owners in so many calls."""
+
+    def __init__(self) -> None:
+        self.incomplete = 0
+        self.erased: list[tuple[str, list[str]]] = []
+        self.submitted: list[str] = []
+
+    async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> tuple[bool, str]:
+        """Erase an owner."""
+        self.erased.append((owner_id, list(texts)))
+        self.incomplete -= 1
+        return self.incomplete < 0, ""
+
+    async def submit_many(self, new_jobs: Iterable[worker.NewJob]) -> list[Any]:
+        """Accept jobs."""
+        self.submitted += [job.spec.unique_key for job in new_jobs]
+        return []
+
+
+@pytest.fixture
+async def engine_of_jobs() -> AsyncIterator[Engine]:
+    """The stand-in of the jobs service."""
+    yield Engine()
+
+
+@pytest.fixture
+def erasure(context: Context, engine_of_jobs: Engine) -> handlers.Erasure:
+    """The handlers, which do not wait for identities to expire."""
+    assert context.relay is not None
+    return handlers.Erasure(
+        engine=context.engine,
+        relay=context.relay,
+        effects=Effects({}),
+        jobs_client=engine_of_jobs,  # type: ignore[arg-type]
+        settle=timedelta(),
+        wait=timedelta(seconds=1),
+    )
+
+
+@pytest.fixture
+def overdue(sql: Callable[..., Any]) -> Callable[[Account], Any]:
+    """End the grace period of an account; return the id of its deletion."""
+
+    async def end(account: Account) -> str:
+        statement = "UPDATE auth.users SET deletion_due_at = now() WHERE user_id = :user RETURNING deletion_id"
+        return str((await sql(statement, user=account.user_id))[0].deletion_id)
+
+    return end
+
+
+async def request(gateway: Gateway, account: Account, email: str = "") -> Any:
+    return (await gateway.auth("RequestDeletion", user=account.identity, email=email or account.email)).user
+
+
+async def run(erasure: handlers.Erasure, deletion_id: str, **options: Any) -> tuple[Any, testing.RecordingContext]:
+    context = testing.RecordingContext({"deletion_id": deletion_id}, owner_id=worker.SYSTEM, **options)
+    return await erasure.erase(context, jobs.Payload(deletion_id)), context
+
+
+def child(state: Literal["completed", "failed"]) -> Child:
+    job_id = str(ids.uuid7())
+    return Child(job_id=job_id, kind="demo.erase", state=state, payload={}, result=None, error_code="")
+
+
+async def test_request_needs_the_address_and_ends_all_other_sessions(gateway: Gateway) -> None:
+    account = await gateway.account()
+    other = await gateway.again(account)
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await request(gateway, account, "other@example.org")
+    assert refused.value.field == "email"
+    assert await gateway.is_valid(other.token)
+    user = await request(gateway, account, f" {account.email.upper()} ")
+    assert 13.9 < (user.deletion_time.ToDatetime() - user.create_time.ToDatetime()) / timedelta(days=1) < 14.1
+    assert await gateway.is_valid(account.token)
+    assert not await gateway.is_valid(other.token)
+    assert await request(gateway, account) == user
+    signed_in = await gateway.login(account.email, ip_address=account.ip_address)
+    assert signed_in.user.deletion_time == user.deletion_time
+
+
+async def test_request_needs_a_fresh_session(gateway: Gateway, shift: Callable[..., Any]) -> None:
+    account = await gateway.account()
+    await shift(account.session_id, timedelta(minutes=11))
+    with pytest.raises(errors.PermissionDenied) as refused:
+        await request(gateway, account)
+    assert refused.value.code == "reauthentication_required"
+
+
+async def test_admin_account_is_not_deleted(gateway: Gateway, admin: Account, sql: Callable[..., Any]) -> None:
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await request(gateway, admin)
+    assert refused.value.code == "admin_account"
+    with pytest.raises(exc.IntegrityError):
+        statement = "UPDATE auth.users SET deletion_id = :id, deletion_due_at = now() WHERE user_id = :user"
+        await sql(statement, id=uuid.uuid4(), user=admin.user_id)
+    account = await gateway.account()
+    await request(gateway, account)
+    with pytest.raises(errors.FailedPrecondition) as refused:
+        await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=2)
+    assert refused.value.code == "deletion_pending"
+
+
+async def test_user_cancels_the_deletion(gateway: Gateway, mailbox: Mailbox) -> None:
+    account = await gateway.account()
+    await request(gateway, account)
+    user = (await gateway.auth("CancelDeletion", user=account.identity)).user
+    assert not user.HasField("deletion_time")
+    assert await gateway.validate(account.token)
+    assert "Your account stays" in (await mailbox.deliver(account, "notice"))["Subject"]
+
+
+async def test_emailed_link_cancels_once_without_a_session(gateway: Gateway, mailbox: Mailbox) -> None:
+    account = await gateway.account()
+    await request(gateway, account)
+    token = await mailbox.link(account, "deletion")
+    await gateway.auth("CancelDeletionByLink", token=token, ip_address=new_address())
+    assert not (await gateway.validate(account.token)).user.HasField("deletion_time")
+    for bad in (token, "", "rpl_x"):
+        with pytest.raises(errors.InvalidArgument) as refused:
+            await gateway.auth("CancelDeletionByLink", token=bad)
+        assert refused.value.code == "token_invalid"
+
+
+async def test_cancelled_or_early_deletion_erases_nothing(
+    gateway: Gateway, erasure: handlers.Erasure, overdue: Callable[[Account], Any], sql: Callable[..., Any]
+) -> None:
+    account = await gateway.account()
+    await request(gateway, account)
+    [row] = await sql("SELECT deletion_id FROM auth.users WHERE user_id = :user", user=account.user_id)
+    assert (await run(erasure, str(row.deletion_id)))[0] == {"outcome": "nothing_to_erase"}
+    deletion_id = await overdue(account)
+    await gateway.auth("CancelDeletion", user=account.identity)
+    assert (await run(erasure, deletion_id))[0] == {"outcome": "nothing_to_erase"}
+    assert await gateway.is_valid(account.token)
+
+
+async def test_erasing_waits_for_identities_and_for_the_demo_service(
+    gateway: Gateway,
+    erasure: handlers.Erasure,
+    engine_of_jobs: Engine,
+    overdue: Callable[[Account], Any],
+    admin: Account,
+    context: Context,
+) -> None:
+    account = await gateway.account()
+    await request(gateway, account)
+    deletion_id = await overdue(account)
+    assert context.relay is not None
+    waiting = handlers.Erasure(
+        engine=context.engine,
+        relay=context.relay,
+        effects=Effects({}),
+        jobs_client=engine_of_jobs,  # type: ignore[arg-type]
+    )
+    with pytest.raises(worker.Snooze) as snoozed:
+        await run(waiting, deletion_id)
+    assert timedelta(minutes=5) < snoozed.value.delay <= handlers.SETTLE
+    assert not await gateway.is_valid(account.token)
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.login(account.email)
+    for rpc in ("EnableUser", "CancelUserDeletion"):
+        with pytest.raises(errors.FailedPrecondition):
+            await gateway.admin(rpc, user=admin.identity, user_id=account.user_id)
+    with pytest.raises(worker.WaitForChildren):
+        await run(erasure, deletion_id)
+    with pytest.raises(worker.JobFailed):
+        await run(erasure, deletion_id, children=[child("failed")])
+    assert engine_of_jobs.erased == []
+
+
+async def test_erased_account_leaves_no_row(
+    gateway: Gateway,
+    erasure: handlers.Erasure,
+    engine_of_jobs: Engine,
+    overdue: Callable[[Account], Any],
+    admin: Account,
+    sql: Callable[..., Any],
+) -> None:
+    account = await gateway.account()
+    await gateway.auth("RequestPasswordReset", email=account.email, ip_address=account.ip_address)
+    await request(gateway, account)
+    # An event about another account, of a time when this one had admin rights.
+    statement = """
+        INSERT INTO auth.security_events (event_id, kind, user_id, actor_id, session_id, ip_address, client_name, details)
+        VALUES (:id, 'role_changed', :other, :user, :user, '', '', '{}')
+    """
+    await sql(statement, id=ids.uuid7(), other=admin.user_id, user=account.user_id)
+    with pytest.raises(exc.IntegrityError):
+        await sql("DELETE FROM auth.security_events WHERE user_id = :user", user=account.user_id)
+    deletion_id = await overdue(account)
+    engine_of_jobs.incomplete = 1
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            outcome, recorded = await run(erasure, deletion_id, children=[child("completed")])
+        except worker.Snooze:
+            assert attempts < 1_000
+            continue
+        break
+    assert (outcome, attempts > 1) == ({"outcome": "erased"}, True)
+    assert engine_of_jobs.erased[-1] == (account.user_id, [account.email])
+    reported = [recorded.payload, *recorded.recorded.progress, recorded.recorded.checkpoints, outcome]
+    assert not any(text in str(reported) for text in (account.user_id, account.email))
+    for statement in (
+        "SELECT FROM auth.users WHERE user_id = :user",
+        "SELECT FROM auth.sessions WHERE user_id = :user",
+        "SELECT FROM auth.security_events WHERE :user IN (user_id, actor_id, session_id)",
+    ):
+        assert await sql(statement, user=uuid.UUID(account.user_id)) == []
+    assert await sql("SELECT FROM auth.login_failures WHERE strpos(key, :email) > 0", email=account.email) == []
+    about = "SELECT FROM auth.security_events WHERE kind = 'role_changed' AND user_id = :user AND actor_id IS NULL"
+    assert len(await sql(about, user=admin.user_id)) == 1
+    deleted = "SELECT FROM auth.security_events WHERE kind = 'account_deleted' AND details ->> 'deletion_id' = :id"
+    assert len(await sql(deleted, id=deletion_id)) == 1
+    assert (await run(erasure, deletion_id))[0] == {"outcome": "nothing_to_erase"}
+
+
+async def test_schedule_submits_overdue_deletions_only(
+    gateway: Gateway, erasure: handlers.Erasure, engine_of_jobs: Engine, overdue: Callable[[Account], Any]
+) -> None:
+    first, second = await gateway.account(), await gateway.account()
+    await request(gateway, first)
+    await request(gateway, second)
+    deletion_id = await overdue(second)
+    await erasure.submit_due(testing.RecordingContext())
+    assert f"auth.erase:{deletion_id}" in engine_of_jobs.submitted
+    assert len(set(engine_of_jobs.submitted)) == len(engine_of_jobs.submitted)
+    await erasure.submit_due(testing.RecordingContext())
+    assert engine_of_jobs.submitted.count(f"auth.erase:{deletion_id}") == 2
+
+
+async def test_admin_begins_lists_and_cancels_a_deletion(gateway: Gateway, admin: Account) -> None:
+    account = await gateway.account()
+    assert (await gateway.admin("RequestUserDeletion", user=admin.identity, user_id=account.user_id)).user.HasField(
+        "deletion_time"
+    )
+    assert not await gateway.is_valid(account.token)
+    page = await gateway.admin("ListUsers", user=admin.identity, deleting_only=True, email_prefix=account.email)
+    assert [user.user_id for user in page.users] == [account.user_id]
+    kept = await gateway.admin("CancelUserDeletion", user=admin.identity, user_id=account.user_id)
+    assert not kept.user.HasField("deletion_time")
+    page = await gateway.admin("ListUsers", user=admin.identity, deleting_only=True, email_prefix=account.email)
+    assert list(page.users) == []
+    with pytest.raises(errors.FailedPrecondition):
+        await gateway.admin("RequestUserDeletion", user=admin.identity, user_id=admin.user_id)
+    with pytest.raises(errors.PermissionDenied):
+        await gateway.admin("RequestUserDeletion", user=(await gateway.again(account)).identity, user_id=admin.user_id)

@@ -1,0 +1,90 @@
+"""Erasure of an owner: jobs in every state, mentions in the jobs of others, and what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import ids
+from services.jobs import domain, erasure, operations, outcomes
+
+EMAIL = "Mina.Okafor@Example.com"
+TABLES = ("jobs", "attempts", "attempt_logs", "checkpoints", "job_events", "owners")
+
+Spec = Callable[..., domain.Spec]
+
+
+async def mentioning(engine: AsyncEngine, owner_id: UUID) -> set[str]:
+    """Return the tables with a row that names the owner."""
+    found = set()
+    async with engine.connect() as conn:
+        for table in TABLES:
+            statement = f"SELECT count(*) FROM jobs.{table} t WHERE lower(t::text) LIKE ANY(:texts)"
+            texts = [f"%{owner_id}%", f"%{EMAIL.lower()}%"]
+            if await conn.scalar(sa.text(statement), {"texts": texts}):
+                found.add(table)
+    return found
+
+
+async def erase(jobs: operations.Operations, owner_id: UUID) -> bool:
+    """Erase an owner once, all jobs searched; return whether nothing is left."""
+    is_complete, after = True, None
+    while True:
+        erased = await erasure.erase_owner(jobs, owner_id, [EMAIL], after=after)
+        is_complete = is_complete and erased.is_complete
+        if (after := erased.next_job_id) is None:
+            return is_complete
+
+
+async def send_all(engine: AsyncEngine) -> None:
+    """Empty the outbox, as a relay does."""
+    async with engine.begin() as conn:
+        await conn.execute(sa.text("DELETE FROM jobs.outbox"))
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search few jobs in one call."""
+    monkeypatch.setattr(erasure, "SCANNED", 2)
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_owner_and_all_mentions_are_erased_and_others_stay(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID, kind: str
+) -> None:
+    running, _ = await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
+    [claimed] = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    assert claimed.job_id == running.job_id
+    await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
+    other_owner = uuid4()
+    mention, _ = await jobs.submit(ids.uuid7(), spec(owner_id=other_owner, payload={"to": EMAIL}))
+    other, _ = await jobs.submit(ids.uuid7(), spec(owner_id=other_owner))
+
+    assert not await erase(jobs, owner_id)
+    assert (await jobs.get(running.job_id, owner_id=None)).state is domain.State.CANCELLING
+    await jobs.finish(running.job_id, 1, outcomes.Cancelled(reason=erasure.REASON))
+    assert not await erase(jobs, owner_id)
+    await jobs.cancel(mention.job_id, owner_id=None, reason="requested")
+    await send_all(jobs_engine)
+    assert await erase(jobs, owner_id)
+    assert await mentioning(jobs_engine, owner_id) == set()
+    assert (await jobs.get(other.job_id, owner_id=None)).state is domain.State.PENDING
+    assert await erase(jobs, owner_id)
+
+
+async def test_unsent_message_of_the_owner_is_reported(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, owner_id: UUID
+) -> None:
+    assert await erase(jobs, owner_id)
+    statement = "INSERT INTO jobs.outbox (message_id, subject, payload) VALUES (:id, 'jobs.events.x', :payload)"
+    async with jobs_engine.begin() as conn:
+        payload: Any = b"\x0a\x24" + str(owner_id).encode() + b"\xff"
+        await conn.execute(sa.text(statement), {"id": uuid4(), "payload": payload})
+    assert not await erase(jobs, owner_id)
+    await send_all(jobs_engine)
+    assert await erase(jobs, owner_id)
