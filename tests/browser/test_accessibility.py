@@ -28,6 +28,7 @@ SETTINGS_PAGES = (
     "/settings/connections",
     "/settings/exports",
     "/settings/profile",
+    "/settings/delete-account",
     "/settings/security",
     "/settings/sessions",
     "/reauthenticate",

@@ -29,6 +29,7 @@ OF_NOBODY = {
     "VerifyEmail",
     "ConfirmEmailChange",
     "RevokeEmailChange",
+    "CancelDeletionByLink",
 }
 OF_A_USER = [rpc for rpc in RPCS if rpc not in OF_NOBODY]
 SESSION_ID = "00000000-0000-0000-0000-000000000000"

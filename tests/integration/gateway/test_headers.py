@@ -22,11 +22,13 @@ PAGES = (
     "/verify-email?token=t",
     "/confirm-email?token=t",
     "/revoke-email?token=t",
+    "/keep-account?token=t",
     "/reauthenticate",
     "/dashboard",
     "/settings/demo-mode",
     "/settings/connections",
     "/settings/exports",
+    "/settings/delete-account",
     "/settings/security",
     "/settings/sessions",
     "/docs",
@@ -77,7 +79,7 @@ async def test_every_page(account: Account) -> None:
 
 async def test_pages_with_a_secret_url_send_no_referrer(url: str) -> None:
     async with httpx.AsyncClient(base_url=url) as http:
-        for path in ("/reset-password", "/verify-email", "/confirm-email", "/revoke-email"):
+        for path in ("/reset-password", "/verify-email", "/confirm-email", "/revoke-email", "/keep-account"):
             assert (await http.get(path, params={"token": "t"})).headers["referrer-policy"] == "no-referrer"
         callback = "/api/v1/connections/youtube/callback"
         assert (await http.get(callback, params={"code": "c", "state": "s"})).headers[
