@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import LiteralString, cast
-
 from tests.acceptance.system import System
 
 TABLES = """
@@ -21,7 +19,7 @@ async def tables_that_mention(system: System, *texts: str) -> set[str]:
     for table in await system.query(TABLES):
         statement = f"SELECT count(*) AS rows FROM {table['name']} t WHERE lower(t::text) LIKE ANY(%s)"
         patterns = [f"%{text}%" for text in sought]
-        [count] = await system.query(cast(LiteralString, statement), patterns)
+        [count] = await system.query(statement, patterns)
         if count["rows"]:
             found.add(str(table["name"]))
     return found
