@@ -17,7 +17,6 @@ from services.auth.context import Context
 from services.auth.deletion import handlers, jobs
 from tests.integration.auth.conftest import Account, Gateway, Mailbox, new_address
 from worker import testing
-from worker._api.jobs import Child
 
 
 class Engine:
@@ -80,9 +79,9 @@ async def run(erasure: handlers.Erasure, deletion_id: str, **options: Any) -> tu
     return await erasure.erase(context, jobs.Payload(deletion_id)), context
 
 
-def child(state: Literal["completed", "failed"]) -> Child:
+def child(state: Literal["completed", "failed"]) -> worker.Child:
     job_id = str(ids.uuid7())
-    return Child(job_id=job_id, kind="demo.erase", state=state, payload={}, result=None, error_code="")
+    return worker.Child(job_id=job_id, kind="demo.erase", state=state, payload={}, result=None, error_code="")
 
 
 async def test_request_needs_the_address_and_ends_all_other_sessions(gateway: Gateway) -> None:
