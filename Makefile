@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo admin test smoke screenshots chaos mutants ha fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up promote demo admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 ### Run
 
@@ -78,6 +78,9 @@ chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=â
 
 mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must fail (ARGS=name)
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+previous: $(INSTALLED) ## Run the previous release's integration tests on the schema of this one (ARGS="tests/integration/jobs")
+	@$(BIN)/python -m tests.previous $(ARGS)
 
 ha: $(INSTALLED) ## Fail over PostgreSQL, kill NATS nodes, restore a backup, use PgBouncer, under load (FAILOVERS=3)
 	$(BIN)/python -m pytest tests/ha -s $(ARGS)

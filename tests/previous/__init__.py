@@ -1,0 +1,1 @@
+"""The previous release on the schema of this one: `make previous`."""
