@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up promote demo admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 ### Run
 
@@ -104,6 +104,9 @@ soak: $(INSTALLED) ## Open and close streams for minutes and check for leaks and
 
 bench: $(INSTALLED) ## Run the benchmarks (ARGS=…)
 	$(BIN)/python -m bench $(ARGS)
+
+bench-import: $(INSTALLED) ## Import a generated database of the old system (LEGACY_USERS=100000)
+	$(BIN)/python -m bench.import_legacy
 
 bench-jobs: $(INSTALLED) ## Compare the job engine with its peers (ARGS="--sustain 60 --history 5000000")
 	$(BIN)/python -m bench.jobs $(ARGS)

@@ -1,12 +1,15 @@
 """Provision PostgreSQL and NATS for the services.
 
 `python -m provision` creates or updates roles, schemas, tables and streams; `… keys` prints new secrets for .env;
-`… certificates FOLDER` creates certificates for development and renews those that expire soon.
+`… certificates FOLDER` creates certificates for development and renews those that expire soon;
+`… import-legacy --from DATABASE_URL [--dry-run] [--report FILE]` imports the database of the old system.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -14,7 +17,7 @@ from pathlib import Path
 
 from chassis import database_url, logs, migrations, process, settings
 from provision import roles, streams
-from provision.settings import Settings
+from provision.settings import ImportSettings, Settings
 
 logger = logging.getLogger("provision")
 
@@ -28,6 +31,8 @@ def main(arguments: list[str]) -> int:
         return print_keys()
     if arguments[:1] == ["certificates"] and len(arguments) == 2:
         return make_certificates(Path(arguments[1]))
+    if arguments[:1] == ["import-legacy"]:
+        return import_legacy(arguments[1:])
     if arguments:
         process.fail(f"{__doc__}")
     try:
@@ -57,6 +62,31 @@ def provision(config: Settings) -> None:
         )
     )
     logger.info("provisioned")
+
+
+def import_legacy(arguments: list[str]) -> int:
+    """Import the database of the old system, and print the report."""
+    from provision.legacy import report, run, source
+
+    parser = argparse.ArgumentParser(prog="python -m provision import-legacy")
+    parser.add_argument("--from", dest="source", required=True, metavar="DATABASE_URL", help="the old database")
+    parser.add_argument("--dry-run", action="store_true", help="report what an import would do, and store nothing")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write the report to a file, as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        config = process.configure("import-legacy", ImportSettings, os.environ)
+    except settings.SettingsError as error:
+        process.fail(f"import-legacy cannot start: {error}")
+    admin_url = database_url.complete(config.admin_database_url, config.certificate)
+    try:
+        result = run.run(options.source, admin_url, dry_run=options.dry_run)
+    except (source.UnfitSource, run.AlreadyRunning) as error:
+        logger.error(str(error))  # noqa: TRY400 - the message is complete without a traceback
+        return 1
+    if options.report:
+        options.report.write_text(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(report.text(result) + "\n")
+    return 0
 
 
 def make_certificates(folder: Path) -> int:

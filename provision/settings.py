@@ -18,3 +18,11 @@ class Settings(settings.Base):
     nats_url: str = field(repr=False)
     passwords: Mapping[str, str] = field(repr=False, metadata={settings.VARIABLES: keys.DATABASE_PASSWORDS})
     """The password of each service's role."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSettings(settings.Base):
+    """The settings of `python -m provision import-legacy`."""
+
+    admin_database_url: str = field(repr=False)
+    """As for `python -m provision`."""

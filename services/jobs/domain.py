@@ -20,6 +20,8 @@ UNDO = ".undo"
 """The suffix of a kind's undo kind."""
 GROUP = "jobs.group"
 """The kind whose jobs have no work of their own: they end as their children do."""
+LEGACY = "legacy."
+"""The prefix of kinds whose jobs ran in the old system. They are history: no worker runs them."""
 CHILDREN_FAILED = "children_failed"
 """The error code of a parent that failed because a child did not complete."""
 OVERRUN_GRACE = timedelta(minutes=1)

@@ -70,6 +70,9 @@ async def _refusal(tx: Transaction, job: Job) -> errors.Error | None:
     if job.state not in domain.TRANSITIONS[domain.Action.RETRY][0]:
         message = f"Only failed and cancelled jobs can be retried; this one is {job.state}."
         return errors.FailedPrecondition(message, code="job_not_retryable")
+    if job.spec.kind.startswith(domain.LEGACY):
+        message = "This job ran in the previous system; it cannot run here."
+        return errors.FailedPrecondition(message, code="job_not_retryable")
     undo_key, unique_key = domain.undo_key(job.job_id), job.spec.unique_key or ""
     holders = await storage.holders(tx.conn, {undo_key, unique_key})
     if undo_key in holders:

@@ -1,0 +1,1 @@
+"""Import of the old system's database: `python -m provision import-legacy`."""
