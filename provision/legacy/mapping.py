@@ -98,7 +98,7 @@ def user(row: Row, now: datetime) -> Mapped:
 
 
 def connection(row: Row, owner_id: uuid.UUID, now: datetime) -> Mapped:
-    """Map a connection. No token is taken over, so whoever was connected connects again."""
+    """Map a connection. No token is taken over, so a connected user connects again."""
     platform = _text(row["platform"]).lower()
     if not PLATFORM.fullmatch(platform):
         return Mapped(None, ["platform_unusable"])

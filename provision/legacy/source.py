@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ class Source:
         with self._engine.connect() as conn:
             return conn.execute(sa.select(sa.func.count()).select_from(self._metadata.tables[table])).scalar_one()
 
-    def batches(self, shape: Shape, *, size: int) -> Iterator[list[Row]]:
+    def batches(self, shape: Shape, *, size: int) -> Iterator[Sequence[Row]]:
         """Yield the rows of a table in the order of their ids."""
         columns = self._read(shape)
         key = columns["id"]
@@ -126,7 +126,7 @@ class Source:
             with self._engine.connect() as conn:
                 batch = conn.execute(statement if last is None else statement.where(key > last)).mappings().all()
             if batch:
-                yield list(batch)
+                yield batch
             if len(batch) < size:
                 return
             last = batch[-1]["id"]

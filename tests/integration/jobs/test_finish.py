@@ -76,3 +76,14 @@ async def test_retry_reopens_with_a_fresh_budget_and_new_attempt_numbers(
     with pytest.raises(errors.FailedPrecondition) as caught:
         await jobs.retry(job.job_id, owner_id=None)
     assert caught.value.code == "job_not_retryable"
+
+
+async def test_job_of_the_previous_system_cannot_be_retried(
+    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    job = await submitted(kind=f"legacy.{kind}", max_attempts=1)
+    await jobs_helpers.claim_one(jobs, job.spec.kind)
+    await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
+    with pytest.raises(errors.FailedPrecondition) as caught:
+        await jobs.retry(job.job_id, owner_id=None)
+    assert caught.value.code == "job_not_retryable"

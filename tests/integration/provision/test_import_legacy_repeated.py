@@ -14,7 +14,7 @@ import pytest
 
 from dev.embedded import EmbeddedServers
 from provision import __main__ as provisioning
-from provision.legacy import run, source
+from provision.legacy import ledger, run, source
 from tests.integration.provision import legacy_database
 from tests.integration.provision.legacy_database import USERS, Old
 
@@ -42,7 +42,7 @@ def test_killed_import_continues(old: Old, monkeypatch: pytest.MonkeyPatch) -> N
 
     # Each run dies in a later batch, after its rows are written and before its ledger is.
     deaths = 0
-    write = run.ledger.write
+    write = ledger.write
     for survived in range(40):
         calls = itertools.count()
 
@@ -51,14 +51,14 @@ def test_killed_import_continues(old: Old, monkeypatch: pytest.MonkeyPatch) -> N
                 raise Killed
             write(*arguments)
 
-        monkeypatch.setattr(run.ledger, "write", dying)
+        monkeypatch.setattr(ledger, "write", dying)
         try:
             old.run()
         except Killed:
             deaths += 1
         else:
             break
-    monkeypatch.setattr(run.ledger, "write", write)
+    monkeypatch.setattr(ledger, "write", write)
     assert deaths > 5
     interrupted = old.run()
     assert interrupted["tables"]["users"]["imported"] == USERS + 10
