@@ -124,7 +124,8 @@ class Source:
         last: Any = None
         while True:
             with self._engine.connect() as conn:
-                batch = conn.execute(statement if last is None else statement.where(key > last)).mappings().all()
+                result = conn.execute(statement if last is None else statement.where(key > last))
+                batch = [row._asdict() for row in result]
             if batch:
                 yield batch
             if len(batch) < size:
