@@ -197,7 +197,7 @@ async def _schedules(container: Container, text: str, user: str) -> list[Hit]:
         names,
         text,
         lambda name: (name,),
-        lambda name: {"type": "schedule", "title": name, "note": "", "path": f"/admin/schedules#schedule-{name}"},
+        lambda name: {"type": "schedule", "title": name, "note": "", "path": f"/admin/schedules/{name}"},
     )
 
 

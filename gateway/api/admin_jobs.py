@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
 from chassis import ids
-from gateway import search, views
+from gateway import payloads, search, views
 from gateway.api import schemas, schemas_engine
 from gateway.api.dependencies import Admin, Gateway, JobId, PageSize, PageToken, answer, route
 from gateway.views import engine
@@ -114,6 +114,20 @@ async def change_jobs(
     return answer({"job": job, "counts": engine.job_counts(response.counts)}, 202)
 
 
+@router.post("/jobs", **route("Run a job", engine.OwnedJob, "The submitted job.", 400, 403, 404, 409, status=202))
+async def run_job(body: schemas_engine.Run, session: Admin, gateway: Gateway) -> Response:
+    """Submit a job of any kind that a worker has registered, for the caller or another owner."""
+    rpc_request = admin_service_pb2.RunJobRequest(
+        job_id=str(ids.parse(body.job_id, "job_id")) if body.job_id else str(ids.uuid7()),
+        kind=body.kind,
+        payload=payloads.to_struct(body.payload),
+        owner_id=body.owner_id,
+    )
+    if body.run_at is not None:
+        rpc_request.run_at.FromDatetime(body.run_at if body.run_at.tzinfo else body.run_at.replace(tzinfo=UTC))
+    return answer(engine.owned_job((await gateway.engine.run_job.send(session.identity, rpc_request)).job), 202)
+
+
 @router.post(
     "/jobs/{job_id}/cancel",
     **route("Cancel a job", engine.OwnedJob, "Cancelled, or cancelling.", 403, 404, 409, status=202),
@@ -191,6 +205,12 @@ async def list_kinds(session: Admin, gateway: Gateway) -> Response:
     return answer({"kinds": [engine.kind(kind) for kind in (await gateway.engine.list_kinds(session.identity)).kinds]})
 
 
+@router.get("/kinds/{kind}", **route("Get a kind", engine.KindDetails, "With its payload's schema.", 403, 404))
+async def get_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
+    """Return a kind and the JSON Schema of its payload."""
+    return answer(engine.kind_details((await gateway.engine.get_kind(session.identity, kind=kind)).kind))
+
+
 @router.post("/kinds/{kind}/pause", **route("Pause a kind", engine.Kind, "It is paused.", 403))
 async def pause_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
     """Stop claims of a kind; running jobs continue. `*` means all kinds."""
@@ -223,6 +243,41 @@ async def list_schedules(session: Admin, gateway: Gateway) -> Response:
     """Return all schedules."""
     schedules = (await gateway.engine.list_schedules(session.identity)).schedules
     return answer({"schedules": [engine.schedule(schedule) for schedule in schedules]})
+
+
+@router.get("/schedules/{name}", **route("Get a schedule", engine.ScheduleDetails, "With its times.", 403, 404))
+async def get_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
+    """Return a schedule with its next and its latest times."""
+    return answer(engine.schedule_details(await gateway.engine.get_schedule(session.identity, name=name)))
+
+
+@router.put("/schedules/{name}", **route("Set a schedule", engine.Schedule, "Created or replaced.", 400, 403, 404, 429))
+async def set_schedule(
+    name: schemas.Text, body: schemas_engine.NewSchedule, session: Admin, gateway: Gateway
+) -> Response:
+    """Create or replace a schedule of operators, whose name begins with `operator.`."""
+    registration = kind_pb2.ScheduleRegistration(
+        name=name,
+        kind=body.kind,
+        payload=payloads.to_struct(body.payload),
+        cron=body.cron,
+        time_zone=body.time_zone,
+        catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{body.catch_up.upper()}"),
+        overlap=kind_pb2.Overlap.Value(f"OVERLAP_{body.overlap.upper()}"),
+    )
+    response = await gateway.engine.set_schedule(session.identity, registration=registration)
+    return answer(engine.schedule(response.schedule))
+
+
+@router.delete(
+    "/schedules/{name}",
+    response_class=Response,
+    **route("Delete a schedule", None, "Deleted; its jobs stay.", 403, 404, 409, status=204),
+)
+async def delete_schedule(name: schemas.Text, session: Admin, gateway: Gateway) -> Response:
+    """Delete a schedule of operators. 409 `schedule_registered` for one that workers register."""
+    await gateway.engine.delete_schedule(session.identity, name=name)
+    return Response(status_code=204)
 
 
 @router.post("/schedules/{name}/pause", **route("Pause a schedule", engine.Schedule, "It is paused.", 403, 404))

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Count, Text
-from gateway.views.engine import ErrorGroup, JobCounts, JobRow, Kind, OwnedJob, Problem, Schedule, StuckJob, Worker
+from gateway.views.engine import (
+    CatchUp,
+    ErrorGroup,
+    JobCounts,
+    JobRow,
+    Kind,
+    Overlap,
+    OwnedJob,
+    Problem,
+    Schedule,
+    StuckJob,
+    Worker,
+)
 
 
 class Limits(Body):
@@ -24,6 +37,27 @@ class Trigger(Body):
     """A job to submit of a schedule."""
 
     job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
+
+
+class Run(Body):
+    """A job to submit."""
+
+    kind: Text = Field(description="A kind that a worker has registered.", examples=["demo.enable"])
+    payload: dict[str, Any] = Field(default_factory=dict)
+    owner_id: Text = Field("", description="The caller unless given.")
+    run_at: datetime | None = Field(None, strict=False, description="When it may begin; now unless given.")
+    job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
+
+
+class NewSchedule(Body):
+    """A schedule of operators."""
+
+    kind: Text = Field(description="A kind that a worker has registered.")
+    payload: dict[str, Any] = Field(default_factory=dict)
+    cron: Text = Field(examples=["*/5 * * * *"])
+    time_zone: Text = Field("UTC", examples=["Europe/Berlin"])
+    catch_up: CatchUp = "last"
+    overlap: Overlap = "skip"
 
 
 RateSpan = Literal["hour", "day", "week"]

@@ -20,6 +20,8 @@ class Engine(service.Client):
             "ListProblems",
             "ListErrorGroups",
             "ListKinds",
+            "GetKind",
+            "GetSchedule",
             "ListSchedules",
             "ListStuckJobs",
             "ListWorkers",
@@ -32,6 +34,8 @@ class Engine(service.Client):
             "ResumeSchedule",
             "TriggerSchedule",
             "ChangeJobs",
+            "RunJob",
+            "SetSchedule",
         )
         super().__init__("jobs", target, caller, (*reads, *changes), service="Admin")
         stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
@@ -42,6 +46,11 @@ class Engine(service.Client):
         self.list_problems = self.rpc(stub.ListProblems, pb.ListProblemsRequest)
         self.list_error_groups = self.rpc(stub.ListErrorGroups, pb.ListErrorGroupsRequest)
         self.list_kinds = self.rpc(stub.ListKinds, pb.ListKindsRequest)
+        self.get_kind = self.rpc(stub.GetKind, pb.GetKindRequest)
+        self.run_job = self.rpc(stub.RunJob, pb.RunJobRequest)
+        self.get_schedule = self.rpc(stub.GetSchedule, pb.GetScheduleRequest)
+        self.set_schedule = self.rpc(stub.SetSchedule, pb.SetScheduleRequest)
+        self.delete_schedule = self.rpc(stub.DeleteSchedule, pb.DeleteScheduleRequest)
         self.set_kind_limits = self.rpc(stub.SetKindLimits, pb.SetKindLimitsRequest)
         self.pause_kind = self.rpc(stub.PauseKind, pb.PauseKindRequest)
         self.resume_kind = self.rpc(stub.ResumeKind, pb.ResumeKindRequest)

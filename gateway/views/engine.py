@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from chassis import protobuf
-from gateway.views import derive
-from gateway.views.jobs import Attempt, Checkpoint, Job, JobStatus, Transition, job, job_history
+from gateway.views import derive, times
+from gateway.views.jobs import JOB_STATES, Attempt, Checkpoint, Job, JobStatus, Transition, job, job_history
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 
 StuckReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
 
+CatchUp = Literal["last", "none", "all"]
+Overlap = Literal["skip", "allow", "queue"]
 ProblemReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "failing"]
 
 SYSTEM = "00000000-0000-0000-0000-000000000000"
@@ -143,6 +146,34 @@ class Schedule(TypedDict):
     next_at: str | None
     last_at: str | None
     last_job_id: str | None
+    catch_up: Annotated[CatchUp, derive.Of("registration.catch_up")]
+    overlap: Annotated[Overlap, derive.Of("registration.overlap")]
+    is_of_operator: Annotated[bool, Field(description="Whether an operator made it; workers register the others.")]
+
+
+class ScheduleRun(TypedDict):
+    """A time of a schedule that has passed."""
+
+    time: str
+    job_id: Annotated[str | None, Field(description="Null if the time was skipped, or its job was deleted.")]
+    status: JobStatus | None
+
+
+class ScheduleDetails(TypedDict):
+    """A schedule with its next 5 and its latest 10 times."""
+
+    schedule: Schedule
+    payload: Annotated[dict[str, object], Field(description="Sensitive fields are masked.")]
+    next_at: list[str]
+    runs: Annotated[list[ScheduleRun], Field(description="The newest first.")]
+
+
+class KindDetails(TypedDict):
+    """A kind and its payload."""
+
+    kind: Kind
+    payload_schema: Annotated[dict[str, object] | None, Field(description="The JSON Schema; null if unknown.")]
+    sensitive_fields: list[str]
 
 
 class StuckJob(TypedDict):
@@ -279,6 +310,33 @@ kind = derive.view(Kind, kind_pb2.Kind)
 
 
 schedule = derive.view(Schedule, kind_pb2.Schedule, time_zone=lambda schedule: schedule.registration.time_zone or "UTC")
+
+
+def schedule_details(response: admin_service_pb2.GetScheduleResponse) -> ScheduleDetails:
+    """Return a schedule with its times."""
+    return {
+        "schedule": schedule(response.schedule),
+        "payload": protobuf.from_struct(response.schedule.registration.payload),
+        "next_at": [times.time(moment) for moment in response.next_times],
+        "runs": [
+            {
+                "time": times.time(run.time),
+                "job_id": run.job_id or None,
+                "status": JOB_STATES[run.state] if run.job_id else None,
+            }
+            for run in response.runs
+        ],
+    }
+
+
+def kind_details(message: kind_pb2.Kind) -> KindDetails:
+    """Return a kind and its payload."""
+    text = message.registration.payload_schema
+    return {
+        "kind": kind(message),
+        "payload_schema": json.loads(text) if text else None,
+        "sensitive_fields": list(message.registration.sensitive_fields),
+    }
 
 
 stuck = derive.view(StuckJob, admin_service_pb2.StuckJob, job=lambda stuck: owned_job(stuck.job))

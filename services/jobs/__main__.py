@@ -26,7 +26,7 @@ from services.jobs import (
     servicer,
     watches,
 )
-from services.jobs.operators import bulk, error_groups, job_search, kind_controls, overview
+from services.jobs.operators import bulk, error_groups, job_search, kind_controls, overview, runs
 from services.jobs.operators import servicer as admin_servicer
 from services.jobs.rates import reader as rates_reader
 from services.jobs.rates import recorder
@@ -74,6 +74,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         kind_controls.KindControls(jobs),
         schedules,
         jobs,
+        runs.Runs(jobs),
     )
     tasks = maintenance.Maintenance(jobs)
     loops = reconciler.Reconciler(tasks)

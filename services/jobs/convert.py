@@ -77,6 +77,7 @@ def registration_from_proto(message: kind_pb2.KindRegistration) -> kinds.Registr
         notify_owner=message.notify_owner,
         has_undo=message.has_undo,
         sensitive=tuple(message.sensitive_fields),
+        payload_schema=message.payload_schema,
         **retention,
     )
 
@@ -152,13 +153,13 @@ def masked(job: domain.Job, fields: Collection[str]) -> domain.Job:
     """Return a job without the values of sensitive fields of its payload, also of the payload that an undo job carries."""
     if not fields:
         return job
-    return dataclasses.replace(job, spec=dataclasses.replace(job.spec, payload=_masked(job.spec.payload, fields)))
+    return dataclasses.replace(job, spec=dataclasses.replace(job.spec, payload=mask_fields(job.spec.payload, fields)))
 
 
-def _masked(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+def mask_fields(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     shown = {name: MASK if name in fields else value for name, value in payload.items()}
     if isinstance(undone := shown.get("payload"), Mapping):
-        shown["payload"] = _masked(undone, fields)
+        shown["payload"] = mask_fields(undone, fields)
     return shown
 
 

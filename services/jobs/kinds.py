@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from services.jobs.schema import kinds
 FRESH_SECONDS = 2.0
 ALIVE = timedelta(minutes=2)
 CACHED = 10_000
+MAX_SCHEMA_BYTES = 16_384
 DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_timeout", "priority")
 
 
@@ -33,6 +35,8 @@ class Registration:
     has_undo: bool = False
     retention: timedelta = timedelta(days=7)
     sensitive: tuple[str, ...] = ()
+    payload_schema: str = ""
+    """The JSON Schema of its payload; empty: unknown."""
 
     def __post_init__(self) -> None:
         """Validate the bounds. Raises `InvalidArgument`."""
@@ -43,6 +47,9 @@ class Registration:
         if len(self.sensitive) > 50 or any(len(name) > 100 or "\x00" in name for name in self.sensitive):
             message = "sensitive_fields must be at most 50 names of at most 100 characters."
             raise errors.InvalidArgument(message, field="sensitive_fields")
+        if self.payload_schema and not _is_schema(self.payload_schema):
+            message = f"payload_schema must be a JSON object of at most {MAX_SCHEMA_BYTES:,} bytes, without NUL."
+            raise errors.InvalidArgument(message, field="payload_schema")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +96,12 @@ class Kinds:
             cached |= await self._load(missing)
         return {name: kind for name, (_, kind) in cached.items()}
 
+    async def find(self, name: str) -> Kind | None:
+        """Return a kind, or None; unlike `get` it inserts nothing. Reads the database."""
+        async with self._single.connect() as conn:
+            rows = await _read(conn, [name])
+        return _kind(rows[0]) if rows else None
+
     async def are_limited(self, names: Collection[str]) -> bool:
         """Return whether claims of these kinds must check limits."""
         return any(kind.is_limited for kind in (await self.get([*names, domain.ALL_KINDS])).values())
@@ -127,6 +140,7 @@ async def register(
             "undoes": registration.has_undo,
             "retention": registration.retention,
             "sensitive": list(registration.sensitive),
+            "payload_schema": registration.payload_schema,
             "declared_at": sa.func.now(),
         }
         # In one order: two workers of a service register the same kinds.
@@ -146,7 +160,18 @@ async def register(
 
 
 _INSERT = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")
-_READ = sa.select(kinds).where(kinds.c.kind == sa.any_(sa.bindparam("names", type_=sa.ARRAY(sa.Text))))
+_READ = sa.select(*(column for column in kinds.c if column.name != "payload_schema")).where(
+    kinds.c.kind == sa.any_(sa.bindparam("names", type_=sa.ARRAY(sa.Text)))
+)
+
+
+def _is_schema(text: str) -> bool:
+    if len(text.encode()) > MAX_SCHEMA_BYTES or "\x00" in text:
+        return False
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 async def _read(conn: AsyncConnection, names: list[str]) -> list[Mapping[str, Any]]:

@@ -149,6 +149,7 @@ kinds = sa.Table(
     sa.Column("tokens_at", _time, nullable=False),
     sa.Column("fair_rank", sa.BigInteger, nullable=False),
     sa.Column("sensitive", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("payload_schema", sa.Text, nullable=False),
 )
 
 workers = sa.Table(
@@ -200,7 +201,7 @@ schedules = sa.Table(
     sa.Column("time_zone", sa.Text, nullable=False),
     sa.Column("catch_up", sa.Text, nullable=False),
     sa.Column("overlap", sa.Text, nullable=False),
-    sa.Column("declared_at", _time, nullable=False),
+    sa.Column("declared_at", _time),
     sa.Column("paused_at", _time),
     sa.Column("next_at", _time),
     sa.Column("last_at", _time),

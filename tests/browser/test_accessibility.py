@@ -144,6 +144,7 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
         "/admin",
         "/admin/kinds/confirm",
         "/admin/kinds/demo.enable",
+        "/admin/schedules/demo.expire",
         "/admin/users/confirm/sign-out-all-users",
         "/admin/search?q=demo",
         "/admin/jobs/bulk?change=cancel&system=yes",

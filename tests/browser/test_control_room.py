@@ -117,3 +117,27 @@ async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/admin/users/*")
     await admin.close()
+
+
+async def test_a_job_is_run_by_a_form_and_scheduled(visitor: Visitor, user: User, system: System) -> None:
+    await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
+    admin = await user.again()
+    await visitor.is_user(admin)
+    page = await visitor.open("/admin/kinds/demo.expire")
+    await page.get_by_role("button", name="Run job").click()
+    await page.wait_for_url("**/jobs/*")
+    await page.get_by_role("link", name="Replay with changes…").click()
+    await expect(page.get_by_role("heading", name="Replay with changes")).to_be_visible()
+    await page.get_by_text("Schedule it").click()
+    name = f"operator.{ids.uuid7().hex}"
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_label("Cron").fill("0 3 * * 1")
+    await page.get_by_label("Time zone").fill("Europe/Berlin")
+    await page.get_by_role("button", name="Create schedule").click()
+    await expect(page.get_by_role("heading", name=name)).to_be_visible()
+    await expect(page.get_by_text("Schedule saved.")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Next times")).to_be_visible()
+    await page.get_by_role("link", name="Delete…").click()
+    await page.get_by_role("button", name="Delete schedule").click()
+    await expect(page.get_by_text("Schedule deleted.")).to_be_visible()
+    await admin.close()

@@ -93,6 +93,7 @@ class Kind(Generic[P]):
             notify_owner=self.notify_owner,
             has_undo=self.undo is not None,
             sensitive_fields=self.sensitive,
+            payload_schema=payloads.schema(self.payload),
         )
         registration.defaults.max_attempts = self.max_attempts
         registration.defaults.priority = self.priority
@@ -106,6 +107,7 @@ class Kind(Generic[P]):
         undo = kind_pb2.KindRegistration()
         undo.CopyFrom(registration)
         undo.kind, undo.has_undo, undo.notify_owner = self.name + UNDO, False, False
+        undo.payload_schema = ""
         # An undo must succeed however long it takes.
         undo.defaults.ClearField("total_timeout")
         return [registration, undo]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ import pydantic
 from worker._api.outcomes import JobFailed
 
 P = TypeVar("P")
+
+MAX_SCHEMA_BYTES = 16_384
 
 
 def read(payload_type: type[P], fields: Mapping[str, Any]) -> P:
@@ -33,6 +36,17 @@ def read(payload_type: type[P], fields: Mapping[str, Any]) -> P:
 def prepare(payload_type: Any) -> None:
     """Build the validator of a type. A type that pydantic cannot read fails at the start of the worker."""
     _adapter(payload_type)
+
+
+def schema(payload_type: Any) -> str:
+    """Return the JSON Schema of a payload; empty for a type without one, or if it is larger than `MAX_SCHEMA_BYTES`."""
+    if payload_type is None:
+        return ""
+    try:
+        text = json.dumps(_adapter(payload_type).json_schema(), separators=(",", ":"))
+    except (pydantic.errors.PydanticInvalidForJsonSchema, ValueError, TypeError):
+        return ""
+    return text if len(text) <= MAX_SCHEMA_BYTES else ""
 
 
 def fields(payload_type: Any, default: Iterable[str]) -> set[str]:

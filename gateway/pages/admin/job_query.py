@@ -111,10 +111,10 @@ class JobQuery:
         )
         if period := SINCE[self.since][1]:
             message.create_time_from.FromDatetime((now or datetime.now(UTC)) - period)
-        if moment := _moment(self.after):
-            message.create_time_from.FromDatetime(moment)
-        if moment := _moment(self.before):
-            message.create_time_until.FromDatetime(moment)
+        if time := moment(self.after):
+            message.create_time_from.FromDatetime(time)
+        if time := moment(self.before):
+            message.create_time_until.FromDatetime(time)
         return message
 
 
@@ -132,7 +132,7 @@ def read(values: Mapping[str, str]) -> JobQuery:
         if texts[name] not in allowed:
             texts[name] = ""
     for name in ("after", "before"):
-        if _moment(texts[name]) is None:
+        if moment(texts[name]) is None:
             texts[name] = ""
     return JobQuery(**texts)
 
@@ -147,11 +147,11 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
 
 
-def _moment(text: str) -> datetime | None:
+def moment(text: str) -> datetime | None:
     """Return the time of a `datetime-local` field, in UTC; None if it is empty or invalid."""
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment if 1970 < moment.year < 9999 else None
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if 1970 < time.year < 9999 else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,9 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chassis import errors
+from chassis import errors, ids, protobuf
+from gateway import payloads
 from gateway.container import Container
+from gateway.identity import sessions
 from gateway.pages import forms, page_request
+from gateway.pages.admin import job_query, payload_form, people, schedules
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
@@ -57,7 +62,9 @@ class Kinds(AdminPage):
             Route(f"{PATH}/confirm", self.confirm),
             *self.form_routes(PATH, self.show, {"pause": self.pause, "resume": self.resume}),
             Route(f"{PATH}/{{kind}}", self.show_kind),
-            *self.form_routes(f"{PATH}/{{kind}}", self.show_kind, {"limits": self.limit}),
+            *self.form_routes(
+                f"{PATH}/{{kind}}", self.show_kind, {"limits": self.limit, "run": self.run, "schedule": self.schedule}
+            ),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -85,13 +92,34 @@ class Kinds(AdminPage):
         visitor = await self.begin(request)
         return visitor.show("admin/kind", f"{PATH}/{request.path_params['kind']}", await self._kind(request, visitor))
 
-    async def _kind(self, request: Request, visitor: page_request.Visitor) -> dict[str, object]:
+    async def _kind(self, request: Request, visitor: page_request.Visitor, replayed: str = "") -> dict[str, object]:
+        details = await self._details(request, visitor.identity)
+        payload, owner = {}, ""
+        if job_id := replayed or request.query_params.get("replay", ""):
+            job = (await self._container.jobs.get_job(visitor.identity, job_id=_job_id(job_id))).job
+            payload, owner = protobuf.from_struct(job.spec.payload), job.spec.owner_id
+        name = details["kind"]["kind"]
+        fields = None
+        if _is_runnable(details):
+            fields = payload_form.fields(details["payload_schema"], payload, details["sensitive_fields"])
+        return {
+            "kind": details["kind"],
+            "fields": fields,
+            "has_sensitive": bool(details["sensitive_fields"]),
+            "replayed": job_id,
+            "owner": owner,
+            "job_id": str(ids.uuid7()),
+            **_snippets(
+                name, {field: value for field, value in payload.items() if field not in details["sensitive_fields"]}
+            ),
+        }
+
+    async def _details(self, request: Request, user: str) -> engine.KindDetails:
         name = request.path_params["kind"]
-        kinds = [engine.kind(kind) for kind in (await self._container.engine.list_kinds(visitor.identity)).kinds]
-        kind = next((kind for kind in kinds if kind["kind"] == name), None)
-        if kind is None:
-            raise errors.NotFound("There is no such job type.", code="kind_not_found")
-        return {"kind": kind}
+        try:
+            return engine.kind_details((await self._container.engine.get_kind(user, kind=name)).kind)
+        except errors.InvalidArgument:
+            raise errors.NotFound("There is no such job type.", code="kind_not_found") from None
 
     async def confirm(self, request: Request) -> Response:
         """Ask before everything is paused: how many jobs wait, run and are scheduled."""
@@ -125,6 +153,74 @@ class Kinds(AdminPage):
         await self._container.engine.resume_kind(session.identity, kind=fields["kind"])
         return self.see(PATH, say="kind_resumed")
 
+    async def run(self, request: Request) -> Response:
+        """Submit a job and show it; show the form again if a field is invalid."""
+        session = await self._session(request)
+        details = await self._details(request, session.identity)
+        form = payload_form.fields(details["payload_schema"], {}, details["sensitive_fields"])
+        names = (*(field.key for field in form), "job_id", "owner", "run_at", "replayed")
+        session, values = await self.read_form(request, *names)
+        try:
+            owner_id = (
+                await people.owner_id(self._container, values["owner"], user=session.identity)
+                if values["owner"]
+                else ""
+            )
+            if owner_id is None:
+                raise errors.InvalidArgument("There is no such user.", field="owner")
+            rpc_request = admin_service_pb2.RunJobRequest(
+                job_id=str(ids.parse(values["job_id"], "job_id")),
+                kind=details["kind"]["kind"],
+                payload=payloads.to_struct(payload_form.read(form, values)),
+                owner_id=owner_id,
+            )
+            if values["run_at"]:
+                if (moment := job_query.moment(values["run_at"])) is None:
+                    raise errors.InvalidArgument("Enter a date and a time.", field="run_at")
+                rpc_request.run_at.FromDatetime(moment)
+            job = (await self._container.engine.run_job.send(session.identity, rpc_request)).job
+        except errors.Error as error:
+            return await self._show_again(request, error, values, form)
+        return self.see(f"/jobs/{job.job_id}")
+
+    async def schedule(self, request: Request) -> Response:
+        """Create a schedule and show it; show the form again if a field is invalid."""
+        session = await self._session(request)
+        details = await self._details(request, session.identity)
+        form = payload_form.fields(details["payload_schema"], {}, details["sensitive_fields"])
+        names = (*(field.key for field in form), "name", *schedules.TIMES, "replayed")
+        session, values = await self.read_form(request, *names)
+        try:
+            registration = schedules.registration(
+                values["name"].strip(), details["kind"]["kind"], payload_form.read(form, values), values
+            )
+            await schedules.require_new(self._container, registration.name, session.identity)
+            await self._container.engine.set_schedule(session.identity, registration=registration)
+        except errors.Error as error:
+            return await self._show_again(request, error, values, form)
+        return self.see(f"{schedules.PATH}/{registration.name}", say="schedule_saved")
+
+    async def _session(self, request: Request) -> sessions.Session:
+        """Return the session of an admin: the fields of the form follow from what only admins read."""
+        return (await self.begin(request)).session
+
+    async def _show_again(
+        self, request: Request, error: errors.Error, values: dict[str, str], form: Sequence[payload_form.Field]
+    ) -> Response:
+        by_field = {field.name: field.key for field in form}
+        if isinstance(error, errors.InvalidArgument):
+            error = errors.InvalidArgument(error.message, field=by_field.get(error.field, error.field))
+        if (failure := forms.mistakes_of(error, values.keys())) is None:
+            raise error
+        visitor = await self.begin(request)
+        sensitive = {field.key for field in form if field.is_sensitive}
+        shown = {name: value for name, value in values.items() if name not in sensitive}
+        context = {
+            **await self._kind(request, visitor, values["replayed"]),
+            "form": forms.filled(shown, failure[1]),
+        }
+        return visitor.show("admin/kind", f"{PATH}/{request.path_params['kind']}", context, status=failure[0])
+
     async def limit(self, request: Request) -> Response:
         """Replace the limits of a kind; show the form again if one is invalid."""
         session, fields = await self.read_form(request, *LIMITS)
@@ -138,6 +234,28 @@ class Kinds(AdminPage):
             context = {**await self._kind(request, visitor), "form": forms.filled(fields, failure[1])}
             return visitor.show("admin/kind", f"{PATH}/{name}", context, status=failure[0])
         return self.see(f"{PATH}/{name}", say="kind_limited")
+
+
+def _is_runnable(details: engine.KindDetails) -> bool:
+    name = details["kind"]["kind"]
+    return details["kind"]["registered_at"] is not None and not name.startswith("jobs.") and not name.endswith(".undo")
+
+
+def _job_id(text: str) -> str:
+    try:
+        return str(ids.parse(text, "job_id"))
+    except errors.InvalidArgument:
+        raise errors.NotFound("There is no such job.", code="job_not_found") from None
+
+
+def _snippets(kind: str, payload: dict[str, object]) -> dict[str, str]:
+    """Return the same job as a command and as a request."""
+    text = json.dumps(payload, ensure_ascii=False)
+    body = json.dumps({"kind": kind, "payload": payload}, ensure_ascii=False)
+    command = f"python -m services.jobs admin run {kind} --payload {shlex.quote(text)}"
+    headers = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json'"
+    curl = f"curl $URL/api/v1/admin/jobs {headers} -d {shlex.quote(body)}"
+    return {"command": command, "curl": curl}
 
 
 def _row(kind: engine.Kind, rates: engine.KindRates | None) -> Row:

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chassis import ids
+from chassis import errors, ids
+from gateway import payloads
 from gateway.container import Container
+from gateway.pages import forms, page_request
+from gateway.pages.admin import payload_form
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
+from repruv.jobs.v1 import kind_pb2
 
 PATH = "/admin/schedules"
+TIMES = ("cron", "time_zone", "overlap")
+OVERLAPS: Mapping[str, kind_pb2.Overlap.ValueType] = {
+    "skip": kind_pb2.OVERLAP_SKIP,
+    "queue": kind_pb2.OVERLAP_QUEUE,
+    "allow": kind_pb2.OVERLAP_ALLOW,
+}
 
 
 class Schedules(AdminPage):
-    """`/admin/schedules`."""
+    """`/admin/schedules` and `/admin/schedules/{name}`."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"pause": self.pause, "resume": self.resume, "trigger": self.trigger}
-        says = {"schedule_not_found": "schedule_unknown"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
+        says = {"schedule_not_found": "schedule_unknown", "schedule_registered": "schedule_registered"}
+        self.routes = [
+            Route(PATH, self.show),
+            *self.form_routes(PATH, self.show, actions, says),
+            Route(f"{PATH}/{{name}}", self.show_one),
+            Route(f"{PATH}/{{name}}/confirm", self.confirm),
+            *self.form_routes(f"{PATH}/{{name}}", self.show_one, {"save": self.save, "delete": self.delete}, says),
+        ]
 
     async def show(self, request: Request) -> Response:
         """Show all schedules."""
@@ -33,6 +51,64 @@ class Schedules(AdminPage):
         # One id a form: a form sent twice submits one job.
         job_ids = {schedule["name"]: str(ids.uuid7()) for schedule in schedules}
         return visitor.show("admin/schedules", PATH, {"schedules": schedules, "fresh": job_ids})
+
+    async def show_one(self, request: Request) -> Response:
+        """Show one schedule: its next and its latest times, and the form that changes it."""
+        visitor = await self.begin(request)
+        return visitor.show("admin/schedule", _path(request), await self._one(request, visitor))
+
+    async def confirm(self, request: Request) -> Response:
+        """Ask before a schedule is deleted."""
+        visitor = await self.begin(request)
+        details = await self._details(request, visitor.identity)
+        coming = len(details["next_at"])
+        context = {
+            "question": f"Delete {details['schedule']['name']}?",
+            "facts": [
+                "No further job is submitted." if coming else "It is paused, so no job is due.",
+                "Its jobs stay until the retention of their type.",
+            ],
+            "button": "Delete schedule",
+            "action": f"{_path(request)}/delete",
+            "fields": {},
+            "back": _path(request),
+        }
+        return visitor.show("admin/confirm", f"{_path(request)}/confirm", context)
+
+    async def save(self, request: Request) -> Response:
+        """Change a schedule of operators; show the form again if a field is invalid."""
+        visitor = await self.begin(request)
+        details, kind = await self._with_kind(request, visitor.identity)
+        form = payload_form.fields(kind["payload_schema"], {}, kind["sensitive_fields"])
+        session, values = await self.read_form(request, *(field.key for field in form), *TIMES)
+        schedule = details["schedule"]
+        if not schedule["is_of_operator"]:
+            return self.see(_path(request), say="schedule_registered")
+        # An empty sensitive field keeps its value.
+        kept = {name: payload_form.MASK for name in kind["sensitive_fields"] if name in details["payload"]}
+        sent = {
+            field.key: values[field.key] or kept.get(field.name, "") if field.is_sensitive else values[field.key]
+            for field in form
+        }
+        try:
+            payload = {**kept, **payload_form.read(form, sent)}
+            message = registration(schedule["name"], schedule["kind"], payload, values)
+            message.catch_up = kind_pb2.CatchUp.Value(f"CATCH_UP_{schedule['catch_up'].upper()}")
+            await self._container.engine.set_schedule(session.identity, registration=message)
+        except errors.Error as error:
+            if (failure := forms.mistakes_of(error, values.keys())) is None:
+                raise
+            shown = {field.key for field in form if field.is_sensitive}
+            filled = forms.filled({name: text for name, text in values.items() if name not in shown}, failure[1])
+            context = {**await self._one(request, visitor), "form": filled}
+            return visitor.show("admin/schedule", _path(request), context, status=failure[0])
+        return self.see(_path(request), say="schedule_saved")
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a schedule of operators."""
+        session, _ = await self.read_form(request)
+        await self._container.engine.delete_schedule(session.identity, name=request.path_params["name"])
+        return self.see(PATH, say="schedule_deleted")
 
     async def pause(self, request: Request) -> Response:
         """Pause a schedule."""
@@ -52,3 +128,50 @@ class Schedules(AdminPage):
         job_id = str(ids.parse(fields["job_id"], "job_id"))
         job = (await self._container.engine.trigger_schedule(session.identity, name=fields["name"], job_id=job_id)).job
         return self.see(f"/jobs/{job.job_id}")
+
+    async def _one(self, request: Request, visitor: page_request.Visitor) -> dict[str, object]:
+        details, kind = await self._with_kind(request, visitor.identity)
+        fields = payload_form.fields(kind["payload_schema"], details["payload"], kind["sensitive_fields"])
+        return {
+            "details": details,
+            "schedule": details["schedule"],
+            "fields": fields,
+            "has_sensitive": bool(kind["sensitive_fields"]),
+            "job_id": str(ids.uuid7()),
+        }
+
+    async def _with_kind(self, request: Request, user: str) -> tuple[engine.ScheduleDetails, engine.KindDetails]:
+        details = await self._details(request, user)
+        kind = await self._container.engine.get_kind(user, kind=details["schedule"]["kind"])
+        return details, engine.kind_details(kind.kind)
+
+    async def _details(self, request: Request, user: str) -> engine.ScheduleDetails:
+        response = await self._container.engine.get_schedule(user, name=request.path_params["name"])
+        return engine.schedule_details(response)
+
+
+def registration(
+    name: str, kind: str, payload: Mapping[str, object], values: Mapping[str, str]
+) -> kind_pb2.ScheduleRegistration:
+    """Return the schedule of a form. Raises `InvalidArgument`."""
+    if values["overlap"] not in OVERLAPS:
+        raise errors.InvalidArgument("Choose one of the values.", field="overlap")
+    return kind_pb2.ScheduleRegistration(
+        name=name,
+        kind=kind,
+        payload=payloads.to_struct(payload),
+        cron=values["cron"].strip(),
+        time_zone=values["time_zone"].strip(),
+        overlap=OVERLAPS[values["overlap"]],
+    )
+
+
+async def require_new(container: Container, name: str, user: str) -> None:
+    """Raise `InvalidArgument` if there is a schedule of this name: a new one must not replace it."""
+    schedules = (await container.engine.list_schedules(user)).schedules
+    if any(schedule.registration.name == name for schedule in schedules):
+        raise errors.InvalidArgument("There is a schedule of this name. Choose another name.", field="name")
+
+
+def _path(request: Request) -> str:
+    return f"{PATH}/{request.path_params['name']}"

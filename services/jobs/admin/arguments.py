@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from datetime import timedelta
+from typing import Any
 
 ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
 STATES = ("scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled")
@@ -54,6 +56,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if name == "cancel":
             command.add_argument("--reason", default="", help="the reason (requested)")
 
+    command = add("run", "Submit a job of a kind that a worker has registered")
+    command.add_argument("kind", metavar="KIND")
+    command.add_argument("--payload", type=_object, default={}, metavar="JSON", help="its payload, a JSON object ({})")
+    command.add_argument("--owner", default="", metavar="UUID", help="its owner (the system)")
+    command = add("replay", "Submit a job with the payload of another, and changes")
+    command.add_argument("job", metavar="JOB")
+    command.add_argument(
+        "--set", type=_field, action="append", default=[], metavar="FIELD=JSON", help="a field to change; repeatable"
+    )
     command = add("overview", "Show rates by kind, what needs attention, and workers")
     command.add_argument("--span", choices=("hour", "day", "week"), default="hour", help="the time (hour)")
     command = add("errors", "List failed jobs, grouped by cause, the latest failure first")
@@ -72,6 +83,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _add_kind(add("resume", "End the pause of a kind"))
 
     add("schedules", "List schedules")
+    command = add("set-schedule", "Create or replace a schedule of operators, whose name begins with operator.")
+    command.add_argument("name", metavar="SCHEDULE")
+    command.add_argument("kind", metavar="KIND")
+    command.add_argument("cron", metavar="CRON", help="minute, hour, day, month and weekday, as in crontab(5)")
+    command.add_argument("--time-zone", default="UTC", help="an IANA time zone (UTC)")
+    command.add_argument(
+        "--overlap",
+        choices=("skip", "queue", "allow"),
+        default="skip",
+        help="while the previous job is unfinished (skip)",
+    )
+    command.add_argument("--payload", type=_object, default={}, metavar="JSON", help="the payload of its jobs ({})")
+    add("delete-schedule", "Delete a schedule of operators; its jobs stay").add_argument("name", metavar="SCHEDULE")
+    add("schedule", "Show a schedule with its next and its past times").add_argument("name", metavar="SCHEDULE")
     for name, meaning in (
         ("trigger", "Submit a job of a schedule now"),
         ("pause-schedule", "Pause a schedule"),
@@ -105,6 +130,26 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
 
 def _add_kind(command: argparse.ArgumentParser) -> None:
     command.add_argument("kind", metavar="KIND", help="'*' for all of them")
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+    return value
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    try:
+        if name and separator:
+            return name, json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    raise argparse.ArgumentTypeError(f'{text!r} is not FIELD=JSON, as count=3 or name="Ada"')
 
 
 def _count(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Awaitable, Callable, Mapping
 
-from services.jobs.admin import engine_commands, job_commands, job_record, overview_commands, search
+from services.jobs.admin import engine_commands, job_commands, job_record, overview_commands, run_commands, search
 from services.jobs.admin.connection import Connection
 
 COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]]] = {
@@ -17,6 +17,11 @@ COMMANDS: Mapping[str, Callable[[Connection, argparse.Namespace], Awaitable[int]
     "retry": job_commands.retry,
     "cancel": job_commands.cancel,
     "watch": job_commands.watch,
+    "run": run_commands.run,
+    "replay": run_commands.replay,
+    "set-schedule": run_commands.set_schedule,
+    "delete-schedule": run_commands.delete_schedule,
+    "schedule": run_commands.show_schedule,
     "overview": overview_commands.show,
     "errors": overview_commands.list_errors,
     "kinds": engine_commands.list_kinds,

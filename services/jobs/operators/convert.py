@@ -241,4 +241,5 @@ def _registration(row: Mapping[str, Any]) -> kind_pb2.KindRegistration:
         has_undo=row["undoes"],
         retention=protobuf.to_duration(row["retention"]),
         sensitive_fields=row["sensitive"],
+        payload_schema=row["payload_schema"] or "",
     )

@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import postgres
+from chassis import errors, postgres
 from services.jobs import domain, outcomes, schema, sql, storage
 
 FAILED_JOBS = 20_000
@@ -35,13 +35,16 @@ UNION ALL SELECT kind, state, run_at, job_id, crashes FROM jobs.jobs WHERE state
 
 _RUNNING, _CANCELLING = f"'{domain.State.RUNNING}'", f"'{domain.State.CANCELLING}'"
 _CRASHED = f"'{outcomes.outcome_name(outcomes.Crashed())}'"
-_KIND_COLUMNS = ", ".join(f"k.{column.name}" for column in schema.kinds.c if column.name != "kind")
+_KIND_COLUMNS = ", ".join(
+    f"k.{column.name}" for column in schema.kinds.c if column.name not in {"kind", "payload_schema"}
+)
 
 KINDS = sa.text(f"""
 WITH counted AS (
     SELECT kind, state, count(*) AS jobs FROM ({_UNFINISHED}) unfinished GROUP BY kind, state
 )
-SELECT named.kind, {_KIND_COLUMNS}, coalesce(k.declared_at > now() - CAST(:alive AS interval), false) AS has_worker,
+SELECT named.kind, {_KIND_COLUMNS}, CASE WHEN CAST(:kind AS text) IS NOT NULL THEN k.payload_schema END AS payload_schema,
+    coalesce(k.declared_at > now() - CAST(:alive AS interval), false) AS has_worker,
     (SELECT coalesce(json_object_agg(c.state, c.jobs), '{{}}') FROM counted c WHERE c.kind = named.kind) AS counts,
     (SELECT min(j.run_at) FROM jobs.jobs j WHERE j.ready AND j.kind = named.kind) AS oldest_waiting_at
 -- The row of a kind without settings may have been deleted while its jobs wait for their time.
@@ -188,9 +191,12 @@ class Overview:
             return await _kinds(conn, None)
 
     async def get_kind(self, kind: str) -> Mapping[str, Any]:
-        """Return a stored kind in the form of `list_kinds`."""
+        """Return a kind in the form of `list_kinds`, with the schema of its payload. Raises `kind_not_found`."""
         async with self._single.connect() as conn:
-            return (await _kinds(conn, kind))[0]
+            rows = await _kinds(conn, kind)
+        if not rows:
+            raise errors.NotFound("There is no such kind.", code="kind_not_found", field="kind")
+        return rows[0]
 
     async def list_stuck(self, *, limit: int) -> list[StuckJob]:
         """Return jobs that need attention, the longest stuck first."""

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from grpc import aio
 
-from chassis import cooperative, errors, identity, ids, paging
+from chassis import cooperative, errors, identity, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc
 from services.jobs import domain, log_lines, operations
-from services.jobs.convert import job_to_proto, line_to_proto
-from services.jobs.operators import bulk, convert, error_groups, job_search, kind_controls, overview
+from services.jobs.convert import MAX_PAYLOAD_BYTES, job_to_proto, json_from_proto, line_to_proto, masked
+from services.jobs.operators import bulk, convert, error_groups, job_search, kind_controls, overview, runs
 from services.jobs.rates import reader
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
@@ -38,6 +38,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         controls: kind_controls.KindControls,
         schedules: schedule_operations.Schedules,
         jobs: operations.Operations,
+        operator_runs: runs.Runs,
     ) -> None:
         self._search = search
         self._changes = changes
@@ -47,6 +48,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self._controls = controls
         self._schedules = schedules
         self._jobs = jobs
+        self._runs = operator_runs
 
     async def SearchJobs(self, request: pb.SearchJobsRequest, context: Context) -> pb.SearchJobsResponse:
         _require_operator()
@@ -103,6 +105,25 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         kinds = await self._overview.list_kinds()
         return pb.ListKindsResponse(kinds=map(convert.kind_to_proto, kinds))
 
+    async def GetKind(self, request: pb.GetKindRequest, context: Context) -> pb.GetKindResponse:
+        _require_operator()
+        kind_controls.require_kind(request.kind)
+        return pb.GetKindResponse(kind=convert.kind_to_proto(await self._overview.get_kind(request.kind)))
+
+    async def RunJob(self, request: pb.RunJobRequest, context: Context) -> pb.RunJobResponse:
+        _require_operator()
+        user = identity.caller().user
+        job = await self._runs.run(
+            ids.parse_uuid7(request.job_id, "job_id"),
+            request.kind,
+            json_from_proto(request.payload, "payload", MAX_PAYLOAD_BYTES),
+            owner_id=ids.parse(request.owner_id or (user.user_id if user else str(domain.SYSTEM)), "owner_id"),
+            run_at=protobuf.from_timestamp(request.run_at, "run_at") if request.HasField("run_at") else None,
+            actor=user.user_id if user else "",
+        )
+        sensitive = (await self._jobs.kinds.get([request.kind]))[request.kind].sensitive
+        return pb.RunJobResponse(job=job_to_proto(masked(job, sensitive)))
+
     async def SetKindLimits(self, request: pb.SetKindLimitsRequest, context: Context) -> pb.SetKindLimitsResponse:
         _require_operator()
         await self._controls.set_limits(convert.limits_from_proto(request.kind, request.limits))
@@ -125,6 +146,23 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         _require_operator()
         schedules = await self._schedules.list_all()
         return pb.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, schedules))
+
+    async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
+        _require_operator()
+        return schedule_convert.details_to_proto(await self._schedules.get(request.name))
+
+    async def SetSchedule(self, request: pb.SetScheduleRequest, context: Context) -> pb.SetScheduleResponse:
+        _require_operator()
+        await self._runs.require_kind(request.registration.kind)
+        schedule = await self._schedules.put(schedule_convert.schedule_from_proto(request.registration))
+        return pb.SetScheduleResponse(
+            schedule=schedule_convert.details_to_proto(await self._schedules.get(schedule.registration.name)).schedule
+        )
+
+    async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
+        _require_operator()
+        await self._schedules.delete(request.name)
+        return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
         _require_operator()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chassis import errors, protobuf
-from repruv.jobs.v1 import kind_pb2
-from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_proto
-from services.jobs.schedules import cron
+from repruv.jobs.v1 import admin_service_pb2 as pb
+from repruv.jobs.v1 import job_pb2, kind_pb2
+from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_proto, mask_fields, state_to_proto
+from services.jobs.domain import State
+from services.jobs.schedules import cron, operations
 
 
 def schedule_from_proto(message: kind_pb2.ScheduleRegistration) -> cron.Registration:
@@ -29,6 +33,24 @@ def schedule_from_proto(message: kind_pb2.ScheduleRegistration) -> cron.Registra
     )
 
 
+def details_to_proto(details: operations.Details) -> pb.GetScheduleResponse:
+    """Return a schedule with its times as proto, without the values of sensitive fields."""
+    registration = details.schedule.registration
+    shown = replace(registration, payload=mask_fields(registration.payload, details.sensitive))
+    return pb.GetScheduleResponse(
+        schedule=schedule_to_proto(replace(details.schedule, registration=shown)),
+        next_times=filter(None, map(protobuf.to_timestamp, details.next_times)),
+        runs=[
+            kind_pb2.ScheduleRun(
+                time=protobuf.to_timestamp(run.time),
+                job_id=str(run.job_id or ""),
+                state=state_to_proto(State(run.state)) if run.state else job_pb2.JOB_STATE_UNSPECIFIED,
+            )
+            for run in details.runs
+        ],
+    )
+
+
 def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
     """Return a schedule as proto."""
     registration = schedule.registration
@@ -46,4 +68,5 @@ def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
         next_time=protobuf.to_timestamp(schedule.next_at),
         last_time=protobuf.to_timestamp(schedule.last_at),
         last_job_id=str(schedule.last_job_id or ""),
+        is_of_operator=schedule.is_of_operator,
     )

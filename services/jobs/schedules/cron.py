@@ -20,9 +20,12 @@ from services.jobs.schedules import time_zones
 
 MAX_CATCH_UP = 100
 """`CatchUp.ALL` fires at most so many missed times, the latest ones."""
+YEAR = timedelta(days=365)
 LATE = timedelta(minutes=1)
 """A time longer ago than this was missed."""
 MAX_CRON_LENGTH = 200
+OPERATOR = "operator."
+"""The names of schedules that operators make begin so: no worker can register the same name."""
 
 _FIELDS = {
     "minute": "0 to 59",
@@ -74,6 +77,11 @@ class Schedule:
     next_at: datetime | None = None
     last_at: datetime | None = None
     last_job_id: UUID | None = None
+
+    @property
+    def is_of_operator(self) -> bool:
+        """Whether an operator made it."""
+        return self.registration.name.startswith(OPERATOR)
 
     @property
     def concurrency_key(self) -> str | None:
@@ -142,6 +150,20 @@ def due(schedule: Schedule, now: datetime) -> list[datetime]:
     limit = MAX_CATCH_UP if registration.catch_up is CatchUp.ALL else 1
     times = CronExpression(registration.cron, registration.time_zone).last(schedule.next_at, now, limit=limit)
     return [time for time in times if registration.catch_up is not CatchUp.NONE or now - time <= LATE]
+
+
+def next_times(registration: Registration, now: datetime, count: int) -> list[datetime]:
+    """Return the next times of a schedule."""
+    times: list[datetime] = []
+    while len(times) < count:
+        times.append(next_time(registration, times[-1] if times else now))
+    return times
+
+
+def latest_times(registration: Registration, now: datetime, count: int) -> list[datetime]:
+    """Return the latest times of a schedule within a year, the newest first."""
+    times = CronExpression(registration.cron, registration.time_zone).last(now - YEAR, now, limit=count)
+    return times[::-1]
 
 
 def next_time(registration: Registration, now: datetime) -> datetime:

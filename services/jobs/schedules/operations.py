@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -14,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
 from services.jobs import domain, kinds
+from services.jobs.convert import MASK
+from services.jobs.operators.runs import require_unmasked
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules.cron import Overlap, Registration, Schedule
 from services.jobs.transaction import Transaction
@@ -26,6 +29,8 @@ MIN_PAUSE_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 5.0
 """Bounds of the pause between two looks for due schedules. Another replica may register one meanwhile."""
 MAX_SCHEDULES = 100
+NEXT_TIMES = 5
+LATEST_TIMES = 10
 POSTPONE = timedelta(minutes=10)
 """The delay of a schedule whose times cannot be computed, for example without its time zone."""
 
@@ -40,6 +45,8 @@ async def register(conn: AsyncConnection, registrations: Sequence[Registration])
         raise errors.InvalidArgument(f"schedules must be at most {MAX_SCHEDULES}.", field="schedules")
     for registration in registrations:
         cron.require(registration)
+        if registration.name.startswith(cron.OPERATOR):
+            raise errors.InvalidArgument(f"Names that begin with {cron.OPERATOR} are of operators.", field="name")
     if len({registration.name for registration in registrations}) < len(registrations):
         raise errors.InvalidArgument("name must be unique.", field="name")
     if not registrations:
@@ -49,6 +56,27 @@ async def register(conn: AsyncConnection, registrations: Sequence[Registration])
         if _service(owners.get(registration.name, registration.kind)) != _service(registration.kind):
             raise errors.InvalidArgument(f"The schedule {registration.name} belongs to another service.", field="name")
     await storage.upsert(conn, registrations, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A time of a schedule that has passed, and its job if there is one."""
+
+    time: datetime
+    job_id: UUID | None
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """A schedule with its times."""
+
+    schedule: Schedule
+    next_times: Sequence[datetime]
+    runs: Sequence[Run]
+    """The newest first."""
+    sensitive: frozenset[str]
+    """Fields of its payload that operators must not read."""
 
 
 class Schedules:
@@ -80,6 +108,57 @@ class Schedules:
         """Return all schedules by name."""
         async with self._single.connect() as conn:
             return await storage.list_all(conn)
+
+    async def get(self, name: str) -> Details:
+        """Return a schedule with its next and its latest times. Raises `schedule_not_found`."""
+        async with self._single.connect() as conn:
+            schedule, now = _required(await storage.get(conn, name))
+            registration = schedule.registration
+            try:
+                next_times = [] if schedule.paused_at else cron.next_times(registration, now, NEXT_TIMES)
+                times = cron.latest_times(registration, now, LATEST_TIMES)
+            except errors.InvalidArgument:
+                # The cron expression of another release, or a time zone that is missing here.
+                next_times, times = [], []
+            job_ids = {time: cron.job_id(name, time) for time in times}
+            states = await storage.states_of(conn, list(job_ids.values()))
+        sensitive = (await self._kinds.get([registration.kind]))[registration.kind].sensitive
+        runs = [
+            Run(time=time, job_id=job_id if job_id in states else None, state=states.get(job_id))
+            for time, job_id in job_ids.items()
+        ]
+        return Details(schedule=schedule, next_times=next_times, runs=runs, sensitive=sensitive)
+
+    async def put(self, registration: Registration) -> Schedule:
+        """Create or replace a schedule of operators; a masked value of a sensitive field keeps the stored one.
+
+        Raises `InvalidArgument`, `too_many_schedules`.
+        """
+        cron.require(registration)
+        if not registration.name.startswith(cron.OPERATOR):
+            raise errors.InvalidArgument(f"The name must begin with {cron.OPERATOR}", field="name")
+        sensitive = (await self._kinds.get([registration.kind]))[registration.kind].sensitive
+        async with self._transaction() as tx:
+            count, now = await storage.count_of_operators(tx.conn, other_than=registration.name)
+            if count >= MAX_SCHEDULES:
+                message = f"Operators can have {MAX_SCHEDULES} schedules; delete one first."
+                raise errors.ResourceExhausted(message, code="too_many_schedules")
+            stored = await storage.get(tx.conn, registration.name)
+            if stored and stored[0].registration.kind == registration.kind:
+                old = stored[0].registration.payload
+                kept = {name: old[name] for name in sensitive if registration.payload.get(name) == MASK and name in old}
+                registration = replace(registration, payload={**registration.payload, **kept})
+            require_unmasked(registration.payload, sensitive)
+            return await storage.put(tx.conn, registration, now=now)
+
+    async def delete(self, name: str) -> None:
+        """Delete a schedule of operators. Raises `schedule_not_found`, `schedule_registered`."""
+        async with self._transaction() as tx:
+            schedule, _ = _required(await storage.lock(tx.conn, name))
+            if not schedule.is_of_operator:
+                message = "Workers register this schedule; it can be paused, not deleted."
+                raise errors.FailedPrecondition(message, code="schedule_registered", field="name")
+            await storage.delete(tx.conn, name)
 
     async def pause(self, name: str) -> Schedule:
         """Pause a schedule; pausing a paused one changes nothing. Raises `schedule_not_found`."""

@@ -47,6 +47,7 @@ _LOCK_DUE = (
     .limit(1)
     .with_for_update(skip_locked=True, of=schedules)
 )
+_LOCK_OPERATORS = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext("jobs.schedules of operators")))
 _LOCK = sa.select(schedules, _now.label("now")).where(schedules.c.name == sa.bindparam("called")).with_for_update()
 
 
@@ -70,6 +71,47 @@ async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *
         for registration in sorted(registrations, key=lambda registration: registration.name)
     ]
     await conn.execute(_upsert(rows))
+
+
+async def put(conn: AsyncConnection, registration: Registration, *, now: datetime) -> Schedule:
+    """Store a schedule of operators, as `upsert` does."""
+    row = {
+        "name": registration.name,
+        "kind": registration.kind,
+        "payload": registration.payload,
+        "cron": registration.cron,
+        "time_zone": registration.time_zone,
+        "catch_up": registration.catch_up,
+        "overlap": registration.overlap,
+        "next_at": cron.next_time(registration, now),
+        "declared_at": None,
+    }
+    return _schedule((await conn.execute(_upsert([row]).returning(schedules))).mappings().one())
+
+
+async def count_of_operators(conn: AsyncConnection, *, other_than: str) -> tuple[int, datetime]:
+    """Lock out other changes of operators' schedules; return their number without one, and the database's time."""
+    await conn.execute(_LOCK_OPERATORS)
+    count = sa.select(sa.func.count()).where(schedules.c.declared_at.is_(None), schedules.c.name != other_than)
+    row = (await conn.execute(sa.select(count.scalar_subquery(), _now))).one()
+    return row[0], row[1]
+
+
+async def get(conn: AsyncConnection, name: str) -> tuple[Schedule, datetime] | None:
+    """Return a schedule and the database's time; None for an unknown name."""
+    statement = sa.select(schedules, _now.label("now")).where(schedules.c.name == name)
+    return _with_time((await conn.execute(statement)).mappings().first())
+
+
+async def delete(conn: AsyncConnection, name: str) -> None:
+    """Delete a schedule."""
+    await conn.execute(sa.delete(schedules).where(schedules.c.name == name))
+
+
+async def states_of(conn: AsyncConnection, job_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+    """Return the states of the jobs that exist."""
+    statement = sa.select(jobs.c.job_id, jobs.c.state).where(jobs.c.job_id.in_(job_ids))
+    return {row.job_id: row.state for row in (await conn.execute(statement)).all()}
 
 
 async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> tuple[dict[str, str], datetime]:

@@ -289,3 +289,29 @@ async def test_search_finds_jobs_kinds_and_errors(jobs_api: JobsApi, kind: str, 
     assert (group["type"], group["facts"]) == ("error", f"{kind} 1 failed: It did not work.")
     nothing = await tool("search", str(ids.uuid7()))
     assert (nothing.code, nothing.out) == (1, "nothing found\n")
+
+
+async def test_jobs_are_run_and_replayed_with_changes(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, sensitive_fields=["token"]))
+    ran = await tool("run", kind, "--payload", '{"count": 1, "token": "secret"}')
+    job_id = ran.out.strip()
+    (job,) = await jobs_api.claim(kind)
+    assert (job.job_id, job.spec.payload["token"]) == (job_id, "secret")
+    refused = await tool("replay", job_id, "--set", "count=2")
+    assert refused.code == 1 and "token is hidden" in refused.err
+    replayed = await tool("replay", job_id, "--set", "count=2", "--set", 'token="other"')
+    (job,) = await jobs_api.claim(kind)
+    payload = job.spec.payload
+    assert (job.job_id, payload["count"], payload["token"]) == (replayed.out.strip(), 2, "other")
+    for wrong in (("run", kind, "--payload", "[]"), ("replay", job_id, "--set", "count")):
+        assert (await tool(*wrong)).code == 2
+
+
+async def test_schedules_of_operators_are_made_shown_and_deleted(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
+    await jobs_api.register(kind_pb2.KindRegistration(kind=kind))
+    name = f"operator.{kind[-8:]}"
+    assert (await tool("set-schedule", name, kind, "0 3 * * *", "--time-zone", "Europe/Berlin")).code == 0
+    shown = await tool("schedule", name)
+    assert "0 3 * * * Europe/Berlin" in shown.out
+    assert (await tool("delete-schedule", name)).out == "deleted\n"
+    assert (await tool("schedule", name)).code == 1

@@ -71,6 +71,16 @@ class AdminServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsResponse.FromString,
                 _registered_method=True)
+        self.GetKind = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/GetKind',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetKindRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetKindResponse.FromString,
+                _registered_method=True)
+        self.RunJob = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/RunJob',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.RunJobRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.RunJobResponse.FromString,
+                _registered_method=True)
         self.SetKindLimits = channel.unary_unary(
                 '/repruv.jobs.v1.AdminService/SetKindLimits',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetKindLimitsRequest.SerializeToString,
@@ -90,6 +100,21 @@ class AdminServiceStub:
                 '/repruv.jobs.v1.AdminService/ListSchedules',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListSchedulesRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.GetSchedule = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/GetSchedule',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetScheduleRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetScheduleResponse.FromString,
+                _registered_method=True)
+        self.SetSchedule = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/SetSchedule',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetScheduleRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetScheduleResponse.FromString,
+                _registered_method=True)
+        self.DeleteSchedule = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/DeleteSchedule',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.DeleteScheduleRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.DeleteScheduleResponse.FromString,
                 _registered_method=True)
         self.PauseSchedule = channel.unary_unary(
                 '/repruv.jobs.v1.AdminService/PauseSchedule',
@@ -180,6 +205,21 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKind(self, request, context):
+        """GetKind returns one kind with the JSON Schema of its payload. Fails with NOT_FOUND `kind_not_found`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunJob(self, request, context):
+        """RunJob submits a job of a kind that a worker has registered; idempotent by job id. Kinds of the engine itself
+        (`jobs.*`) and undo kinds are refused. Fails with NOT_FOUND `kind_not_found`, INVALID_ARGUMENT, ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetKindLimits(self, request, context):
         """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT.
         """
@@ -203,6 +243,30 @@ class AdminServiceServicer:
 
     def ListSchedules(self, request, context):
         """ListSchedules returns all schedules, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSchedule(self, request, context):
+        """GetSchedule returns a schedule with its next times and its latest ones. Fails with NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSchedule(self, request, context):
+        """SetSchedule creates or replaces a schedule of operators, whose name begins with `operator.`. Its kind must be
+        registered, as for RunJob. A pause stays. At most 100 exist. Fails with INVALID_ARGUMENT, NOT_FOUND
+        `kind_not_found`, RESOURCE_EXHAUSTED `too_many_schedules`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSchedule(self, request, context):
+        """DeleteSchedule deletes a schedule of operators; its jobs stay. Fails with NOT_FOUND, FAILED_PRECONDITION
+        `schedule_registered` for one that workers register.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -290,6 +354,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListKindsResponse.SerializeToString,
             ),
+            'GetKind': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKind,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetKindRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetKindResponse.SerializeToString,
+            ),
+            'RunJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunJob,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.RunJobRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.RunJobResponse.SerializeToString,
+            ),
             'SetKindLimits': grpc.unary_unary_rpc_method_handler(
                     servicer.SetKindLimits,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetKindLimitsRequest.FromString,
@@ -309,6 +383,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListSchedules,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListSchedulesRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'GetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchedule,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetScheduleRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetScheduleResponse.SerializeToString,
+            ),
+            'SetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSchedule,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetScheduleRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetScheduleResponse.SerializeToString,
+            ),
+            'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSchedule,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.DeleteScheduleRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.DeleteScheduleResponse.SerializeToString,
             ),
             'PauseSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseSchedule,
@@ -543,6 +632,60 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def GetKind(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/GetKind',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetKindRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetKindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/RunJob',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.RunJobRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.RunJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetKindLimits(request,
             target,
             options=(),
@@ -640,6 +783,87 @@ class AdminService:
             '/repruv.jobs.v1.AdminService/ListSchedules',
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListSchedulesRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/GetSchedule',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetScheduleRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.GetScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/SetSchedule',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetScheduleRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.SetScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/DeleteSchedule',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.DeleteScheduleRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.DeleteScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

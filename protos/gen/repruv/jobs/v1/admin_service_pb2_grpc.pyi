@@ -54,6 +54,12 @@ class AdminServiceStub:
     """ListErrorGroups returns the groups of failed jobs with the same kind, error code and fingerprint, the latest first."""
     ListKinds: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]
     """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
+    GetKind: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetKindRequest, _admin_service_pb2.GetKindResponse]
+    """GetKind returns one kind with the JSON Schema of its payload. Fails with NOT_FOUND `kind_not_found`."""
+    RunJob: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RunJobRequest, _admin_service_pb2.RunJobResponse]
+    """RunJob submits a job of a kind that a worker has registered; idempotent by job id. Kinds of the engine itself
+    (`jobs.*`) and undo kinds are refused. Fails with NOT_FOUND `kind_not_found`, INVALID_ARGUMENT, ALREADY_EXISTS.
+    """
     SetKindLimits: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]
     """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT."""
     PauseKind: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseKindRequest, _admin_service_pb2.PauseKindResponse]
@@ -62,6 +68,17 @@ class AdminServiceStub:
     """ResumeKind ends a pause. Resuming a kind that is not paused succeeds."""
     ListSchedules: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSchedulesRequest, _admin_service_pb2.ListSchedulesResponse]
     """ListSchedules returns all schedules, by name."""
+    GetSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetScheduleRequest, _admin_service_pb2.GetScheduleResponse]
+    """GetSchedule returns a schedule with its next times and its latest ones. Fails with NOT_FOUND."""
+    SetSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetScheduleRequest, _admin_service_pb2.SetScheduleResponse]
+    """SetSchedule creates or replaces a schedule of operators, whose name begins with `operator.`. Its kind must be
+    registered, as for RunJob. A pause stays. At most 100 exist. Fails with INVALID_ARGUMENT, NOT_FOUND
+    `kind_not_found`, RESOURCE_EXHAUSTED `too_many_schedules`.
+    """
+    DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteScheduleRequest, _admin_service_pb2.DeleteScheduleResponse]
+    """DeleteSchedule deletes a schedule of operators; its jobs stay. Fails with NOT_FOUND, FAILED_PRECONDITION
+    `schedule_registered` for one that workers register.
+    """
     PauseSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseScheduleRequest, _admin_service_pb2.PauseScheduleResponse]
     """PauseSchedule stops a schedule. Pausing a paused schedule succeeds. Fails with NOT_FOUND."""
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeScheduleRequest, _admin_service_pb2.ResumeScheduleResponse]
@@ -105,6 +122,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """ListErrorGroups returns the groups of failed jobs with the same kind, error code and fingerprint, the latest first."""
     ListKinds: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKindsRequest, _admin_service_pb2.ListKindsResponse]  # type: ignore[assignment]
     """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
+    GetKind: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetKindRequest, _admin_service_pb2.GetKindResponse]  # type: ignore[assignment]
+    """GetKind returns one kind with the JSON Schema of its payload. Fails with NOT_FOUND `kind_not_found`."""
+    RunJob: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RunJobRequest, _admin_service_pb2.RunJobResponse]  # type: ignore[assignment]
+    """RunJob submits a job of a kind that a worker has registered; idempotent by job id. Kinds of the engine itself
+    (`jobs.*`) and undo kinds are refused. Fails with NOT_FOUND `kind_not_found`, INVALID_ARGUMENT, ALREADY_EXISTS.
+    """
     SetKindLimits: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetKindLimitsRequest, _admin_service_pb2.SetKindLimitsResponse]  # type: ignore[assignment]
     """SetKindLimits replaces the limits of a kind; the kind need not exist yet. Fails with INVALID_ARGUMENT."""
     PauseKind: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseKindRequest, _admin_service_pb2.PauseKindResponse]  # type: ignore[assignment]
@@ -113,6 +136,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """ResumeKind ends a pause. Resuming a kind that is not paused succeeds."""
     ListSchedules: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSchedulesRequest, _admin_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
     """ListSchedules returns all schedules, by name."""
+    GetSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetScheduleRequest, _admin_service_pb2.GetScheduleResponse]  # type: ignore[assignment]
+    """GetSchedule returns a schedule with its next times and its latest ones. Fails with NOT_FOUND."""
+    SetSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetScheduleRequest, _admin_service_pb2.SetScheduleResponse]  # type: ignore[assignment]
+    """SetSchedule creates or replaces a schedule of operators, whose name begins with `operator.`. Its kind must be
+    registered, as for RunJob. A pause stays. At most 100 exist. Fails with INVALID_ARGUMENT, NOT_FOUND
+    `kind_not_found`, RESOURCE_EXHAUSTED `too_many_schedules`.
+    """
+    DeleteSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteScheduleRequest, _admin_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
+    """DeleteSchedule deletes a schedule of operators; its jobs stay. Fails with NOT_FOUND, FAILED_PRECONDITION
+    `schedule_registered` for one that workers register.
+    """
     PauseSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseScheduleRequest, _admin_service_pb2.PauseScheduleResponse]  # type: ignore[assignment]
     """PauseSchedule stops a schedule. Pausing a paused schedule succeeds. Fails with NOT_FOUND."""
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeScheduleRequest, _admin_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
@@ -197,6 +231,24 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListKinds returns all kinds that were registered, limited, paused or submitted and not cleaned up since, by name."""
 
     @_abc_1.abstractmethod
+    def GetKind(
+        self,
+        request: _admin_service_pb2.GetKindRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetKindResponse, _abc.Awaitable[_admin_service_pb2.GetKindResponse]]:
+        """GetKind returns one kind with the JSON Schema of its payload. Fails with NOT_FOUND `kind_not_found`."""
+
+    @_abc_1.abstractmethod
+    def RunJob(
+        self,
+        request: _admin_service_pb2.RunJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RunJobResponse, _abc.Awaitable[_admin_service_pb2.RunJobResponse]]:
+        """RunJob submits a job of a kind that a worker has registered; idempotent by job id. Kinds of the engine itself
+        (`jobs.*`) and undo kinds are refused. Fails with NOT_FOUND `kind_not_found`, INVALID_ARGUMENT, ALREADY_EXISTS.
+        """
+
+    @_abc_1.abstractmethod
     def SetKindLimits(
         self,
         request: _admin_service_pb2.SetKindLimitsRequest,
@@ -227,6 +279,35 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListSchedulesResponse, _abc.Awaitable[_admin_service_pb2.ListSchedulesResponse]]:
         """ListSchedules returns all schedules, by name."""
+
+    @_abc_1.abstractmethod
+    def GetSchedule(
+        self,
+        request: _admin_service_pb2.GetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetScheduleResponse, _abc.Awaitable[_admin_service_pb2.GetScheduleResponse]]:
+        """GetSchedule returns a schedule with its next times and its latest ones. Fails with NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def SetSchedule(
+        self,
+        request: _admin_service_pb2.SetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetScheduleResponse, _abc.Awaitable[_admin_service_pb2.SetScheduleResponse]]:
+        """SetSchedule creates or replaces a schedule of operators, whose name begins with `operator.`. Its kind must be
+        registered, as for RunJob. A pause stays. At most 100 exist. Fails with INVALID_ARGUMENT, NOT_FOUND
+        `kind_not_found`, RESOURCE_EXHAUSTED `too_many_schedules`.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSchedule(
+        self,
+        request: _admin_service_pb2.DeleteScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteScheduleResponse, _abc.Awaitable[_admin_service_pb2.DeleteScheduleResponse]]:
+        """DeleteSchedule deletes a schedule of operators; its jobs stay. Fails with NOT_FOUND, FAILED_PRECONDITION
+        `schedule_registered` for one that workers register.
+        """
 
     @_abc_1.abstractmethod
     def PauseSchedule(

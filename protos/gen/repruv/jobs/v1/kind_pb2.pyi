@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from repruv.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -90,6 +91,7 @@ class KindRegistration(_message.Message):
     HAS_UNDO_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     SENSITIVE_FIELDS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_SCHEMA_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """The kind, as in JobSpec."""
     notify_owner: _builtins.bool
@@ -98,6 +100,8 @@ class KindRegistration(_message.Message):
     """Whether cancelling a job of this kind after its first attempt has begun submits a job of kind `<kind>.undo` with
     the payload {job_id, attempt, payload}. The same worker handles that kind.
     """
+    payload_schema: _builtins.str
+    """The JSON Schema of the payload, a JSON object of at most 16 KiB; empty: unknown. ListKinds leaves it out."""
     @_builtins.property
     def defaults(self) -> Global___KindDefaults:
         """Defaults for fields that a JobSpec leaves unset."""
@@ -121,10 +125,11 @@ class KindRegistration(_message.Message):
         has_undo: _builtins.bool = ...,
         retention: _duration_pb2.Duration | None = ...,
         sensitive_fields: _abc.Iterable[_builtins.str] | None = ...,
+        payload_schema: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "has_undo", b"has_undo", "kind", b"kind", "notify_owner", b"notify_owner", "retention", b"retention", "sensitive_fields", b"sensitive_fields"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "has_undo", b"has_undo", "kind", b"kind", "notify_owner", b"notify_owner", "payload_schema", b"payload_schema", "retention", b"retention", "sensitive_fields", b"sensitive_fields"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,8 +364,11 @@ class Schedule(_message.Message):
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     LAST_TIME_FIELD_NUMBER: _builtins.int
     LAST_JOB_ID_FIELD_NUMBER: _builtins.int
+    IS_OF_OPERATOR_FIELD_NUMBER: _builtins.int
     last_job_id: _builtins.str
     """The job it submitted last; empty: none."""
+    is_of_operator: _builtins.bool
+    """Whether an operator made it; such names begin with `operator.`. Workers register the others."""
     @_builtins.property
     def registration(self) -> Global___ScheduleRegistration:
         """The latest registration by a worker."""
@@ -385,14 +393,47 @@ class Schedule(_message.Message):
         next_time: _timestamp_pb2.Timestamp | None = ...,
         last_time: _timestamp_pb2.Timestamp | None = ...,
         last_job_id: _builtins.str = ...,
+        is_of_operator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time", "registration", b"registration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_job_id", b"last_job_id", "last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time", "registration", b"registration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_of_operator", b"is_of_operator", "last_job_id", b"last_job_id", "last_time", b"last_time", "next_time", b"next_time", "pause_time", b"pause_time", "registration", b"registration"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class ScheduleRun(_message.Message):
+    """ScheduleRun is a time of a schedule that has passed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The id of its job; empty if the time was skipped or missed, or the job was deleted after its retention."""
+    state: _job_pb2.JobState.ValueType
+    """The state of the job."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The time."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        job_id: _builtins.str = ...,
+        state: _job_pb2.JobState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "state", b"state", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleRun: _TypeAlias = ScheduleRun  # noqa: Y015
 
 @_typing.final
 class WorkerInfo(_message.Message):

@@ -1,0 +1,88 @@
+"""Commands that make jobs and schedules."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from chassis import ids, protobuf
+from repruv.jobs.v1 import admin_service_pb2 as messages
+from repruv.jobs.v1 import jobs_service_pb2, kind_pb2
+from services.jobs.admin import answers, tables
+from services.jobs.admin.connection import Connection
+
+
+async def run(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Submit a job."""
+    return await _run(jobs, chosen, chosen.kind, chosen.payload, chosen.owner)
+
+
+async def replay(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Submit a job with the payload of another; sensitive fields must be set again."""
+    request = jobs_service_pb2.GetJobRequest(job_id=str(ids.parse(chosen.job, "job")))
+    spec = (await jobs.call(jobs.jobs.GetJob, request)).job.spec
+    payload = {**protobuf.from_struct(spec.payload), **dict(chosen.set)}
+    return await _run(jobs, chosen, spec.kind, payload, spec.owner_id)
+
+
+async def set_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Create or replace a schedule."""
+    registration = kind_pb2.ScheduleRegistration(
+        name=chosen.name,
+        kind=chosen.kind,
+        cron=chosen.cron,
+        time_zone=chosen.time_zone,
+        payload=protobuf.to_struct(chosen.payload),
+        overlap=kind_pb2.Overlap.Value(f"OVERLAP_{chosen.overlap.upper()}"),
+    )
+    request = messages.SetScheduleRequest(registration=registration)
+    answer = await jobs.call(jobs.admin.SetSchedule, request)
+    answers.output(chosen, answer.schedule, lambda schedule: print(f"next {tables.at(schedule, 'next_time')}"))
+    return 0
+
+
+async def delete_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Delete a schedule."""
+    answer = await jobs.call(jobs.admin.DeleteSchedule, messages.DeleteScheduleRequest(name=chosen.name))
+    answers.output(chosen, answer, lambda _: print("deleted"))
+    return 0
+
+
+async def show_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+    """Show a schedule with its times."""
+    answer = await jobs.call(jobs.admin.GetSchedule, messages.GetScheduleRequest(name=chosen.name))
+    answers.output(chosen, answer, _show_schedule)
+    return 0
+
+
+async def _run(jobs: Connection, chosen: argparse.Namespace, kind: str, payload: dict[str, Any], owner_id: str) -> int:
+    request = messages.RunJobRequest(
+        job_id=str(ids.uuid7()), kind=kind, payload=protobuf.to_struct(payload), owner_id=owner_id
+    )
+    answer = await jobs.call(jobs.admin.RunJob, request)
+    answers.output(chosen, answer.job, lambda job: print(job.job_id))
+    return 0
+
+
+def _show_schedule(response: messages.GetScheduleResponse) -> None:
+    schedule = response.schedule
+    tables.details(
+        [
+            ("schedule", schedule.registration.name),
+            ("kind", schedule.registration.kind),
+            ("cron", f"{schedule.registration.cron} {schedule.registration.time_zone}"),
+            ("payload", answers.plain(schedule.registration.payload)),
+            ("paused", tables.at(schedule, "pause_time")),
+            ("next", ", ".join(moment.ToJsonString() for moment in response.next_times)),
+        ]
+    )
+    print()
+    rows = [
+        (
+            run.time.ToJsonString(),
+            tables.state(run.state) if run.job_id else tables.NOTHING,
+            run.job_id or tables.NOTHING,
+        )
+        for run in response.runs
+    ]
+    tables.show(("TIME", "STATE", "JOB"), rows, nothing="no past times")
