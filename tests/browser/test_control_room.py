@@ -112,7 +112,7 @@ async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"**/admin/users/{user.user_id}")
     await page.get_by_role("link", name="Sign out everywhere…").wait_for(state="detached")
-    await page.go_back()
+    await page.goto("/admin/users")
     await page.keyboard.press("j")
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/admin/users/*")
