@@ -156,6 +156,12 @@ def masked(job: domain.Job, fields: Collection[str]) -> domain.Job:
     return dataclasses.replace(job, spec=dataclasses.replace(job.spec, payload=mask_fields(job.spec.payload, fields)))
 
 
+def require_unmasked(payload: Mapping[str, Any], sensitive: Collection[str]) -> None:
+    """Reject the mask of a sensitive field as its value: it comes from a payload that an operator has read."""
+    if masked := sorted(name for name in sensitive if payload.get(name) == MASK):
+        raise errors.InvalidArgument(f"{masked[0]} is hidden in the other job; enter its value.", field=masked[0])
+
+
 def mask_fields(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     shown = {name: MASK if name in fields else value for name, value in payload.items()}
     if isinstance(undone := shown.get("payload"), Mapping):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from chassis import errors
 from services.jobs import domain, kinds, operations
-from services.jobs.convert import MASK
+from services.jobs.convert import require_unmasked
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +43,3 @@ class Runs:
         if is_new:
             logger.info("job submitted by an operator", extra={"job_id": str(job_id), "kind": name, "actor": actor})
         return job
-
-
-def require_unmasked(payload: Mapping[str, Any], sensitive: Collection[str]) -> None:
-    """Reject the mask of a sensitive field as its value: it comes from a payload that an operator has read."""
-    if masked := sorted(name for name in sensitive if payload.get(name) == MASK):
-        raise errors.InvalidArgument(f"{masked[0]} is hidden in the other job; enter its value.", field=masked[0])

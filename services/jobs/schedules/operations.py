@@ -15,8 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
 from services.jobs import domain, kinds
-from services.jobs.convert import MASK
-from services.jobs.operators.runs import require_unmasked
+from services.jobs.convert import MASK, require_unmasked
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules.cron import Overlap, Registration, Schedule
 from services.jobs.transaction import Transaction
