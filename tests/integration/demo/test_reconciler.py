@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -152,6 +152,25 @@ async def test_the_sweeper_walks_through_all_owners_in_steps(
         removed += await loops.clean()
     assert removed == 5
     assert [await owner.counts() for owner in owners] == [(2, 0)] * 5
+
+
+async def test_sweeper_leaves_no_row_of_an_owner_without_demo_mode(
+    loops: reconciler.Reconciler, engine: AsyncEngine
+) -> None:
+    owner_id = uuid4()
+    insert = """
+        INSERT INTO demo.content (owner_id, generation, position, platform, title, published_at, views, likes)
+        VALUES (:owner, 1, 0, 'youtube', 'An orphan', now(), 0, 0)
+    """
+    async with engine.begin() as conn:
+        await conn.execute(sa.text(insert), {"owner": owner_id})
+    await clean(loops)
+    async with engine.connect() as conn:
+        for table in ("content", "demo_modes"):
+            count = await conn.scalar(
+                sa.text(f"SELECT count(*) FROM demo.{table} WHERE owner_id = :o"), {"o": owner_id}
+            )
+            assert count == 0, table
 
 
 async def test_old_keys_are_deleted(owner: Owner, loops: reconciler.Reconciler, engine: AsyncEngine) -> None:
