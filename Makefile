@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
 
 ### Run
 
@@ -26,6 +26,12 @@ promote: $(INSTALLED) ## Make the standby of a system with HA=1 the primary, aft
 
 demo: $(INSTALLED) ## Run the main job in this terminal, against the running system (ARGS="--interactions 100000"; ARGS=--survive breaks a system of its own)
 	@$(BIN)/python -m dev demo $(ARGS)
+
+# Through the environment: quotes of the payload stay as they are.
+job: export JOB_FILE := $(value FILE)
+job: export JOB_PAYLOAD := $(value ARGS)
+job: $(INSTALLED) ## Run the job kinds of a file against the running system, reloading it (FILE=my_job.py ARGS='{"names": ["Ada"]}')
+	@$(BIN)/python -m dev job "$$JOB_FILE" "$$JOB_PAYLOAD"
 
 admin: $(INSTALLED) ## Inspect and control the job engine of the running system (ARGS="list --state failed"; ARGS=--help)
 	@$(BIN)/python -m dev admin $(ARGS)

@@ -1,6 +1,7 @@
 """Repruv on this machine: `python -m dev COMMAND`.
 
-`up` starts it, `demo` tries it, `admin` controls its jobs, `promote` fails its database over, `reset` deletes its data.
+`up` starts it, `demo` tries it, `job` runs the job kinds of a file, `admin` controls its jobs, `promote` fails its database
+over, `reset` deletes its data.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def main(arguments: list[str]) -> int:
     command.add_argument("--ha", action="store_true", help="run PostgreSQL with a standby and three NATS nodes")
     commands.add_parser("promote", help="make the standby of a stack with --ha the primary")
     commands.add_parser("demo", help="enable demo mode from the terminal")
+    command = commands.add_parser("job", help="run the job kinds of a file, and reload it when it changes")
+    command.add_argument("file")
+    command.add_argument("payload", nargs="?", default="", help="submit a job of the first kind: its payload in JSON")
     commands.add_parser("admin", help="inspect and control jobs")
     commands.add_parser("reset", help="delete all data after a confirmation")
     chosen = parser.parse_args(arguments)
@@ -39,6 +43,8 @@ def main(arguments: list[str]) -> int:
         return reset.run(chosen.data_dir)
     if chosen.command == "promote":
         return promote.run(chosen.data_dir)
+    if chosen.command == "job":
+        return int(importlib.import_module("dev.job").run(chosen.file, chosen.payload, chosen.data_dir))
     try:
         scale = _scale([*os.environ.get("SCALE", "").split(), *chosen.scale])
     except ValueError as error:

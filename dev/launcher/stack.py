@@ -278,8 +278,11 @@ class Stack:
     def _note_targets(self) -> None:
         listening = [name for name in self._replicas if self._definitions[name].listen_port is not None]
         self._exit_stack.callback(targets.forget, self.data_dir)
-        databases = {name: f"127.0.0.1:{server.port}" for name, server in self.servers.all.items() if self._ha}
-        targets.write(self.data_dir, {**databases, **{name: self.target(name) for name in listening}})
+        running = {name: server for name, server in self.servers.all.items() if server.pid}
+        # `promote` needs the pair of databases, `job` needs NATS.
+        named = {name: server for name, server in running.items() if self._ha or name.startswith("nats")}
+        servers = {name: f"127.0.0.1:{server.port}" for name, server in named.items()}
+        targets.write(self.data_dir, {**servers, **{name: self.target(name) for name in listening}})
 
     def _replica(self, definition: Definition, index: int) -> Replica:
         root = self.compose_file.parent
