@@ -230,7 +230,10 @@ async def test_slow_writer_is_not_ended_while_its_rows_arrive(
                 for _ in range(5):
                     await copy.write(b"x" * 200_000)
                     await eventually(has_arrived)
-                    assert await loops.end_stalled(age=timedelta()) == 0
+                    await loops.end_stalled(age=timedelta())  # may end sessions of others
+                    async with engine.connect() as conn:
+                        is_alive = sa.text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
+                        assert await conn.scalar(is_alive, {"pid": slow.info.backend_pid})
                     await has_arrived()
 
                 async def ended() -> bool:
