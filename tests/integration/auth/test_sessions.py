@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import jwt
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, identity, postgres
+from chassis import errors, identity
 from services.auth import domain, maintenance
 from services.auth.context import Context
 from services.auth.sessions import storage as session_storage
@@ -138,20 +139,19 @@ async def test_of_concurrent_validations_one_renews(
 
 
 async def test_validation_is_one_query_unless_a_renewal_is_due(
-    gateway: Gateway, context: Context, engine: AsyncEngine
+    gateway: Gateway, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account = await gateway.account()
     statements: list[str] = []
+    execute = psycopg.AsyncCursor.execute
 
-    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
+    async def noted(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        statements.append(str(query))
+        return await execute(cursor, query, *arguments, **options)
 
-    single = postgres.autocommit(engine)
-    sa.event.listen(single.sync_engine, "before_cursor_execute", note)
-    try:
+    with monkeypatch.context() as driver:
+        driver.setattr(psycopg.AsyncCursor, "execute", noted)
         await Sessions(context).validate_session(account.token)
-    finally:
-        sa.event.remove(single.sync_engine, "before_cursor_execute", note)
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
 
 
