@@ -77,12 +77,12 @@ async def test_what_belongs_to_another_is_not_found(new_user: NewUser) -> None:
 async def test_logout_ends_the_session_and_its_stream_at_once(user: User) -> None:
     other = await user.again()
     async with Stream(user, reconnects=False) as stream, Stream(other) as untouched:
-        kept = dict(user.http.cookies)
+        kept = _cookie(user)
         assert (await user.post("/auth/logout")).status_code == 204
         bye = await stream.has("bye", seconds=5)
         assert bye.data == {"reason": "session_expired"}
         await waiting.until(_ended(stream), "the stream has ended", seconds=5)
-        assert not user.http.cookies
+        assert "session" not in user.http.cookies
         stolen = await user.get("/auth/me", headers=kept)
         assert stolen.status_code == 401
         assert (await other.get("/auth/me")).status_code == 200
