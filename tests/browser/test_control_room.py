@@ -114,6 +114,7 @@ async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
     await page.get_by_role("link", name="Sign out everywhere…").wait_for(state="detached")
     await page.goto("/admin/users")
     await page.keyboard.press("j")
+    await expect(rows.first).to_be_focused()
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/admin/users/*")
     await admin.close()

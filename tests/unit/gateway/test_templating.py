@@ -88,7 +88,7 @@ def test_names_that_people_choose_do_not_change_the_direction_of_the_text_beside
     isolated, bare = 0, []
     for path in sorted(TEMPLATES.rglob("*.html")):
         for line in path.read_text().splitlines():
-            for match in NAME.finditer(re.sub(r'(value|class)="[^"]*"|<code>.*?</code>', "", line)):
+            for match in NAME.finditer(re.sub(r'(value|class|id|href)="[^"]*"|<code>.*?</code>', "", line)):
                 isolated += match["before"] is not None
                 if match["before"] is None and "initials" not in match["after"]:
                     bare.append(f"{path.name}: {match[0]}")
