@@ -95,8 +95,6 @@ if (document.querySelector('[data-passkey]')) {
   offerPasskeys();
 }
 
-if (document.getElementById('keys')) await import('./keys.js');
-
 const notify = document.getElementById('notify');
 if (notify) {
   const { offerNotifications } = await import('./attention.js');
