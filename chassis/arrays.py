@@ -1,7 +1,7 @@
 """Lists as literals of PostgreSQL's arrays.
 
 psycopg looks at each list several times to choose the type of the array. The statements of hot paths name the type (`CAST(:ids AS
-uuid[])`), so the literal is enough: it takes a fifth of the time.
+uuid[])`), so the literal is enough.
 """
 
 from __future__ import annotations

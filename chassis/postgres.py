@@ -111,7 +111,7 @@ def translate(error: Exception) -> errors.Error | None:
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
-    if isinstance(error, psycopg.Error) and error.sqlstate in _UNUSABLE_SERVER:
+    if isinstance(error, psycopg.Error) and is_unusable(error):
         return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
@@ -123,7 +123,7 @@ def _invalidate_unusable(context: ExceptionContext) -> None:
 
     The pool's other idle connections are replaced as well: they lead to the same server.
     """
-    if getattr(context.original_exception, "sqlstate", None) in _UNUSABLE_SERVER:
+    if is_unusable(context.original_exception):
         context.is_disconnect = True
 
 
