@@ -33,7 +33,6 @@ class Handoff:
     def __init__(self, waiter: waiters.Waiter | None) -> None:
         self._waiter = waiter
         self._is_reserved = False
-        self._has_started = False
         self._claimed: list[Job] | None = None
         self._is_committed = False
 
@@ -52,7 +51,6 @@ class Handoff:
             return None
         job, sequence = started
         self._claimed = [job]
-        self._has_started = True
         submitted = replace(
             job, state=State.PENDING, version=1, attempt=0, worker=None, lease_until=None, started_at=None
         )
@@ -67,7 +65,7 @@ class Handoff:
         statement leaves out a kind that has become limited meanwhile.
         """
         waiter = self._waiter
-        if waiter is None or self._has_started or not tx.wakeups or tx.sequence_of:
+        if waiter is None or self._claimed is not None or not tx.wakeups or tx.sequence_of:
             return
         if not self._is_reserved:
             if not waiter.is_idle:

@@ -56,26 +56,19 @@ async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *
 
     Rows are written in the order of their names: workers that register the same schedules cannot deadlock.
     """
-    rows = [
-        {
-            "name": registration.name,
-            "kind": registration.kind,
-            "payload": registration.payload,
-            "cron": registration.cron,
-            "time_zone": registration.time_zone,
-            "catch_up": registration.catch_up,
-            "overlap": registration.overlap,
-            "next_at": cron.next_time(registration, now),
-            "declared_at": _now,
-        }
-        for registration in sorted(registrations, key=lambda registration: registration.name)
-    ]
-    await conn.execute(_upsert(rows))
+    ordered = sorted(registrations, key=lambda registration: registration.name)
+    await conn.execute(_upsert([{**_row(registration, now), "declared_at": _now} for registration in ordered]))
 
 
 async def put(conn: AsyncConnection, registration: Registration, *, now: datetime) -> Schedule:
     """Store a schedule of operators, as `upsert` does."""
-    row = {
+    row = {**_row(registration, now), "declared_at": None}
+    return _schedule((await conn.execute(_upsert([row]).returning(schedules))).mappings().one())
+
+
+def _row(registration: Registration, now: datetime) -> dict[str, Any]:
+    """Return the columns that both kinds of schedules have."""
+    return {
         "name": registration.name,
         "kind": registration.kind,
         "payload": registration.payload,
@@ -84,9 +77,7 @@ async def put(conn: AsyncConnection, registration: Registration, *, now: datetim
         "catch_up": registration.catch_up,
         "overlap": registration.overlap,
         "next_at": cron.next_time(registration, now),
-        "declared_at": None,
     }
-    return _schedule((await conn.execute(_upsert([row]).returning(schedules))).mappings().one())
 
 
 async def count_of_operators(conn: AsyncConnection, *, other_than: str) -> tuple[int, datetime]:
