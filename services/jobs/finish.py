@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from chassis import errors
-from services.jobs import domain, log_lines, outcomes, storage
+from services.jobs import domain, log_lines, outcomes, storage, worker_versions
 from services.jobs.domain import Job
 from services.jobs.transaction import Transaction
 
+logger = logging.getLogger(__name__)
+
+PAYLOAD_INVALID = "payload_invalid"
 Finish = tuple[UUID, int, outcomes.Outcome]
 """Job, attempt, outcome."""
 
@@ -22,6 +26,7 @@ def is_completed(completed: Mapping[tuple[UUID, int], Job], finish: Finish) -> b
 async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.Error]:
     """End attempts; return for each the job after it, or the error."""
     jobs = await storage.lock_jobs(tx.conn, {job_id for job_id, _, _ in finishes})
+    finishes = await _postpone_unread(tx, finishes)
     decisions: dict[UUID, tuple[Job, outcomes.Outcome, outcomes.Decision]] = {}
     positions = {}
     for position, (job_id, attempt, outcome) in enumerate(finishes):
@@ -71,6 +76,28 @@ async def apply(
     for job, _, decision in decisions:
         tx.transitions.append((jobs[job.job_id], decision.reason))
     return {(job.job_id, job.attempt): jobs[job.job_id] for job, _, _ in decisions}
+
+
+async def _postpone_unread(tx: Transaction, finishes: Sequence[Finish]) -> Sequence[Finish]:
+    """Snooze jobs of locked rows whose worker cannot read their payload while a newer version of it runs."""
+    unread = {
+        job_id: attempt
+        for job_id, attempt, outcome in finishes
+        if isinstance(outcome, outcomes.Failed) and outcome.error.code == PAYLOAD_INVALID
+    }
+    if not unread or not (postponed := await worker_versions.with_newer_workers(tx.conn, unread)):
+        return finishes
+    for job_id in postponed:
+        extra = {"job_id": str(job_id), "attempt": unread[job_id]}
+        logger.warning("job postponed: a newer version of its worker may read its payload", extra=extra)
+    return [
+        (job_id, attempt, _snoozed(outcome) if job_id in postponed and isinstance(outcome, outcomes.Failed) else outcome)
+        for job_id, attempt, outcome in finishes
+    ]
+
+
+def _snoozed(outcome: outcomes.Failed) -> outcomes.Snoozed:
+    return outcomes.Snoozed(delay=worker_versions.POSTPONE, lines=outcome.lines, kind_prefix=outcome.kind_prefix)
 
 
 async def _append_lines(tx: Transaction, ended: Sequence[Finish]) -> None:

@@ -15,11 +15,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
-from services.jobs import domain, schema
+from services.jobs import domain, schema, worker_versions
 from services.jobs.schema import kinds
 
 FRESH_SECONDS = 2.0
-ALIVE = timedelta(minutes=2)
 CACHED = 10_000
 MAX_SCHEMA_BYTES = 16_384
 DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_timeout", "priority")
@@ -77,7 +76,7 @@ class Kind:
     @property
     def has_worker(self) -> bool:
         """Whether a worker registered it in the last two minutes."""
-        return self.registered_at is not None and datetime.now(UTC) - self.registered_at < ALIVE
+        return self.registered_at is not None and datetime.now(UTC) - self.registered_at < worker_versions.ALIVE
 
 
 class Kinds:
@@ -130,8 +129,20 @@ class Kinds:
 
 async def register(
     conn: AsyncConnection, worker: str, registrations: Collection[Registration], info: WorkerInfo
-) -> None:
-    """Store the kinds of a worker and what it says about itself. Limits and pauses are unchanged."""
+) -> frozenset[str]:
+    """Store what a worker says about itself, and its kinds except those of newer versions; return the latter.
+
+    Limits and pauses are unchanged.
+    """
+    await worker_versions.lock(conn, [registration.kind for registration in registrations])
+    values_of_worker = {
+        "kinds": sorted(registration.kind for registration in registrations),
+        "seen_at": sa.func.now(),
+        **dataclasses.asdict(info),
+    }
+    statement = postgresql.insert(schema.workers).values(worker=worker, **values_of_worker)
+    await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=values_of_worker))
+    of_newer = await worker_versions.kinds_of_newer(conn, info.version)
     rows = [
         {
             "kind": registration.kind,
@@ -145,18 +156,13 @@ async def register(
         }
         # In one order: two workers of a service register the same kinds.
         for registration in sorted(registrations, key=lambda registration: registration.kind)
+        if registration.kind not in of_newer
     ]
     if rows:
         insert = postgresql.insert(kinds).values(rows)
         changed = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
         await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=changed))
-    values_of_worker = {
-        "kinds": sorted(registration.kind for registration in registrations),
-        "seen_at": sa.func.now(),
-        **dataclasses.asdict(info),
-    }
-    statement = postgresql.insert(schema.workers).values(worker=worker, **values_of_worker)
-    await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=values_of_worker))
+    return of_newer
 
 
 _INSERT = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")

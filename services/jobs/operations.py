@@ -271,10 +271,10 @@ class Operations:
         schedules: Sequence[cron.Registration],
         info: kinds.WorkerInfo = _NO_INFO,
     ) -> None:
-        """Register the kinds that a worker handles, and its schedules."""
+        """Register the kinds that a worker handles, and its schedules, except those of newer versions of its program."""
         async with self.transaction() as tx:
-            await kinds.register(tx.conn, worker, registrations, info)
-            await schedule_operations.register(tx.conn, schedules)
+            of_newer = await kinds.register(tx.conn, worker, registrations, info)
+            await schedule_operations.register(tx.conn, schedules, of_newer)
         self.kinds.forget()
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:

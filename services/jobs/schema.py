@@ -162,6 +162,7 @@ workers = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("concurrency", sa.Integer, nullable=False),
     sa.Column("started_at", _time),
+    sa.Column("registered_at", _time, nullable=False),
 )
 
 kind_rates = sa.Table(

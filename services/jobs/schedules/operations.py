@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -34,8 +34,10 @@ POSTPONE = timedelta(minutes=10)
 """The delay of a schedule whose times cannot be computed, for example without its time zone."""
 
 
-async def register(conn: AsyncConnection, registrations: Sequence[Registration]) -> None:
-    """Store the schedules of a worker. Raises `InvalidArgument` naming the field.
+async def register(
+    conn: AsyncConnection, registrations: Sequence[Registration], kinds_of_newer: Collection[str] = frozenset()
+) -> None:
+    """Store the schedules of a worker, except those of kinds that newer workers register. Raises `InvalidArgument`.
 
     A pause is unchanged. The next time is computed only for a new schedule, or with another cron or time zone; it goes by the
     database's clock.
@@ -54,7 +56,13 @@ async def register(conn: AsyncConnection, registrations: Sequence[Registration])
     for registration in registrations:
         if _service(owners.get(registration.name, registration.kind)) != _service(registration.kind):
             raise errors.InvalidArgument(f"The schedule {registration.name} belongs to another service.", field="name")
-    await storage.upsert(conn, registrations, now=now)
+    own = [
+        registration
+        for registration in registrations
+        if not {registration.kind, owners.get(registration.name)} & set(kinds_of_newer)
+    ]
+    if own:
+        await storage.upsert(conn, own, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,59 @@
+"""Versions of a program that run at once, as during a rolling restart.
+
+A version is as old as its first registered worker that is alive, by the database's clock. The youngest version of a kind decides its
+settings and schedules. A version that returns after a rollback is the youngest as soon as its earlier workers count as gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+ALIVE = timedelta(minutes=2)
+"""A worker that has not registered for so long is gone. Workers register every 30 s."""
+ROLLOUT = timedelta(minutes=15)
+"""How long after the start of a newer version an older one postpones jobs with payloads that it cannot read."""
+POSTPONE = timedelta(seconds=5)
+
+# Registrations of one service follow each other: none overwrites settings that a newer version stores meanwhile.
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('jobs.workers ' || :service, 0))")
+_VERSIONS = """
+    WITH versions AS (
+        SELECT kind, version, min(registered_at) AS since FROM jobs.workers, unnest(kinds) AS kind
+        WHERE seen_at > now() - :alive GROUP BY kind, version
+    )
+"""
+_KINDS_OF_NEWER = sa.text(f"""{_VERSIONS}
+    SELECT DISTINCT own.kind FROM versions own JOIN versions newer ON newer.kind = own.kind AND newer.since > own.since
+    WHERE own.version = :version
+""").bindparams(sa.bindparam("alive", ALIVE, type_=sa.Interval))
+_WITH_NEWER_WORKERS = sa.text(f"""{_VERSIONS}
+    SELECT j.job_id FROM jobs.jobs j
+    JOIN jobs.workers w ON w.worker = j.worker
+    JOIN versions own ON own.kind = j.kind AND own.version = w.version
+    WHERE j.job_id = ANY(:job_ids) AND EXISTS (
+        SELECT FROM versions newer
+        WHERE newer.kind = j.kind AND newer.since > own.since AND newer.since > now() - :rollout)
+""").bindparams(
+    sa.bindparam("alive", ALIVE, type_=sa.Interval), sa.bindparam("rollout", ROLLOUT, type_=sa.Interval)
+)
+
+
+async def lock(conn: AsyncConnection, kinds: Collection[str]) -> None:
+    """Wait for other registrations of the services of these kinds."""
+    for service in sorted({kind.partition(".")[0] for kind in kinds}):
+        await conn.execute(_LOCK, {"service": service})
+
+
+async def kinds_of_newer(conn: AsyncConnection, version: str) -> frozenset[str]:
+    """Return the kinds of a version that workers of a newer version handle too."""
+    return frozenset((await conn.execute(_KINDS_OF_NEWER, {"version": version})).scalars())
+
+
+async def with_newer_workers(conn: AsyncConnection, job_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Return the running jobs whose kind has workers of a version newer than that of their worker, since `ROLLOUT` at most."""
+    return frozenset((await conn.execute(_WITH_NEWER_WORKERS, {"job_ids": list(job_ids)})).scalars())
