@@ -91,7 +91,11 @@ async def _postpone_unread(tx: Transaction, finishes: Sequence[Finish]) -> Seque
         extra = {"job_id": str(job_id), "attempt": unread[job_id]}
         logger.warning("job postponed: a newer version of its worker may read its payload", extra=extra)
     return [
-        (job_id, attempt, _snoozed(outcome) if job_id in postponed and isinstance(outcome, outcomes.Failed) else outcome)
+        (
+            job_id,
+            attempt,
+            _snoozed(outcome) if job_id in postponed and isinstance(outcome, outcomes.Failed) else outcome,
+        )
         for job_id, attempt, outcome in finishes
     ]
 

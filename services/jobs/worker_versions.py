@@ -38,9 +38,7 @@ _WITH_NEWER_WORKERS = sa.text(f"""{_VERSIONS}
     WHERE j.job_id = ANY(:job_ids) AND EXISTS (
         SELECT FROM versions newer
         WHERE newer.kind = j.kind AND newer.since > own.since AND newer.since > now() - :rollout)
-""").bindparams(
-    sa.bindparam("alive", ALIVE, type_=sa.Interval), sa.bindparam("rollout", ROLLOUT, type_=sa.Interval)
-)
+""").bindparams(sa.bindparam("alive", ALIVE, type_=sa.Interval), sa.bindparam("rollout", ROLLOUT, type_=sa.Interval))
 
 
 async def lock(conn: AsyncConnection, kinds: Collection[str]) -> None:

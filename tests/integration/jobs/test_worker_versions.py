@@ -144,4 +144,3 @@ async def test_invalid_payload_fails_its_job_after_the_rollout(
     await submitted()
     failed = await program.unread("old")
     assert (failed.state, failed.error and failed.error.code) == (State.FAILED, "payload_invalid")
-
