@@ -1,12 +1,12 @@
 """Versions of a program that run at once, as during a rolling restart.
 
-A version is as old as its first registered worker that is alive, by the database's clock. The youngest version of a kind decides its
-settings and schedules. A version that returns after a rollback is the youngest as soon as its earlier workers count as gone.
+A version is as old as its first registered worker that is alive, by the database's clock. The youngest version of a kind decides
+its settings and schedules. A version that returns after a rollback is the youngest as soon as its earlier workers count as gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
