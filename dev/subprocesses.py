@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -10,7 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 # Below the kernel's range for outgoing connections: no client can occupy the port of a server
 # that is down, or connect to itself there.
 PORTS = range(20_000, 32_000)
+PORTS_OF_PROCESS = 200
 KILL_WAIT_SECONDS = 10.0
 
 # This thread starts every child: the kernel ties the life of a child to the thread that started it, and this
@@ -121,12 +124,35 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port(taken: set[int] | frozenset[int] = frozenset()) -> int:
-    """Return a TCP port of 127.0.0.1 that is free now and not in `taken`."""
-    for _ in range(200):
-        port = secrets.choice(PORTS)
+    """Return a TCP port of 127.0.0.1 that is free now and not in `taken`. No other process of this user gets it."""
+    for _ in range(PORTS_OF_PROCESS):
+        port = next(_ports)
         if port not in taken and is_port_free(port):
             return port
     raise OSError(f"no free port of 127.0.0.1 found between {PORTS.start} and {PORTS.stop}")
+
+
+def reserve_ports() -> Iterator[int]:
+    """Yield the ports of a block that no other process of this user reserves, in a cycle.
+
+    The lock of the block is released when this process ends.
+    """
+    folder = Path(tempfile.gettempdir()) / f"repruv-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    starts = list(PORTS[::PORTS_OF_PROCESS])
+    secrets.SystemRandom().shuffle(starts)
+    for start in starts:
+        descriptor = os.open(folder / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+        else:
+            break
+    else:
+        raise OSError(f"all ports of 127.0.0.1 between {PORTS.start} and {PORTS.stop} are reserved")
+    while True:
+        yield from range(start, start + PORTS_OF_PROCESS)
 
 
 def is_port_free(port: int) -> bool:
@@ -138,3 +164,6 @@ def is_port_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+_ports = reserve_ports()

@@ -19,11 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import identity, postgres, tls
 from dev.embedded import EmbeddedServers, Nats, Postgres
+from dev.embedded.postgres import DATABASE, SUPERUSER
 from dev.launcher import certificates
 from provision import __main__ as provisioning
 from provision import roles, services, settings
 
 EVENTUALLY_SECONDS = 60.0
+PASSWORDS = {service: f"{service}-password" for service in services.SERVICES}
+TEMPLATE = "provisioned"
+"""A database that no test connects to, for copies."""
 
 # How fast examples are generated and run depends on what else the machine does.
 hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -46,21 +50,41 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 @pytest.fixture(scope="session")
 def provisioned(servers: EmbeddedServers) -> EmbeddedServers:
     """The engines with roles, schemas, tables and streams."""
-    passwords = {service: f"{service}-password" for service in services.SERVICES}
     provisioning.provision(
         settings.Settings(
             admin_database_url=servers.postgres.url,
-            passwords=passwords,
+            passwords=PASSWORDS,
             nats_url=servers.nats.url,
         )
     )
+    with servers.postgres.connect() as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE {DATABASE}")
     return servers
 
 
 @pytest.fixture(scope="session")
 def database_url(provisioned: EmbeddedServers) -> Callable[[str], str]:
     """Return the database URL of a service's role."""
-    return lambda service: roles.service_url(provisioned.postgres.url, service, f"{service}-password")
+    return lambda service: roles.service_url(provisioned.postgres.url, service, PASSWORDS[service])
+
+
+@pytest.fixture(scope="session")
+def create_database(provisioned: EmbeddedServers) -> Callable[[], Callable[[str], str]]:
+    """Create another database with the tables of all services; return its URL for a service's role.
+
+    A relay or a sweep of a test's own service must not process what other tests have stored, nor theirs what it stores.
+    """
+
+    def create() -> Callable[[str], str]:
+        name = f"copy_{secrets.token_hex(4)}"
+        server = provisioned.postgres
+        with server.connect() as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        admin_url = server.url_for(SUPERUSER, server.password, name)
+        roles.provision(admin_url, PASSWORDS)
+        return lambda service: roles.service_url(admin_url, service, PASSWORDS[service])
+
+    return create
 
 
 @pytest.fixture(scope="session")

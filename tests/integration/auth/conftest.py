@@ -234,6 +234,12 @@ def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
 
 
 @pytest.fixture(scope="session")
+def services_database(create_database: Callable[[], Callable[[str], str]]) -> Callable[[str], str]:
+    """Return the URLs of a database for whole services: in the shared one the relay of `context` may take their jobs."""
+    return create_database()
+
+
+@pytest.fixture(scope="session")
 def keyring() -> Keyring:
     """Two encryption keys."""
     return Keyring({"b": b"B" * 32, "a": b"A" * 32})

@@ -175,7 +175,7 @@ def test_html_is_escaped() -> None:
 
 
 async def test_registration_email_end_to_end(
-    database_url: Callable[[str], str],
+    services_database: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
     trusted_identity_keys: str,
@@ -185,7 +185,7 @@ async def test_registration_email_end_to_end(
     eventually: Any,
 ) -> None:
     common: dict[str, Any] = {
-        "database_url": database_url("auth"),
+        "database_url": services_database("auth"),
         "nats_url": nats_url,
         "identity_key": seeds["auth"],
         "trusted_identity_keys": trusted_identity_keys,

@@ -5,36 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, identity, ids, migrations, outbox, postgres, run
-from dev.embedded import EmbeddedServers
-from provision import roles
+from chassis import bus, identity, ids, outbox, postgres, run
 from services.jobs import domain, operations, schema
 from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
 from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
 
-MIGRATIONS = Path(operations.__file__).parent / "migrations"
 LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture(scope="session")
-def quiet_url(provisioned: EmbeddedServers) -> str:
+def quiet_url(create_database: Callable[[], Callable[[str], str]]) -> str:
     """Return the URL of a separate database: in the shared one a jobs service may rescue and relay."""
-    server = provisioned.postgres
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE lifecycle")
-    admin_url = server.url_for("postgres", server.password, "lifecycle")
-    roles.provision(admin_url, {"jobs": "jobs-password"})
-    url = roles.service_url(admin_url, "jobs", "jobs-password")
-    migrations.upgrade(url, "jobs", MIGRATIONS)
-    return url
+    return create_database()("jobs")
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, identity
+from chassis import bus, errors, identity, postgres
 from chassis.rpc import client
 from dev import subprocesses
 from repruv.auth.v1 import auth_events_pb2, connection_pb2
@@ -26,6 +25,7 @@ from services.auth.connections.platforms import Platform
 from services.auth.settings import Settings, WorkerSettings
 from services.demo import __main__ as demo_service
 from services.demo.settings import Settings as DemoSettings
+from tests.integration.auth.connections.owners import insert_user
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -65,15 +65,13 @@ class Doors:
 
 @pytest.fixture
 async def doors(
-    database_url: Callable[[str], str],
+    services_database: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
     trusted_identity_keys: str,
     jobs_target: str,
     signer: Callable[[str], identity.Signer],
-    engine: AsyncEngine,
     offered: tuple[Platform, ...],
-    new_user: Callable[[], Awaitable[Any]],
 ) -> AsyncIterator[Doors]:
     auth_target, demo_target = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))
     shared: dict[str, Any] = {
@@ -83,13 +81,13 @@ async def doors(
     }
     environment: dict[str, Any] = {
         **shared,
-        "database_url": database_url("auth"),
+        "database_url": services_database("auth"),
         "identity_key": seeds["auth"],
         "encryption_keys": "a:" + "A" * 43,
     }
     stop = asyncio.Event()
     demo_config = DemoSettings(
-        listen=demo_target, database_url=database_url("demo"), identity_key=seeds["demo"], **shared
+        listen=demo_target, database_url=services_database("demo"), identity_key=seeds["demo"], **shared
     )
     config = Settings(listen=auth_target, demo_target=demo_target, password_memory_kib=64, **environment)
     running = [
@@ -97,7 +95,9 @@ async def doors(
         asyncio.create_task(auth_service.serve(config, stop, offered=offered)),
         asyncio.create_task(auth_service.work(WorkerSettings(**environment), stop, offered=offered)),
     ]
-    user_id = str(await new_user())
+    engine = postgres.engine(services_database("auth"), name="test-users")
+    user_id = str(await insert_user(engine))
+    await engine.dispose()
     user = identity.User(user_id=user_id, role="user", session_id=str(uuid4()))
     channels = [
         client.channel(auth_target, service=servicer.SERVICE),
