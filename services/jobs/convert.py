@@ -37,18 +37,21 @@ def state_from_proto(value: job_pb2.JobState.ValueType) -> domain.State:
 
 def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None = None) -> domain.Spec:
     """Return a spec; unset fields have the `defaults` of the kind. Raises `InvalidArgument`."""
-    policy: dict[str, Any] = dict(defaults or {})
+    explicit = _policy(message)
     if message.HasField("run_at"):
-        policy["run_at"] = protobuf.from_timestamp(message.run_at, "run_at")
-    policy |= _policy(message)
+        explicit["run_at"] = protobuf.from_timestamp(message.run_at, "run_at")
+    if message.unique_key:
+        explicit["unique_key"] = message.unique_key
+    if message.concurrency_key:
+        explicit["concurrency_key"] = message.concurrency_key
+    if message.parent_id:
+        explicit["parent_id"] = ids.parse(message.parent_id, "parent_id")
     return domain.Spec(
         kind=message.kind,
         owner_id=ids.parse(message.owner_id, "owner_id"),
         payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
-        unique_key=message.unique_key or None,
-        concurrency_key=message.concurrency_key or None,
-        parent_id=ids.parse(message.parent_id, "parent_id") if message.parent_id else None,
-        **policy,
+        explicit=frozenset(explicit),
+        **{**(defaults or {}), **explicit},
     ).validate()
 
 

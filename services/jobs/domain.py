@@ -140,6 +140,8 @@ class Spec:
     parent_id: UUID | None = None
     notify_owner: bool = False
     has_undo: bool = False
+    explicit: frozenset[str] = field(default=frozenset(), compare=False)
+    """The optional fields that the caller has set; not stored. A repeated submit must agree in them."""
 
     def validate(self) -> Self:
         """Return the spec if it is within the bounds; raise `InvalidArgument` otherwise.

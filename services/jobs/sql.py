@@ -49,7 +49,9 @@ def light_columns(alias: str) -> str:
 
 _RENAMED = {"run_at": "scheduled_at", "max_attempts": "budget", "notify_owner": "notifies", "has_undo": "undoes"}
 SPEC: Mapping[str, sa.Column[Any]] = {
-    field.name: schema.jobs.c[_RENAMED.get(field.name, field.name)] for field in dataclasses.fields(domain.Spec)
+    field.name: schema.jobs.c[_RENAMED.get(field.name, field.name)]
+    for field in dataclasses.fields(domain.Spec)
+    if field.compare
 }
 """The columns of the fields of a spec. They are inserted as they are; intervals pass through JSON as seconds."""
 _INTERVALS = {name for name, column in SPEC.items() if isinstance(column.type, sa.Interval)}

@@ -111,16 +111,31 @@ def _explain(
 ) -> SubmitResult | None:
     """Return the result of an insert that conflicted; None if the conflicting job no longer exists or has ended."""
     if (job := existing.get(job_id)) is not None:
-        if (job.spec.owner_id, job.spec.kind) == (spec.owner_id, spec.kind) and _canonical(
-            job.spec.payload
-        ) == _canonical(spec.payload):
+        if (name := _difference(job.spec, spec)) is None:
             return job, False
-        return errors.AlreadyExists("This job_id belongs to another job.", code="job_id_taken", field="job_id")
+        message = f"This job_id belongs to a job with another {name}."
+        return errors.AlreadyExists(message, code="job_id_taken", field="job_id", details={"differs": name})
     if job_id in deleted:
         return errors.AlreadyExists("This job has ended and was deleted.", code="job_deleted", field="job_id")
     if (holder := holders.get(spec.unique_key or "")) is not None:
         return unique_key_taken(holder)
     return None
+
+
+def _difference(stored: domain.Spec, spec: domain.Spec) -> str | None:
+    """Return the first field in which a repeated submit differs from the stored job; None if it is the same job.
+
+    Fields that the caller leaves unset do not count: the defaults of the kind may have changed. Nor does the time of a child: its
+    id stands for its position, and each attempt of the parent may compute the time again.
+    """
+    if stored.owner_id != spec.owner_id:
+        return "owner_id"
+    if stored.kind != spec.kind:
+        return "kind"
+    if _canonical(stored.payload) != _canonical(spec.payload):
+        return "payload"
+    compared = spec.explicit - {"run_at"} if spec.parent_id else spec.explicit
+    return next((name for name in sorted(compared) if getattr(stored, name) != getattr(spec, name)), None)
 
 
 def _canonical(payload: dict[str, Any]) -> str:

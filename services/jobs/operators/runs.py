@@ -38,7 +38,9 @@ class Runs:
         """Submit a job; idempotent by job id. Raises `InvalidArgument`, `kind_not_found`, `AlreadyExists`."""
         kind = await self.require_kind(name)
         require_unmasked(payload, kind.sensitive)
-        spec = domain.Spec(kind=name, owner_id=owner_id, payload=payload, run_at=run_at, **kind.defaults).validate()
+        explicit = frozenset({"run_at"} if run_at else ())
+        values = {**kind.defaults, "run_at": run_at, "explicit": explicit}
+        spec = domain.Spec(kind=name, owner_id=owner_id, payload=payload, **values).validate()
         job, is_new = await self._jobs.submit(job_id, spec)
         if is_new:
             logger.info("job submitted by an operator", extra={"job_id": str(job_id), "kind": name, "actor": actor})

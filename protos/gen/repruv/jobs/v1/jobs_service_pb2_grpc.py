@@ -167,8 +167,10 @@ class JobsServiceServicer:
     def SubmitJob(self, request, context):
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
         INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-        kind or payload), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its creation),
-        ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+        kind, payload, or another value of an optional field that this call sets, except the run_at of a child; error detail
+        `differs` names the field), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its
+        creation), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names
+        it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
         owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

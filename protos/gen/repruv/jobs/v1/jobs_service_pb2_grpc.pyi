@@ -41,8 +41,10 @@ class JobsServiceStub:
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
     INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-    kind or payload), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its creation),
-    ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+    kind, payload, or another value of an optional field that this call sets, except the run_at of a child; error detail
+    `differs` names the field), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its
+    creation), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names
+    it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
     owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
     """
     SubmitJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]
@@ -139,8 +141,10 @@ class JobsServiceAsyncStub(JobsServiceStub):
     SubmitJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobRequest, _jobs_service_pb2.SubmitJobResponse]  # type: ignore[assignment]
     """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
     INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-    kind or payload), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its creation),
-    ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+    kind, payload, or another value of an optional field that this call sets, except the run_at of a child; error detail
+    `differs` names the field), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its
+    creation), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names
+    it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
     owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
     """
     SubmitJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SubmitJobsRequest, _jobs_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
@@ -240,8 +244,10 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_service_pb2.SubmitJobResponse, _abc.Awaitable[_jobs_service_pb2.SubmitJobResponse]]:
         """SubmitJob stores a job. Idempotent by job_id: a second submit with the same id returns the current job. Fails with
         INVALID_ARGUMENT (a bound of JobSpec), ALREADY_EXISTS `job_id_taken` (the id belongs to a job with another owner,
-        kind or payload), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its creation),
-        ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
+        kind, payload, or another value of an optional field that this call sets, except the run_at of a child; error detail
+        `differs` names the field), ALREADY_EXISTS `job_deleted` (the job has ended and was deleted, within a week of its
+        creation), ALREADY_EXISTS `unique_key_taken` (an unfinished job has the unique key; error detail `job_id` names
+        it), FAILED_PRECONDITION `parent_ended`, NOT_FOUND `parent_not_found`, or RESOURCE_EXHAUSTED `queue_full` (the
         owner has too many or too old unfinished jobs of the kind; error detail `retry_after_seconds`).
         """
 
