@@ -51,7 +51,12 @@ async def test_an_id_cannot_be_taken_for_another_job(jobs: Operations, spec: job
 
 
 async def test_repeated_submit_agrees_in_every_field_that_it_sets(jobs_api: JobsApi, kind: str) -> None:
-    optional = {field.name for field in job_pb2.JobSpec.DESCRIPTOR.fields} - {"kind", "owner_id", "payload", "parent_id"}
+    optional = {field.name for field in job_pb2.JobSpec.DESCRIPTOR.fields} - {
+        "kind",
+        "owner_id",
+        "payload",
+        "parent_id",
+    }
     assert EXPLICIT.keys() == optional
     job_id, owner_id = str(ids.uuid7()), str(uuid4())
 
