@@ -25,7 +25,9 @@ def running(gateway_port: int) -> Iterator[dict[str, str]]:
         yield {}
         return
     beside = gateway_port + 1
-    port = beside if beside < 65_536 and subprocesses.is_port_free(beside) else subprocesses.free_port({gateway_port})
+    # A port of our own range may be the next `free_port`.
+    is_usable = beside < 65_536 and beside not in subprocesses.PORTS and subprocesses.is_port_free(beside)
+    port = beside if is_usable else subprocesses.free_port({gateway_port})
     public = os.environ.get("PUBLIC_URL") or f"http://127.0.0.1:{gateway_port}"
     process = subprocesses.spawn(
         [sys.executable, "-m", "dev.fake_provider", str(port), f"{public}/api/v1/connections/{fake_provider.NAME}/"],
