@@ -9,8 +9,9 @@ from playwright.async_api import Page, expect
 
 from tests.acceptance.users import PASSWORD, User
 from tests.browser.conftest import NewVisitor
-from tests.browser.mail import email_to, emails_to
+from tests.browser.mail import email_to
 from tests.browser.visitor import shows
+from tests.mails import emails_to
 
 SUBJECT = "New sign-in to your account"
 

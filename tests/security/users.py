@@ -7,14 +7,13 @@ import re
 import secrets
 import ssl
 from collections.abc import Mapping
-from email import policy
-from email.parser import BytesParser
 from pathlib import Path
 
 import httpx
 
 from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD, User
+from tests.mails import emails_to, text_of
 
 _TLS = ssl.create_default_context()
 """Not used, since tests call gateways without TLS; without it httpx would slowly create one for each client."""
@@ -70,11 +69,9 @@ async def mailed_token(folder: Path, email: str, word: str) -> str:
     """Wait for an email to an address whose text has this word, and return the secret of its link."""
 
     def find() -> str | None:
-        for path in sorted(folder.glob("*.eml"), reverse=True):
-            message = BytesParser(policy=policy.default).parsebytes(path.read_bytes())
-            text = message.get_body(("plain",))
-            if message["to"] == email and text is not None and word in text.get_content():
-                link = _LINK.search(text.get_content())
+        for text in map(text_of, reversed(emails_to(folder, email))):
+            if word in text:
+                link = _LINK.search(text)
                 return link[1] if link else None
         return None
 

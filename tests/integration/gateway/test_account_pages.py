@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from email import message_from_bytes, policy
 from pathlib import Path
 
 import httpx
@@ -19,6 +18,7 @@ from services.auth import __main__ as auth_service
 from services.auth.settings import Settings as AuthSettings
 from tests.integration.gateway.conftest import PASSWORD, Account, gateway_serving, serving
 from tests.integration.gateway.html import Page, submit
+from tests.mails import emails_to, text_of
 
 HTML = {"Accept": "text/html"}
 SECURITY = "/settings/security"
@@ -42,11 +42,8 @@ def mailed(mails: Path, eventually: Eventually) -> Callable[..., Awaitable[str]]
 
         async def probe() -> bool:
             links.clear()
-            for path in sorted(mails.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns):  # noqa: ASYNC240
-                mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-                body = mail.get_body(("plain",))
-                if mail["to"] == email and body is not None:
-                    links.extend(re.findall(rf"https?://[^/\s]+(/{page}\?token=\S+)", body.get_content()))
+            for mail in emails_to(mails, email):
+                links.extend(re.findall(rf"https?://[^/\s]+(/{page}\?token=\S+)", text_of(mail)))
             return len(links) == times
 
         await eventually(probe)

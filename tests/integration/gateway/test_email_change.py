@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from email import message_from_bytes, policy
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 
 from tests.integration.gateway.conftest import PASSWORD, Account
 from tests.integration.gateway.html import Page, submit
+from tests.mails import emails_to, text_of
 
 HTML = {"Accept": "text/html"}
 SECURITY = "/settings/security"
@@ -29,11 +29,8 @@ def mailed(mails: Path, eventually: Eventually) -> Mailed:
         links: list[str] = []
 
         async def probe() -> bool:
-            for path in mails.glob("*.eml"):  # noqa: ASYNC240 - a small folder
-                mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-                body = mail.get_body(("plain",))
-                if mail["to"] == email and body is not None:
-                    links.extend(re.findall(rf"https?://[^/\s]+(/{page}\?token=\S+)", body.get_content()))
+            for mail in emails_to(mails, email):
+                links.extend(re.findall(rf"https?://[^/\s]+(/{page}\?token=\S+)", text_of(mail)))
             return bool(links)
 
         await eventually(probe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import ids
-from services.jobs import domain, erasure, operations, outcomes
+from chassis import bus, ids, outbox, postgres
+from services.jobs import domain, erasure, operations, outcomes, schema
+from tests.integration.jobs.conftest import LEASE
 
 EMAIL = "Mina.Okafor@Example.com"
 TABLES = ("jobs", "attempts", "attempt_logs", "checkpoints", "job_events", "owners")
@@ -45,6 +46,21 @@ async def send_all(engine: AsyncEngine) -> None:
     """Empty the outbox, as a relay does."""
     async with engine.begin() as conn:
         await conn.execute(sa.text("DELETE FROM jobs.outbox"))
+
+
+@pytest.fixture(scope="module")
+async def jobs_engine(create_database: Callable[[], Callable[[str], str]]) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine of a new database: an erasure searches all jobs."""
+    engine = postgres.engine(create_database()("jobs"), name="test-erasure")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
+    """Return operations with an unconnected bus."""
+    relay = outbox.Relay(jobs_engine, schema.outbox, {})
+    return operations.Operations(jobs_engine, relay, bus.Bus(nats_url, name="test-erasure"), lease=LEASE)
 
 
 @pytest.fixture
