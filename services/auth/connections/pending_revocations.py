@@ -6,6 +6,7 @@ them at the platform and deletes them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -16,6 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.auth.connections.domain import Connection
 from services.auth.connections.schema import pending_revocations as table
 from services.auth.connections.schema import secrets
+
+MIN_PAUSE = timedelta(hours=1)
+MAX_PAUSE = timedelta(days=1)
+"""Bounds of the pause between two submits of the job that revokes the tokens of a connection."""
+
+_now = sa.func.now()
+_key = (table.c.user_id, table.c.platform, table.c.generation)
 
 
 async def set_aside(conn: AsyncConnection, connection: Connection) -> bool:
@@ -31,20 +39,24 @@ async def set_aside(conn: AsyncConnection, connection: Connection) -> bool:
     return (await conn.execute(insert.returning(table.c.generation))).first() is not None
 
 
-async def list_old(conn: AsyncConnection, *, age: timedelta, limit: int) -> Sequence[Connection]:
-    """List connections whose tokens were set aside longer than `age` ago, the newest first, with their generations."""
-    statement = (
-        sa.select(table.c.user_id, table.c.platform, table.c.generation)
-        .where(table.c.set_aside_at < sa.func.now() - age)
-        .order_by(table.c.set_aside_at.desc())
-        .limit(limit)
-    )
-    return [Connection(**row) for row in (await conn.execute(statement)).mappings()]
+async def take_unsubmitted(conn: AsyncConnection, *, limit: int) -> Sequence[Connection]:
+    """Take connections whose tokens are to be submitted again, the longest waiting first, with their generations.
+
+    The pause doubles from `MIN_PAUSE` to `MAX_PAUSE`: tokens that cannot be revoked delay no others.
+    """
+    pause = sa.func.least(sa.func.greatest(table.c.submitted_at - table.c.set_aside_at, MIN_PAUSE), MAX_PAUSE)
+    is_old = (table.c.submitted_at < _now - MIN_PAUSE, table.c.submitted_at < _now - pause)
+    chosen = sa.select(*_key).where(*is_old).order_by(table.c.submitted_at).limit(limit)
+    taken = sa.update(table).where(sa.tuple_(*_key).in_(chosen.with_for_update(skip_locked=True)))
+    rows = await conn.execute(taken.values(submitted_at=_now).returning(*_key))
+    return [Connection(**row) for row in rows.mappings()]
 
 
-async def delete_old(conn: AsyncConnection, *, age: timedelta) -> int:
-    """Delete tokens that were set aside longer than `age` ago; return how many."""
-    return (await conn.execute(sa.delete(table).where(table.c.set_aside_at < sa.func.now() - age))).rowcount
+async def delete_old(conn: AsyncConnection, *, age: timedelta, limit: int) -> Counter[str]:
+    """Delete tokens that were set aside longer than `age` ago; return how many of each platform."""
+    old = sa.select(*_key).where(table.c.set_aside_at < _now - age).order_by(table.c.set_aside_at).limit(limit)
+    deleted = sa.delete(table).where(sa.tuple_(*_key).in_(old.with_for_update(skip_locked=True)))
+    return Counter((await conn.execute(deleted.returning(table.c.platform))).scalars())
 
 
 async def delete(conn: AsyncConnection, user_id: UUID, platform: str, generation: int) -> None:

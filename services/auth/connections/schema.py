@@ -73,6 +73,7 @@ pending_revocations = sa.Table(
     sa.Column("sealed_refresh_token", sa.LargeBinary),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("set_aside_at", _time, nullable=False),
+    sa.Column("submitted_at", _time, nullable=False),
 )
 
 # The platforms that are, or were, offered, and when each was last offered.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from uuid import UUID
@@ -27,8 +28,6 @@ BATCH = 200
 ROUNDS = 50
 WITHDRAWN_AFTER = timedelta(days=1)
 """How long a platform may be missing in PLATFORMS before its connections end. A mistake is corrected sooner."""
-REVOCATION_AGE = timedelta(hours=1)
-"""The age at which the job that revokes tokens is submitted again."""
 REVOCATION_LIFETIME = timedelta(days=7)
 
 Submit = Callable[[Iterable[worker.NewJob]], Awaitable[list[worker.SubmittedJob | errors.Error]]]
@@ -41,16 +40,45 @@ async def maintain(dependencies: Dependencies, submit: Submit, context: worker.C
     """End access of disabled accounts and withdrawn platforms, revoke tokens that were set aside; return how many of each."""
     async with dependencies.engine.begin() as conn:
         await record_offered(conn, dependencies.offered)
-        deleted = await pending_revocations.delete_old(conn, age=REVOCATION_LIFETIME)
-        unrevoked = await pending_revocations.list_old(conn, age=REVOCATION_AGE, limit=BATCH)
-    if deleted:
-        logger.error("tokens were deleted that no platform has revoked", extra={"count": deleted})
-    if unrevoked:
-        await submit(map(jobs.revoke_tokens, unrevoked))
-    done = {"unrevoked": len(unrevoked), "deleted": deleted}
+    deleted = await _delete_unrevoked(dependencies, context)
+    done = {"unrevoked": await _submit_unrevoked(dependencies, submit, context), "deleted": deleted}
     for action, which in ((Action.CLOSE, _of_disabled()), (Action.WITHDRAW, _of_withdrawn())):
         done[action.value] = await _end_all(dependencies, action, which, context)
     return done
+
+
+async def _delete_unrevoked(dependencies: Dependencies, context: worker.Context) -> int:
+    """Delete tokens that could not be revoked in a week; return how many."""
+    deleted: Counter[str] = Counter()
+    for _ in range(ROUNDS):
+        context.raise_if_cancelled()
+        async with dependencies.engine.begin() as conn:
+            batch = await pending_revocations.delete_old(conn, age=REVOCATION_LIFETIME, limit=BATCH)
+        deleted += batch
+        if batch.total() < BATCH:
+            break
+    for platform, count in deleted.items():
+        # Their owners can end the access in their settings at the platform.
+        extra = {"platform": platform, "count": count}
+        logger.error("tokens were deleted that their platform has not revoked", extra=extra)
+    return deleted.total()
+
+
+async def _submit_unrevoked(dependencies: Dependencies, submit: Submit, context: worker.Context) -> int:
+    """Submit again the jobs that revoke tokens, all whose time has come; return how many."""
+    unrevoked = 0
+    for _ in range(ROUNDS):
+        context.raise_if_cancelled()
+        async with dependencies.engine.begin() as conn:
+            batch = await pending_revocations.take_unsubmitted(conn, limit=BATCH)
+        for answer in await submit(map(jobs.revoke_tokens, batch)) if batch else []:
+            # A job that has not ended has the unique key.
+            if isinstance(answer, errors.Error) and not isinstance(answer, errors.AlreadyExists):
+                logger.warning("the revocation of tokens was not submitted", extra={"cause": answer.code})
+        unrevoked += len(batch)
+        if len(batch) < BATCH:
+            break
+    return unrevoked
 
 
 async def end_of_user(

@@ -10,6 +10,7 @@ from services.auth.connections import domain, jobs, pending_revocations, storage
 from services.auth.connections.domain import State, Tokens
 from services.auth.connections.handlers.dependencies import Dependencies, logger, retry_later
 from services.auth.connections.providers.outbound import Failed, Unavailable
+from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
 
 WAIT = timedelta(minutes=1)
 """The pause while the user connects again: until that ends it is not known whether revoking would end the new access."""
@@ -20,7 +21,15 @@ async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> 
     user_id, platform, generation = jobs.of_system_payload(context.payload)
     async with dependencies.engine.begin() as conn:
         present = await storage.get(conn, user_id, platform)
-        tokens = await dependencies.vault.get_set_aside(conn, user_id, platform, generation)
+        try:
+            tokens = await dependencies.vault.get_set_aside(conn, user_id, platform, generation)
+        except KeyMissing:
+            # Another replica, or this one after its restart, has the key.
+            raise worker.JobFailed("encryption_key_missing", "The key of the tokens is missing.", retryable=True) from None
+        except DecryptionFailed:
+            logger.exception("tokens cannot be decrypted", extra={"platform": platform, "user_id": user_id})
+            message = "The tokens cannot be decrypted; they are deleted after a week."
+            raise worker.JobFailed("tokens_unreadable", message, retryable=False) from None
     if tokens is None:
         return {"revoked": False}
     if domain.shares_grant(present, generation):

@@ -16,6 +16,12 @@ from services.auth.connections.handlers import maintenance, revoke_tokens
 from worker import testing
 
 
+OLDER = (
+    "UPDATE auth.connection_pending_revocations SET set_aside_at = set_aside_at - CAST(:by AS interval),"
+    " submitted_at = submitted_at - CAST(:by AS interval) WHERE user_id = :id"
+)
+
+
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a connection whose connect job got tokens and whose end was lost, in the way that the test names."""
@@ -93,20 +99,68 @@ async def test_pending_revocations_are_submitted_again_and_deleted_after_a_week(
     owner: Any, tampering: Any, ended: Any
 ) -> None:
     await ended(owner, tampering, JobPhase.FAILED)
-    older = (
-        "UPDATE auth.connection_pending_revocations SET set_aside_at = set_aside_at - CAST(:by AS interval)"
-        " WHERE user_id = :id"
-    )
 
     async def own_kinds() -> list[str]:
         _, submitted = await run_maintenance(owner)
         return [job.spec.kind for job in submitted if job.spec.payload["user_id"] == str(owner.user_id)]
 
     assert await own_kinds() == []
-    await execute(owner, older, by="2 hours", id=owner.user_id)
-    assert await own_kinds() == ["auth.revoke-tokens"]
-    await execute(owner, older, by="7 days", id=owner.user_id)
+    age = 0.0
+    for _ in range(8):
+        # The pause doubles up to a day.
+        pause = min(max(1.0, age), 24.0)
+        await execute(owner, OLDER, by=f"{0.9 * pause} hours", id=owner.user_id)
+        assert await own_kinds() == []
+        await execute(owner, OLDER, by=f"{0.2 * pause} hours", id=owner.user_id)
+        assert await own_kinds() == ["auth.revoke-tokens"]
+        age += 1.1 * pause
+    assert 3 * 24 < age < 7 * 24
+    await execute(owner, OLDER, by="7 days", id=owner.user_id)
     assert await own_kinds() == []
+    assert not await owner.row_exists("connection_pending_revocations")
+
+
+async def test_newer_pending_revocations_do_not_starve_older_ones(
+    owner: Any, tampering: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ended(owner, tampering, JobPhase.FAILED)
+    columns = "platform, sealed_access_token, sealed_refresh_token, subject"
+    copies = (
+        f"INSERT INTO auth.connection_pending_revocations (user_id, {columns}, generation, set_aside_at, submitted_at)"
+        f" SELECT user_id, {columns}, generation + n, set_aside_at + n * interval '1 second',"
+        " submitted_at + n * interval '1 second'"
+        " FROM auth.connection_pending_revocations, generate_series(1, 5) n WHERE user_id = :id"
+    )
+    await execute(owner, OLDER, by="2 hours", id=owner.user_id)
+    await execute(owner, copies, id=owner.user_id)
+    monkeypatch.setattr(maintenance, "BATCH", 2)
+    oldest = (await owner.connection()).generation
+
+    async def own_generations() -> list[int]:
+        _, submitted = await run_maintenance(owner)
+        mine = [job.spec.payload for job in submitted if job.spec.payload["user_id"] == str(owner.user_id)]
+        return sorted(int(payload["generation"]) - oldest for payload in mine)
+
+    # One call submits all, in batches.
+    assert await own_generations() == [0, 1, 2, 3, 4, 5]
+    await execute(owner, OLDER, by="2 hours", id=owner.user_id)
+    monkeypatch.setattr(maintenance, "ROUNDS", 1)
+    assert [await own_generations() for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
+
+
+async def test_unreadable_tokens_fail_their_job_and_are_deleted_after_a_week(
+    owner: Any, tampering: Any, ended: Any
+) -> None:
+    await ended(owner, tampering, JobPhase.FAILED)
+    spoil = "UPDATE auth.connection_pending_revocations SET subject = subject, sealed_access_token ="
+    spoil += " overlay(sealed_access_token placing '\\x0000'::bytea from octet_length(sealed_access_token) - 1)"
+    await execute(owner, spoil + " WHERE user_id = :id", id=owner.user_id)
+    with pytest.raises(worker.JobFailed) as failed:
+        await owner.revoke_tokens()
+    assert (failed.value.code, failed.value.retryable) == ("tokens_unreadable", False)
+    assert await owner.row_exists("connection_pending_revocations")
+    await execute(owner, OLDER, by="8 days", id=owner.user_id)
+    await run_maintenance(owner)
     assert not await owner.row_exists("connection_pending_revocations")
 
 
