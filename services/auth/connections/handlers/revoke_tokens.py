@@ -25,7 +25,9 @@ async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> 
             tokens = await dependencies.vault.get_set_aside(conn, user_id, platform, generation)
         except KeyMissing:
             # Another replica, or this one after its restart, has the key.
-            raise worker.JobFailed("encryption_key_missing", "The key of the tokens is missing.", retryable=True) from None
+            raise worker.JobFailed(
+                "encryption_key_missing", "The key of the tokens is missing.", retryable=True
+            ) from None
         except DecryptionFailed:
             logger.exception("tokens cannot be decrypted", extra={"platform": platform, "user_id": user_id})
             message = "The tokens cannot be decrypted; they are deleted after a week."
