@@ -15,7 +15,6 @@ from services.auth.connections.domain import State
 from services.auth.connections.handlers import maintenance, revoke_tokens
 from worker import testing
 
-
 OLDER = (
     "UPDATE auth.connection_pending_revocations SET set_aside_at = set_aside_at - CAST(:by AS interval),"
     " submitted_at = submitted_at - CAST(:by AS interval) WHERE user_id = :id"
