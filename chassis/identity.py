@@ -26,6 +26,9 @@ _LEEWAY = 60
 _SERVICE = "service/"
 """The audience of a caller token is this and the service that is called: another one cannot use it to call in its name."""
 _CACHE_LIMIT = 10_000
+_USER = "user"
+_API_TOKEN = "api-token"  # noqa: S105 - an audience
+"""The audience of identities of API tokens. A verifier that does not know scopes refuses them."""
 USER_ISSUER = "auth"
 
 
@@ -38,6 +41,8 @@ class User:
     session_id: str
     can_access_dashboard: bool = False
     """Whether the user may see the dashboard and what it is made of; a token that does not say so does not allow it."""
+    scopes: frozenset[str] | None = None
+    """The scopes of the API token of the call; None for a session, which has no limits of this kind."""
 
     @property
     def is_admin(self) -> bool:
@@ -69,6 +74,29 @@ def caller() -> Caller:
     if (present := current.get()) is None:
         raise errors.Unauthenticated("No call is being handled.")
     return present
+
+
+class SessionRequired(errors.PermissionDenied):
+    """API tokens can't do this. Sign in instead."""
+
+    default_code = "session_required"
+
+
+class ScopeMissing(errors.PermissionDenied):
+    """The API token lacks a scope."""
+
+    default_code = "scope_missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This API token lacks the scope {scope}.", details={"scope": scope})
+
+
+def require_scope(scopes: frozenset[str], required: str) -> None:
+    """Raise `ScopeMissing` unless an API token has the scope; `SessionRequired` if no scope suffices (empty)."""
+    if not required:
+        raise SessionRequired()
+    if required not in scopes:
+        raise ScopeMissing(required)
 
 
 def public_key(seed: str) -> str:
@@ -104,12 +132,14 @@ class Signer:
         lifetime = min(lifetime, USER_LIFETIME)
         claims: dict[str, str | bool] = {
             "iss": self.service,
-            "aud": "user",
+            "aud": _USER,
             "sub": user.user_id,
             "role": user.role,
             "sid": user.session_id,
             "dashboard": user.can_access_dashboard,
         }
+        if user.scopes is not None:
+            claims |= {"aud": _API_TOKEN, "scope": " ".join(sorted(user.scopes))}
         return self._sign(claims, now, lifetime), now + lifetime
 
     def _sign(self, claims: Mapping[str, str | bool], now: float, lifetime: float) -> str:
@@ -125,7 +155,7 @@ class Verifier:
         for entry in filter(None, (part.strip() for part in trust.split(","))):
             service, _, key = entry.partition(":")
             self._keys[key] = (service, Ed25519PublicKey.from_public_bytes(_decode(key)))
-        self._verified: dict[tuple[str, str], dict[str, Any]] = {}
+        self._verified: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
 
     def service(self, token: str, audience: str) -> str:
         """Return the service that signed a token to call the service `audience`, or raise `Unauthenticated`."""
@@ -133,7 +163,7 @@ class Verifier:
 
     def user(self, token: str) -> User:
         """Return the user of a token signed by auth, or raise `Unauthenticated`."""
-        claims = self._verify(token, "user")
+        claims = self._verify(token, _USER, _API_TOKEN)
         if claims["iss"] != USER_ISSUER:
             raise errors.Unauthenticated(f"{claims['iss']} may not sign for users.")
         return User(
@@ -141,10 +171,11 @@ class Verifier:
             role=claims["role"],
             session_id=claims["sid"],
             can_access_dashboard=claims.get("dashboard") is True,
+            scopes=frozenset(claims["scope"].split()) if claims["aud"] == _API_TOKEN else None,
         )
 
-    def _verify(self, token: str, audience: str) -> dict[str, Any]:
-        cached = self._verified.get((token, audience))
+    def _verify(self, token: str, *audiences: str) -> dict[str, Any]:
+        cached = self._verified.get((token, audiences))
         if cached is not None and float(cached["exp"]) > time.time() - _LEEWAY:
             return cached
         try:
@@ -153,17 +184,17 @@ class Verifier:
                 token,
                 key,
                 algorithms=["EdDSA"],
-                audience=audience,
+                audience=audiences,
                 issuer=service,
                 leeway=_LEEWAY,
                 options={"verify_iat": False, "require": ["exp"]},
             )
         except (jwt.InvalidTokenError, KeyError) as error:
-            self._verified.pop((token, audience), None)
+            self._verified.pop((token, audiences), None)
             raise errors.Unauthenticated("The signed identity is missing or not valid.") from error
         if len(self._verified) >= _CACHE_LIMIT:
             self._verified.clear()
-        self._verified[token, audience] = claims
+        self._verified[token, audiences] = claims
         return claims
 
 

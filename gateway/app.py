@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -30,6 +31,7 @@ from gateway.api import (
     profile,
     security,
     sessions,
+    tokens,
 )
 from gateway.api.dependencies import Gateway
 from gateway.container import Container
@@ -49,6 +51,25 @@ from gateway.stream import response
 
 VERSION = "1.0.0"
 
+_ACCOUNTS = (auth.router, sessions.router, security.router)
+_ROUTERS = (
+    *_ACCOUNTS,
+    demo.router,
+    jobs.router,
+    passkeys.router,
+    profile.router,
+    email_change.router,
+    deletion.router,
+    tokens.router,
+    connections.router,
+    notifications.router,
+    content.router,
+    events.router,
+    exports.router,
+    admin_jobs.router,
+    admin_users.router,
+)
+
 probes = APIRouter(include_in_schema=False)
 
 
@@ -67,7 +88,7 @@ def create(
     app.state.container = container
     app.include_router(probes)
     include_api(app)
-    openapi.install(app, container.cookie)
+    openapi.install(app, container.cookie, api_routes())
     app.router.routes.extend(pages)
     responder = problems.ErrorResponder(error_page)
     responder.install(app)
@@ -88,25 +109,19 @@ def create(
 
 def include_api(app: FastAPI) -> None:
     """Add the routes of the REST API."""
-    accounts = (auth.router, sessions.router, security.router)
-    rest = (
-        passkeys.router,
-        profile.router,
-        email_change.router,
-        deletion.router,
-        connections.router,
-        notifications.router,
-        content.router,
-        events.router,
-        exports.router,
-        admin_jobs.router,
-        admin_users.router,
-    )
-    for router in (*accounts, demo.router, jobs.router, *rest):
+    for router in _ROUTERS:
         app.include_router(router, prefix=dependencies.BASE)
     # The frontend's older paths.
-    for router in (*accounts, demo.router, jobs.router):
+    for router in (*_ACCOUNTS, demo.router, jobs.router):
         app.include_router(router, prefix="/api", include_in_schema=False)
+
+
+def api_routes() -> Iterator[tuple[str, APIRoute]]:
+    """Yield the routes of the REST API with their paths."""
+    for router in _ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                yield dependencies.BASE + route.path, route
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ class Container:
     settings: settings.Settings
     auth: clients.Auth
     admin: clients.Admin
+    api_tokens: clients.ApiTokens
     connections: clients.Connections
     passkeys: clients.Passkeys
     demo: clients.Demo
@@ -63,6 +64,7 @@ class Container:
         services = (
             self.auth,
             self.admin,
+            self.api_tokens,
             self.connections,
             self.passkeys,
             self.demo,
@@ -93,6 +95,7 @@ def assemble(config: settings.Settings) -> Container:
         settings=config,
         auth=auth,
         admin=clients.Admin(config.auth_target, caller),
+        api_tokens=clients.ApiTokens(config.auth_target, caller),
         connections=connections,
         passkeys=clients.Passkeys(config.auth_target, caller),
         demo=demo,

@@ -34,6 +34,7 @@ _INFO = {
     "passkey_unknown": "This passkey was already removed.",
     "everywhere_out": "You're signed out on all devices.",
     "session_unknown": "This session had already ended.",
+    "token_unknown": "This API token had already ended.",
     "disconnecting": "Disconnecting…",
     "cancelled": "Enabling demo mode was cancelled.",
     "dismissed": "Failure dismissed. You can enable demo mode again.",
@@ -54,11 +55,13 @@ _INFO = {
     "account_enabled": "Account enabled.",
     "all_users_signed_out": "All users are signed out. Your session here continues.",
     "account_signed_out": "Signed out there.",
+    "account_token_revoked": "API token revoked.",
     "account_reset_sent": "Password reset email sent.",
     "export_running": "An export is already running. Wait for it to finish, or cancel it.",
 }
 _SUCCESS = {
-    "password_reset": "Password set. All sessions ended and all passkeys were removed. Sign in with the new password.",
+    "password_reset": "Password set. All sessions and API tokens ended and all passkeys were removed. "
+    "Sign in with the new password.",
     "email_verified": "Email address verified.",
     "email_changed": "Email address changed.",
     "email_change_sent": "We sent a link to the new address. Open it within 24 hours to finish the change.",
@@ -67,12 +70,13 @@ _SUCCESS = {
     "account_kept": "Your account stays.",
     "profile_saved": "Profile saved.",
     "proved": "Confirmed for 10 minutes.",
-    "password_changed": "Password changed. All other sessions ended.",
+    "password_changed": "Password changed. All other sessions and API tokens ended.",
     "mail_sent": "Email sent. Open the link in it within 24 hours.",
     "factor_disabled": "Second factor turned off.",
     "passkey_renamed": "Passkey renamed.",
     "passkey_removed": "Passkey removed. Sessions it started stay signed in.",
     "session_revoked": "Session signed out.",
+    "token_revoked": "API token revoked. Programs can no longer use it.",
     "others_revoked": "All other sessions signed out.",
 }
 _ERROR = {

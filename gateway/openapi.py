@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from gateway.api import dependencies
 from gateway.identity import cookies
 
 PATH = "/docs"
@@ -18,7 +21,8 @@ ASSETS = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """Durable long operations, and events that show their state.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Times are ISO 8601 in UTC. Ids of other owners do not
-exist. Sign in with `POST /api/v1/auth/login` (cookie) or `POST /api/v1/auth/token` (bearer).
+exist. Sign in with `POST /api/v1/auth/login` (cookie) or `POST /api/v1/auth/token` (bearer). A program sends an API token
+instead, which its user creates in the settings: `Authorization: Bearer rpa_…`.
 """
 # No script in the page itself: the content policy allows none.
 _PAGE = """<!doctype html>
@@ -45,6 +49,8 @@ _START = """SwaggerUIBundle({
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
 });
 """
+_FORM_OF_API_TOKENS = "rpa_[0-9A-Za-z]{49}"
+_SESSION: list[dict[str, list[str]]] = [{"cookie": []}, {"bearer": []}]
 _PROBLEM = {
     "title": "Problem",
     "description": "Why a request failed (RFC 9457).",
@@ -70,8 +76,18 @@ _PROBLEM = {
 }
 
 
-def install(app: FastAPI, cookie: cookies.SessionCookie) -> None:
-    """Add the OpenAPI document and Swagger UI to `app`."""
+def _document_scopes(routes: Iterable[tuple[str, APIRoute]], schema: dict[str, Any]) -> None:
+    """Name the API token's scope in each route that accepts one."""
+    for path, route in routes:
+        if scope := dependencies.scope_of(route):
+            for method in route.methods or ():
+                operation = schema["paths"][path][method.lower()]
+                operation["security"] = [*_SESSION, {"api_token": [scope]}]
+                operation["responses"].setdefault("403", dependencies.problem_response(403))
+
+
+def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[str, APIRoute]]) -> None:
+    """Add the OpenAPI document and Swagger UI to `app`; `routes` are those of the REST API, with their paths."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -80,9 +96,16 @@ def install(app: FastAPI, cookie: cookies.SessionCookie) -> None:
             components.setdefault("schemas", {})["Problem"] = _PROBLEM
             components["securitySchemes"] = {
                 "cookie": {"type": "apiKey", "in": "cookie", "name": cookie.name},
-                "bearer": {"type": "http", "scheme": "bearer"},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "The token of a session."},
+                "api_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": _FORM_OF_API_TOKENS,
+                    "description": "An API token. The scope that a route requires stands beside it.",
+                },
             }
-            schema["security"] = [{"cookie": []}, {"bearer": []}]
+            schema["security"] = _SESSION
+            _document_scopes(routes, schema)
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -149,6 +149,8 @@ def _of_error(error: errors.Error) -> Problem:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.code == "scope_missing":  # RFC 6750, 3.1
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.details.get("scope", "")}"'
     if status in {429, 503, 504}:
         headers["Retry-After"] = error.details.get("retry_after_seconds", RETRY_SECONDS)
     offending = [{"field": error.field, "detail": error.message}] if error.field else []

@@ -35,6 +35,8 @@ class Rpc:
     """The service that implements it; calls must be signed for this audience."""
     name: str
     callers: Container[str]
+    scope: str = ""
+    """The scope with which an API token may make this call; empty: no API token may."""
 
 
 class Admission:
@@ -64,6 +66,8 @@ class Admission:
             raise errors.PermissionDenied(f"{service} may not call {rpc.name}.", code="caller_not_allowed")
         user_token = metadata_.get(metadata.USER_IDENTITY, "")
         user = self._verifier.user(user_token) if user_token else None
+        if user is not None and user.scopes is not None:
+            identity.require_scope(user.scopes, rpc.scope)
         identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))
 
     def _service(self, token: str, rpc: Rpc) -> str:

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
@@ -55,15 +55,19 @@ class Service:
     register: Callable[[grpc.aio.Server], None]
     callers: Mapping[str, Container[str]]
     """The services that may call each rpc. No service may call an rpc without an entry."""
+    scopes: Mapping[str, str] = field(default_factory=dict)
+    """The scope with which an API token may make each rpc. No API token may make an rpc without an entry."""
 
     @classmethod
-    def of(cls, servicer: object, callers: Mapping[str, Container[str]]) -> Service:
+    def of(
+        cls, servicer: object, callers: Mapping[str, Container[str]], scopes: Mapping[str, str] | None = None
+    ) -> Service:
         """Return the service that `servicer` implements: a subclass of a class of a `*_pb2_grpc` module."""
         base = next(base for base in type(servicer).__mro__ if base.__module__.endswith("_pb2_grpc"))
         add = getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")
         messages = sys.modules[base.__module__.removesuffix("_grpc")]
         descriptor = messages.DESCRIPTOR.services_by_name[base.__name__.removesuffix("Servicer")]
-        return cls(name=descriptor.full_name, register=partial(add, servicer), callers=callers)
+        return cls(name=descriptor.full_name, register=partial(add, servicer), callers=callers, scopes=scopes or {})
 
 
 @asynccontextmanager
@@ -110,7 +114,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
     def __init__(
         self, services: Sequence[Service], guard: admission.Admission, translate: Translate, streams: _Streams
     ) -> None:
-        self._callers = {service.name: service.callers for service in services}
+        self._services = {service.name: service for service in services}
         self._admission = guard
         self._translate = translate
         self._streams = streams
@@ -134,10 +138,13 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         """Return the handler with its access control; None for an rpc that cannot be guarded."""
         service, _, name = method.removeprefix("/").rpartition("/")
         # Health and reflection are open to every client that can connect.
-        if service not in self._callers:
+        if service not in self._services:
             return handler
         rpc = admission.Rpc(
-            owner=metadata.owner(method), name=name, callers=self._callers[service].get(name, frozenset())
+            owner=metadata.owner(method),
+            name=name,
+            callers=self._services[service].callers.get(name, frozenset()),
+            scope=self._services[service].scopes.get(name, ""),
         )
         coding = {
             "request_deserializer": handler.request_deserializer,

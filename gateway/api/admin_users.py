@@ -10,7 +10,7 @@ from starlette.responses import Response
 from chassis import errors, ids
 from gateway import views
 from gateway.api import schemas, schemas_admin
-from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, UserId, answer, route
+from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, TokenId, UserId, answer, route
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -36,13 +36,14 @@ async def list_users(
 
 @router.get(
     "/users/{user_id}",
-    **route("An account", schemas_admin.UserWithSessions, "The account and its active sessions.", 403, 404),
+    **route("An account", schemas_admin.UserWithSessions, "The account, its sessions and API tokens.", 403, 404),
 )
 async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
-    """Return an account and its active sessions."""
+    """Return an account, its active sessions and its API tokens."""
     response = await gateway.admin.get_user(session.identity, user_id=user_id)
     session_views = [views.session(auth_session, current_id=session.session_id) for auth_session in response.sessions]
-    return answer({"user": views.user(response.user), "sessions": session_views})
+    token_views = [views.api_token(api_token) for api_token in response.api_tokens]
+    return answer({"user": views.user(response.user), "sessions": session_views, "api_tokens": token_views})
 
 
 @router.post(
@@ -99,13 +100,24 @@ async def cancel_user_deletion(user_id: UserId, session: SignedIn, gateway: Gate
 async def revoke_user_sessions(
     user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.WhichSession | None = None
 ) -> Response:
-    """End one session of an account, or all. 403 `reauthentication_required`."""
+    """End one session of an account, or all sessions and API tokens. 403 `reauthentication_required`."""
     session_id = _session_id(body.session_id) if body and body.session_id else ""
     count = (
         await gateway.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
     ).revoked_count
     gateway.sessions.forget_revoked(user_id, {session_id} if session_id else None)
     return answer({"revoked_count": count})
+
+
+@router.delete(
+    "/users/{user_id}/api-tokens/{token_id}",
+    **route("Revoke an API token of an account", None, "It is revoked, or had ended already.", 403, 404, status=204),
+)
+async def revoke_user_api_token(user_id: UserId, token_id: TokenId, session: SignedIn, gateway: Gateway) -> Response:
+    """End an API token of an account. 403 `reauthentication_required`."""
+    await gateway.admin.revoke_user_api_token(session.identity, user_id=user_id, token_id=token_id)
+    gateway.sessions.forget_revoked(user_id, {token_id})
+    return Response(status_code=204)
 
 
 @router.get(
@@ -127,7 +139,7 @@ async def count_sessions(session: SignedIn, gateway: Gateway) -> Response:
     ),
 )
 async def revoke_all_users_sessions(session: SignedIn, gateway: Gateway) -> Response:
-    """End all sessions except this one, for example after a break-in. 403 `reauthentication_required`."""
+    """End all sessions except this one, and all API tokens, for example after a break-in. 403 `reauthentication_required`."""
     response = await gateway.admin.revoke_all_users_sessions(session.identity)
     gateway.sessions.forget_all()
     return answer({"revoked_count": response.revoked_count, "has_more": response.has_more})

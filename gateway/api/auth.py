@@ -8,7 +8,7 @@ from starlette.responses import Response
 from chassis import errors
 from gateway import clients, views
 from gateway.api import dependencies, schemas_auth
-from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, SignedIn, answer, documented, route
+from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, Reads, answer, documented, route
 from gateway.identity.client_info import client_info
 from gateway.middleware import headers
 from repruv.auth.v1 import auth_service_pb2
@@ -127,7 +127,7 @@ async def logout(request: Request, gateway: Gateway) -> Response:
 
 
 @router.get("/me", **route("Who is signed in", views.Me, "The signed-in user."))
-async def me(session: SignedIn, gateway: Gateway) -> Response:
+async def me(session: Reads, gateway: Gateway) -> Response:
     """Return the signed-in user and the page to open first: demo mode while there is no data."""
     return answer(views.me(session.user, await gateway.demo.find_demo(user=session.identity)))
 

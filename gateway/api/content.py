@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas
-from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, PageSize, PageToken, Reads, answer, route
 from repruv.demo.v1 import demo_service_pb2
 
 Order = Literal["newest", "most_viewed"]
@@ -20,14 +20,14 @@ router = APIRouter(tags=["content"])
 @router.get(
     "/metrics/dashboard", **route("The dashboard's numbers", views.Dashboard, "The numbers, at most a minute old.")
 )
-async def dashboard(session: SignedIn, gateway: Gateway) -> Response:
+async def dashboard(session: Reads, gateway: Gateway) -> Response:
     """Return the metrics of the visible data."""
     return answer(views.dashboard(await gateway.demo.get_dashboard(session.identity)))
 
 
 @router.get("/content", **route("List content items", views.Content, "A page of them."))
 async def list_content(
-    session: SignedIn,
+    session: Reads,
     gateway: Gateway,
     page_size: PageSize = 20,
     page_token: PageToken = "",
@@ -40,7 +40,7 @@ async def list_content(
 
 @router.get("/interactions", **route("List interactions", views.Interactions, "A page of them, newest first."))
 async def list_interactions(
-    session: SignedIn,
+    session: Reads,
     gateway: Gateway,
     page_size: PageSize = 20,
     page_token: PageToken = "",

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from gateway import idempotency, views
 from gateway.api import dependencies, schemas
-from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, route
+from gateway.api.dependencies import Gateway, Reads, Writes, accepted, answer, route
 from repruv.demo.v1 import demo_service_pb2
 
 router = APIRouter(prefix="/demo", tags=["demo"])
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/demo", tags=["demo"])
     ),
 )
 async def enable(
-    request: Request, session: SignedIn, gateway: Gateway, body: schemas.EnableDemo | None = None
+    request: Request, session: Writes, gateway: Gateway, body: schemas.EnableDemo | None = None
 ) -> Response:
     """Enable demo mode. The response comes at once; a job creates the data, and its events show the progress."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
@@ -58,7 +58,7 @@ async def enable(
         extra=dependencies.IDEMPOTENCY,
     ),
 )
-async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Response:
+async def disable(request: Request, session: Writes, gateway: Gateway) -> Response:
     """Disable demo mode. The data is hidden at once; a job deletes it."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     response = await gateway.demo.disable_demo(session.identity, idempotency_key=key)
@@ -66,14 +66,14 @@ async def disable(request: Request, session: SignedIn, gateway: Gateway) -> Resp
 
 
 @router.get("/status", **route("Get demo mode", views.DemoStatus, "The current state."))
-async def status(session: SignedIn, gateway: Gateway) -> Response:
+async def status(session: Reads, gateway: Gateway) -> Response:
     """Return the state of demo mode, with the progress of its job."""
     response = await gateway.demo.get_demo(session.identity)
     return answer(views.demo_status(response.demo, response.job if response.HasField("job") else None))
 
 
 @router.post("/dismiss", **route("Dismiss a failure", views.DemoStatus, "Disabled.", 403, 409))
-async def dismiss(session: SignedIn, gateway: Gateway) -> Response:
+async def dismiss(session: Writes, gateway: Gateway) -> Response:
     """Move a failed demo mode to disabled."""
     dismissed = await gateway.demo.dismiss_demo(session.identity)
     return answer(views.demo_status(dismissed.demo, None))

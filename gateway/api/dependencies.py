@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator
 from starlette.responses import JSONResponse, Response
 
@@ -24,8 +25,8 @@ MAYBE: dict[str, Any] = {"security": [{}, {"cookie": []}, {"bearer": []}]}
 Documented = dict[int | str, dict[str, Any]]
 _MEANINGS = {
     400: "The request is malformed.",
-    401: "No valid session.",
-    403: "Another site sent the request, or the user is not allowed to do this; `code` has the reason.",
+    401: "No valid session or API token.",
+    403: "Another site sent the request, or the user or API token is not allowed to do this; `code` has the reason.",
     404: "It does not exist, or belongs to another user.",
     406: "The client does not accept an event stream.",
     409: "The current state does not allow it; `code` has the reason.",
@@ -52,11 +53,33 @@ Gateway = Annotated[Container, Depends(container_of)]
 
 
 async def signed_in(request: Request, gateway: Gateway) -> sessions.Session:
-    """Return the session of a request. Raises `Unauthenticated`."""
+    """Return the session of a request. Raises `Unauthenticated`, and `SessionRequired` for an API token."""
     return await authentication.session_of(request, gateway.sessions, gateway.cookie)
 
 
 SignedIn = Annotated[sessions.Session, Depends(signed_in)]
+"""For routes that no API token may use."""
+
+
+async def may_read(request: Request, gateway: Gateway) -> sessions.Session:
+    """Return the session of a request, or the API token with the scope read. Raises as `session_of`."""
+    return await authentication.session_of(request, gateway.sessions, gateway.cookie, scope="read")
+
+
+async def may_write(request: Request, gateway: Gateway) -> sessions.Session:
+    """Return the session of a request, or the API token with the scope write. Raises as `session_of`."""
+    return await authentication.session_of(request, gateway.sessions, gateway.cookie, scope="write")
+
+
+Reads = Annotated[sessions.Session, Depends(may_read)]
+Writes = Annotated[sessions.Session, Depends(may_write)]
+_SCOPES: dict[object, str] = {may_read: "read", may_write: "write"}
+
+
+def scope_of(route: APIRoute) -> str:
+    """Return the scope with which an API token may use a route; empty: none may."""
+    scopes = (_SCOPES.get(dependency.call, "") for dependency in route.dependant.dependencies)
+    return next(filter(None, scopes), "")
 
 
 async def admin(session: SignedIn) -> sessions.Session:
@@ -97,9 +120,18 @@ async def passkey_id(passkey_id: str) -> str:
     return _parsed(passkey_id, "passkey")
 
 
+async def token_id(token_id: str) -> str:
+    """Read an API token's id from the path."""
+    try:
+        return _parsed(token_id, "token")
+    except errors.NotFound as error:
+        raise errors.NotFound("There is no such API token.", code="api_token_not_found") from error
+
+
 UserId = Annotated[str, Depends(user_id)]
 SessionId = Annotated[str, Depends(session_id)]
 PasskeyId = Annotated[str, Depends(passkey_id)]
+TokenId = Annotated[str, Depends(token_id)]
 
 
 def _parsed(text: str, thing: str) -> str:
@@ -141,9 +173,14 @@ def documented(status: int, model: type | None, description: str, *problem_statu
     responses: Documented = {status: {"description": description, **({"model": model} if model else {})}}
     of_bodies = {413, 415} if 400 in problem_statuses else set()
     for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
-        content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        responses[code] = {"description": _MEANINGS[code], "content": content}
+        responses[code] = problem_response(code)
     return responses
+
+
+def problem_response(status: int) -> dict[str, Any]:
+    """Return the OpenAPI response of a problem."""
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": _MEANINGS[status], "content": content}
 
 
 IDEMPOTENCY = {

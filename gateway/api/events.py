@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from chassis import errors
 from gateway.api import schemas_events
-from gateway.api.dependencies import Admin, Documented, Gateway, JobId, SignedIn, answer, documented, route
+from gateway.api.dependencies import Admin, Documented, Gateway, JobId, Reads, answer, documented, route
 from gateway.stream import poll, response
 
 router = APIRouter(tags=["events"])
@@ -44,7 +44,7 @@ def _documented(*problem_statuses: int) -> Documented:
 
 @router.get("/events", summary="Everything that happens", responses=_documented())
 async def user_events(
-    request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
+    request: Request, session: Reads, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
     """Stream the user's events: `hello` first, then `job`, `demo`, `connection`, `export` and `notification`.
 
@@ -64,7 +64,7 @@ async def user_events(
         "What is new; nothing, when `wait` has passed without.",
     ),
 )
-async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
+async def poll_events(session: Reads, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
     """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.
 
     New events are returned at once, else the first within `wait` seconds. Every transition is returned, in order, once,
@@ -76,7 +76,7 @@ async def poll_events(session: SignedIn, gateway: Gateway, after: After = None, 
 
 @router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))
 async def job_events(
-    job_id: JobId, request: Request, session: SignedIn, gateway: Gateway, last_event_id: LastEventId = None
+    job_id: JobId, request: Request, session: Reads, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
     """Stream one job's events, as above; the stream ends after the job's last event."""
     _require_acceptance(request)

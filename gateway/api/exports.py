@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from chassis import errors
 from gateway import idempotency
 from gateway.api import dependencies
-from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented, route
+from gateway.api.dependencies import Gateway, Reads, Writes, accepted, answer, documented, route
 from gateway.views import exports as views
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -32,7 +32,7 @@ _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
         extra=dependencies.IDEMPOTENCY,
     ),
 )
-async def start(request: Request, session: SignedIn, gateway: Gateway) -> Response:
+async def start(request: Request, session: Writes, gateway: Gateway) -> Response:
     """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     response = await gateway.exports.start_export(session.identity, idempotency_key=key)
@@ -41,13 +41,13 @@ async def start(request: Request, session: SignedIn, gateway: Gateway) -> Respon
 
 
 @router.get("", **route("Status of the export", views.ExportStatus, "The export."))
-async def status(session: SignedIn, gateway: Gateway) -> Response:
+async def status(session: Reads, gateway: Gateway) -> Response:
     """Return the user's export; its job has the progress."""
     return answer(views.export_status((await gateway.exports.get_export(session.identity)).export))
 
 
 @router.get("/file", summary="Download the file", response_class=StreamingResponse, responses=_FILE)
-async def file(session: SignedIn, gateway: Gateway) -> Response:
+async def file(session: Reads, gateway: Gateway) -> Response:
     """Return the file: CSV by RFC 4180 in UTF-8, at most 64 MiB. 404 unless the export is ready.
 
     Cells that a spreadsheet would run as a formula begin with an apostrophe.

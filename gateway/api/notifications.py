@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway import views
-from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, Reads, Writes, answer, route
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/notifications", tags=["notifications"])
     ),
 )
 async def list_notifications(
-    session: SignedIn, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
+    session: Reads, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
 ) -> Response:
     """Return the finished jobs that the user has not read."""
     page = await gateway.jobs.list_notifications(session.identity, page_size=page_size, page_token=page_token)
@@ -26,7 +26,7 @@ async def list_notifications(
 
 
 @router.post("/read-all", **route("All were read", None, "None is unread.", 403, status=204))
-async def read_all(session: SignedIn, gateway: Gateway) -> Response:
+async def read_all(session: Writes, gateway: Gateway) -> Response:
     """Mark all notifications as read."""
     await gateway.jobs.mark_notifications_read(session.identity, job_ids=[])
     return Response(status_code=204)
@@ -35,7 +35,7 @@ async def read_all(session: SignedIn, gateway: Gateway) -> Response:
 @router.post(
     "/{job_id}/read", **route("One was read", None, "It is not unread; also when it never was.", 403, 404, status=204)
 )
-async def read(job_id: JobId, session: SignedIn, gateway: Gateway) -> Response:
+async def read(job_id: JobId, session: Writes, gateway: Gateway) -> Response:
     """Mark one notification as read."""
     await gateway.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
     return Response(status_code=204)

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Text
-from gateway.views import Role, SecurityEvent, Session, User
+from gateway.views import ApiToken, Role, SecurityEvent, Session, User
 
 
 class NewRole(Body):
@@ -37,10 +37,11 @@ class Users(TypedDict):
 
 
 class UserWithSessions(TypedDict):
-    """An account and its active sessions."""
+    """An account, its active sessions and its API tokens."""
 
     user: User
     sessions: list[Session]
+    api_tokens: list[ApiToken]
 
 
 class OneUser(TypedDict):

@@ -6,6 +6,7 @@ The first argument of a call is the signed identity of its user, as issued by au
 from __future__ import annotations
 
 from gateway.clients.admin import Admin
+from gateway.clients.api_tokens import ApiTokens
 from gateway.clients.auth import Auth, RotatedToken, SignInResponse
 from gateway.clients.connections import Connections
 from gateway.clients.demo import Demo
@@ -18,6 +19,7 @@ __all__ = [
     "QUICK_TIMEOUT",
     "TIMEOUT",
     "Admin",
+    "ApiTokens",
     "Auth",
     "Connections",
     "Demo",

@@ -13,7 +13,8 @@ class Admin(service.Client):
 
     def __init__(self, target: str, caller: client.Caller) -> None:
         reads = ("ListUsers", "GetUser", "BatchGetUsers", "ListSecurityEvents", "CountSessions")
-        changes = ("SetUserRole", "DisableUser", "EnableUser", "RevokeUserSessions", "RevokeAllUsersSessions")
+        revocations = ("RevokeUserSessions", "RevokeUserApiToken", "RevokeAllUsersSessions")
+        changes = ("SetUserRole", "DisableUser", "EnableUser", *revocations)
         super().__init__("auth", target, caller, (*reads, *changes), service="AuthAdmin")
         stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
         self.list_users = self.rpc(stub.ListUsers, pb.ListUsersRequest)
@@ -24,6 +25,7 @@ class Admin(service.Client):
         self.enable_user = self.rpc(stub.EnableUser, pb.EnableUserRequest)
         self.count_sessions = self.rpc(stub.CountSessions, pb.CountSessionsRequest)
         self.revoke_user_sessions = self.rpc(stub.RevokeUserSessions, pb.RevokeUserSessionsRequest)
+        self.revoke_user_api_token = self.rpc(stub.RevokeUserApiToken, pb.RevokeUserApiTokenRequest)
         self.revoke_all_users_sessions = self.rpc(stub.RevokeAllUsersSessions, pb.RevokeAllUsersSessionsRequest)
         self.request_user_deletion = self.rpc(stub.RequestUserDeletion, pb.RequestUserDeletionRequest)
         self.cancel_user_deletion = self.rpc(stub.CancelUserDeletion, pb.CancelUserDeletionRequest)

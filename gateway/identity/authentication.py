@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from chassis import errors
+from chassis import errors, identity
 from gateway.identity.cookies import SessionCookie
-from gateway.identity.sessions import Session, Sessions
+from gateway.identity.sessions import Session, SessionInvalid, Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +29,21 @@ def bearer(request: HTTPConnection) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def session_of(request: HTTPConnection, sessions: Sessions, cookie: SessionCookie) -> Session:
+async def session_of(request: HTTPConnection, sessions: Sessions, cookie: SessionCookie, *, scope: str = "") -> Session:
     """Return the session of the bearer token, or without one of the cookie.
 
-    Each request validates its session once. Raises `Unauthenticated`, `Unavailable`.
+    An API token passes only in the header, and only with `scope`; if that is empty, no API token passes. Each request
+    validates its session once. Raises `Unauthenticated`, `SessionRequired`, `ScopeMissing`, `Unavailable`.
     """
-    if (authentication := current(request.scope)) is not None:
-        return authentication.session
+    authentication = current(request.scope) or await _authenticate(request, sessions, cookie)
+    if (scopes := authentication.session.scopes) is not None:
+        if authentication.by_cookie:
+            raise SessionInvalid()
+        identity.require_scope(scopes, scope)
+    return authentication.session
+
+
+async def _authenticate(request: HTTPConnection, sessions: Sessions, cookie: SessionCookie) -> Authentication:
     token = bearer(request)
     by_cookie = token is None
     if token is None:
@@ -43,8 +51,9 @@ async def session_of(request: HTTPConnection, sessions: Sessions, cookie: Sessio
     if token is None:
         raise errors.Unauthenticated("Sign in first.")
     session = await sessions.validate(token)
-    request.scope["state"][_KEY] = Authentication(session=session, by_cookie=by_cookie)
-    return session
+    authentication = Authentication(session=session, by_cookie=by_cookie)
+    request.scope["state"][_KEY] = authentication
+    return authentication
 
 
 def current(scope: Scope) -> Authentication | None:

@@ -1,4 +1,4 @@
-"""Validates session tokens by calls to auth, and caches the results for seconds.
+"""Validates the tokens of sessions and API tokens by calls to auth, and caches the results for seconds.
 
 A revocation drops the cached session at once. It arrives as an event, or this replica itself makes it. A validation during which
 a revocation arrives is not cached. While NATS is away, revocations do not arrive and the cache is not used.
@@ -14,12 +14,19 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chassis import bus, errors
-from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2
+from repruv.auth.v1 import api_token_pb2, auth_events_pb2, auth_pb2, auth_service_pb2
 
 TTL_SECONDS = 5.0
+SCOPES: dict[int, str] = {
+    api_token_pb2.API_TOKEN_SCOPE_READ: "read",
+    api_token_pb2.API_TOKEN_SCOPE_WRITE: "write",
+}
 CACHE_LIMIT = 10_000
 _ATTEMPTS = 3
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
+
+
+_API_TOKEN = "rpa_"  # noqa: S105 - a prefix
 
 
 class SessionInvalid(errors.Unauthenticated):
@@ -28,13 +35,26 @@ class SessionInvalid(errors.Unauthenticated):
     default_code = "session_invalid"
 
 
+class ApiTokenInvalid(errors.Unauthenticated):
+    """The API token is incorrect, expired or revoked."""
+
+    default_code = "api_token_invalid"
+
+
+def invalid(token: str) -> errors.Unauthenticated:
+    """Return the error of an invalid token."""
+    return ApiTokenInvalid() if token.startswith(_API_TOKEN) else SessionInvalid()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A session that auth has confirmed."""
+    """A session that auth has confirmed, or an API token."""
 
     token: str = field(repr=False)
     user: auth_pb2.User
     auth_session: auth_pb2.Session
+    """Empty for an API token."""
+    api_token: api_token_pb2.ApiToken | None = None
     identity: str = field(repr=False)
     """Signed identity of the user, for calls to services."""
     identity_expires: float
@@ -49,12 +69,19 @@ class Session:
 
     @property
     def session_id(self) -> str:
-        """The id of the session. It is no secret: pages may show it."""
-        return self.auth_session.session_id
+        """The id of the session or API token. It is no secret: pages may show it."""
+        return self.api_token.token_id if self.api_token else self.auth_session.session_id
+
+    @property
+    def scopes(self) -> frozenset[str] | None:
+        """The scopes of an API token; None for a session."""
+        return None if self.api_token is None else frozenset(SCOPES[scope] for scope in self.api_token.scopes)
 
     @property
     def expires(self) -> float:
-        """The time at which the session ends if nobody uses it, in Unix seconds."""
+        """The time at which the session ends if nobody uses it, or the API token expires, in Unix seconds."""
+        if self.api_token is not None:
+            return self.api_token.expire_time.ToNanoseconds() / 1e9
         ends = [
             moment.ToNanoseconds() / 1e9
             for moment in (self.auth_session.idle_expire_time, self.auth_session.absolute_expire_time)
@@ -107,12 +134,12 @@ class Sessions:
         self._on_refreshed.append(callback)
 
     async def validate(self, token: str, *, passive: bool = False) -> Session:
-        """Return the session of `token`. Raises `Unauthenticated` `session_invalid`, or `Unavailable`.
+        """Return the session of `token`. Raises `Unauthenticated` `session_invalid` or `api_token_invalid`, or `Unavailable`.
 
         A `passive` validation does not renew the session: an open page alone keeps no session alive.
         """
         if not _TOKEN.fullmatch(token):
-            raise SessionInvalid()
+            raise invalid(token)
         key = hashlib.sha256(token.encode()).digest()
         if (cached := self._cached(key)) is not None:
             return cached
@@ -157,6 +184,7 @@ class Sessions:
             token=token,
             user=answer.user,
             auth_session=answer.session,
+            api_token=answer.api_token if answer.HasField("api_token") else None,
             identity=answer.identity,
             identity_expires=answer.identity_expire_time.ToNanoseconds() / 1e9,
             is_renewed=answer.is_renewed,

@@ -1,4 +1,4 @@
-"""Rate limits: a bucket for each user, one for each network of callers without a session, a smaller one for sign-ins.
+"""Rate limits: a bucket for each user and API token, one for each network of other callers, a smaller one for sign-ins.
 
 Buckets are kept by each replica for itself, so what counts in all is this times the number of replicas; the throttles of
 auth, which guard passwords and codes, are shared. The headers follow draft-ietf-httpapi-ratelimit-headers (10 and later).
@@ -136,13 +136,15 @@ class RateLimit:
             await self._app(scope, receive, send)
             return
         credentials = _credentials(scope)
-        user_id = self._callers.get(credentials) if credentials else None
-        taken = self._take(scope, user_id)
+        caller_id = self._callers.get(credentials) if credentials else None
+        taken = self._take(scope, caller_id)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if credentials and user_id is None and (known := authentication.current(scope)) is not None:
-                    self._note(credentials, known.session.user_id)
+                if credentials and caller_id is None and (known := authentication.current(scope)) is not None:
+                    # A program gets its own bucket: it does not slow down its user's browser.
+                    is_program = known.session.api_token is not None
+                    self._note(credentials, known.session.session_id if is_program else known.session.user_id)
                 if taken:
                     message["headers"] = [*message.get("headers", ()), *_headers(taken)]
             await send(message)
@@ -156,23 +158,23 @@ class RateLimit:
             return
         await self._app(scope, receive, send_with_headers)
 
-    def _take(self, scope: Scope, user_id: str | None) -> list[tuple[Bucket, State]]:
+    def _take(self, scope: Scope, caller_id: str | None) -> list[tuple[Bucket, State]]:
         host = scope["client"][0] if scope.get("client") else ""
         taken = []
-        if user_id is not None:
+        if caller_id is not None:
             if self._user:
-                taken.append((self._user, self._user.take(user_id)))
+                taken.append((self._user, self._user.take(caller_id)))
         elif self._network:
             taken.append((self._network, self._network.take(addresses.network(host))))
         if self._sign_in and scope["method"] == "POST" and scope["path"] in SIGN_IN_PATHS:
             taken.append((self._sign_in, self._sign_in.take(addresses.network(host))))
         return taken
 
-    def _note(self, credentials: bytes, user_id: str) -> None:
+    def _note(self, credentials: bytes, caller_id: str) -> None:
         """Remember whose bucket this is; it says nothing about whether the session lives."""
         while len(self._callers) >= MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
-        self._callers[credentials] = user_id
+        self._callers[credentials] = caller_id
 
 
 def is_free(path: str) -> bool:

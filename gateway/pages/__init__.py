@@ -25,6 +25,7 @@ from gateway.pages import (
     security,
     sessions,
     static,
+    tokens,
 )
 from gateway.pages.error_page import error_page
 
@@ -49,6 +50,7 @@ def routes(container: Container) -> Sequence[BaseRoute]:
         *security.Security(container).routes,
         *deletion.Deletion(container).routes,
         *sessions.Sessions(container).routes,
+        *tokens.Tokens(container).routes,
         *admin.routes(container),
         static.Static().route,
     ]

@@ -14,6 +14,7 @@ from gateway.views.accounts import (
     SECURITY_PATH,
     SESSIONS_PATH,
     THEMES,
+    TOKENS_PATH,
     EmailChange,
     Me,
     Profile,
@@ -31,6 +32,8 @@ from gateway.views.accounts import (
     session,
     user,
 )
+from gateway.views.api_tokens import SCOPES as API_TOKEN_SCOPES
+from gateway.views.api_tokens import ApiToken, ApiTokenScope, api_token
 from gateway.views.connections import (
     CONNECTION_TRANSITIONAL,
     Connection,

@@ -22,6 +22,7 @@ PROFILE_PATH = "/settings/profile"
 DELETION_PATH = "/settings/delete-account"
 SECURITY_PATH = "/settings/security"
 SESSIONS_PATH = "/settings/sessions"
+TOKENS_PATH = "/settings/tokens"
 
 
 class User(TypedDict):

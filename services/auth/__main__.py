@@ -1,4 +1,4 @@
-"""Composition root of the auth service: `python -m services.auth serve | work | migrate | reencrypt | end-sessions`."""
+"""Composition root of the auth service: `python -m services.auth serve | work | migrate | …`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from services.auth import domain, maintenance, schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
+from services.auth.api_tokens import servicer as token_servicer
+from services.auth.api_tokens.operations import ApiTokens
 from services.auth.connections import demo_client, platform_settings, platforms, wiring
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds as connection_kinds
@@ -101,6 +103,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                         admin_servicer.AuthAdminServicer(context, connections.effects), admin_servicer.CALLERS
                     ),
                     server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
+                    server.Service.of(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
                     connections.service(demo_client.DemoMode(demo_channel, call)),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
@@ -202,26 +205,42 @@ async def rotate_keys(config: Settings) -> None:
         sys.exit(1)
 
 
-async def end_sessions(config: Settings) -> None:
-    """Revoke the sessions of all users, admins included. The relays of `serve` processes publish the revocations."""
-    engine = postgres.engine(config.database_url, name="auth-end-sessions", certificate=config.certificate)
+@asynccontextmanager
+async def _shell_context(config: Settings, name: str) -> AsyncIterator[Context]:
+    """Yield the context of a command. The relays of `serve` processes publish its messages."""
+    engine = postgres.engine(config.database_url, name=name, certificate=config.certificate)
     passwords = Passwords(memory_kib=config.password_memory_kib)
-    context = Context(
-        engine=engine,
-        passwords=passwords,
-        signer=identity.Signer("auth", config.identity_key),
-        keyring=config.keyring,
-        relay=None,
-        registrations_per_address=config.registrations_per_address,
-    )
     try:
-        result = await revoke_all_sessions.revoke_all_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
+        yield Context(
+            engine=engine,
+            passwords=passwords,
+            signer=identity.Signer("auth", config.identity_key),
+            keyring=config.keyring,
+            relay=None,
+            registrations_per_address=config.registrations_per_address,
+        )
     finally:
         passwords.close()
         await engine.dispose()
-    print(f"{result.count} sessions ended")  # noqa: T201
+
+
+async def end_sessions(config: Settings) -> None:
+    """Revoke the sessions and API tokens of all users, admins included."""
+    async with _shell_context(config, "auth-end-sessions") as context:
+        result = await revoke_all_sessions.revoke_all_sessions(context, admin=None, seconds=END_SESSIONS_SECONDS)
+    print(f"{result.count} sessions and API tokens ended")  # noqa: T201
     if result.has_more:
         sys.exit("some sessions are left: run the command again")
+
+
+async def revoke_token(config: Settings) -> None:
+    """Revoke the API token on standard input, which was found in a public place."""
+    token = sys.stdin.readline().strip()
+    async with _shell_context(config, "auth-revoke-token") as context:
+        token_id = await ApiTokens(context).revoke_leaked(token)
+    if token_id is None:
+        sys.exit("this is not the API token of an account")
+    print(f"API token {token_id} is revoked")  # noqa: T201
 
 
 async def seed_admin(context: Context, config: Settings, stop: asyncio.Event) -> None:
@@ -267,6 +286,7 @@ def main() -> None:
             "work": process.Command("auth-worker", WorkerSettings, _work),
             "migrate": process.Command("auth", Settings, process.migration("auth", MIGRATIONS)),
             "rotate-keys": process.Command("auth", Settings, lambda config: asyncio.run(rotate_keys(config))),
+            "revoke-token": process.Command("auth", Settings, lambda config: asyncio.run(revoke_token(config))),
             "end-sessions": process.Command("auth", Settings, lambda config: asyncio.run(end_sessions(config))),
         },
     )

@@ -1,4 +1,4 @@
-"""What every operation works with: database, keys, policy; and the two steps that several features share."""
+"""What every operation works with: database, keys, policy; and the steps that several features share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import identity, outbox, postgres
-from services.auth import convert, domain, schema, throttling, tokens
+from services.auth import audit, convert, domain, schema, throttling, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts.passwords import Passwords
+from services.auth.api_tokens import storage as token_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.encryption.keyring import Keyring
 from services.auth.passkeys.relying_party import RelyingParty
@@ -93,6 +94,23 @@ async def replace_token(tx: outbox.Transaction, actor: domain.Actor) -> tuple[do
     )
     publish_revocation(tx, revocation)
     return session, token
+
+
+async def end_access(
+    tx: outbox.Transaction, origin: audit.Origin, reason: domain.RevokeReason, *, keep: uuid.UUID | None = None
+) -> int:
+    """End all sessions of an account but `keep`, and all of its API tokens; return the number of sessions that ended."""
+    user_id = origin.user_id
+    if user_id is None:
+        raise ValueError("Access belongs to an account.")
+    revocation = await session_storage.revoke_all_sessions(tx.conn, user_id, keep=keep, reason=reason)
+    publish_revocation(tx, revocation)
+    of_tokens = await token_storage.revoke_tokens(tx.conn, user_id, reason)
+    if of_tokens is not None:
+        publish_revocation(tx, of_tokens)
+        count = str(len(of_tokens.session_ids))
+        await audit.record(tx.conn, audit.Kind.API_TOKEN_REVOKED, origin, count=count, reason=reason.value)
+    return len(revocation.session_ids) if revocation else 0
 
 
 def publish_revocation(tx: outbox.Transaction, revocation: domain.Revocation | None) -> None:

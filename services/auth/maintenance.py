@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth import audit, throttling
 from services.auth.accounts import email_change_storage
+from services.auth.api_tokens import storage as token_storage
 from services.auth.email import links
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.second_factor import storage as factor_storage
@@ -24,6 +25,7 @@ PAUSE_SECONDS = 0.05
 
 _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
     partial(session_storage.delete_ended_sessions, retention=SESSION_RETENTION),
+    token_storage.delete_ended_tokens,
     throttling.delete_closed_windows,
     factor_storage.delete_ended_challenges,
     factor_storage.delete_unconfirmed_factors,
@@ -39,8 +41,8 @@ _DELETIONS: Sequence[Callable[..., Awaitable[int]]] = (
 async def delete_expired(engine: AsyncEngine) -> None:
     """Delete the expired rows, in batches of `BATCH` of each kind, each in its own transaction.
 
-    Sessions go a week after their end, events after a year, those of strangers after a month, links after a day, changes of
-    addresses a week after their request, devices after 400 days without a sign-in, everything else at once.
+    Sessions and API tokens go a week after their end, events after a year, those of strangers after a month, links after a day,
+    changes of addresses a week after their request, devices after 400 days without a sign-in, everything else at once.
     """
     largest = BATCH
     while largest == BATCH:

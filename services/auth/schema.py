@@ -48,6 +48,20 @@ sessions = sa.Table(
     sa.Column("client_name", sa.Text, nullable=False),
 )
 
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    sa.Column("token_id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Uuid, nullable=False),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("scopes", postgresql.ARRAY(sa.Text), nullable=False),
+    sa.Column("created_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", _Time, nullable=False),
+    sa.Column("last_used_at", _Time),
+    sa.Column("revoked_at", _Time),
+)
+
 # Devices from which a user has signed in, by the hash of `sessions/devices.py`.
 devices = sa.Table(
     "devices",

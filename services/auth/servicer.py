@@ -16,6 +16,7 @@ from services.auth.accounts.email_changes import EmailChanges
 from services.auth.accounts.operations import Accounts
 from services.auth.accounts.profiles import Profiles
 from services.auth.accounts.recovery import Recovery
+from services.auth.api_tokens import convert as token_convert
 from services.auth.context import Context
 from services.auth.deletion.operations import Deletion
 from services.auth.second_factor.operations import SecondFactor
@@ -101,12 +102,14 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return response
 
     def _validated(self, validated: ValidatedSession) -> pb.ValidateSessionResponse:
+        access = validated.access
         return pb.ValidateSessionResponse(
             user=self._user(validated.user),
-            session=convert.session_to_proto(validated.session),
+            session=convert.session_to_proto(access) if isinstance(access, domain.Session) else None,
             identity=validated.identity,
             identity_expire_time=protobuf.to_timestamp(validated.identity_expires_at),
             is_renewed=validated.is_renewed,
+            api_token=None if isinstance(access, domain.Session) else token_convert.token_to_proto(access),
         )
 
     async def Reauthenticate(self, request: pb.ReauthenticateRequest, context: RpcContext) -> pb.ReauthenticateResponse:

@@ -1,4 +1,4 @@
-"""Counted attempts, blocked above a limit: guesses, registrations, emails. Shared by all replicas.
+"""Counted attempts, blocked above a limit: guesses, registrations, emails, API tokens. Shared by all replicas.
 
 A key is blocked when its count within a window has reached its limit. The first attempt opens the window, and nothing extends
 it. Password guesses are counted per account and network together: an attacker locks out their own network, not the owner.
@@ -25,6 +25,7 @@ CODES_PER_ACCOUNT = 10
 CEREMONIES_PER_NETWORK = 300
 EMAILS_PER_RECIPIENT = 3
 EMAILS_PER_NETWORK = 20
+API_TOKENS_PER_ACCOUNT = 10
 WINDOW = timedelta(minutes=15)
 
 Limits = dict[str, int]
@@ -70,6 +71,11 @@ def of_email_changes(user_id: uuid.UUID, email: str) -> Limits:
     The network does not count: its users have proved who they are, and strangers in it must not block them.
     """
     return {f"emails:change:{user_id}": EMAILS_PER_RECIPIENT, **of_emails("change", email)}
+
+
+def of_api_tokens(user_id: uuid.UUID) -> Limits:
+    """Return the limits of new API tokens, each of which sends an email."""
+    return {f"api-tokens:{user_id}": API_TOKENS_PER_ACCOUNT}
 
 
 def account_key(email: str, client: domain.Client) -> str:

@@ -63,8 +63,10 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service.of(demo_servicer, servicer.CALLERS),
-                    server.Service.of(exports_servicer.ExportsServicer(exports), exports_servicer.CALLERS),
+                    server.Service.of(demo_servicer, servicer.CALLERS, servicer.SCOPES),
+                    server.Service.of(
+                        exports_servicer.ExportsServicer(exports), exports_servicer.CALLERS, exports_servicer.SCOPES
+                    ),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,

@@ -17,6 +17,11 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 # auth reads whether demo mode prevents a platform connection.
 CALLERS["GetDemo"] |= {"auth"}
 """The services that may call each rpc."""
+SCOPES = {
+    **dict.fromkeys(("GetDemo", "PreviewDemo", "GetDashboard", "ListContent", "ListInteractions"), "read"),
+    **dict.fromkeys(("EnableDemo", "DisableDemo", "DismissDemo"), "write"),
+}
+"""The scope with which an API token may make each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -114,7 +114,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service.of(jobs_servicer, servicer.CALLERS),
+                    server.Service.of(jobs_servicer, servicer.CALLERS, servicer.SCOPES),
                     server.Service.of(admin, admin_servicer.CALLERS),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),

@@ -37,6 +37,11 @@ CALLERS: dict[str, admission.AllExcept | frozenset[str]] = {
     "EraseOwner": frozenset({"auth"}),
 }
 """Services allowed to call each rpc; jobs is the admin command line, and the worker of the kinds `jobs.*`."""
+SCOPES = {
+    **dict.fromkeys(("GetJob", "ListJobs", "GetJobHistory", "ListNotifications"), "read"),
+    **dict.fromkeys(("CancelJob", "RetryJob", "MarkNotificationsRead"), "write"),
+}
+"""The scope with which an API token may make each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
 Item = TypeVar("Item")

@@ -31,6 +31,7 @@ SETTINGS_PAGES = (
     "/settings/delete-account",
     "/settings/security",
     "/settings/sessions",
+    "/settings/tokens",
     "/reauthenticate",
 )
 ADMIN = ("jobs", "errors", "kinds", "schedules", "stuck", "workers", "users", "security-events")

@@ -24,6 +24,16 @@ def test_only_services_that_there_are_may_call() -> None:
             assert named <= set(services.CALLERS)
 
 
+def test_api_tokens_may_call_what_the_gateway_may_and_nothing_of_admins() -> None:
+    for service, scopes in callers.scopes().items():
+        assert scopes.keys() <= TABLES[service].keys()
+        assert set(scopes.values()) <= {"read", "write"}
+        assert all("gateway" in TABLES[service][rpc] for rpc in scopes)
+        assert "Admin" not in service
+    assert "repruv.auth.v1.AuthService" not in callers.scopes()
+    assert "repruv.auth.v1.ApiTokenService" not in callers.scopes()
+
+
 def test_the_page_of_the_documentation_is_true() -> None:
     assert callers.DOCUMENT.read_text() == callers.page(), "write it again: python -m tests.contract.callers"
 

@@ -31,6 +31,7 @@ class Users(AdminPage):
             "disable": self.disable,
             "enable": self.enable,
             "sign-out": self.sign_out,
+            "revoke-token": self.revoke_token,
             "password-reset": self.send_password_reset,
             "delete": self.delete,
             "keep": self.keep,
@@ -40,6 +41,7 @@ class Users(AdminPage):
             "admin_account": "admin_account",
             "deletion_pending": "deletion_pending",
             "session_not_found": "session_unknown",
+            "api_token_not_found": "token_unknown",
         }
         self.routes = [
             Route(PATH, self.show_all),
@@ -76,7 +78,7 @@ class Users(AdminPage):
         return visitor.show("admin/users", PATH, context)
 
     async def show(self, request: Request) -> Response:
-        """Show an account, its active sessions and its latest security events."""
+        """Show an account, its active sessions, its API tokens and its latest security events."""
         visitor = await self.begin(request)
         user_id = _user_id(request)
         response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
@@ -87,6 +89,7 @@ class Users(AdminPage):
             "sessions": [
                 views.session(auth_session, current_id=visitor.session.session_id) for auth_session in response.sessions
             ],
+            "api_tokens": [views.api_token(api_token) for api_token in response.api_tokens],
             "events": [views.security_event(event) for event in events.events],
             "is_own": user_id == visitor.session.user_id,
         }
@@ -98,7 +101,7 @@ class Users(AdminPage):
         user_id, name = _user_id(request), request.path_params["name"]
         response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
         email, sessions = response.user.email, len(response.sessions)
-        ended = f"{_sessions(sessions)} end{'s' if sessions == 1 else ''} now."
+        ended = f"{_sessions(sessions)} end{'s' if sessions == 1 else ''} now, and all API tokens."
         context: dict[str, object] = {"back": f"{PATH}/{user_id}", "action": f"{PATH}/{user_id}/{name}", "fields": {}}
         if name == "role" and response.user.role == auth_pb2.USER_ROLE_ADMIN:
             context |= {
@@ -164,7 +167,7 @@ class Users(AdminPage):
             "question": "Sign out all users?",
             "facts": [
                 f"{number} of {users} end{'s' if others == 1 else ''} now, on every device.",
-                "Everyone has to sign in again. Jobs continue.",
+                "Everyone has to sign in again. All API tokens end too. Jobs continue.",
                 "Your own session here stays.",
             ],
             "button": f"End {_sessions(others)}",
@@ -221,6 +224,14 @@ class Users(AdminPage):
         await self._container.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
         self._container.sessions.forget_revoked(user_id, {session_id} if session_id else None)
         return self._see(user_id, "account_signed_out")
+
+    async def revoke_token(self, request: Request) -> Response:
+        """End an API token of the account."""
+        session, fields = await self.read_form(request, "token_id")
+        user_id, token_id = _user_id(request), str(ids.parse(fields["token_id"], "token_id"))
+        await self._container.admin.revoke_user_api_token(session.identity, user_id=user_id, token_id=token_id)
+        self._container.sessions.forget_revoked(user_id, {token_id})
+        return self._see(user_id, "account_token_revoked")
 
     async def sign_out_all_users(self, request: Request) -> Response:
         """End all sessions except this one."""

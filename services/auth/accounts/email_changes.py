@@ -11,7 +11,13 @@ from services.auth.accounts import email_change_storage as storage
 from services.auth.accounts import validation
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.audit import Kind, Origin, by_owner, record
-from services.auth.context import Context, lock_account, lock_account_with_fresh_session, publish_revocation
+from services.auth.context import (
+    Context,
+    end_access,
+    lock_account,
+    lock_account_with_fresh_session,
+    publish_revocation,
+)
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.email.jobs import Purpose
@@ -117,8 +123,8 @@ class EmailChanges:
             await storage.delete_since(tx.conn, change)
             await _void_links(tx, change)
             await factor_storage.void_challenges(tx.conn, change.user_id)
-            publish_revocation(tx, await session_storage.revoke_all_sessions(tx.conn, change.user_id))
             origin = Origin(user_id=change.user_id, client=client)
+            await end_access(tx, origin, domain.RevokeReason.REVOKED_ALL)
             await record(tx.conn, Kind.EMAIL_CHANGE_REVOKED, origin, email=change.new_email)
         logger.info("change of address revoked", extra={"user_id": change.user_id})
 

@@ -11,7 +11,14 @@ from services.auth import domain, throttling, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts import validation
 from services.auth.audit import Kind, Origin, by_owner, record, record_attempt
-from services.auth.context import Context, get_current_account, lock_account, publish_revocation, replace_token
+from services.auth.context import (
+    Context,
+    end_access,
+    get_current_account,
+    lock_account,
+    publish_revocation,
+    replace_token,
+)
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.email.jobs import Purpose
@@ -42,7 +49,7 @@ class Recovery:
     async def change_password(
         self, actor: domain.Actor, *, current: str, new: str, client: domain.Client
     ) -> PasswordChange:
-        """Replace the password and end all other sessions.
+        """Replace the password, end all other sessions and all API tokens.
 
         Raises `InvalidArgument`, `InvalidCredentials`, `SessionInvalid`, `TooManyAttempts` and `TooBusy`.
         """
@@ -64,9 +71,8 @@ class Recovery:
             if locked.password_changed_at != account.password_changed_at:
                 raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
             session, token = await replace_token(tx, actor)
-            revoked_count = await _replace_password(
-                tx, locked.user, new_hash, keep=actor.session_id, reason=domain.RevokeReason.PASSWORD_CHANGED
-            )
+            await _replace_password(tx, locked.user, new_hash)
+            revoked_count = await end_access(tx, origin, domain.RevokeReason.PASSWORD_CHANGED, keep=actor.session_id)
             await throttling.forget(tx.conn, [throttling.account_key(email, client)])
             await record(tx.conn, Kind.PASSWORD_CHANGED, origin)
         logger.info("password changed", extra={"user_id": actor.user_id, "session_id": actor.session_id})
@@ -86,7 +92,7 @@ class Recovery:
             tx.publish(email_jobs.reset(email))
 
     async def reset_password(self, *, token: str, password: str, client: domain.Client) -> None:
-        """Set the password by a link; end all sessions and remove all passkeys.
+        """Set the password by a link; end all sessions and API tokens and remove all passkeys.
 
         Raises `LinkInvalid`, `InvalidArgument` and `TooBusy`. A person who had the old password may have added a passkey, so
         only the new password remains. Reading the address's emails proves ownership: if nobody had proved it before, the second
@@ -102,7 +108,8 @@ class Recovery:
         origin = Origin(user_id=user_id, client=client)
         async with self.context.transaction() as tx:
             conn, user = tx.conn, await _use_link(tx, Purpose.RESET, token_hash, user_id)
-            await _replace_password(tx, user, password_hash, keep=None, reason=domain.RevokeReason.PASSWORD_RESET)
+            await _replace_password(tx, user, password_hash)
+            await end_access(tx, origin, domain.RevokeReason.PASSWORD_RESET)
             await record(conn, Kind.PASSWORD_RESET, origin)
             if removed := await passkey_storage.delete_passkeys(conn, user_id):
                 await record(conn, Kind.PASSKEY_REMOVED, origin, count=str(removed))
@@ -154,19 +161,9 @@ async def _use_link(tx: outbox.Transaction, purpose: Purpose, token_hash: bytes,
     return account.user
 
 
-async def _replace_password(
-    tx: outbox.Transaction,
-    user: domain.User,
-    password_hash: str,
-    *,
-    keep: uuid.UUID | None,
-    reason: domain.RevokeReason,
-) -> int:
-    """Store the hash, void challenges and reset links, end all sessions but `keep`; return how many ended."""
+async def _replace_password(tx: outbox.Transaction, user: domain.User, password_hash: str) -> None:
+    """Store the hash, void challenges and reset links, and email the owner. The caller ends access."""
     await account_storage.set_password(tx.conn, user.user_id, password_hash)
     await factor_storage.void_challenges(tx.conn, user.user_id)
     await links.void_link(tx.conn, user.user_id, Purpose.RESET)
-    revocation = await session_storage.revoke_all_sessions(tx.conn, user.user_id, keep=keep, reason=reason)
-    publish_revocation(tx, revocation)
     tx.publish(email_jobs.notice(user.user_id, Notice.PASSWORD_CHANGED))
-    return len(revocation.session_ids) if revocation else 0

@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import errors, ids, outbox, paging
 from services.auth import audit, domain
 from services.auth.accounts import storage as account_storage
+from services.auth.api_tokens import storage as token_storage
+from services.auth.api_tokens.domain import ApiToken, ApiTokenNotFound
 from services.auth.audit import Kind, Origin, record
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import maintenance as connections
-from services.auth.context import Context, publish_revocation
+from services.auth.context import Context, end_access, publish_revocation
 from services.auth.deletion import operations as deletion
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
@@ -62,13 +64,16 @@ class Administration:
         last = [page[-1].created_at.isoformat(), str(page[-1].user_id)] if more else []
         return page, paging.token(last, filters=filters) if more else ""
 
-    async def get_user(self, actor: domain.Actor, user_id: uuid.UUID) -> tuple[domain.User, Sequence[domain.Session]]:
-        """Return an account and its live sessions. Raises `UserNotFound`."""
+    async def get_user(
+        self, actor: domain.Actor, user_id: uuid.UUID
+    ) -> tuple[domain.User, Sequence[domain.Session], Sequence[ApiToken]]:
+        """Return an account, its live sessions and its API tokens. Raises `UserNotFound`."""
         async with self._read(actor) as conn:
             account = await account_storage.get_account(conn, user_id)
             if account is None:
                 raise domain.UserNotFound()
-            return account.user, await session_storage.list_sessions(conn, user_id)
+            listed = await token_storage.list_tokens(conn, user_id)
+            return account.user, await session_storage.list_sessions(conn, user_id), listed
 
     async def get_users(self, actor: domain.Actor, user_ids: Collection[uuid.UUID]) -> Sequence[domain.User]:
         """Return the accounts among these ids. Raises `InvalidArgument` above `USERS_LIMIT`."""
@@ -78,7 +83,7 @@ class Administration:
             return await account_storage.get_users(conn, user_ids)
 
     async def set_role(self, actor: domain.Actor, user_id: uuid.UUID, role: domain.Role) -> domain.User:
-        """Change a role and end all sessions of the user. Raises `UserNotFound`, `OwnAccount` and `DeletionPending`."""
+        """Change a role and end all access of the user. Raises `UserNotFound`, `OwnAccount` and `DeletionPending`."""
         async with self._change(actor, user_id) as (tx, user):
             if user_id == actor.user_id:
                 raise domain.OwnAccount()
@@ -86,12 +91,12 @@ class Administration:
                 raise domain.DeletionPending()
             if user.role is not role:
                 await account_storage.set_role(tx.conn, user_id, role)
-                await self._end_sessions(tx, user_id, domain.RevokeReason.ROLE_CHANGED)
+                await end_access(tx, _by_admin(actor, user_id), domain.RevokeReason.ROLE_CHANGED)
                 await self._record(tx, actor, Kind.ROLE_CHANGED, user_id, role=role.value)
             return await self._user(tx, user_id)
 
     async def disable(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
-        """Disable an account and end its sessions, challenges, links and platform connections.
+        """Disable an account and end its sessions, API tokens, challenges, links and platform connections.
 
         Raises `UserNotFound` and `OwnAccount`.
         """
@@ -101,7 +106,7 @@ class Administration:
             if user.disabled_at is None:
                 conn = tx.conn
                 await account_storage.set_disabled(conn, user_id, is_disabled=True)
-                await self._end_sessions(tx, user_id, domain.RevokeReason.ACCOUNT_DISABLED)
+                await end_access(tx, _by_admin(actor, user_id), domain.RevokeReason.ACCOUNT_DISABLED)
                 await factor_storage.void_challenges(conn, user_id)
                 for purpose in email_jobs.LINK_LIFETIMES:
                     await links.void_link(conn, user_id, purpose)
@@ -123,21 +128,33 @@ class Administration:
             return await self._user(tx, user_id)
 
     async def revoke_sessions(self, actor: domain.Actor, user_id: uuid.UUID, session_id: uuid.UUID | None) -> int:
-        """End one or all sessions of a user; return their number. Raises `UserNotFound` and `SessionNotFound`."""
+        """End one session of a user, or all sessions and API tokens; return the number of sessions that ended.
+
+        Raises `UserNotFound` and `SessionNotFound`.
+        """
         async with self._change(actor, user_id) as (tx, _):
             conn, reason = tx.conn, domain.RevokeReason.REVOKED_BY_ADMIN
             if session_id is None:
-                revocation = await session_storage.revoke_all_sessions(conn, user_id, reason=reason)
+                count = await end_access(tx, _by_admin(actor, user_id), reason)
             else:
                 revocation = await session_storage.revoke_session(conn, user_id, session_id, reason)
                 if revocation is None and not await session_storage.has_session(conn, user_id, session_id):
                     raise domain.SessionNotFound()
-            if revocation is None:
-                return 0
-            publish_revocation(tx, revocation)
-            count = len(revocation.session_ids)
-            await self._record(tx, actor, Kind.SESSIONS_REVOKED, user_id, count=str(count))
+                publish_revocation(tx, revocation)
+                count = 1 if revocation else 0
+            if count:
+                await self._record(tx, actor, Kind.SESSIONS_REVOKED, user_id, count=str(count))
             return count
+
+    async def revoke_api_token(self, actor: domain.Actor, user_id: uuid.UUID, token_id: uuid.UUID) -> None:
+        """End an API token of a user; one that has ended stays unchanged. Raises `UserNotFound`, `ApiTokenNotFound`."""
+        async with self._change(actor, user_id) as (tx, _):
+            revocation = await token_storage.revoke_token(tx.conn, user_id, token_id)
+            if revocation is not None:
+                publish_revocation(tx, revocation)
+                await self._record(tx, actor, Kind.API_TOKEN_REVOKED, user_id, token_id=str(token_id))
+            elif await token_storage.find_token(tx.conn, user_id, token_id) is None:
+                raise ApiTokenNotFound()
 
     async def count_sessions(self, actor: domain.Actor) -> session_storage.SessionCount:
         """Count the live sessions of all users, up to `MAX_COUNT`."""
@@ -145,7 +162,7 @@ class Administration:
             return await session_storage.count_sessions(conn, limit=MAX_COUNT)
 
     async def revoke_all_users_sessions(self, actor: domain.Actor) -> revoke_all_sessions.Outcome:
-        """End all users' sessions but the caller's."""
+        """End all users' sessions but the caller's, and all API tokens."""
         async with self.context.autocommit().connect() as conn:
             current = await session_storage.get_current(conn, actor)
         _require_admin(current)
@@ -159,8 +176,7 @@ class Administration:
                 raise domain.OwnAccount()
             if user.deletion_due_at is None or (immediately and not await deletion.is_erasing(tx.conn, user_id)):
                 after = timedelta() if immediately else self.context.deletion_grace
-                origin = Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
-                await deletion.begin(tx, user, origin, after=after)
+                await deletion.begin(tx, user, _by_admin(actor, user_id), after=after)
             return await self._user(tx, user_id)
 
     async def cancel_deletion(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
@@ -168,8 +184,7 @@ class Administration:
         async with self._change(actor, user_id) as (tx, _):
             if await deletion.is_erasing(tx.conn, user_id):
                 raise domain.DeletionPending()
-            origin = Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
-            await deletion.cancel(tx, user_id, origin)
+            await deletion.cancel(tx, user_id, _by_admin(actor, user_id))
             return await self._user(tx, user_id)
 
     async def send_reset(self, actor: domain.Actor, user_id: uuid.UUID) -> None:
@@ -217,9 +232,6 @@ class Administration:
                 raise domain.UserNotFound()
             yield tx, account.user
 
-    async def _end_sessions(self, tx: outbox.Transaction, user_id: uuid.UUID, reason: domain.RevokeReason) -> None:
-        publish_revocation(tx, await session_storage.revoke_all_sessions(tx.conn, user_id, reason=reason))
-
     async def _user(self, tx: outbox.Transaction, user_id: uuid.UUID) -> domain.User:
         account = await account_storage.get_account(tx.conn, user_id)
         if account is None:
@@ -229,9 +241,12 @@ class Administration:
     async def _record(
         self, tx: outbox.Transaction, actor: domain.Actor, kind: Kind, user_id: uuid.UUID, **details: str
     ) -> None:
-        origin = Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
-        await record(tx.conn, kind, origin, **details)
+        await record(tx.conn, kind, _by_admin(actor, user_id), **details)
         logger.info("account administered", extra={"kind": kind.value, "user_id": user_id, "actor": actor.user_id})
+
+
+def _by_admin(actor: domain.Actor, user_id: uuid.UUID) -> Origin:
+    return Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
 
 
 def _require_admin(current: session_storage.CurrentSession) -> None:

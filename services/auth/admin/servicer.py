@@ -11,6 +11,7 @@ from repruv.auth.v1 import admin_service_pb2 as pb
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_pb2
 from services.auth import convert, domain
 from services.auth.admin.operations import Administration
+from services.auth.api_tokens import convert as token_convert
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.servicer import actor
@@ -41,8 +42,12 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         return pb.ListUsersResponse(users=map(self._user, page), next_page_token=next_page_token)
 
     async def GetUser(self, request: pb.GetUserRequest, context: RpcContext) -> pb.GetUserResponse:
-        user, sessions = await self._administration.get_user(actor(), ids.parse(request.user_id, "user_id"))
-        return pb.GetUserResponse(user=self._user(user), sessions=map(convert.session_to_proto, sessions))
+        user, sessions, api_tokens = await self._administration.get_user(actor(), ids.parse(request.user_id, "user_id"))
+        return pb.GetUserResponse(
+            user=self._user(user),
+            sessions=map(convert.session_to_proto, sessions),
+            api_tokens=map(token_convert.token_to_proto, api_tokens),
+        )
 
     async def BatchGetUsers(self, request: pb.BatchGetUsersRequest, context: RpcContext) -> pb.BatchGetUsersResponse:
         user_ids = {ids.parse(user_id, "user_ids") for user_id in request.user_ids}
@@ -70,6 +75,13 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
             actor(), ids.parse(request.user_id, "user_id"), session_id
         )
         return pb.RevokeUserSessionsResponse(revoked_count=revoked_count)
+
+    async def RevokeUserApiToken(
+        self, request: pb.RevokeUserApiTokenRequest, context: RpcContext
+    ) -> pb.RevokeUserApiTokenResponse:
+        user_id, token_id = ids.parse(request.user_id, "user_id"), ids.parse(request.token_id, "token_id")
+        await self._administration.revoke_api_token(actor(), user_id, token_id)
+        return pb.RevokeUserApiTokenResponse()
 
     async def CountSessions(self, request: pb.CountSessionsRequest, context: RpcContext) -> pb.CountSessionsResponse:
         count = await self._administration.count_sessions(actor())

@@ -15,6 +15,8 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["ConnectionsService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
+SCOPES = {"ListConnections": "read", "GetConnection": "read"}
+"""The scope with which an API token may make each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
 

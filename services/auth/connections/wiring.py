@@ -64,7 +64,7 @@ class Wiring:
             demo=demo,
             public_url=self._public_url,
         )
-        return server.Service.of(servicer.ConnectionsServicer(connections), servicer.CALLERS)
+        return server.Service.of(servicer.ConnectionsServicer(connections), servicer.CALLERS, servicer.SCOPES)
 
     def kinds(self, jobs: worker.JobsClient) -> list[worker.Kind[Any]]:
         """Return the kinds that the worker runs; their schedules are `kinds.SCHEDULES`."""

@@ -17,13 +17,12 @@ from services.auth import audit, domain, schema
 from services.auth.accounts import storage as account_storage
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import maintenance as connections
-from services.auth.context import publish_revocation
+from services.auth.context import end_access
 from services.auth.deletion import jobs, storage
 from services.auth.deletion.storage import Erasing
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.second_factor import storage as factor_storage
-from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ class Erasure:
             if erasing is None:
                 return None
             reason = domain.RevokeReason.ACCOUNT_DISABLED
-            publish_revocation(tx, await session_storage.revoke_all_sessions(conn, user_id, reason=reason))
+            await end_access(tx, audit.Origin(user_id=user_id, client=domain.NOWHERE), reason)
             await factor_storage.void_challenges(conn, user_id)
             for purpose in email_jobs.LINK_LIFETIMES:
                 await links.void_link(conn, user_id, purpose)

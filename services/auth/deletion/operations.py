@@ -14,7 +14,13 @@ from services.auth import domain, tokens
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts import validation
 from services.auth.audit import Kind, Origin, by_owner, record
-from services.auth.context import Context, lock_account, lock_account_with_fresh_session, publish_revocation
+from services.auth.context import (
+    Context,
+    end_access,
+    lock_account,
+    lock_account_with_fresh_session,
+    publish_revocation,
+)
 from services.auth.deletion import jobs, storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
@@ -34,7 +40,7 @@ class Deletion:
     context: Context
 
     async def request(self, actor: domain.Actor, *, email: str, client: domain.Client) -> domain.User:
-        """Begin the grace period and end all other sessions; a pending deletion stays as it is.
+        """Begin the grace period, end all other sessions and all API tokens; a pending deletion stays as it is.
 
         Raises `InvalidArgument` (`email` is not the address of the account), `ReauthenticationRequired`, `AdminAccount` and
         `SessionInvalid`.
@@ -76,7 +82,7 @@ class Deletion:
 async def begin(
     tx: outbox.Transaction, user: domain.User, origin: Origin, *, after: timedelta, keep: uuid.UUID | None = None
 ) -> None:
-    """Schedule the deletion of a locked account and end its sessions but `keep`. Raises `AdminAccount`.
+    """Schedule the deletion of a locked account, end its sessions but `keep` and its API tokens. Raises `AdminAccount`.
 
     Without a grace period the job is submitted in the same transaction, and nobody can cancel it.
     """
@@ -84,7 +90,7 @@ async def begin(
         raise domain.AdminAccount()
     conn, user_id, deletion_id = tx.conn, user.user_id, ids.uuid7()
     await storage.schedule(conn, user_id, deletion_id, after=after)
-    publish_revocation(tx, await session_storage.revoke_all_sessions(conn, user_id, keep=keep))
+    await end_access(tx, origin, domain.RevokeReason.REVOKED_ALL, keep=keep)
     publish_revocation(tx, await session_storage.refreshed(conn, user_id))
     await factor_storage.void_challenges(conn, user_id)
     await record(conn, Kind.DELETION_REQUESTED, origin)

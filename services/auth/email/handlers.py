@@ -17,6 +17,7 @@ from chassis import time_zones
 from services.auth import domain, tokens
 from services.auth.accounts import email_change_storage
 from services.auth.accounts import storage as account_storage
+from services.auth.api_tokens import storage as token_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
 from services.auth.email.jobs import Payload, Purpose
@@ -115,6 +116,13 @@ class EmailJobHandler:
                     return None
                 zone = time_zones.find(account.user.time_zone) or UTC
                 return templates.new_device(to, session, zone=zone, public_url=public_url)
+            case Purpose.NEW_API_TOKEN:
+                async with self.engine.connect() as conn:
+                    api_token = await token_storage.find_token(conn, user_id, uuid.UUID(payload.token_id))
+                if api_token is None:
+                    return None
+                zone = time_zones.find(account.user.time_zone) or UTC
+                return templates.new_api_token(to, api_token, zone=zone, public_url=public_url)
             case Purpose.CONFIRM_EMAIL_CHANGE:
                 return await self._confirm_email_change(user_id, uuid.UUID(payload.change_id))
             case Purpose.NOTICE_OF_EMAIL_CHANGE:

@@ -35,6 +35,8 @@ class Purpose(StrEnum):
     """A link that cancels the deletion of the account."""
     NOTICE = "notice"
     """A change to the account."""
+    NEW_API_TOKEN = "new_api_token"  # noqa: S105 - a purpose
+    """A new API token."""
     NEW_DEVICE = "new_device"
     """A sign-in from a device that the account has not seen before."""
     CONFIRM_EMAIL_CHANGE = "confirm_email_change"
@@ -63,6 +65,7 @@ class Payload:
     notice: Notice | None = None
     session_id: str = ""
     change_id: str = ""
+    token_id: str = ""
 
 
 def verify(user_id: uuid.UUID) -> outbox.Message:
@@ -98,6 +101,11 @@ def notice(user_id: uuid.UUID, change: Notice) -> outbox.Message:
 def new_device(user_id: uuid.UUID, session_id: uuid.UUID) -> outbox.Message:
     """Return the job that notifies the owner of a sign-in from a new device."""
     return _submit(Payload(Purpose.NEW_DEVICE, user_id=str(user_id), session_id=str(session_id)))
+
+
+def new_api_token(user_id: uuid.UUID, token_id: uuid.UUID) -> outbox.Message:
+    """Return the job that notifies the owner of a new API token."""
+    return _submit(Payload(Purpose.NEW_API_TOKEN, user_id=str(user_id), token_id=str(token_id)))
 
 
 def confirm_email_change(user_id: uuid.UUID, change_id: uuid.UUID) -> outbox.Message:

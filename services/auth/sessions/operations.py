@@ -1,15 +1,17 @@
-"""Session operations: validate and renew, list, revoke."""
+"""Session operations: validate and renew, list, revoke. API tokens are validated like sessions."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from chassis import identity, transactions
 from services.auth import domain, tokens
 from services.auth.accounts import storage as account_storage
+from services.auth.api_tokens import storage as token_storage
+from services.auth.api_tokens.domain import ApiToken, ApiTokenInvalid
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, publish_revocation
 from services.auth.sessions import storage as session_storage
@@ -17,10 +19,10 @@ from services.auth.sessions import storage as session_storage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatedSession:
-    """A live session, with the signed identity of its user."""
+    """A live session or an active API token, with the signed identity of its user."""
 
     user: domain.User
-    session: domain.Session
+    access: domain.Session | ApiToken
     identity: str
     identity_expires_at: datetime
     is_renewed: bool
@@ -33,14 +35,19 @@ class Sessions:
     context: Context
 
     async def validate_session(self, token: str, *, passive: bool = False) -> ValidatedSession:
-        """Return the session of a token with a signed identity; renew it when due unless `passive`. Raises `SessionInvalid`."""
+        """Return the session of a token with a signed identity; renew it when due unless `passive`.
+
+        Raises `SessionInvalid`, and `ApiTokenInvalid` for a text that begins like an API token.
+        """
         (validated,) = await self.validate_sessions([(token, passive)])
         if validated is None:
-            raise domain.SessionInvalid()
+            raise ApiTokenInvalid() if tokens.is_api_token(token) else domain.SessionInvalid()
         return validated
 
     async def validate_sessions(self, queries: Sequence[tuple[str, bool]]) -> list[ValidatedSession | None]:
-        """Validate many (token, passive) pairs; None for each that is invalid."""
+        """Validate many (token, passive) pairs of sessions and API tokens; None for each that is invalid."""
+        if any(tokens.is_api_token(token) for token, _ in queries):
+            return await self._validate_mixed(queries)
         hashed = [(tokens.session_hash(token), passive) for token, passive in queries]
         hashes = {token_hash for token_hash, _ in hashed if token_hash is not None}
         renewed: set[uuid.UUID] = set()
@@ -94,17 +101,53 @@ class Sessions:
             await record(tx.conn, Kind.SESSIONS_REVOKED, by_owner(actor), count=str(count))
         return count
 
+    async def _validate_mixed(self, queries: Sequence[tuple[str, bool]]) -> list[ValidatedSession | None]:
+        """Validate API tokens, and the tokens of sessions beside them."""
+        hashed = [tokens.api_token_hash(token) for token, _ in queries]
+        async with transactions.begin(self.context.autocommit()) as conn:
+            active = await token_storage.find_active(conn, {each for each in hashed if each is not None})
+            for key in sorted({key for key, (_, passive) in zip(hashed, queries, strict=True) if key and not passive}):
+                if key in active and active[key].is_due:
+                    await token_storage.note_use(conn, active[key].api_token.token_id)
+        others = [query for query in queries if not tokens.is_api_token(query[0])]
+        of_sessions = iter(await self.validate_sessions(others) if others else [])
+        return [
+            (self._validated_token(active[key]) if key in active else None)
+            if tokens.is_api_token(token)
+            else next(of_sessions)
+            for key, (token, _) in zip(hashed, queries, strict=True)
+        ]
+
     def _validated(self, login: session_storage.Login, *, is_renewed: bool) -> ValidatedSession:
-        user = identity.User(
-            user_id=str(login.user.user_id),
-            role=login.user.role,
-            session_id=str(login.session.session_id),
-            can_access_dashboard=login.user.can_access_dashboard(self.context.verification_period),
+        user = self._user(login.user, login.session.session_id, role=login.user.role)
+        return self._signed(user, login.user, login.session, login.remaining, is_renewed=is_renewed)
+
+    def _validated_token(self, active: token_storage.ActiveToken) -> ValidatedSession:
+        # Without the role: an API token never administers.
+        user = replace(self._user(active.user, active.api_token.token_id), scopes=frozenset(active.api_token.scopes))
+        return self._signed(user, active.user, active.api_token, active.remaining, is_renewed=False)
+
+    def _user(self, user: domain.User, access_id: uuid.UUID, role: domain.Role = domain.Role.USER) -> identity.User:
+        return identity.User(
+            user_id=str(user.user_id),
+            role=role,
+            session_id=str(access_id),
+            can_access_dashboard=user.can_access_dashboard(self.context.verification_period),
         )
-        signed, expires = self.context.signer.user_token(user, lifetime=login.remaining.total_seconds())
+
+    def _signed(
+        self,
+        signed_user: identity.User,
+        user: domain.User,
+        access: domain.Session | ApiToken,
+        remaining: timedelta,
+        *,
+        is_renewed: bool,
+    ) -> ValidatedSession:
+        signed, expires = self.context.signer.user_token(signed_user, lifetime=remaining.total_seconds())
         return ValidatedSession(
-            user=login.user,
-            session=login.session,
+            user=user,
+            access=access,
             identity=signed,
             identity_expires_at=datetime.fromtimestamp(expires, UTC),
             is_renewed=is_renewed,

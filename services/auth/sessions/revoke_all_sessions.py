@@ -1,4 +1,4 @@
-"""Revocation of all users' sessions, after a break-in: by an admin or from the shell."""
+"""Revocation of all users' sessions and API tokens, after a break-in: by an admin or from the shell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
+from services.auth.api_tokens import storage as token_storage
 from services.auth.audit import Kind, Origin, record
 from services.auth.context import Context, publish_revocation
 from services.auth.sessions import storage as session_storage
@@ -25,16 +26,17 @@ PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The number of sessions that ended, and whether some are left."""
+    """The number of sessions and API tokens that ended, and whether some are left."""
 
     count: int
     has_more: bool
 
 
 async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, seconds: float) -> Outcome:
-    """End the sessions that exist now, in transactions of `BATCH`, for at most `seconds`; the session of `admin` goes on.
+    """End the sessions and API tokens that exist now, in transactions of `BATCH`, for at most `seconds`.
 
-    Gateways are informed when each transaction commits. `admin` is None from the shell, where admins' sessions end too.
+    Gateways are informed when each transaction commits. The session of `admin` goes on; from the shell it is None, and
+    admins' sessions end too.
     """
     keep = admin.session_id if admin else None
     async with context.transaction() as tx:
@@ -42,15 +44,19 @@ async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, s
     until, count, has_more = time.monotonic() + seconds, 0, True
     while has_more and time.monotonic() < until:
         async with context.transaction() as tx:
-            revocations = await session_storage.revoke_batch_of_all_users(
+            of_sessions = await session_storage.revoke_batch_of_all_users(
                 tx.conn, begun_before=begun_before, keep=keep, limit=BATCH
             )
+            of_tokens = await token_storage.revoke_batch_of_all_users(tx.conn, created_before=begun_before, limit=BATCH)
+            revocations = [*of_sessions, *of_tokens]
             for revocation in revocations:
                 publish_revocation(tx, revocation)
         count += sum(len(revocation.session_ids) for revocation in revocations)
         if not revocations:
             async with context.autocommit().connect() as conn:
-                has_more = await session_storage.has_others(conn, begun_before=begun_before, keep=keep)
+                has_more = await session_storage.has_others(
+                    conn, begun_before=begun_before, keep=keep
+                ) or await token_storage.has_others(conn, created_before=begun_before)
             if has_more:
                 await asyncio.sleep(PAUSE)
     async with context.transaction() as tx:

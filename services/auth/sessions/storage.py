@@ -16,7 +16,8 @@ from chassis.prepared import Prepared
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
-from services.auth.schema import sessions, users
+from services.auth.api_tokens import storage as token_storage
+from services.auth.schema import api_tokens, sessions, users
 
 _IS_LIVE = sa.and_(
     sessions.c.revoked_at.is_(None), sessions.c.idle_expires_at > NOW, sessions.c.absolute_expires_at > NOW
@@ -193,9 +194,10 @@ async def has_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uui
 
 
 async def refreshed(conn: AsyncConnection, user_id: uuid.UUID) -> domain.Revocation | None:
-    """Return a notice that caches must drop the live sessions of a user; None if there is none."""
-    statement = sa.select(sessions.c.session_id, NOW.label("at")).where(sessions.c.user_id == user_id, _IS_LIVE)
-    rows = (await conn.execute(statement)).all()
+    """Return a notice that caches must drop the live sessions and API tokens of a user; None if there is none."""
+    of_user = sa.select(sessions.c.session_id, NOW.label("at")).where(sessions.c.user_id == user_id, _IS_LIVE)
+    active = sa.select(api_tokens.c.token_id, NOW).where(api_tokens.c.user_id == user_id, token_storage.IS_ACTIVE)
+    rows = (await conn.execute(sa.union_all(of_user, active))).all()
     if not rows:
         return None
     session_ids = tuple(row.session_id for row in rows)

@@ -17,6 +17,8 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["ExportsService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
+SCOPES = {"StartExport": "write", "GetExport": "read", "DownloadExport": "read"}
+"""The scope with which an API token may make each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
 

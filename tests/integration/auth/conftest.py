@@ -27,6 +27,8 @@ from chassis.rpc import client, server
 from repruv.auth.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
+    api_token_service_pb2,
+    api_token_service_pb2_grpc,
     auth_pb2,
     auth_service_pb2,
     auth_service_pb2_grpc,
@@ -38,6 +40,7 @@ from services.auth import schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
+from services.auth.api_tokens import servicer as token_servicer
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.email import folder
@@ -82,11 +85,13 @@ class Gateway:
         self.stub = auth_service_pb2_grpc.AuthServiceStub(channel)
         self.admin_stub = admin_service_pb2_grpc.AuthAdminServiceStub(channel)
         self.passkey_stub = passkey_service_pb2_grpc.PasskeyServiceStub(channel)
+        self.token_stub = api_token_service_pb2_grpc.ApiTokenServiceStub(channel)
         self._caller = caller
 
     async def call(self, rpc: str, request: Any, *, user: str = "") -> Any:
         """Call an rpc on behalf of the signed identity `user`."""
-        stub = next(stub for stub in (self.stub, self.admin_stub, self.passkey_stub) if hasattr(stub, rpc))
+        stubs = (self.stub, self.admin_stub, self.passkey_stub, self.token_stub)
+        stub = next(stub for stub in stubs if hasattr(stub, rpc))
         return await self._caller(getattr(stub, rpc), request, timeout=20.0, user_token=user)
 
     async def auth(self, rpc: str, *, user: str = "", ip_address: str = "", **fields: Any) -> Any:
@@ -104,6 +109,10 @@ class Gateway:
         if ip_address:
             fields["client"] = auth_pb2.Client(ip_address=ip_address)
         return await self.call(rpc, getattr(passkey_service_pb2, f"{rpc}Request")(**fields), user=user)
+
+    async def api_token(self, rpc: str, *, user: str, **fields: Any) -> Any:
+        """Call an rpc of ApiTokenService with these fields."""
+        return await self.call(rpc, getattr(api_token_service_pb2, f"{rpc}Request")(**fields), user=user)
 
     async def register(
         self, email: str, *, password: str = PASSWORD, ip_address: str = "", user_agent: str = "", **fields: Any
@@ -287,13 +296,14 @@ async def channel(context: Context, verifier: identity.Verifier) -> AsyncIterato
 
 @asynccontextmanager
 async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve the three services; yield a channel to them."""
+    """Serve the four services; yield a channel to them."""
     serving = server.serving(
         listen="127.0.0.1:0",
         services=[
             server.Service.of(servicer.AuthServicer(context), servicer.CALLERS),
             server.Service.of(admin_servicer.AuthAdminServicer(context, Effects({})), admin_servicer.CALLERS),
             server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
+            server.Service.of(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
         ],
         verifier=verifier,
         translate=postgres.translate,

@@ -45,6 +45,28 @@ def test_identity_has_dashboard_access() -> None:
     assert identity.Verifier(TRUST).user(token) == allowed
 
 
+@pytest.mark.parametrize("scopes", [frozenset(), frozenset({"read"}), frozenset({"read", "write"})])
+def test_identity_of_an_api_token_has_its_scopes(scopes: frozenset[str]) -> None:
+    limited = identity.User(user_id="u1", role="user", session_id="t1", scopes=scopes)
+    token, _ = identity.Signer("auth", SEEDS["auth"]).user_token(limited)
+    assert identity.Verifier(TRUST).user(token) == limited
+
+
+def test_verifier_without_scopes_refuses_the_identity_of_an_api_token() -> None:
+    limited = identity.User(user_id="u1", role="user", session_id="t1", scopes=frozenset({"read"}))
+    token, _ = identity.Signer("auth", SEEDS["auth"]).user_token(limited)
+    with pytest.raises(errors.Unauthenticated):
+        identity.Verifier(TRUST)._verify(token, "user")
+
+
+def test_scopes_are_required() -> None:
+    identity.require_scope(frozenset({"read"}), "read")
+    with pytest.raises(identity.ScopeMissing):
+        identity.require_scope(frozenset({"read"}), "write")
+    with pytest.raises(identity.SessionRequired):
+        identity.require_scope(frozenset({"read", "write"}), "")
+
+
 @pytest.mark.parametrize("claims", [{}, {"dashboard": None}, {"dashboard": 1}, {"dashboard": "true"}])
 def test_identity_without_the_claim_has_no_dashboard_access(claims: dict[str, object]) -> None:
     token = forge("auth", aud="user", sub="u1", role="user", sid="s1", **claims)

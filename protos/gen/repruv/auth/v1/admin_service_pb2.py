@@ -22,69 +22,74 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from repruv.auth.v1 import api_token_pb2 as repruv_dot_auth_dot_v1_dot_api__token__pb2
 from repruv.auth.v1 import auth_pb2 as repruv_dot_auth_dot_v1_dot_auth__pb2
 from repruv.auth.v1 import security_event_pb2 as repruv_dot_auth_dot_v1_dot_security__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"repruv/auth/v1/admin_service.proto\x12\x0erepruv.auth.v1\x1a\x19repruv/auth/v1/auth.proto\x1a#repruv/auth/v1/security_event.proto\"f\n\x10ListUsersRequest\x12\x14\n\x0c\x65mail_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rdeleting_only\x18\x04 \x01(\x08\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"`\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12)\n\x08sessions\x18\x02 \x03(\x0b\x32\x17.repruv.auth.v1.Session\"(\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"<\n\x15\x42\x61tchGetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\"M\n\x12SetUserRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.repruv.auth.v1.UserRole\"9\n\x13SetUserRoleResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"%\n\x12\x44isableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"9\n\x13\x44isableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"$\n\x11\x45nableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"8\n\x12\x45nableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"@\n\x19RevokeUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"3\n\x1aRevokeUserSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\"\x16\n\x14\x43ountSessionsRequest\"T\n\x15\x43ountSessionsResponse\x12\x15\n\rsession_count\x18\x01 \x01(\x05\x12\x12\n\nuser_count\x18\x02 \x01(\x05\x12\x10\n\x08has_more\x18\x03 \x01(\x08\"\x1f\n\x1dRevokeAllUsersSessionsRequest\"I\n\x1eRevokeAllUsersSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"+\n\x18SendPasswordResetRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1b\n\x19SendPasswordResetResponse\"b\n\x19ListSecurityEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x1aListSecurityEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.repruv.auth.v1.SecurityEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x1aRequestUserDeletionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bimmediately\x18\x02 \x01(\x08\"A\n\x1bRequestUserDeletionResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\",\n\x19\x43\x61ncelUserDeletionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"@\n\x1a\x43\x61ncelUserDeletionResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User2\x8b\n\n\x10\x41uthAdminService\x12P\n\tListUsers\x12 .repruv.auth.v1.ListUsersRequest\x1a!.repruv.auth.v1.ListUsersResponse\x12J\n\x07GetUser\x12\x1e.repruv.auth.v1.GetUserRequest\x1a\x1f.repruv.auth.v1.GetUserResponse\x12\\\n\rBatchGetUsers\x12$.repruv.auth.v1.BatchGetUsersRequest\x1a%.repruv.auth.v1.BatchGetUsersResponse\x12V\n\x0bSetUserRole\x12\".repruv.auth.v1.SetUserRoleRequest\x1a#.repruv.auth.v1.SetUserRoleResponse\x12V\n\x0b\x44isableUser\x12\".repruv.auth.v1.DisableUserRequest\x1a#.repruv.auth.v1.DisableUserResponse\x12S\n\nEnableUser\x12!.repruv.auth.v1.EnableUserRequest\x1a\".repruv.auth.v1.EnableUserResponse\x12k\n\x12RevokeUserSessions\x12).repruv.auth.v1.RevokeUserSessionsRequest\x1a*.repruv.auth.v1.RevokeUserSessionsResponse\x12\\\n\rCountSessions\x12$.repruv.auth.v1.CountSessionsRequest\x1a%.repruv.auth.v1.CountSessionsResponse\x12w\n\x16RevokeAllUsersSessions\x12-.repruv.auth.v1.RevokeAllUsersSessionsRequest\x1a..repruv.auth.v1.RevokeAllUsersSessionsResponse\x12h\n\x11SendPasswordReset\x12(.repruv.auth.v1.SendPasswordResetRequest\x1a).repruv.auth.v1.SendPasswordResetResponse\x12n\n\x13RequestUserDeletion\x12*.repruv.auth.v1.RequestUserDeletionRequest\x1a+.repruv.auth.v1.RequestUserDeletionResponse\x12k\n\x12\x43\x61ncelUserDeletion\x12).repruv.auth.v1.CancelUserDeletionRequest\x1a*.repruv.auth.v1.CancelUserDeletionResponse\x12k\n\x12ListSecurityEvents\x12).repruv.auth.v1.ListSecurityEventsRequest\x1a*.repruv.auth.v1.ListSecurityEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"repruv/auth/v1/admin_service.proto\x12\x0erepruv.auth.v1\x1a\x1erepruv/auth/v1/api_token.proto\x1a\x19repruv/auth/v1/auth.proto\x1a#repruv/auth/v1/security_event.proto\"f\n\x10ListUsersRequest\x12\x14\n\x0c\x65mail_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rdeleting_only\x18\x04 \x01(\x08\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x8e\x01\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\x12)\n\x08sessions\x18\x02 \x03(\x0b\x32\x17.repruv.auth.v1.Session\x12,\n\napi_tokens\x18\x03 \x03(\x0b\x32\x18.repruv.auth.v1.ApiToken\"(\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"<\n\x15\x42\x61tchGetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.repruv.auth.v1.User\"M\n\x12SetUserRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.repruv.auth.v1.UserRole\"9\n\x13SetUserRoleResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"%\n\x12\x44isableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"9\n\x13\x44isableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"$\n\x11\x45nableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"8\n\x12\x45nableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\"@\n\x19RevokeUserSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"3\n\x1aRevokeUserSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\">\n\x19RevokeUserApiTokenRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\"\x1c\n\x1aRevokeUserApiTokenResponse\"\x16\n\x14\x43ountSessionsRequest\"T\n\x15\x43ountSessionsResponse\x12\x15\n\rsession_count\x18\x01 \x01(\x05\x12\x12\n\nuser_count\x18\x02 \x01(\x05\x12\x10\n\x08has_more\x18\x03 \x01(\x08\"\x1f\n\x1dRevokeAllUsersSessionsRequest\"I\n\x1eRevokeAllUsersSessionsResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x05\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"+\n\x18SendPasswordResetRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1b\n\x19SendPasswordResetResponse\"b\n\x19ListSecurityEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x1aListSecurityEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.repruv.auth.v1.SecurityEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x1aRequestUserDeletionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bimmediately\x18\x02 \x01(\x08\"A\n\x1bRequestUserDeletionResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User\",\n\x19\x43\x61ncelUserDeletionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"@\n\x1a\x43\x61ncelUserDeletionResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.repruv.auth.v1.User2\xf8\n\n\x10\x41uthAdminService\x12P\n\tListUsers\x12 .repruv.auth.v1.ListUsersRequest\x1a!.repruv.auth.v1.ListUsersResponse\x12J\n\x07GetUser\x12\x1e.repruv.auth.v1.GetUserRequest\x1a\x1f.repruv.auth.v1.GetUserResponse\x12\\\n\rBatchGetUsers\x12$.repruv.auth.v1.BatchGetUsersRequest\x1a%.repruv.auth.v1.BatchGetUsersResponse\x12V\n\x0bSetUserRole\x12\".repruv.auth.v1.SetUserRoleRequest\x1a#.repruv.auth.v1.SetUserRoleResponse\x12V\n\x0b\x44isableUser\x12\".repruv.auth.v1.DisableUserRequest\x1a#.repruv.auth.v1.DisableUserResponse\x12S\n\nEnableUser\x12!.repruv.auth.v1.EnableUserRequest\x1a\".repruv.auth.v1.EnableUserResponse\x12k\n\x12RevokeUserSessions\x12).repruv.auth.v1.RevokeUserSessionsRequest\x1a*.repruv.auth.v1.RevokeUserSessionsResponse\x12k\n\x12RevokeUserApiToken\x12).repruv.auth.v1.RevokeUserApiTokenRequest\x1a*.repruv.auth.v1.RevokeUserApiTokenResponse\x12\\\n\rCountSessions\x12$.repruv.auth.v1.CountSessionsRequest\x1a%.repruv.auth.v1.CountSessionsResponse\x12w\n\x16RevokeAllUsersSessions\x12-.repruv.auth.v1.RevokeAllUsersSessionsRequest\x1a..repruv.auth.v1.RevokeAllUsersSessionsResponse\x12h\n\x11SendPasswordReset\x12(.repruv.auth.v1.SendPasswordResetRequest\x1a).repruv.auth.v1.SendPasswordResetResponse\x12n\n\x13RequestUserDeletion\x12*.repruv.auth.v1.RequestUserDeletionRequest\x1a+.repruv.auth.v1.RequestUserDeletionResponse\x12k\n\x12\x43\x61ncelUserDeletion\x12).repruv.auth.v1.CancelUserDeletionRequest\x1a*.repruv.auth.v1.CancelUserDeletionResponse\x12k\n\x12ListSecurityEvents\x12).repruv.auth.v1.ListSecurityEventsRequest\x1a*.repruv.auth.v1.ListSecurityEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'repruv.auth.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTUSERSREQUEST']._serialized_start=118
-  _globals['_LISTUSERSREQUEST']._serialized_end=220
-  _globals['_LISTUSERSRESPONSE']._serialized_start=222
-  _globals['_LISTUSERSRESPONSE']._serialized_end=303
-  _globals['_GETUSERREQUEST']._serialized_start=305
-  _globals['_GETUSERREQUEST']._serialized_end=338
-  _globals['_GETUSERRESPONSE']._serialized_start=340
-  _globals['_GETUSERRESPONSE']._serialized_end=436
-  _globals['_BATCHGETUSERSREQUEST']._serialized_start=438
-  _globals['_BATCHGETUSERSREQUEST']._serialized_end=478
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=480
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=540
-  _globals['_SETUSERROLEREQUEST']._serialized_start=542
-  _globals['_SETUSERROLEREQUEST']._serialized_end=619
-  _globals['_SETUSERROLERESPONSE']._serialized_start=621
-  _globals['_SETUSERROLERESPONSE']._serialized_end=678
-  _globals['_DISABLEUSERREQUEST']._serialized_start=680
-  _globals['_DISABLEUSERREQUEST']._serialized_end=717
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=719
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=776
-  _globals['_ENABLEUSERREQUEST']._serialized_start=778
-  _globals['_ENABLEUSERREQUEST']._serialized_end=814
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=816
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=872
-  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_start=874
-  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_end=938
-  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_start=940
-  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_end=991
-  _globals['_COUNTSESSIONSREQUEST']._serialized_start=993
-  _globals['_COUNTSESSIONSREQUEST']._serialized_end=1015
-  _globals['_COUNTSESSIONSRESPONSE']._serialized_start=1017
-  _globals['_COUNTSESSIONSRESPONSE']._serialized_end=1101
-  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_start=1103
-  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_end=1134
-  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_start=1136
-  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_end=1209
-  _globals['_SENDPASSWORDRESETREQUEST']._serialized_start=1211
-  _globals['_SENDPASSWORDRESETREQUEST']._serialized_end=1254
-  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_start=1256
-  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_end=1283
-  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_start=1285
-  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_end=1383
-  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_start=1385
-  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_end=1485
-  _globals['_REQUESTUSERDELETIONREQUEST']._serialized_start=1487
-  _globals['_REQUESTUSERDELETIONREQUEST']._serialized_end=1553
-  _globals['_REQUESTUSERDELETIONRESPONSE']._serialized_start=1555
-  _globals['_REQUESTUSERDELETIONRESPONSE']._serialized_end=1620
-  _globals['_CANCELUSERDELETIONREQUEST']._serialized_start=1622
-  _globals['_CANCELUSERDELETIONREQUEST']._serialized_end=1666
-  _globals['_CANCELUSERDELETIONRESPONSE']._serialized_start=1668
-  _globals['_CANCELUSERDELETIONRESPONSE']._serialized_end=1732
-  _globals['_AUTHADMINSERVICE']._serialized_start=1735
-  _globals['_AUTHADMINSERVICE']._serialized_end=3026
+  _globals['_LISTUSERSREQUEST']._serialized_start=150
+  _globals['_LISTUSERSREQUEST']._serialized_end=252
+  _globals['_LISTUSERSRESPONSE']._serialized_start=254
+  _globals['_LISTUSERSRESPONSE']._serialized_end=335
+  _globals['_GETUSERREQUEST']._serialized_start=337
+  _globals['_GETUSERREQUEST']._serialized_end=370
+  _globals['_GETUSERRESPONSE']._serialized_start=373
+  _globals['_GETUSERRESPONSE']._serialized_end=515
+  _globals['_BATCHGETUSERSREQUEST']._serialized_start=517
+  _globals['_BATCHGETUSERSREQUEST']._serialized_end=557
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=559
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=619
+  _globals['_SETUSERROLEREQUEST']._serialized_start=621
+  _globals['_SETUSERROLEREQUEST']._serialized_end=698
+  _globals['_SETUSERROLERESPONSE']._serialized_start=700
+  _globals['_SETUSERROLERESPONSE']._serialized_end=757
+  _globals['_DISABLEUSERREQUEST']._serialized_start=759
+  _globals['_DISABLEUSERREQUEST']._serialized_end=796
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=798
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=855
+  _globals['_ENABLEUSERREQUEST']._serialized_start=857
+  _globals['_ENABLEUSERREQUEST']._serialized_end=893
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=895
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=951
+  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_start=953
+  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_end=1017
+  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_start=1019
+  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_end=1070
+  _globals['_REVOKEUSERAPITOKENREQUEST']._serialized_start=1072
+  _globals['_REVOKEUSERAPITOKENREQUEST']._serialized_end=1134
+  _globals['_REVOKEUSERAPITOKENRESPONSE']._serialized_start=1136
+  _globals['_REVOKEUSERAPITOKENRESPONSE']._serialized_end=1164
+  _globals['_COUNTSESSIONSREQUEST']._serialized_start=1166
+  _globals['_COUNTSESSIONSREQUEST']._serialized_end=1188
+  _globals['_COUNTSESSIONSRESPONSE']._serialized_start=1190
+  _globals['_COUNTSESSIONSRESPONSE']._serialized_end=1274
+  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_start=1276
+  _globals['_REVOKEALLUSERSSESSIONSREQUEST']._serialized_end=1307
+  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_start=1309
+  _globals['_REVOKEALLUSERSSESSIONSRESPONSE']._serialized_end=1382
+  _globals['_SENDPASSWORDRESETREQUEST']._serialized_start=1384
+  _globals['_SENDPASSWORDRESETREQUEST']._serialized_end=1427
+  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_start=1429
+  _globals['_SENDPASSWORDRESETRESPONSE']._serialized_end=1456
+  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_start=1458
+  _globals['_LISTSECURITYEVENTSREQUEST']._serialized_end=1556
+  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_start=1558
+  _globals['_LISTSECURITYEVENTSRESPONSE']._serialized_end=1658
+  _globals['_REQUESTUSERDELETIONREQUEST']._serialized_start=1660
+  _globals['_REQUESTUSERDELETIONREQUEST']._serialized_end=1726
+  _globals['_REQUESTUSERDELETIONRESPONSE']._serialized_start=1728
+  _globals['_REQUESTUSERDELETIONRESPONSE']._serialized_end=1793
+  _globals['_CANCELUSERDELETIONREQUEST']._serialized_start=1795
+  _globals['_CANCELUSERDELETIONREQUEST']._serialized_end=1839
+  _globals['_CANCELUSERDELETIONRESPONSE']._serialized_start=1841
+  _globals['_CANCELUSERDELETIONRESPONSE']._serialized_end=1905
+  _globals['_AUTHADMINSERVICE']._serialized_start=1908
+  _globals['_AUTHADMINSERVICE']._serialized_end=3308
 # @@protoc_insertion_point(module_scope)

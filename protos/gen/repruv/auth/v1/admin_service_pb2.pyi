@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from repruv.auth.v1 import api_token_pb2 as _api_token_pb2
 from repruv.auth.v1 import auth_pb2 as _auth_pb2
 from repruv.auth.v1 import security_event_pb2 as _security_event_pb2
 import builtins as _builtins
@@ -112,6 +113,7 @@ class GetUserResponse(_message.Message):
 
     USER_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    API_TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The account."""
@@ -120,15 +122,20 @@ class GetUserResponse(_message.Message):
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[_auth_pb2.Session]:
         """Its active sessions, most recently used first."""
 
+    @_builtins.property
+    def api_tokens(self) -> _containers.RepeatedCompositeFieldContainer[_api_token_pb2.ApiToken]:
+        """Its API tokens as ListApiTokens returns them."""
+
     def __init__(
         self,
         *,
         user: _auth_pb2.User | None = ...,
         sessions: _abc.Iterable[_auth_pb2.Session] | None = ...,
+        api_tokens: _abc.Iterable[_api_token_pb2.ApiToken] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_tokens", b"api_tokens", "sessions", b"sessions", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,7 +342,7 @@ class RevokeUserSessionsRequest(_message.Message):
     user_id: _builtins.str
     """The account."""
     session_id: _builtins.str
-    """The session; empty: all sessions of the account."""
+    """The session; empty: all sessions and API tokens of the account."""
     def __init__(
         self,
         *,
@@ -358,7 +365,7 @@ class RevokeUserSessionsResponse(_message.Message):
 
     REVOKED_COUNT_FIELD_NUMBER: _builtins.int
     revoked_count: _builtins.int
-    """How many ended."""
+    """How many sessions ended."""
     def __init__(
         self,
         *,
@@ -371,6 +378,49 @@ class RevokeUserSessionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeUserSessionsResponse: _TypeAlias = RevokeUserSessionsResponse  # noqa: Y015
+
+@_typing.final
+class RevokeUserApiTokenRequest(_message.Message):
+    """RevokeUserApiTokenRequest names an API token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The account."""
+    token_id: _builtins.str
+    """The token."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        token_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_id", b"token_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeUserApiTokenRequest: _TypeAlias = RevokeUserApiTokenRequest  # noqa: Y015
+
+@_typing.final
+class RevokeUserApiTokenResponse(_message.Message):
+    """RevokeUserApiTokenResponse answers RevokeUserApiToken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeUserApiTokenResponse: _TypeAlias = RevokeUserApiTokenResponse  # noqa: Y015
 
 @_typing.final
 class CountSessionsRequest(_message.Message):
@@ -445,9 +495,9 @@ class RevokeAllUsersSessionsResponse(_message.Message):
     REVOKED_COUNT_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
     revoked_count: _builtins.int
-    """How many ended."""
+    """How many sessions and API tokens ended."""
     has_more: _builtins.bool
-    """Whether sessions are left after 3 s; call again."""
+    """Whether some are left after 3 s; call again."""
     def __init__(
         self,
         *,

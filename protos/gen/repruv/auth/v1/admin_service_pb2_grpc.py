@@ -72,6 +72,11 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
                 _registered_method=True)
+        self.RevokeUserApiToken = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/RevokeUserApiToken',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserApiTokenRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserApiTokenResponse.FromString,
+                _registered_method=True)
         self.CountSessions = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/CountSessions',
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.CountSessionsRequest.SerializeToString,
@@ -118,7 +123,7 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`.
+        """GetUser returns an account, its active sessions and its API tokens. Fails with NOT_FOUND `user_not_found`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,16 +137,16 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetUserRole(self, request, context):
-        """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
-        INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+        """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
+        `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DisableUser(self, request, context):
-        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
-        succeeds. Fails like SetUserRole. (fresh)
+        """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
+        Repeating the call succeeds. Fails like SetUserRole. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,8 +161,16 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeUserSessions(self, request, context):
-        """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
-        `session_not_found`. (fresh)
+        """RevokeUserSessions ends one session of a user, or all sessions and API tokens. Fails with NOT_FOUND
+        `user_not_found` or `session_not_found`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeUserApiToken(self, request, context):
+        """RevokeUserApiToken ends an API token of a user. Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`
+        or `api_token_not_found`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,8 +184,8 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAllUsersSessions(self, request, context):
-        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
-        ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+        """RevokeAllUsersSessions ends all sessions and API tokens of all users except the session of this call, for use after
+        a break-in. It ends those that had begun at the time of the call and works for at most 3 s. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,6 +261,11 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     servicer.RevokeUserSessions,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.SerializeToString,
+            ),
+            'RevokeUserApiToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeUserApiToken,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserApiTokenRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserApiTokenResponse.SerializeToString,
             ),
             'CountSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.CountSessions,
@@ -472,6 +490,33 @@ class AuthAdminService:
             '/repruv.auth.v1.AuthAdminService/RevokeUserSessions',
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeUserApiToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/RevokeUserApiToken',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserApiTokenRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RevokeUserApiTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

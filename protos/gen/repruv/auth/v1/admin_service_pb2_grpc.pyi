@@ -39,30 +39,34 @@ class AuthAdminServiceStub:
     ListUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]
     """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
-    """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
+    """GetUser returns an account, its active sessions and its API tokens. Fails with NOT_FOUND `user_not_found`."""
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.BatchGetUsersRequest, _admin_service_pb2.BatchGetUsersResponse]
     """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
     SetUserRole: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]
-    """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
-    INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+    """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
+    `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]
-    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
-    succeeds. Fails like SetUserRole. (fresh)
+    """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
+    Repeating the call succeeds. Fails like SetUserRole. (fresh)
     """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]
     """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
     with NOT_FOUND `user_not_found`. (fresh)
     """
     RevokeUserSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]
-    """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
-    `session_not_found`. (fresh)
+    """RevokeUserSessions ends one session of a user, or all sessions and API tokens. Fails with NOT_FOUND
+    `user_not_found` or `session_not_found`. (fresh)
+    """
+    RevokeUserApiToken: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserApiTokenRequest, _admin_service_pb2.RevokeUserApiTokenResponse]
+    """RevokeUserApiToken ends an API token of a user. Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`
+    or `api_token_not_found`. (fresh)
     """
     CountSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountSessionsRequest, _admin_service_pb2.CountSessionsResponse]
     """CountSessions counts the active sessions of all users, up to 100,000."""
     RevokeAllUsersSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]
-    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
-    ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+    """RevokeAllUsersSessions ends all sessions and API tokens of all users except the session of this call, for use after
+    a break-in. It ends those that had begun at the time of the call and works for at most 3 s. (fresh)
     """
     SendPasswordReset: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]
     """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
@@ -93,30 +97,34 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     ListUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]  # type: ignore[assignment]
     """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
     GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
-    """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
+    """GetUser returns an account, its active sessions and its API tokens. Fails with NOT_FOUND `user_not_found`."""
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.BatchGetUsersRequest, _admin_service_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
     """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
     SetUserRole: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]  # type: ignore[assignment]
-    """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
-    INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+    """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
+    `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]  # type: ignore[assignment]
-    """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
-    succeeds. Fails like SetUserRole. (fresh)
+    """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
+    Repeating the call succeeds. Fails like SetUserRole. (fresh)
     """
     EnableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]  # type: ignore[assignment]
     """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
     with NOT_FOUND `user_not_found`. (fresh)
     """
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]  # type: ignore[assignment]
-    """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
-    `session_not_found`. (fresh)
+    """RevokeUserSessions ends one session of a user, or all sessions and API tokens. Fails with NOT_FOUND
+    `user_not_found` or `session_not_found`. (fresh)
+    """
+    RevokeUserApiToken: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserApiTokenRequest, _admin_service_pb2.RevokeUserApiTokenResponse]  # type: ignore[assignment]
+    """RevokeUserApiToken ends an API token of a user. Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`
+    or `api_token_not_found`. (fresh)
     """
     CountSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountSessionsRequest, _admin_service_pb2.CountSessionsResponse]  # type: ignore[assignment]
     """CountSessions counts the active sessions of all users, up to 100,000."""
     RevokeAllUsersSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeAllUsersSessionsRequest, _admin_service_pb2.RevokeAllUsersSessionsResponse]  # type: ignore[assignment]
-    """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
-    ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+    """RevokeAllUsersSessions ends all sessions and API tokens of all users except the session of this call, for use after
+    a break-in. It ends those that had begun at the time of the call and works for at most 3 s. (fresh)
     """
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
     """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
@@ -156,7 +164,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetUserResponse, _abc.Awaitable[_admin_service_pb2.GetUserResponse]]:
-        """GetUser returns an account and its active sessions. Fails with NOT_FOUND `user_not_found`."""
+        """GetUser returns an account, its active sessions and its API tokens. Fails with NOT_FOUND `user_not_found`."""
 
     @_abc_1.abstractmethod
     def BatchGetUsers(
@@ -172,8 +180,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetUserRoleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetUserRoleResponse, _abc.Awaitable[_admin_service_pb2.SetUserRoleResponse]]:
-        """SetUserRole changes a role and ends all sessions of that user. Fails with NOT_FOUND `user_not_found`,
-        INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+        """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
+        `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -182,8 +190,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.DisableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.DisableUserResponse, _abc.Awaitable[_admin_service_pb2.DisableUserResponse]]:
-        """DisableUser disables an account, ends all its sessions and revokes its access to platforms. Repeating the call
-        succeeds. Fails like SetUserRole. (fresh)
+        """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
+        Repeating the call succeeds. Fails like SetUserRole. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -202,8 +210,18 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RevokeUserSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeUserSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeUserSessionsResponse]]:
-        """RevokeUserSessions ends one or all sessions of a user. Fails with NOT_FOUND `user_not_found` or
-        `session_not_found`. (fresh)
+        """RevokeUserSessions ends one session of a user, or all sessions and API tokens. Fails with NOT_FOUND
+        `user_not_found` or `session_not_found`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeUserApiToken(
+        self,
+        request: _admin_service_pb2.RevokeUserApiTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeUserApiTokenResponse, _abc.Awaitable[_admin_service_pb2.RevokeUserApiTokenResponse]]:
+        """RevokeUserApiToken ends an API token of a user. Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`
+        or `api_token_not_found`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -220,8 +238,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RevokeAllUsersSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeAllUsersSessionsResponse, _abc.Awaitable[_admin_service_pb2.RevokeAllUsersSessionsResponse]]:
-        """RevokeAllUsersSessions ends all sessions of all users except the session of this call, for use after a break-in. It
-        ends the sessions that had begun at the time of the call and works for at most 3 s. (fresh)
+        """RevokeAllUsersSessions ends all sessions and API tokens of all users except the session of this call, for use after
+        a break-in. It ends those that had begun at the time of the call and works for at most 3 s. (fresh)
         """
 
     @_abc_1.abstractmethod

@@ -22,7 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SessionsRevoked(_message.Message):
-    """SessionsRevoked reports that sessions of a user ended early, or that cached facts about them are no longer valid.
+    """SessionsRevoked reports that sessions or API tokens of a user ended early, or that cached facts about them are no
+    longer valid.
     Published on `auth.events.<user_id>` of stream AUTH, at least once.
     """
 
@@ -41,7 +42,7 @@ class SessionsRevoked(_message.Message):
     """
     @_builtins.property
     def session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The sessions."""
+        """The sessions and API tokens, by their ids."""
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:

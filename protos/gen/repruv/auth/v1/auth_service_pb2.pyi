@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from repruv.auth.v1 import api_token_pb2 as _api_token_pb2
 from repruv.auth.v1 import auth_pb2 as _auth_pb2
 from repruv.auth.v1 import security_event_pb2 as _security_event_pb2
 import builtins as _builtins
@@ -252,7 +253,7 @@ class ValidateSessionRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     PASSIVE_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The session's token."""
+    """The session's token, or an API token."""
     passive: _builtins.bool
     """Whether the check is automatic, as for an open stream. Then the session is not renewed, so that an open page does
     not keep it alive.
@@ -282,6 +283,7 @@ class ValidateSessionResponse(_message.Message):
     IDENTITY_FIELD_NUMBER: _builtins.int
     IDENTITY_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     IS_RENEWED_FIELD_NUMBER: _builtins.int
+    API_TOKEN_FIELD_NUMBER: _builtins.int
     identity: _builtins.str
     """Signed identity of the user, for metadata `x-user-identity`."""
     is_renewed: _builtins.bool
@@ -292,11 +294,15 @@ class ValidateSessionResponse(_message.Message):
 
     @_builtins.property
     def session(self) -> _auth_pb2.Session:
-        """The session."""
+        """The session; unset for an API token."""
 
     @_builtins.property
     def identity_expire_time(self) -> _timestamp_pb2.Timestamp:
         """When that identity expires; validate again before."""
+
+    @_builtins.property
+    def api_token(self) -> _api_token_pb2.ApiToken:
+        """The API token; then `session` is unset. Unset for a session."""
 
     def __init__(
         self,
@@ -306,10 +312,11 @@ class ValidateSessionResponse(_message.Message):
         identity: _builtins.str = ...,
         identity_expire_time: _timestamp_pb2.Timestamp | None = ...,
         is_renewed: _builtins.bool = ...,
+        api_token: _api_token_pb2.ApiToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identity_expire_time", b"identity_expire_time", "session", b"session", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["api_token", b"api_token", "identity_expire_time", b"identity_expire_time", "session", b"session", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "identity_expire_time", b"identity_expire_time", "is_renewed", b"is_renewed", "session", b"session", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_token", b"api_token", "identity", b"identity", "identity_expire_time", b"identity_expire_time", "is_renewed", b"is_renewed", "session", b"session", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,7 +379,7 @@ class ValidateSessionsResult(_message.Message):
     VALIDATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def validated(self) -> Global___ValidateSessionResponse:
-        """Absent: the token is invalid (ValidateSession: UNAUTHENTICATED `session_invalid`)."""
+        """Absent: the token is invalid (ValidateSession: UNAUTHENTICATED)."""
 
     def __init__(
         self,

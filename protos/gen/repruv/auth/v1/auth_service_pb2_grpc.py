@@ -220,7 +220,7 @@ class AuthServiceServicer:
 
     def ValidateSession(self, request, context):
         """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
-        calls to services. Fails with UNAUTHENTICATED `session_invalid`.
+        calls to services. It accepts API tokens too. Fails with UNAUTHENTICATED `session_invalid` or `api_token_invalid`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

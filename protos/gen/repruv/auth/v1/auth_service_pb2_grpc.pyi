@@ -59,7 +59,7 @@ class AuthServiceStub:
     """
     ValidateSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]
     """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
-    calls to services. Fails with UNAUTHENTICATED `session_invalid`.
+    calls to services. It accepts API tokens too. Fails with UNAUTHENTICATED `session_invalid` or `api_token_invalid`.
     """
     ValidateSessions: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionsRequest, _auth_service_pb2.ValidateSessionsResponse]
     """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others.
@@ -185,7 +185,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     ValidateSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionRequest, _auth_service_pb2.ValidateSessionResponse]  # type: ignore[assignment]
     """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
-    calls to services. Fails with UNAUTHENTICATED `session_invalid`.
+    calls to services. It accepts API tokens too. Fails with UNAUTHENTICATED `session_invalid` or `api_token_invalid`.
     """
     ValidateSessions: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ValidateSessionsRequest, _auth_service_pb2.ValidateSessionsResponse]  # type: ignore[assignment]
     """ValidateSessions validates many tokens, each like ValidateSession. An invalid token does not affect the others.
@@ -332,7 +332,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ValidateSessionResponse, _abc.Awaitable[_auth_service_pb2.ValidateSessionResponse]]:
         """ValidateSession returns the user and session of a token, renews the session, and mints the user's identity for
-        calls to services. Fails with UNAUTHENTICATED `session_invalid`.
+        calls to services. It accepts API tokens too. Fails with UNAUTHENTICATED `session_invalid` or `api_token_invalid`.
         """
 
     @_abc_1.abstractmethod

@@ -65,7 +65,8 @@ class SecurityEvent(_message.Message):
     `recovery_code_used`, `recovery_codes_replaced`, `passkey_added`, `passkey_removed`, `passkey_used`,
     `passkey_failed`, `passkey_counter_regressed` (its counter decreased: refused), `role_changed`, `account_disabled`,
     `account_enabled`, `connection_begun`, `connected`, `connection_failed`, `disconnected`,
-    `deletion_requested`, `deletion_cancelled`, `account_deleted` (of no account: with its `deletion_id`).
+    `deletion_requested`, `deletion_cancelled`, `account_deleted` (of no account: with its `deletion_id`),
+    `api_token_created`, `api_token_revoked`.
     """
     user_id: _builtins.str
     """The account; empty for an address without one."""

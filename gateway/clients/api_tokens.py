@@ -1,0 +1,19 @@
+"""API tokens."""
+
+from __future__ import annotations
+
+from chassis.rpc import client as rpc
+from gateway.clients import service
+from repruv.auth.v1 import api_token_service_pb2 as pb
+from repruv.auth.v1 import api_token_service_pb2_grpc
+
+
+class ApiTokens(service.Client):
+    """API tokens, which the auth service owns."""
+
+    def __init__(self, target: str, caller: rpc.Caller) -> None:
+        super().__init__("auth", target, caller, ("ListApiTokens", "RevokeApiToken"), service="ApiToken")
+        stub = api_token_service_pb2_grpc.ApiTokenServiceStub(self._channel)
+        self.create = self.rpc(stub.CreateApiToken, pb.CreateApiTokenRequest)
+        self.list_tokens = self.rpc(stub.ListApiTokens, pb.ListApiTokensRequest)
+        self.revoke = self.rpc(stub.RevokeApiToken, pb.RevokeApiTokenRequest)

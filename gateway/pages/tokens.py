@@ -1,0 +1,85 @@
+"""The API tokens of the user: creating, and revoking them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chassis import errors, ids
+from gateway import problems, views
+from gateway.container import Container
+from gateway.identity.client_info import client_info
+from gateway.pages import forms, loaders
+from gateway.pages.page import Page
+
+PATH = views.TOKENS_PATH
+FIELDS = ("name", "scopes", "lifetime_days")
+LIFETIMES = (7, 30, 90, 365)
+"""Days that the page offers; the API takes any number between."""
+_DEFAULTS = {"read": "yes", "lifetime_days": "90"}
+
+
+class Tokens(Page):
+    """`/settings/tokens`."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        actions = {"create": self.create, "revoke": self.revoke}
+        says = {"api_token_not_found": "token_unknown", "invalid_argument": "token_unknown"}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
+
+    async def show(self, request: Request) -> Response:
+        """Show the API tokens, and the form for another one."""
+        return await self._show(request, forms.filled(_DEFAULTS, {}))
+
+    async def create(self, request: Request) -> Response:
+        """Create an API token. It is shown only once, so this response is the page itself, not a redirect."""
+        session, fields = await self.read_form(request, "name", *views.API_TOKEN_SCOPES, "lifetime_days")
+        days = fields["lifetime_days"]
+        try:
+            created = await self._container.api_tokens.create(
+                session.identity,
+                name=fields["name"],
+                scopes=[proto for scope, proto in views.API_TOKEN_SCOPES.items() if fields[scope] == "yes"],
+                lifetime_days=int(days) if days in map(str, LIFETIMES) else -1,
+                client=client_info(request),
+            )
+        except errors.FailedPrecondition as error:
+            return await self._show(request, forms.filled(fields, {forms.WHOLE: error.message}), status=409)
+        except errors.Error as error:
+            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
+                raise
+            response = await self._show(request, forms.filled(fields, failure[1]), status=failure[0])
+            if failure[0] in {429, 503}:
+                response.headers.update(problems.problem_of(error).headers)
+            return response
+        visitor = await self.begin(request)
+        context = {"api_token": views.api_token(created.api_token), "token": created.token}
+        return visitor.show("token", PATH, context)
+
+    async def revoke(self, request: Request) -> Response:
+        """End an API token."""
+        session, fields = await self.read_form(request, "token_id")
+        token_id = str(ids.parse(fields["token_id"], "token_id"))
+        await self._container.api_tokens.revoke(session.identity, token_id=token_id)
+        self._container.sessions.forget_revoked(session.user_id, {token_id})
+        return self.see(PATH, say="token_revoked")
+
+    async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
+        visitor = await self.begin(request)
+        listed, demo = await asyncio.gather(
+            self._container.api_tokens.list_tokens(visitor.identity),
+            loaders.demo_status(self._container.demo, visitor.identity),
+        )
+        context = {
+            "api_tokens": [views.api_token(api_token) for api_token in listed.api_tokens],
+            "fresh_until": views.optional_time(listed, "fresh_until_time"),
+            "lifetimes": LIFETIMES,
+            "demo": demo,
+            "form": form,
+        }
+        return visitor.show("tokens", PATH, context, status=status)

@@ -1,0 +1,1 @@
+"""API tokens: a program's access to the API within scopes, without a session."""

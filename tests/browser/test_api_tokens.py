@@ -1,0 +1,50 @@
+"""API tokens in a browser: created, shown once, used by a program, revoked."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import shows
+
+TOKENS = "/settings/tokens"
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+async def test_token_is_created_used_and_revoked(
+    new_visitor: NewVisitor, user: User, system: System, javascript: bool
+) -> None:
+    mina = await new_visitor(java_script_enabled=javascript)
+    mina.tolerate("422")
+    await mina.is_user(user)
+    page = await mina.open("/settings/security")
+    await page.get_by_role("link", name="API tokens").first.click()
+    await page.get_by_label("Name").fill("Nightly report")
+    await page.get_by_role("checkbox", name="Read", exact=False).first.uncheck()
+    await page.get_by_role("button", name="Create token").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Choose at least one scope.")
+    await expect(page.get_by_label("Name")).to_have_value("Nightly report")
+    await page.get_by_role("checkbox", name="Write").check()
+    await page.get_by_label("Expires").select_option("30")
+    await page.get_by_role("button", name="Create token").click()
+    await shows(page, "Your new API token")
+    token = await page.locator("#api-token").inner_text()
+    assert re.fullmatch("rpa_[0-9A-Za-z]{49}", token)
+    await expect(page.get_by_role("button", name="Copy")).to_be_visible(visible=javascript)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=system.url, headers=headers, timeout=60.0) as program:
+        assert (await program.get("/api/v1/jobs")).status_code == 200
+        await page.get_by_role("link", name="I’ve saved it").click()
+        listed = page.get_by_role("listitem").filter(has_text="Nightly report")
+        await expect(listed).to_contain_text("Last used")
+        await expect(listed).not_to_contain_text(token)
+        await listed.get_by_role("button", name="Revoke").click()
+        await expect(page.get_by_text("API token revoked.")).to_be_visible()
+        await expect(page.get_by_text("No tokens yet.")).to_be_visible()
+        assert (await program.get("/api/v1/jobs")).status_code == 401
