@@ -20,7 +20,7 @@ PATH = views.TOKENS_PATH
 FIELDS = ("name", "scopes", "lifetime_days")
 LIFETIMES = (7, 30, 90, 365)
 """Days that the page offers; the API takes any number between."""
-_DEFAULTS = {"read": "yes", "lifetime_days": "90"}
+_DEFAULTS = {"scopes": "read", "lifetime_days": "90"}
 
 
 class Tokens(Page):
@@ -38,13 +38,13 @@ class Tokens(Page):
 
     async def create(self, request: Request) -> Response:
         """Create an API token. It is shown only once, so this response is the page itself, not a redirect."""
-        session, fields = await self.read_form(request, "name", *views.API_TOKEN_SCOPES, "lifetime_days")
+        session, fields = await self.read_form(request, *FIELDS)
         days = fields["lifetime_days"]
         try:
             created = await self._container.api_tokens.create(
                 session.identity,
                 name=fields["name"],
-                scopes=[proto for scope, proto in views.API_TOKEN_SCOPES.items() if fields[scope] == "yes"],
+                scopes=[proto for scope, proto in views.API_TOKEN_SCOPES.items() if fields["scopes"] == scope],
                 lifetime_days=int(days) if days in map(str, LIFETIMES) else -1,
                 client=client_info(request),
             )

@@ -79,8 +79,9 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
     async def RevokeUserApiToken(
         self, request: pb.RevokeUserApiTokenRequest, context: RpcContext
     ) -> pb.RevokeUserApiTokenResponse:
-        user_id, token_id = ids.parse(request.user_id, "user_id"), ids.parse(request.token_id, "token_id")
-        await self._administration.revoke_api_token(actor(), user_id, token_id)
+        await self._administration.revoke_api_token(
+            actor(), ids.parse(request.user_id, "user_id"), ids.parse(request.token_id, "token_id")
+        )
         return pb.RevokeUserApiTokenResponse()
 
     async def CountSessions(self, request: pb.CountSessionsRequest, context: RpcContext) -> pb.CountSessionsResponse:

@@ -210,7 +210,7 @@ async def submit(account: Account, action: str, **fields: str) -> httpx.Response
 
 
 async def test_page_shows_a_new_token_once(account: Account) -> None:
-    made = await submit(account, "create", name="<b>Nightly</b>", read="yes", lifetime_days="7")
+    made = await submit(account, "create", name="<b>Nightly</b>", scopes="read", lifetime_days="7")
     assert made.status_code == 200
     assert "no-store" in made.headers["cache-control"]
     [token] = set(re.findall(r"rpa_[0-9A-Za-z]{49}", made.text))
@@ -233,9 +233,9 @@ async def test_page_shows_a_new_token_once(account: Account) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "", "read": "yes", "lifetime_days": "7"}, "Enter a name"),
+        ({"name": "", "scopes": "read", "lifetime_days": "7"}, "Enter a name"),
         ({"name": "x", "lifetime_days": "7"}, "Choose at least one scope"),
-        ({"name": "x", "read": "yes", "lifetime_days": "8"}, "Choose a lifetime"),
+        ({"name": "x", "scopes": "write", "lifetime_days": "8"}, "Choose a lifetime"),
     ],
 )
 async def test_page_explains_mistakes_and_keeps_what_was_typed(
