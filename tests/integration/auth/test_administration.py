@@ -20,6 +20,7 @@ CHANGING: dict[str, dict[str, Any]] = {
     "DisableUser": {},
     "EnableUser": {},
     "RevokeUserSessions": {},
+    "RevokeUserApiToken": {"token_id": "01990000-0000-7000-8000-000000000000"},
     "SendPasswordReset": {},
 }
 READING: dict[str, dict[str, Any]] = {"ListUsers": {}, "GetUser": {}, "ListSecurityEvents": {}}
