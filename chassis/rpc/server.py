@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from chassis import errors, identity, tls
-from chassis.rpc import admission, credentials, metadata
+from chassis.rpc import admission, credentials, metadata, shares
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self._admission = guard
         self._translate = translate
         self._streams = streams
+        self._shares = shares.Shares()
         self._guarded: dict[str, Handler | None] = {}
         """The handler of each rpc of this server that was called."""
 
@@ -163,9 +164,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         async def guarded(request: Message, context: Context) -> Message:
             try:
                 self._admission.admit(context, rpc)
+                user = identity.caller().user
                 async with asyncio.timeout(_deadline(context)):
-                    response: Message = await method(request, context)
-                    return response
+                    if user is None:
+                        return await method(request, context)
+                    async with self._shares.place(user.user_id):
+                        return await method(request, context)
             except Exception as error:  # noqa: BLE001 - every error is reported to the caller
                 return await _abort(context, self._failure(rpc.name, error))
 

@@ -35,6 +35,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    "superuser_reserved_connections": "15",
     "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",

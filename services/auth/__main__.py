@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 CLEANING_SECONDS = 600.0
 ADMIN_RETRY_SECONDS = 1.0
 END_SESSIONS_SECONDS = 600.0
+COMMAND_POOL_SIZE = 2
+"""Connections of a command that runs once."""
 
 ENCRYPTED_COLUMNS = [ENCRYPTED_SECRET, *wiring.encrypted_columns()]
 """The columns that ENCRYPTION_KEYS encrypt."""
@@ -56,7 +58,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
     """Serve until `stop` is set. Users may connect the platforms in `offered`."""
     certificate = config.certificate
-    engine = postgres.engine(config.database_url, name="auth", certificate=certificate)
+    engine = postgres.engine(
+        config.database_url, name="auth", pool_size=config.pool_size, certificate=certificate
+    )
     nats = bus.Bus(config.nats_url, name="auth", certificate=certificate)
     nats.owns_stream("auth")
     signer = identity.Signer("auth", config.identity_key)
@@ -126,7 +130,7 @@ async def work(
     engine = postgres.engine(
         config.database_url,
         name="auth-worker",
-        pool_size=config.worker_concurrency + 4,
+        pool_size=config.pool_size,
         autocommit_size=2,
         certificate=certificate,
     )
@@ -195,7 +199,9 @@ def _connections(
 
 async def rotate_keys(config: Settings) -> None:
     """Re-encrypt what older keys encrypted, once."""
-    engine = postgres.engine(config.database_url, name="auth-rotate-keys", certificate=config.certificate)
+    engine = postgres.engine(
+        config.database_url, name="auth-rotate-keys", pool_size=COMMAND_POOL_SIZE, certificate=config.certificate
+    )
     try:
         outcome = await key_rotation.rotate_keys(engine, config.keyring, ENCRYPTED_COLUMNS)
     finally:
@@ -208,7 +214,7 @@ async def rotate_keys(config: Settings) -> None:
 @asynccontextmanager
 async def _shell_context(config: Settings, name: str) -> AsyncIterator[Context]:
     """Yield the context of a command. The relays of `serve` processes publish its messages."""
-    engine = postgres.engine(config.database_url, name=name, certificate=config.certificate)
+    engine = postgres.engine(config.database_url, name=name, pool_size=COMMAND_POOL_SIZE, certificate=config.certificate)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     try:
         yield Context(

@@ -98,6 +98,11 @@ class Settings(_CommonSettings):
         return (self.registration or ("verified" if self.environment == "production" else "open")) == "open"
 
     @property
+    def pool_size(self) -> int:
+        """Connections of one process to PostgreSQL; docs/operations.md adds them up."""
+        return 16
+
+    @property
     def relying_party(self) -> RelyingParty | None:
         """The relying party; None where browsers do not offer passkeys."""
         return RelyingParty.from_url(self.public_url, self.passkey_domain)
@@ -134,6 +139,11 @@ class WorkerSettings(_CommonSettings):
             raise settings.SettingsError("EMAIL_FROM is missing: production needs an address that receives email")
         if not 1 <= self.worker_concurrency <= 100:
             raise settings.SettingsError("WORKER_CONCURRENCY must be between 1 and 100")
+
+    @property
+    def pool_size(self) -> int:
+        """Connections of one process to PostgreSQL: its jobs mostly wait for other systems."""
+        return self.worker_concurrency + 2
 
     def open_sender(self) -> Sender:
         """Open the sender of EMAIL_URL. Raises `SettingsError`."""

@@ -23,6 +23,11 @@ class Settings(settings.Process):
     jobs_target: str
     """host:port of the jobs service."""
 
+    @property
+    def pool_size(self) -> int:
+        """Connections of one process to PostgreSQL; docs/operations.md adds them up."""
+        return 20
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings(settings.Process):
@@ -47,6 +52,11 @@ class WorkerSettings(settings.Process):
             raise settings.SettingsError("DEMO_FAIL_HANDLERS must be enable, disable, all or empty")
         if not 0 <= self.demo_batch_pause_ms <= 60_000:
             raise settings.SettingsError("DEMO_BATCH_PAUSE_MS must be between 0 and 60000")
+
+    @property
+    def pool_size(self) -> int:
+        """Connections of one process to PostgreSQL: a handler has one while it writes."""
+        return self.worker_concurrency + 4
 
     @property
     def failing(self) -> frozenset[str]:

@@ -47,7 +47,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     engine = postgres.engine(
         config.database_url,
         name="jobs",
-        pool_size=30,
+        pool_size=config.pool_size,
         autocommit_size=10,
         certificate=certificate,
         lock_seconds=operations.LOCK_SECONDS,

@@ -17,3 +17,8 @@ class Settings(settings.Process):
     """The lease: without a heartbeat for so long, another worker gets the jobs."""
     jobs_metrics_address: str = ""
     """host:port of `/healthz` and `/metrics`; empty for none."""
+
+    @property
+    def pool_size(self) -> int:
+        """Connections of one process to PostgreSQL; docs/operations.md adds them up."""
+        return 30

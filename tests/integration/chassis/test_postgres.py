@@ -83,6 +83,19 @@ async def test_engine_and_its_twin_share_the_connections(
         assert await conn.scalar(count) == 4
 
 
+async def test_call_without_a_free_connection_is_unavailable(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.pool, "_timeout", 0.1)
+    async with engine.connect(), engine.connect():
+        with pytest.raises(sa.exc.TimeoutError) as exhausted:
+            await in_transaction(engine)
+    translated = postgres.translate(exhausted.value)
+    assert isinstance(translated, errors.Unavailable)
+    assert translated.code == "database_unavailable"
+    await in_transaction(engine)
+
+
 async def test_failed_transaction_is_rolled_back_and_its_connection_is_usable(engine: AsyncEngine) -> None:
     setting = Prepared(sa.text("SELECT set_config('application_name', 'failed', true)"))
     name = Prepared(sa.text("SELECT current_setting('application_name')"))

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chassis import errors, identity
-from chassis.rpc import client, server
+from chassis.rpc import client, server, shares
 from dev import subprocesses
 from repruv.jobs.v1 import admin_service_pb2, admin_service_pb2_grpc, jobs_service_pb2, jobs_service_pb2_grpc
 
@@ -207,6 +207,42 @@ async def test_a_call_ends_at_its_deadline(
     running_server.servicer.hang.clear()
     with pytest.raises(errors.DeadlineExceeded):
         await get_job(running_server, client.Caller(signer("gateway")), timeout=0.1)
+
+
+async def test_burst_of_one_user_leaves_the_server_to_others(
+    running_server: RunningServer, signer: Callable[[str], identity.Signer], eventually: Callable[..., Any]
+) -> None:
+    call = client.Caller(signer("gateway"))
+    one, other = (
+        signer("auth").user_token(identity.User(user_id=user_id, role="user", session_id="s1"))[0]
+        for user_id in ("u1", "u2")
+    )
+    servicer = running_server.servicer
+    servicer.hang.clear()
+
+    async def running(count: int) -> None:
+        async def is_reached() -> bool:
+            return len(servicer.callers) == count
+
+        await eventually(is_reached)
+
+    burst = [
+        asyncio.create_task(get_job(running_server, call, user_token=one, timeout=60.0))
+        for _ in range(shares.RUNNING + shares.WAITING + 1)
+    ]
+    refused = await asyncio.wait(burst, return_when=asyncio.FIRST_COMPLETED)
+    (first,) = refused[0]
+    assert isinstance(error := first.exception(), errors.ResourceExhausted)
+    assert (error.code, error.details["retry_after_seconds"]) == ("too_many_calls", "1")
+    await running(shares.RUNNING)
+    others = [asyncio.create_task(get_job(running_server, call, user_token=token)) for token in (other, "")]
+    await running(shares.RUNNING + len(others))
+    for waiting in burst[: shares.RUNNING + 10]:
+        waiting.cancel()
+    servicer.hang.set()
+    results = await asyncio.gather(*burst, *others, return_exceptions=True)
+    assert [type(result) for result in results].count(type(None)) >= shares.WAITING - 10 + len(others)
+    await get_job(running_server, call, user_token=one)
 
 
 async def test_missing_server_fails_at_once_or_is_waited_for(

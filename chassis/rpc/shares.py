@@ -1,0 +1,44 @@
+"""The share of one user in a server: calls above it wait outside, where they hold no connection of the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from chassis import errors
+
+RUNNING = 4
+"""Calls of one user that run at once: less than half of the transactions of a process, whose pool has ten or more."""
+WAITING = 100
+RETRY_SECONDS = 1
+
+
+@dataclass(slots=True)
+class _Share:
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RUNNING))
+    calls: int = 0
+
+
+class Shares:
+    """The shares of the users that have calls now."""
+
+    def __init__(self) -> None:
+        self._by_user: dict[str, _Share] = {}
+
+    @asynccontextmanager
+    async def place(self, user_id: str) -> AsyncIterator[None]:
+        """Wait until the call of a user may run. Raises `ResourceExhausted` `too_many_calls`, with a retry time."""
+        share = self._by_user.setdefault(user_id, _Share())
+        if share.calls >= RUNNING + WAITING:
+            details = {"retry_after_seconds": str(RETRY_SECONDS)}
+            raise errors.ResourceExhausted("Too many requests at once.", code="too_many_calls", details=details)
+        share.calls += 1
+        try:
+            async with share.places:
+                yield
+        finally:
+            share.calls -= 1
+            if not share.calls:
+                del self._by_user[user_id]
