@@ -58,9 +58,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[platforms.Platform] = ()) -> None:
     """Serve until `stop` is set. Users may connect the platforms in `offered`."""
     certificate = config.certificate
-    engine = postgres.engine(
-        config.database_url, name="auth", pool_size=config.pool_size, certificate=certificate
-    )
+    engine = postgres.engine(config.database_url, name="auth", pool_size=config.pool_size, certificate=certificate)
     nats = bus.Bus(config.nats_url, name="auth", certificate=certificate)
     nats.owns_stream("auth")
     signer = identity.Signer("auth", config.identity_key)

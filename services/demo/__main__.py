@@ -31,9 +31,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def serve(config: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     certificate = config.certificate
-    engine = postgres.engine(
-        config.database_url, name="demo", pool_size=config.pool_size, certificate=certificate
-    )
+    engine = postgres.engine(config.database_url, name="demo", pool_size=config.pool_size, certificate=certificate)
     nats = bus.Bus(config.nats_url, name="demo", certificate=certificate, translate=postgres.translate)
     nats.owns_stream("demo")
     # No retries here: an rpc waits for each call, and the outbox repeats submits.

@@ -61,9 +61,11 @@ def test_every_server_has_the_documented_connections_and_a_reserve() -> None:
     assert set(servers) >= {"postgres", "postgres-standby", "embedded"}
     for name, settings in servers.items():
         maximum, reserved = int(settings["max_connections"]), int(settings["superuser_reserved_connections"])
-        assert TOTAL + RESERVE <= maximum - reserved, name
+        assert maximum - reserved >= TOTAL + RESERVE, name
         assert f"accepts {maximum} (`max_connections`), of which {reserved} " in OPERATIONS, name
-    pooler = re.findall(r"^default_pool_size = (\d+)$", (ROOT / "deploy/pgbouncer/settings.ini").read_text(), re.MULTILINE)
+    pooler = re.findall(
+        r"^default_pool_size = (\d+)$", (ROOT / "deploy/pgbouncer/settings.ini").read_text(), re.MULTILINE
+    )
     assert int(pooler[0]) * 3 <= TOTAL
 
 
