@@ -212,7 +212,9 @@ async def rotate_keys(config: Settings) -> None:
 @asynccontextmanager
 async def _shell_context(config: Settings, name: str) -> AsyncIterator[Context]:
     """Yield the context of a command. The relays of `serve` processes publish its messages."""
-    engine = postgres.engine(config.database_url, name=name, pool_size=COMMAND_POOL_SIZE, certificate=config.certificate)
+    engine = postgres.engine(
+        config.database_url, name=name, pool_size=COMMAND_POOL_SIZE, certificate=config.certificate
+    )
     passwords = Passwords(memory_kib=config.password_memory_kib)
     try:
         yield Context(
