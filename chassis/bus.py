@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from chassis import errors, run, streams, tls
+from chassis import errors, metrics, run, streams, tls
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +153,7 @@ class Bus:
                 await handler(_received(message.raw_message))
             except Undecodable:
                 logger.exception("undecodable message dropped", extra={"stream": service})
+                metrics.NATS_DROPPED.labels(service).inc()
                 await message.reject()
             except Exception as error:
                 expected = error if isinstance(error, errors.Error) else self._translate(error)
@@ -161,6 +162,7 @@ class Bus:
                 elif _deliveries(message) >= MAX_FAILURES:
                     # The periodic sweeps repair what the event would have changed.
                     logger.exception("failing message dropped", extra={"stream": service})
+                    metrics.NATS_DROPPED.labels(service).inc()
                     await message.reject()
                     return
                 else:
@@ -214,6 +216,7 @@ class Bus:
 
     async def _watch(self) -> None:
         await self._renew_certificate()
+        metrics.note_certificate(self._certificate)
         if not self.is_connected:
             return
         try:
@@ -237,9 +240,16 @@ class Bus:
         # A pull loop whose consumer was deleted spins silently, and a server that lost its store has no consumers.
         js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
         if self._stream:
-            await streams.ensure_stream(js, self._stream, self._replicas)
+            stream = await streams.ensure_stream(js, self._stream, self._replicas)
+            metrics.NATS_STREAM_BYTES.labels(stream.config.name).set(stream.state.bytes)
+            metrics.NATS_STREAM_MAX_BYTES.labels(stream.config.name).set(stream.config.max_bytes or 0)
         for service, durable, filter_subject in self._consumers:
-            if await streams.ensure_consumer(js, service, durable, filter_subject, replicas=self._replicas):
+            consumer, is_new = await streams.ensure_consumer(
+                js, service, durable, filter_subject, replicas=self._replicas
+            )
+            unhandled = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
+            metrics.NATS_CONSUMER_PENDING.labels(consumer.stream_name, durable).set(unhandled)
+            if is_new:
                 logger.warning("recreated a missing consumer", extra={"stream": service, "consumer": durable})
 
     def _require_connection(self) -> Client:
@@ -249,6 +259,8 @@ class Bus:
 
     def _connected(self) -> None:
         logger.info("connected to NATS")
+        metrics.NATS_CONNECTED.set(1)
+        metrics.NATS_CONNECTS.inc()
         for callback in self._on_connected:
             callback()
         self._callbacks_notified = True
@@ -258,6 +270,7 @@ class Bus:
 
     async def _disconnected(self) -> None:
         self._callbacks_notified = False
+        metrics.NATS_CONNECTED.set(0)
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import weakref
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,7 +13,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from chassis import database_url, errors, tls
+from chassis import database_url, errors, metrics, tls
 
 POOL_TIMEOUT = 3.0
 LOCK_SECONDS = 3.0
@@ -68,8 +69,23 @@ def engine(
         )
     )
     _autocommit_twins[new_engine] = twin
+    for pool, each in (("transactions", new_engine), ("autocommit", twin)):
+        _export(name, pool, each)
     event.listen(new_engine.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
     return new_engine
+
+
+def _export(name: str, pool: str, engine: AsyncEngine) -> None:
+    """Export the size of a pool and the number of its connections that are in use."""
+    current = weakref.ref(engine)
+
+    def checked_out() -> float:
+        exported: Any = current()
+        return exported.pool.checkedout() if exported is not None else 0.0
+
+    metrics.POOL_CONNECTIONS.labels(name, pool).set_function(checked_out)
+    sized: Any = engine.pool
+    metrics.POOL_SIZE.labels(name, pool).set(sized.size())
 
 
 def _engine(url: str, *, name: str, pool_size: int, session: Mapping[str, object], **options: Any) -> AsyncEngine:
@@ -110,10 +126,14 @@ def translate(error: Exception) -> errors.Error | None:
     """Return `Unavailable` for an error that says that the database does not answer (now), else None."""
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
+        cause = "pool_timeout" if isinstance(error, exc.TimeoutError) else "unreachable"
+        metrics.POSTGRES_UNAVAILABLE.labels(cause).inc()
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
     if isinstance(error, psycopg.Error) and is_unusable(error):
+        metrics.POSTGRES_UNAVAILABLE.labels("read_only").inc()
         return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        metrics.POSTGRES_UNAVAILABLE.labels("lost").inc()
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
     return None
 

@@ -21,6 +21,7 @@ EXIT_USAGE = 2
 """Exit code for an unknown command and for invalid settings."""
 EXIT_LOOP_STALLED = 71
 STALL_SECONDS = 15.0
+TICK_SECONDS = 1.0
 
 Settings = TypeVar("Settings", bound=settings.Base)
 DatabaseSettings = Any
@@ -86,8 +87,10 @@ def migration(schema: str, directory: Path) -> Callable[[DatabaseSettings], None
 
 def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run `serve(stop)` until it returns. SIGTERM and SIGINT set `stop`; `serve` should then return."""
-    # The image of the provisioning serves nothing and lacks uvloop.
+    # The image of the provisioning serves nothing and lacks uvloop and metrics.
     import uvloop
+
+    from chassis import metrics
 
     async def start() -> None:
         stop = asyncio.Event()
@@ -95,7 +98,7 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with run.Background() as background:
-            background.start("loop-tick", _Watchdog().tick)
+            background.start("loop-tick", _Watchdog(metrics.LOOP_LAG.observe).tick)
             await serve(stop)
 
     uvloop.run(start())
@@ -104,14 +107,17 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
 class _Watchdog:
     """Ends the process when its event loop stalls: a supervisor restarts a dead process, not a hanging one."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_lag: Callable[[float], None]) -> None:
+        """`on_lag` is called each second with the seconds by which the loop was late."""
+        self._on_lag = on_lag
         self._ticked = time.monotonic()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     async def tick(self) -> None:
         while True:
             self._ticked = time.monotonic()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(TICK_SECONDS)
+            self._on_lag(max(0.0, time.monotonic() - self._ticked - TICK_SECONDS))
 
     def _watch(self) -> None:
         previous = time.monotonic()

@@ -58,6 +58,10 @@ class Background:
             try:
                 await loop()
             except Exception as error:
+                # Here, because the image of the provisioning lacks the library.
+                from chassis import metrics
+
+                metrics.LOOP_FAILURES.labels(name).inc()
                 expected = error if isinstance(error, errors.Error) else self._translate(error)
                 if expected:
                     logger.warning("background loop waits", extra={"loop": name, "cause": expected.code})

@@ -55,6 +55,14 @@ class Process(Base):
     """Public keys of all services: `auth:<key>,demo:<key>,…`; a service may have several while its key rotates."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Backend(Process):
+    """Settings of a process that no browser reaches."""
+
+    metrics_address: str = ""
+    """host:port of `/healthz` and `/metrics`; empty for none."""
+
+
 T = typing.TypeVar("T", bound=Base)
 
 

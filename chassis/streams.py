@@ -8,7 +8,16 @@ from __future__ import annotations
 from urllib.parse import urlsplit, urlunsplit
 
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    ConsumerInfo,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
 from nats.js.errors import NotFoundError
 
 MAX_AGE_SECONDS = 72 * 3600
@@ -84,22 +93,23 @@ def replicas(url: str) -> int:
     return CLUSTER_REPLICAS if len(servers(url)) >= CLUSTER_REPLICAS else 1
 
 
-async def ensure_stream(js: JetStreamContext, service: str, replicas: int) -> None:
-    """Create the stream of a service if it is missing. The settings of an existing one stay unchanged."""
+async def ensure_stream(js: JetStreamContext, service: str, replicas: int) -> StreamInfo:
+    """Create the stream of a service if it is missing. The settings of an existing one stay unchanged. Return its state."""
     try:
-        await js.stream_info(stream_name(service))
+        return await js.stream_info(stream_name(service))
     except NotFoundError:
-        await js.add_stream(stream_config(service, replicas))
+        return await js.add_stream(stream_config(service, replicas))
 
 
 async def ensure_consumer(
     js: JetStreamContext, service: str, durable: str, filter_subject: str, *, replicas: int
-) -> bool:
-    """Create a durable consumer if it is missing; return whether it was. The settings of an existing one stay unchanged."""
+) -> tuple[ConsumerInfo, bool]:
+    """Create a durable consumer if it is missing; return its state and whether it was missing.
+
+    The settings of an existing one stay unchanged.
+    """
     try:
-        await js.consumer_info(stream_name(service), durable)
+        return await js.consumer_info(stream_name(service), durable), False
     except NotFoundError:
         await ensure_stream(js, service, replicas)
-        await js.add_consumer(stream_name(service), consumer_config(service, durable, filter_subject))
-        return True
-    return False
+        return await js.add_consumer(stream_name(service), consumer_config(service, durable, filter_subject)), True

@@ -38,6 +38,13 @@ class Material:
     authority: bytes
     """The certificates of the trusted authorities; two while the authority changes."""
 
+    @property
+    def expires_at(self) -> float:
+        """When the process's own certificate expires, in Unix seconds."""
+        from cryptography import x509  # not needed where connections are plain
+
+        return x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc.timestamp()
+
 
 class Certificate:
     """The certificate of a process and the authorities that it trusts."""

@@ -10,7 +10,7 @@ from gateway import workers
 
 REQUESTS = Counter("http_requests", "Answered requests.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
-    "http_request_seconds",
+    "http_request_duration_seconds",
     "Time to the first byte of the answer.",
     ["route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
@@ -25,6 +25,14 @@ STREAM_FEEDS = Gauge(
     "stream_feeds", "Owners whose events are remembered for their streams.", multiprocess_mode="livesum"
 )
 TASKS = Gauge("event_loop_tasks", "Tasks of the event loop.", multiprocess_mode="livesum")
+STREAM_DELIVERY_SECONDS = Histogram(
+    "stream_delivery_seconds",
+    "Time between a transition of a job and its frames, by the clocks of the jobs service and of this process.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+SESSION_CACHE = Counter("session_cache_lookups", "Lookups of sessions by whether they were cached.", ["result"])
+SESSION_CACHE_HITS = SESSION_CACHE.labels("hit")
+SESSION_CACHE_MISSES = SESSION_CACHE.labels("miss")
 STREAM_GAPS = Counter("stream_gaps", "Reads of events that a feed had missed.")
 
 

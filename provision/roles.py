@@ -10,6 +10,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from provision import statistics
+
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
@@ -55,6 +57,8 @@ def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
             _provision_role(connection, service, password)
             _provision_schema(connection, service)
             connection.execute(_sql("GRANT CONNECT ON DATABASE {} TO {}", database, service))
+            if service == statistics.READER:
+                statistics.provision(connection)
             logger.info("role and schema %s are in place", service)
 
 

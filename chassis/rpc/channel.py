@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from chassis import tls
+from chassis import metrics, tls
 from chassis.rpc import credentials, metadata
 
 RENEW_SECONDS = 5.0
@@ -126,6 +126,8 @@ class Method:
     def __init__(self, channel: Channel, name: str, bind: Callable[[grpc.aio.Channel], Any]) -> None:
         self.service = metadata.owner(name)
         """The service that is called."""
+        rpc = name.rpartition("/")[2]
+        self.calls = metrics.Calls(metrics.CLIENT_CALLS, metrics.CLIENT_SECONDS, self.service, rpc)
         self._channel = channel
         self._bind = bind
         self._bound_to: grpc.aio.Channel | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from chassis import errors, identity, logs, tls
+from chassis import errors, identity, logs, metrics, tls
 from chassis.rpc import channel as renewing
 from chassis.rpc import metadata
 
@@ -92,11 +93,20 @@ class Caller:
         With `wait_for_ready` the call outlasts a restart of the server, up to its deadline; without, it fails at once with
         `Unavailable` when the server is down.
         """
-        call_metadata = self._metadata(method, user_token)
+        calls, call_metadata = self._begin(method, user_token)
+        started = time.perf_counter()
+        code = metrics.CANCELLED
         try:
-            return await method(request, timeout=timeout, metadata=call_metadata, wait_for_ready=wait_for_ready)
+            response: Response = await method(
+                request, timeout=timeout, metadata=call_metadata, wait_for_ready=wait_for_ready
+            )
+            code = metrics.OK
         except grpc.aio.AioRpcError as error:
+            code = error.code().name
             raise _error(error) from error
+        finally:
+            calls.ended(code, started)
+        return response
 
     async def hedged(
         self,
@@ -143,21 +153,27 @@ class Caller:
         Without `timeout` the stream lasts as long as the peer: a frozen peer ends it with `Unavailable` within two seconds.
         Fails at once with `Unavailable` when the server is down. To leave early, close the generator (`contextlib.aclosing`).
         """
-        call = method(request, timeout=timeout, metadata=self._metadata(method, user_token))
+        calls, call_metadata = self._begin(method, user_token)
+        call = method(request, timeout=timeout, metadata=call_metadata)
+        code = metrics.CANCELLED
         try:
             async for response in call:
                 yield response
+            code = metrics.OK
         except grpc.aio.AioRpcError as error:
+            code = error.code().name
             raise _error(error) from error
         finally:
             call.cancel()
+            calls.ended(code)
 
     def _on_hedged_call_done(self, call: asyncio.Task[Any]) -> None:
         self._hedged_calls.discard(call)
         if not call.cancelled():
             call.exception()
 
-    def _metadata(self, method: object, user_token: str | None) -> tuple[tuple[str, str], ...]:
+    def _begin(self, method: object, user_token: str | None) -> tuple[metrics.Calls, tuple[tuple[str, str], ...]]:
+        """Return the metrics and the metadata of a call."""
         if not isinstance(method, renewing.Method):
             raise TypeError("the rpc does not belong to a channel of this module")
         entries = [(metadata.AUTHORIZATION, f"Bearer {self._signer.caller_token(method.service)}")]
@@ -168,7 +184,7 @@ class Caller:
             entries.append((metadata.USER_IDENTITY, user_token))
         if request_id := logs.request_id.get():
             entries.append((metadata.REQUEST_ID, request_id))
-        return tuple(entries)
+        return method.calls, tuple(entries)
 
 
 def _error(error: grpc.aio.AioRpcError) -> errors.Error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from chassis import errors, identity, tls
+from chassis import errors, identity, metrics, tls
 from chassis.rpc import admission, credentials, metadata, shares
 
 logger = logging.getLogger(__name__)
@@ -161,24 +162,38 @@ class _Interceptor(grpc.aio.ServerInterceptor):
     def _guard(
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Awaitable[Message]]
     ) -> Callable[[Any, Any], Awaitable[Any]]:
+        calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
+
         async def guarded(request: Message, context: Context) -> Message:
+            started = time.perf_counter()
+            code = metrics.CANCELLED
             try:
                 self._admission.admit(context, rpc)
                 user = identity.caller().user
                 async with asyncio.timeout(_deadline(context)):
                     if user is None:
-                        return await method(request, context)
-                    async with self._shares.place(user.user_id):
-                        return await method(request, context)
+                        response: Message = await method(request, context)
+                    else:
+                        async with self._shares.place(user.user_id):
+                            response = await method(request, context)
+                    code = metrics.OK
+                    return response
             except Exception as error:  # noqa: BLE001 - every error is reported to the caller
-                return await _abort(context, self._failure(rpc.name, error))
+                failure = self._failure(rpc.name, error)
+                code = failure.status
+                return await _abort(context, failure)
+            finally:
+                calls.ended(code, started)
 
         return guarded
 
     def _guard_stream(
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Any]
     ) -> Callable[[Any, Any], AsyncGenerator[Message, None]]:
+        calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
+
         async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
+            code = metrics.CANCELLED
             try:
                 self._admission.admit(context, rpc)
                 # No deadline here: the stream ends when the caller leaves, at the caller's deadline, or with this server.
@@ -186,8 +201,13 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(stream) as responses:
                     async for response in self._streams.until_stopped(responses):
                         yield response
+                code = metrics.OK
             except Exception as error:  # noqa: BLE001 - every error is reported to the caller
-                await _abort(context, self._failure(rpc.name, error))
+                failure = self._failure(rpc.name, error)
+                code = failure.status
+                await _abort(context, failure)
+            finally:
+                calls.ended(code)
 
         return guarded
 

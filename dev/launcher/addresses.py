@@ -31,8 +31,11 @@ class Addresses:
 
     def reserve(self, definition: Definition, replicas: int, *, published: int) -> None:
         """Choose the ports of a process. `published` is the port for users, 0 for any free port."""
-        port = definition.listen_port
-        if port is None:
+        if (port := definition.metrics_port) is not None:
+            metrics_ports = self.ports[definition.name, port] = []
+            while len(metrics_ports) < replicas:
+                metrics_ports.append(self._free())
+        if (port := definition.listen_port) is None:
             return
         is_published = definition.container_port == port
         ports = self.ports[definition.name, port] = [published] if is_published and published else []
@@ -50,7 +53,16 @@ class Addresses:
         translated = {name: self._translate(value) for name, value in definition.environment.items()}
         if (port := self.of_replica(definition, index)) is not None:
             translated["LISTEN"] = f"{LOOPBACK}:{port}"
+        if definition.metrics_port is not None:
+            translated["METRICS_ADDRESS"] = self.metrics_of_replica(definition, index)
         return translated
+
+    def metrics_of_replica(self, definition: Definition, index: int) -> str:
+        """Return the local `host:port` at which one replica serves its metrics; an empty string for none."""
+        port = definition.metrics_port
+        if port is None:
+            return ""
+        return f"{LOOPBACK}:{self.ports[definition.name, port][index]}"
 
     def probe_url(self, definition: Definition, index: int) -> str | None:
         """Return the local URL of the health check of a replica."""

@@ -50,7 +50,15 @@ class Definition:
     @property
     def listen_port(self) -> int | None:
         """The port of LISTEN, or None."""
-        address = self.environment.get("LISTEN")
+        return self._port("LISTEN")
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of METRICS_ADDRESS, or None."""
+        return self._port("METRICS_ADDRESS")
+
+    def _port(self, variable: str) -> int | None:
+        address = self.environment.get(variable)
         return int(address.rpartition(":")[2]) if address else None
 
 

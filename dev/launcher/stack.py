@@ -145,6 +145,16 @@ class Stack:
         ]
         return [f"http://127.0.0.1:{port}" for port in ports]
 
+    @property
+    def metrics_addresses(self) -> dict[str, list[str]]:
+        """The `host:port` of `/metrics` of each replica, by process. Gateways serve it beside their pages."""
+        addresses = {
+            name: [self._addresses.metrics_of_replica(self._definitions[name], i) for i in range(len(replicas))]
+            for name, replicas in self._replicas.items()
+            if self._definitions[name].metrics_port is not None
+        }
+        return {**addresses, "gateway": [url.removeprefix("http://") for url in self.urls]}
+
     def target(self, name: str) -> str:
         """Return the gRPC target (host:port) of a service."""
         return f"127.0.0.1:{self._addresses.of_replica(self._definitions[name], 0)}"

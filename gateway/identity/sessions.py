@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chassis import bus, errors
+from gateway import metrics
 from repruv.auth.v1 import api_token_pb2, auth_events_pb2, auth_pb2, auth_service_pb2
 
 TTL_SECONDS = 5.0
@@ -142,7 +143,9 @@ class Sessions:
             raise invalid(token)
         key = hashlib.sha256(token.encode()).digest()
         if (cached := self._cached(key)) is not None:
+            metrics.SESSION_CACHE_HITS.inc()
             return cached
+        metrics.SESSION_CACHE_MISSES.inc()
         attempt = 0
         while True:
             attempt += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import Any
 
@@ -192,6 +193,8 @@ class Feed:
         frame = self.transition_frame(event)
         self._remember(frame)
         self._send(frame)
+        if self.connections:
+            metrics.STREAM_DELIVERY_SECONDS.observe(max(0.0, time.time() - event.occur_time.ToNanoseconds() / 1e9))
 
     def _remember(self, frame: frames.Frame) -> None:
         self._ring.append(frame)

@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, identity, outbox, postgres, process, run, settings
+from chassis import bus, errors, exposition, identity, outbox, outbox_metrics, postgres, process, run, settings
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS
 from lifecycle.submitter import Submitter
@@ -96,6 +96,8 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background.start("relay", relay.run)
         background.start("cleaning", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine)))
         background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
+        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
+        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
@@ -156,7 +158,7 @@ async def work(
         jobs=jobs,
         bus=nats,
         concurrency=config.worker_concurrency,
-        metrics_address=config.worker_metrics_address,
+        metrics_address=config.metrics_address,
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:

@@ -18,7 +18,7 @@ REGISTRATION_MODES = ("open", "verified")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _CommonSettings(settings.Process):
+class _CommonSettings(settings.Backend):
     """Settings that `serve` and `work` share."""
 
     database_url: str
@@ -124,8 +124,6 @@ class WorkerSettings(_CommonSettings):
 
     worker_concurrency: int = 8
     """Jobs that one process runs at once, 1 to 100. Most wait for a platform or a mail server."""
-    worker_metrics_address: str = ""
-    """host:port of `/healthz` and `/metrics`; empty for none."""
     email_url: str = "folder:/tmp/repruv-mails"
     """Where emails go: `folder:<path>` (not in production), `smtp://[user:password@]host[:port]` or `smtps://…`."""
     email_from: str = "Repruv <no-reply@localhost>"

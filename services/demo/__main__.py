@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import worker
-from chassis import bus, identity, outbox, postgres, process, run
+from chassis import bus, exposition, identity, outbox, outbox_metrics, postgres, process, run
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
@@ -59,6 +59,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("stalled", partial(run.every, reconciler.STALLED_SECONDS, reconcile.end_stalled))
         background.start("clean", partial(run.every, reconciler.SWEEP_SECONDS, reconcile.clean))
         background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, reconcile.delete_expired))
+        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
+        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
@@ -116,7 +118,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
         jobs=jobs,
         bus=nats,
         concurrency=config.worker_concurrency,
-        metrics_address=config.worker_metrics_address,
+        metrics_address=config.metrics_address,
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:

@@ -15,7 +15,7 @@ FAILING = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(settings.Process):
+class Settings(settings.Backend):
     """Settings of `serve` and `migrate`, read from the variables of the same names in upper case."""
 
     listen: str = "0.0.0.0:50052"
@@ -30,15 +30,13 @@ class Settings(settings.Process):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings(settings.Process):
+class WorkerSettings(settings.Backend):
     """Settings of `work`, read from the variables of the same names in upper case."""
 
     database_url: str
     jobs_target: str
     worker_concurrency: int = 4
     """How many jobs one process runs at once; 1 to 100."""
-    worker_metrics_address: str = ""
-    """host:port of `/healthz` and `/metrics`; empty for none."""
     demo_fail_handlers: str = ""
     """Makes handlers fail, to show and test what happens then: `enable`, `disable`, `all`, or empty for none."""
     demo_batch_pause_ms: int = 0

@@ -32,7 +32,6 @@ from services.jobs.rates import reader as rates_reader
 from services.jobs.rates import recorder
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.settings import Settings
-from worker import liveness, probes
 
 CONCURRENCY = 4
 DRAIN_SECONDS = 1.0
@@ -88,6 +87,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         bus=nats,
         concurrency=CONCURRENCY,
         drain_seconds=DRAIN_SECONDS,
+        metrics_address=config.metrics_address,
+        registries=[metrics.registry(engine, job_overview, job_watches)],
         translate=postgres.translate,
     )
     async with AsyncExitStack() as stack:
@@ -103,11 +104,6 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("backlog", partial(run.every, backlog.MEASURE_SECONDS, jobs.backlog.measure))
         background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
         background.start("overrun", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun))
-        if config.jobs_metrics_address:
-            measured = metrics.Metrics(engine, job_overview, watches=lambda: job_watches.count)
-            background.start("metrics", partial(run.every, metrics.MEASURE_SECONDS, measured.measure))
-            # That the event loop stands still is seen by `chassis.run`: what else there is starts itself again.
-            stack.enter_context(probes.serving(config.jobs_metrics_address, liveness.Liveness(), measured))
         background.start("watches", job_watches.read)
         background.start("watches-poll", job_watches.poll)
         await stack.enter_async_context(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from chassis import errors
-from services.jobs import domain, log_lines, outcomes, storage, worker_versions
+from services.jobs import counters, domain, log_lines, outcomes, storage, worker_versions
 from services.jobs.domain import Job
 from services.jobs.transaction import Transaction
 
@@ -137,5 +137,6 @@ def is_lease_lost(result: object) -> bool:
 
 
 def lease_lost(job_id: UUID, attempt: int) -> errors.Aborted:
-    """Return the error for a write of a stale attempt."""
+    """Return the error for a write of a stale attempt, and count it."""
+    counters.FENCED_WRITES.inc()
     return errors.Aborted(f"Attempt {attempt} of job {job_id} no longer holds the lease.", code="lease_lost")

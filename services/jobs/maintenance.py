@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres
-from services.jobs import domain, due, finish, isolation, outcomes, storage, unreadable
+from services.jobs import counters, domain, due, finish, isolation, outcomes, storage, unreadable
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
 
@@ -61,6 +61,7 @@ class Maintenance:
             expired = await due.expired_jobs(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
             rescued = await _end(tx, expired, lambda _: outcomes.Crashed())
+        counters.RESCUED.inc(len(expired))
         for job in expired:
             state = rescued[job.job_id, job.attempt].state
             logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "state": state})

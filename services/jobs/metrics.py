@@ -1,63 +1,107 @@
-"""Prometheus metrics of the job engine. Every replica reports the same numbers of jobs: use the maximum, not the sum."""
+"""What Prometheus reads from the database of the job engine. Every replica reports the same values: use the maximum."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import postgres
-from services.jobs import schema
+from chassis import exposition, metrics, outbox_metrics, postgres
+from services.jobs import schema, sql, watches
 from services.jobs.operators import overview
 
-MEASURE_SECONDS = 10.0
-OUTBOX_COUNTED = 100_000
-"""The highest outbox count; more messages count as this many."""
+_LEASES = sql.prepared(f"""
+SELECT count(*), CAST(coalesce(extract(epoch FROM now() - min(lease_until)), 0) AS double precision)
+FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now()
+""")  # noqa: S608 - states of ours
+# The role sees its own sessions only. The function, which provisioning creates, sees all and returns only these numbers.
+_SERVER = sql.prepared("SELECT CAST(jobs.server_statistics() AS text)")
+SERVER_GAUGES = {
+    "oldest_transaction_seconds": "Age of the oldest open transaction of any client.",
+    "oldest_xmin_age": "Transactions since the oldest snapshot, slot or prepared transaction that holds back vacuum.",
+    "frozen_xid_age": "Transactions since the oldest unfrozen one; at 2 billion PostgreSQL refuses writes.",
+    "connections": "Connections of clients.",
+    "max_connections": "The most connections.",
+    "standbys": "Standbys that receive the write-ahead log.",
+    "replication_lag_seconds": "Time until the slowest standby has replayed a commit.",
+    "slot_retained_bytes": "Write-ahead log that the slowest replication slot keeps.",
+    "archiving_fails": "Whether the last attempt to archive write-ahead log failed.",
+}
+"""Keys of the function's result, exported as `postgres_<key>`."""
 
 
-class Metrics(Collector):
-    """The metrics of one replica, in a separate registry."""
+def registry(
+    engine: AsyncEngine, engine_overview: overview.Overview, job_watches: watches.Watches
+) -> CollectorRegistry:
+    """Return the registry of one replica."""
+    measure = Measure(engine, engine_overview)
+    new = exposition.registry(
+        exposition.Measurement("jobs", measure.jobs),
+        exposition.Measurement("postgres", measure.server),
+        outbox_metrics.measurement(engine, schema.outbox),
+    )
+    Gauge("jobs_watches", "Open watches of this replica.", registry=new).set_function(lambda: job_watches.count)
+    return new
 
-    def __init__(
-        self, engine: AsyncEngine, engine_overview: overview.Overview, *, watches: Callable[[], float]
-    ) -> None:
-        """Create the registry; `watches` returns the number of open watches."""
+
+class Measure:
+    """Measures the jobs and the database server."""
+
+    def __init__(self, engine: AsyncEngine, engine_overview: overview.Overview) -> None:
         self._single = postgres.autocommit(engine)
         self._overview = engine_overview
-        self._measured: tuple[Metric, ...] = ()
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        Gauge("jobs_watches", "Watches of this replica.", registry=self.registry).set_function(watches)
-        self.registry.register(self)
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the latest measurement; called by another thread."""
-        yield from self._measured
-
-    async def measure(self) -> None:
-        """Measure the jobs and the outbox."""
-        jobs = GaugeMetricFamily("jobs", "Jobs that have not ended.", labels=["kind", "state"])
-        oldest = GaugeMetricFamily(
-            "jobs_oldest_waiting_seconds", "For how long the oldest job waits that can be claimed.", labels=["kind"]
-        )
-        now = time.time()
-        for kind in await self._overview.list_kinds():
-            for state, count in kind["counts"].items():
-                jobs.add_metric([kind["kind"], state], count)
-            since = kind["oldest_waiting_at"]
-            oldest.add_metric([kind["kind"]], max(0.0, now - since.timestamp()) if since else 0.0)
-        unsent = GaugeMetricFamily("jobs_outbox_messages", "Messages that have not left yet.")
-        unsent.add_metric([], await self._count_outbox())
-        measured = GaugeMetricFamily("jobs_measured_timestamp_seconds", "When this was measured.")
-        measured.add_metric([], now)
-        self._measured = (jobs, oldest, unsent, measured)
-
-    async def _count_outbox(self) -> int:
-        messages = sa.select(schema.outbox.c.message_id).limit(OUTBOX_COUNTED).subquery()
+    async def jobs(self) -> Iterable[Metric]:
+        """Measure the unfinished jobs by kind, and leases that nobody has rescued."""
+        rows = await self._overview.list_kinds()
         async with self._single.connect() as conn:
-            return (await conn.execute(sa.select(sa.func.count()).select_from(messages))).scalar_one()
+            ((expired, late),) = await _LEASES.execute(conn, {})
+        return (*_of_kinds(rows), _gauge("jobs_expired_leases", "Held jobs whose lease has expired.", expired), _gauge(
+            "jobs_expired_lease_seconds", "Time since the lease expired that waits longest for its rescue.", late
+        ))  # fmt: skip
+
+    async def server(self) -> Iterable[Metric]:
+        """Measure the database server."""
+        async with self._single.connect() as conn:
+            ((text,),) = await _SERVER.execute(conn, {})
+        values = json.loads(text)
+        return [_gauge(f"postgres_{key}", help_text, values[key] or 0) for key, help_text in SERVER_GAUGES.items()]
+
+
+def _of_kinds(rows: Iterable[Mapping[str, Any]]) -> Iterable[Metric]:
+    unfinished = GaugeMetricFamily("jobs_unfinished", "Jobs that have not ended.", labels=["kind", "state"])
+    oldest = GaugeMetricFamily(
+        "jobs_oldest_waiting_seconds", "For how long the oldest job waits that can be claimed.", labels=["kind"]
+    )
+    paused = GaugeMetricFamily("jobs_kind_paused", "Whether the kind is paused.", labels=["kind"])
+    workers = GaugeMetricFamily("jobs_kind_has_worker", "Whether a worker has registered the kind.", labels=["kind"])
+    now = time.time()
+    counts: Counter[tuple[str, str]] = Counter()
+    waits: dict[str, float] = {}
+    # Those of the most jobs first: they get labels of their own.
+    label = metrics.kind_label()
+    for row in sorted(rows, key=lambda row: -sum(row["counts"].values())):
+        kind = label(row["kind"])
+        counts.update({(kind, state): count for state, count in row["counts"].items()})
+        since = row["oldest_waiting_at"]
+        waits[kind] = max(waits.get(kind, 0.0), now - since.timestamp() if since else 0.0)
+        if kind == row["kind"]:
+            paused.add_metric([kind], row["paused_at"] is not None)
+            workers.add_metric([kind], row["has_worker"])
+    for labels, count in counts.items():
+        unfinished.add_metric(labels, count)
+    for kind, seconds in waits.items():
+        oldest.add_metric([kind], seconds)
+    return unfinished, oldest, paused, workers
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    gauge = GaugeMetricFamily(name, help_text)
+    gauge.add_metric([], value)
+    return gauge

@@ -20,6 +20,7 @@ from services.jobs import (
     backlog,
     broadcast,
     checkpoints,
+    counters,
     domain,
     event_log,
     finish,
@@ -128,6 +129,7 @@ class Operations:
         if any(job.state in domain.DELAYED or job.deadline for job, _ in tx.transitions):
             self.changed.set()
         for job, _ in tx.transitions:
+            counters.count_transition(job)
             if job.state is State.RUNNING:
                 self.claimed_ranks.add(job)
             elif job.state is State.CANCELLING:

@@ -8,15 +8,13 @@ from chassis import settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(settings.Process):
+class Settings(settings.Backend):
     """Read from the variables of the same names in upper case."""
 
     listen: str = "0.0.0.0:50053"
     database_url: str
     jobs_lease_seconds: float = 3.0
     """The lease: without a heartbeat for so long, another worker gets the jobs."""
-    jobs_metrics_address: str = ""
-    """host:port of `/healthz` and `/metrics`; empty for none."""
 
     @property
     def pool_size(self) -> int:

@@ -27,7 +27,7 @@ ALLOWED = {
     "services.demo": ("chassis", "lifecycle", "worker", "repruv.demo", "repruv.jobs"),
 }
 
-PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "worker.probes", "worker.testing"}
+PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "worker.testing"}
 """What the rest of the tree imports beside the names that `worker/__init__.py` exports."""
 
 # Rooms of a service and of its features, from the inside out: none imports one that stands after it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 OUTCOMES = ("completed", "failed", "cancelled", "released", "snoozed", "waiting")
 BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0)
@@ -18,7 +18,6 @@ class Metrics:
     ) -> None:
         """`claim_loop_seconds` returns the seconds since the last iteration of the claim loop."""
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
         claimed = Counter("jobs_claimed", "Claimed jobs.", ["kind"], registry=self.registry)
         finished = Counter(
             "jobs_finished", "Attempts whose outcome was stored.", ["kind", "outcome"], registry=self.registry
@@ -26,6 +25,13 @@ class Metrics:
         lost = Counter("jobs_lost", "Attempts that lost their lease.", ["kind"], registry=self.registry)
         seconds = Histogram(
             "jobs_run_seconds", "Duration of handlers.", ["kind"], buckets=BUCKETS, registry=self.registry
+        )
+        waited = Histogram(
+            "jobs_wait_seconds",
+            "Time between the submit, or the time for which it was planned, and the first attempt.",
+            ["kind"],
+            buckets=BUCKETS,
+            registry=self.registry,
         )
         Gauge("jobs_held", "Jobs that the worker holds.", registry=self.registry).set_function(held_jobs)
         Gauge(
@@ -37,6 +43,7 @@ class Metrics:
                 finished={outcome: finished.labels(kind, outcome) for outcome in OUTCOMES},
                 lost=lost.labels(kind),
                 seconds=seconds.labels(kind),
+                waited=waited.labels(kind),
             )
             for kind in kinds
         }
@@ -45,10 +52,13 @@ class Metrics:
 class KindMetrics:
     """The metrics of one kind. Looking up labels costs more than counting, so it happens once."""
 
-    __slots__ = ("claimed", "finished", "lost", "seconds")
+    __slots__ = ("claimed", "finished", "lost", "seconds", "waited")
 
-    def __init__(self, *, claimed: Counter, finished: dict[str, Counter], lost: Counter, seconds: Histogram) -> None:
+    def __init__(
+        self, *, claimed: Counter, finished: dict[str, Counter], lost: Counter, seconds: Histogram, waited: Histogram
+    ) -> None:
         self.claimed = claimed
         self.finished = finished
         self.lost = lost
         self.seconds = seconds
+        self.waited = waited

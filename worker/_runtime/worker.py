@@ -12,10 +12,12 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from chassis import bus as buses
-from chassis import errors, run
+from chassis import errors, exposition, run
 from repruv.jobs.v1 import job_pb2, kind_pb2
-from worker import liveness, probes
+from worker import liveness
 from worker._api.kinds import Kind, Schedule, by_name
 from worker._runtime import heartbeats, invocation, recorder
 from worker._runtime.attempt import CANCEL_GRACE_SECONDS, Attempt, StopReason
@@ -50,6 +52,7 @@ class Worker:
         concurrency: int,
         schedules: Iterable[Schedule] = (),
         metrics_address: str = "",
+        registries: Iterable[CollectorRegistry] = (),
         drain_seconds: float = DRAIN_SECONDS,
         stalled_seconds: float = liveness.STALLED_SECONDS,
         on_stalled: Callable[[], None] = liveness.end_process,
@@ -58,9 +61,9 @@ class Worker:
         """Wire the worker; nothing happens before `run`. Raises ValueError for invalid arguments.
 
         `concurrency`: handlers that run at once, 1 to 1,000. `metrics_address`: host:port of `/healthz` and `/metrics`, or
-        empty. `drain_seconds`: time that handlers have to finish when the worker stops. `on_stalled` is called when a loop
-        has not iterated for `stalled_seconds`. `translate` maps the errors of an unavailable database to `Unavailable`:
-        attempts wait for its return.
+        empty; `registries`: further metrics to serve there. `drain_seconds`: time that handlers have to finish when the worker
+        stops. `on_stalled` is called when a loop has not iterated for `stalled_seconds`. `translate` maps the errors of an
+        unavailable database to `Unavailable`: attempts wait for its return.
         """
         all_kinds = list(kinds)
         kinds_by_name = by_name(all_kinds)
@@ -77,6 +80,7 @@ class Worker:
         self._translate = translate
         self._drain_seconds = drain_seconds
         self._metrics_address = metrics_address
+        self._registries = tuple(registries)
         self._stopping = False
         self._register_now = asyncio.Event()
         self._liveness = liveness.Liveness(stalled_seconds=stalled_seconds, on_stalled=on_stalled)
@@ -115,8 +119,14 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Then stop claiming, let handlers finish within `drain_seconds`, hand back the rest."""
         async with contextlib.AsyncExitStack() as stack:
-            if self._metrics_address:
-                stack.enter_context(probes.serving(self._metrics_address, self._liveness, self._metrics))
+            stack.enter_context(
+                exposition.serving(
+                    self._metrics_address,
+                    self._metrics.registry,
+                    *self._registries,
+                    stalled=lambda: self._liveness.stalled,
+                )
+            )
             stack.callback(self._processes.close)
             stack.enter_context(recorder.installed())
             background = await stack.enter_async_context(run.Background())
@@ -136,6 +146,8 @@ class Worker:
         kind = job.spec.kind
         metrics = self._metrics.by_kind[kind]
         metrics.claimed.inc()
+        if job.attempt == 1:
+            metrics.waited.observe(_waited(job))
         attempt = Attempt(
             job,
             self._prepare[kind],
@@ -182,3 +194,9 @@ class Worker:
     async def _on_cancel(self, received: buses.Received) -> None:
         # Only a wake-up: the answer to the heartbeat decides.
         self._heartbeats.now.set()
+
+
+def _waited(job: job_pb2.Job) -> float:
+    """Return the seconds for which the job was due before its first attempt, by the database's clock."""
+    due = max(job.create_time.ToNanoseconds(), job.spec.run_at.ToNanoseconds())
+    return max(0.0, (job.start_time.ToNanoseconds() - due) / 1e9)

@@ -9,10 +9,12 @@ import sys
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import worker
+from chassis import exposition
 from tests.unit.worker.servicer import Fake
-from worker import JobsClient, liveness, probes
+from worker import JobsClient, liveness
 from worker._runtime import metrics
 
 pytestmark = pytest.mark.slow
@@ -104,7 +106,7 @@ async def test_health_and_metrics_are_answered() -> None:
     counted = metrics.Metrics(["test.kind"], held_jobs=lambda: 3.0, claim_loop_seconds=lambda: 0.5)
     counted.by_kind["test.kind"].claimed.inc(5)
     counted.by_kind["test.kind"].finished["completed"].inc(2)
-    with probes.serving("127.0.0.1:0", alive, counted) as port:
+    with exposition.serving("127.0.0.1:0", counted.registry) as port:
         assert await ask(port, "/healthz") == (200, "ok\n")
         assert (await ask(port, "/else"))[0] == 404
         status, text = await ask(port, "/metrics")
@@ -119,31 +121,31 @@ async def test_health_names_the_stalled_loop() -> None:
     dead = liveness.Liveness(stalled_seconds=0.0)
     dead.beat("claim")
     counted = metrics.Metrics([], held_jobs=lambda: 0.0, claim_loop_seconds=lambda: 0.0)
-    with probes.serving("127.0.0.1:0", dead, counted) as port:
+    with exposition.serving("127.0.0.1:0", counted.registry, stalled=lambda: dead.stalled) as port:
         assert await ask(port, "/healthz") == (503, "stalled: claim\n")
 
 
 async def test_worker_counts_claims_and_outcomes(
     fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[metrics.Metrics] = []
-    serve = probes.serving
+    registries: list[CollectorRegistry] = []
+    serve = exposition.serving
 
-    def keeping(listen: str, alive: liveness.Liveness, counted: metrics.Metrics) -> Any:
-        made.append(counted)
-        return serve(listen, alive, counted)
+    def keeping(listen: str, registry: CollectorRegistry, **options: Any) -> Any:
+        registries.append(registry)
+        return serve(listen, registry, **options)
 
     async def handle(context: worker.Context) -> None:
         if context.payload["fails"]:
             raise worker.JobFailed("broken", "It broke.", retryable=False)
 
-    monkeypatch.setattr(probes, "serving", keeping)
+    monkeypatch.setattr(exposition, "serving", keeping)
     async with working(worker.Kind("test.kind", handle), metrics_address="127.0.0.1:0"):
         for fails in (True, False, False):
             await ended(fake.add("test.kind", {"fails": fails}))
     counts = {
         (sample.name, sample.labels.get("outcome", "")): sample.value
-        for family in made[0].registry.collect()
+        for family in registries[0].collect()
         for sample in family.samples
     }
     assert counts["jobs_claimed_total", ""] == 3

@@ -1,0 +1,118 @@
+"""`/healthz` and `/metrics` of a process. A thread serves them, so they answer while the event loop is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+logger = logging.getLogger(__name__)
+
+CACHE_SECONDS = 5.0
+"""How long a measurement is reused: any number of scrapers costs one measurement in that time."""
+MEASURE_SECONDS = 4.0
+"""The most time of a measurement; a scrape of Prometheus may take 10 s."""
+
+
+class Measurement(Collector):
+    """Metrics that are measured when they are scraped, at most once in `CACHE_SECONDS`.
+
+    A failed measurement exports no values, so that old values do not hide an outage, and `measurement_success` 0.
+    """
+
+    def __init__(self, name: str, measure: Callable[[], Awaitable[Iterable[Metric]]]) -> None:
+        """`measure` runs in the event loop that constructs this object."""
+        self._name = name
+        self._measure = measure
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._measured: tuple[Metric, ...] = ()
+        self._measured_at = -CACHE_SECONDS
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics; called by a thread of the exposition."""
+        with self._lock:
+            if time.monotonic() - self._measured_at >= CACHE_SECONDS:
+                self._measured = self._measure_now()
+                self._measured_at = time.monotonic()
+            measured = self._measured
+        success = GaugeMetricFamily("measurement_success", "Whether a measurement succeeded.", labels=["measurement"])
+        success.add_metric([self._name], bool(measured))
+        yield from (*measured, success)
+
+    def _measure_now(self) -> tuple[Metric, ...]:
+        try:
+            running = asyncio.run_coroutine_threadsafe(self._within_deadline(), self._loop)
+            return tuple(running.result(MEASURE_SECONDS + 1.0))
+        except (Exception, concurrent.futures.CancelledError) as error:  # noqa: BLE001 - a scrape always gets an answer
+            logger.warning("measurement failed", extra={"measurement": self._name, "cause": repr(error)[:200]})
+            return ()
+
+    async def _within_deadline(self) -> Iterable[Metric]:
+        async with asyncio.timeout(MEASURE_SECONDS):
+            return await self._measure()
+
+
+def registry(*measurements: Measurement) -> CollectorRegistry:
+    """Return a registry of measurements."""
+    new = CollectorRegistry()
+    for measurement in measurements:
+        new.register(measurement)
+    return new
+
+
+@contextlib.contextmanager
+def serving(listen: str, *registries: CollectorRegistry, stalled: Callable[[], Sequence[str]] = tuple) -> Iterator[int]:
+    """Serve the registry of the process and `registries` on `listen` (host:port; port 0 for any) and yield the port.
+
+    Serve nothing and yield 0 if `listen` is empty. `stalled` names the loops that make `/healthz` answer 503. Raises OSError
+    when the port is taken.
+    """
+    if not listen:
+        yield 0
+        return
+    host, _, port = listen.rpartition(":")
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5.0
+
+        def do_GET(self) -> None:
+            match self.path:
+                case "/metrics":
+                    text = b"".join(map(generate_latest, (REGISTRY, *registries)))
+                    self._answer(HTTPStatus.OK, text, CONTENT_TYPE_LATEST)
+                case "/healthz" if loops := stalled():
+                    self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"stalled: {', '.join(loops)}\n".encode())
+                case "/healthz":
+                    self._answer(HTTPStatus.OK, b"ok\n")
+                case _:
+                    self._answer(HTTPStatus.NOT_FOUND, b"not found\n")
+
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - named by http.server
+            """Log nothing: a probe comes every few seconds."""
+
+    server = ThreadingHTTPServer((host, int(port)), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, name="probes", daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
