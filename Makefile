@@ -43,6 +43,7 @@ reset: $(INSTALLED) ## Delete all local data, after asking
 
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
+	@tests/prometheus/install
 	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
 
 smoke: $(INSTALLED) ## Run the main job, unit and contract tests, in less than a minute

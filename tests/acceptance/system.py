@@ -78,6 +78,11 @@ class System:
         """The names of our own processes."""
         return self._stack.names
 
+    @property
+    def metrics_addresses(self) -> dict[str, list[str]]:
+        """The `host:port` of the metrics of each replica, by process."""
+        return self._stack.metrics_addresses
+
     def count(self, name: str) -> int:
         """The number of replicas of a part."""
         return 1 if name in self.servers else self._stack.count(name)

@@ -1,0 +1,119 @@
+"""The metrics of a running system: every process has them, their names are valid, and their labels are bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from urllib import request
+
+import pytest
+import yaml
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.acceptance.system import System
+from tests.acceptance.users import User
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+LABELS = {
+    "grpc_service", "grpc_method", "grpc_code", "loop", "engine", "pool", "cause", "stream", "consumer", "kind", "state",
+    "outcome", "measurement", "method", "route", "status", "event", "start", "reason", "result", "le",
+    # Of the interpreter.
+    "generation", "implementation", "major", "minor", "patchlevel", "version",
+}  # fmt: skip
+MAX_SERIES = 1_000
+"""Of one metric of one process, in a system with few kinds."""
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}")
+SUFFIXES = ("_total", "_bucket", "_count", "_sum", "_created", "_info")
+WORD = re.compile(r"\b[a-z][a-z0-9_]*_[a-z0-9_]+\b|\bup\b|\bclaim\w+")
+BY_PROMETHEUS = {"up"}
+FUNCTIONS = {"histogram_quantile", "max_over_time", "label_values", "group_left"}
+
+
+def scrape(address: str) -> list[Metric]:
+    """Return the metrics of a process."""
+    with request.urlopen(f"http://{address}/metrics", timeout=60.0) as answer:
+        return list(text_string_to_metric_families(answer.read().decode()))
+
+
+@pytest.fixture(scope="module")
+async def scraped(running: System) -> dict[str, list[Metric]]:
+    """The metrics of each process after an enable."""
+    user = await User.register(running.url)
+    try:
+        await user.enable()
+        await user.status_is("enabled")
+    finally:
+        await user.close()
+    return {
+        name: [family for address in addresses for family in await asyncio.to_thread(scrape, address)]
+        for name, addresses in running.metrics_addresses.items()
+    }
+
+
+async def test_every_process_exports_metrics(running: System, scraped: dict[str, list[Metric]]) -> None:
+    assert set(scraped) == set(running.processes)
+    for name, families in scraped.items():
+        names = {family.name for family in families}
+        assert names >= {"event_loop_lag_seconds", "grpc_client_handled", "nats_connected"}, name
+        (connected,) = {family.samples[0].value for family in families if family.name == "nats_connected"}
+        assert connected == 1, name
+
+
+def test_labels_are_bounded(scraped: dict[str, list[Metric]]) -> None:
+    for families in scraped.values():
+        for family in families:
+            assert len(family.samples) <= MAX_SERIES, family.name
+            for sample in family.samples:
+                assert set(sample.labels) <= LABELS, sample
+                assert not any(UUID.search(value) or len(value) > 100 for value in sample.labels.values()), sample
+
+
+def exported(scraped: dict[str, list[Metric]]) -> set[str]:
+    """Return the names of all samples, also of metrics without values yet."""
+    names = set(BY_PROMETHEUS)
+    for family in (family for families in scraped.values() for family in families):
+        names |= {family.name, *(family.name + suffix for suffix in SUFFIXES), *(s.name for s in family.samples)}
+    return names
+
+
+def names_in(expressions: Iterable[str]) -> set[str]:
+    """Return the names of metrics in expressions of PromQL."""
+    names: set[str] = set()
+    for expression in expressions:
+        text = re.sub(
+            r"\b(?:by|on|without|ignoring|group_left)\s*\([^)]*\)|\{[^}]*\}|\w+:[\w:]+|\"[^\"]*\"", " ", expression
+        )
+        names |= set(WORD.findall(text))
+    return names - FUNCTIONS
+
+
+def rule_expressions() -> list[str]:
+    """Return the expressions of all rules."""
+    files = [yaml.safe_load((DEPLOY / "prometheus" / name).read_text()) for name in ("slo.yml", "alerts.yml")]
+    return [rule["expr"] for file in files for group in file["groups"] for rule in group["rules"]]
+
+
+def test_every_metric_of_a_rule_is_exported(scraped: dict[str, list[Metric]]) -> None:
+    used = names_in(rule_expressions())
+    assert len(used) > 30
+    assert used - exported(scraped) == set()
+
+
+def test_every_selector_of_an_objective_selects_a_series(scraped: dict[str, list[Metric]]) -> None:
+    text = (DEPLOY / "prometheus" / "slo.yml").read_text()
+    selectors = {(name, labels) for name, labels in re.findall(r"(\w+)\{([^}]*)\}\[", text) if "status" not in labels}
+    assert len(selectors) > 4
+    samples = [sample for families in scraped.values() for family in families for sample in family.samples]
+    for name, labels in selectors:
+        wanted = {
+            label: re.compile(value if "~" in operator else re.escape(value))
+            for label, operator, value in re.findall(r'(\w+)(=~?)"([^"]*)"', labels)
+        }
+        assert any(
+            sample.name == name
+            and all(pattern.fullmatch(sample.labels.get(label, "")) for label, pattern in wanted.items())
+            for sample in samples
+        ), (name, labels)

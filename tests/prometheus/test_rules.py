@@ -1,0 +1,65 @@
+"""The rules of deploy/prometheus are valid, and every alert fires when it should and only then: promtool evaluates them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = ("slo.yml", "alerts.yml")
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """The path of promtool; `tests/prometheus/install` downloads it."""
+    beside = Path(sys.executable).parent / "promtool"
+    path = str(beside) if beside.exists() else shutil.which("promtool")
+    assert path, "promtool is missing: install Prometheus, or run tests/prometheus/install as `make test` does"
+    return path
+
+
+def alerts() -> Iterator[dict[str, Any]]:
+    """Yield the alerts."""
+    for name in RULES:
+        for group in yaml.safe_load((PROMETHEUS / name).read_text())["groups"]:
+            yield from (rule for rule in group["rules"] if "alert" in rule)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run promtool."""
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize("name", ["slo", "alerts"])
+def test_alerts_fire_when_they_should_and_only_then(promtool: str, name: str) -> None:
+    done = run(promtool, "test", "rules", str(HERE / f"{name}.test.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_configuration_is_valid(promtool: str, tmp_path: Path) -> None:
+    text = (PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus", str(PROMETHEUS))
+    (tmp_path / "prometheus.yml").write_text(text)
+    done = run(promtool, "check", "config", str(tmp_path / "prometheus.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    expected = {rule["alert"] for rule in alerts()}
+    for position in (0, 1):
+        cases = {
+            case["alertname"]
+            for name in RULES
+            for case in yaml.safe_load((HERE / name.replace(".yml", ".test.yml")).read_text())["tests"][position][
+                "alert_rule_test"
+            ]
+        }
+        assert cases == expected
