@@ -74,8 +74,7 @@ class Postgres(EmbeddedServer):
         self.primary: Postgres | None = None
         """The server that this one follows as a standby from its next start on."""
         if os.geteuid() == 0:
-            account = pwd.getpwnam(UNPRIVILEGED)
-            self.user = subprocesses.User(uid=account.pw_uid, gid=account.pw_gid)
+            self.user = unprivileged()
         self._binaries = Path()  # set by prepare()
 
     @property
@@ -220,6 +219,12 @@ class Postgres(EmbeddedServer):
         finally:
             secret.unlink()
         unfinished.rename(self.cluster)
+
+
+def unprivileged() -> subprocesses.User:
+    """Return the account of PostgreSQL for root."""
+    account = pwd.getpwnam(UNPRIVILEGED)
+    return subprocesses.User(uid=account.pw_uid, gid=account.pw_gid)
 
 
 def _reachable_binaries(server: Postgres) -> Path:

@@ -46,7 +46,7 @@ class Stack:
     `gateway_port` 0 means any free port. `ha` starts the servers highly available: a primary with its synchronous standby, three
     NATS nodes. `scale` gives numbers of replicas by process name. `env` sets variables of the
     compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to. `front` puts
-    proxies between the processes: see `Addresses.front`.
+    proxies between the processes: see `Addresses.front`. `variant` returns variables of single replicas, by name and index.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Stack:
         ha: bool = False,
         log: Log | Path | None = None,
         front: addresses.Front | None = None,
+        variant: Callable[[str, int], Mapping[str, str]] | None = None,
         compose_file: Path = ROOT / "docker-compose.yml",
     ) -> None:
         self.data_dir = data_dir.absolute()
@@ -74,6 +75,7 @@ class Stack:
         self._variables: dict[str, str] = {}
         self._definitions: dict[str, Definition] = {}
         self._front = front
+        self._variant = variant
         self._addresses = addresses.Addresses()
         self._replicas: dict[str, list[Replica]] = {}
         self._exit_stack = contextlib.ExitStack()
@@ -201,9 +203,12 @@ class Stack:
         """Return the process ids of the running replicas."""
         return [pid for replica in self._replicas[name] if (pid := replica.pid) is not None]
 
-    def start_process(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
-        """Start the replicas of `name` (or one) that are down and wait until they are ready."""
+    def start_process(
+        self, name: str, index: int | None = None, *, wait: bool = True, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Start the replicas of `name` (or one) that are down, from now on with `env`, and wait until they are ready."""
         for replica in self._chosen(name, index):
+            replica.environment.update(env or {})
             replica.start()
         if wait:
             self._await_ready(name, index)
@@ -306,6 +311,7 @@ class Stack:
                 "PYTHONPATH": f"{root}:{root / 'protos' / 'gen'}",
                 "PYTHONUNBUFFERED": "1",
                 **{name: certificates.localized(value, self.data_dir) for name, value in environment.items()},
+                **(self._variant(definition.name, index) if self._variant else {}),
             },
             directory=root,
             log=self._log,

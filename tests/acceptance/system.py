@@ -93,12 +93,12 @@ class System:
             return [pid] if (pid := self.servers[name].pid) else []
         return self._stack.pids(name)
 
-    async def start(self, name: str, index: int | None = None, *, wait: bool = True) -> None:
-        """Start the part if it is down, and wait until it is ready (engines always wait)."""
+    async def start(self, name: str, index: int | None = None, *, wait: bool = True, **variables: str) -> None:
+        """Start the part if it is down, with these variables from now on. Wait until it is ready (engines always wait)."""
         if name in self.servers:
             await self._do(self.servers[name].start)
         else:
-            await self._do(lambda: self._stack.start_process(name, index, wait=wait))
+            await self._do(lambda: self._stack.start_process(name, index, wait=wait, env=variables))
 
     async def stop(self, name: str, index: int | None = None) -> None:
         """End it in order; it stays down."""

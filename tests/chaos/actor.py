@@ -14,12 +14,17 @@ import httpx
 
 from dev import fake_provider
 from tests.acceptance.users import AWAY, PASSWORD, User
-from tests.chaos.journal import Journal
+from tests.chaos.journal import Answer, Journal
 
 REFUSALS = frozenset({404, 409})
 CONNECTION = f"/connections/{fake_provider.NAME}"
 REVOKED_SECONDS = 30.0
 """Until a signed-out session is refused: gateways that missed its revocation read it again."""
+SIGN_OUT_SECONDS = 120.0
+REPEATS = (0.3, 1.0, 2.0, 4.0)
+"""Pauses before the repetitions of a call that was not answered."""
+REPEATED_SHARE = 0.1
+"""The share of answered calls that are repeated nevertheless."""
 
 
 class Actor:
@@ -58,9 +63,9 @@ class Actor:
         newest = max(self.accepted, default="")
         match self._random.choice(self._actions):
             case "enable":
-                await self._post("/demo/enable", json=self._wish())
+                await self._change("/demo/enable", json=self._wish())
             case "disable":
-                await self._post("/demo/disable")
+                await self._change("/demo/disable")
             case "dismiss":
                 await self._post("/demo/dismiss")
             case "cancel" if newest:
@@ -72,7 +77,7 @@ class Actor:
             case "click twice":
                 await self._click_twice()
             case "export":
-                await self._post("/exports")
+                await self._change("/exports")
             case "connect":
                 await self._connect()
             case "disconnect":
@@ -81,9 +86,8 @@ class Actor:
                 await self._sign_in_and_out()
 
     async def _click_twice(self) -> None:
-        # Seeds must not decide the key: it would be the same in every run of one database.
-        options = {"json": self._wish(), "headers": {"Idempotency-Key": secrets.token_urlsafe(12)}}
-        await asyncio.gather(*(self._post("/demo/enable", **options) for _ in range(2)))
+        key, options = _new_key(), self._wish()
+        await asyncio.gather(*(self._change("/demo/enable", key=key, json=options) for _ in range(2)))
 
     async def _connect(self) -> None:
         """Consent at the platform, as a browser does."""
@@ -109,10 +113,14 @@ class Actor:
             if not await self._succeeds(other, "POST", "/auth/logout"):
                 return
             other.http.cookies.update(cookies)
-            async with asyncio.timeout(REVOKED_SECONDS):
-                while (answer := await self._send("GET", "/auth/me", user=other, expected={200, 401})) is None or (
-                    answer.status_code != 401
-                ):
+            signed_out = time.monotonic()
+            async with asyncio.timeout(SIGN_OUT_SECONDS):
+                while True:
+                    asked = time.monotonic() - signed_out
+                    answer = await self._send("GET", "/auth/me", user=other, expected={200, 401})
+                    if answer is not None and answer.status_code == 401:
+                        return
+                    assert answer is None or answer.status_code in AWAY or asked < REVOKED_SECONDS, asked
                     await asyncio.sleep(0.5)
         finally:
             await other.close()
@@ -121,16 +129,26 @@ class Actor:
         answer = await self._send(method, path, user=user, expected={200, 204}, **options)
         return answer is not None and answer.status_code not in AWAY
 
-    async def _post(self, path: str, **options: Any) -> httpx.Response | None:
-        began = time.monotonic()
-        answer = await self._send("POST", path, expected=REFUSALS | {200, 202}, **options)
-        if answer is not None and answer.status_code == 202 and ("/demo/" in path or path == "/exports"):
-            job_id = answer.json()["job_id"]
-            self.accepted.add(job_id)
+    async def _change(self, path: str, *, key: str = "", **options: Any) -> None:
+        """Send a call with an idempotency key and repeat it until it is answered, as a careful client does."""
+        key = key or _new_key()
+        for pause in REPEATS:
+            began = time.monotonic()
+            answer = await self._post(path, headers={"Idempotency-Key": key}, **options)
+            status = answer.status_code if answer is not None else 0
+            job_id = answer.json()["job_id"] if answer is not None and status == 202 else ""
             if self._journal:
-                key = options.get("headers", {}).get("Idempotency-Key", "")
-                self._journal.accept(self.user.user_id, job_id, time.monotonic() - began, key)
-        return answer
+                self._journal.answer(self.user.user_id, path, key, Answer(began, time.monotonic(), status, job_id))
+            if job_id:
+                self.accepted.add(job_id)
+                if self._journal:
+                    self._journal.accept(self.user.user_id, job_id, time.monotonic() - began)
+            if status not in AWAY | {0} and self._random.random() > REPEATED_SHARE:
+                return
+            await asyncio.sleep(pause)
+
+    async def _post(self, path: str, **options: Any) -> httpx.Response | None:
+        return await self._send("POST", path, expected=REFUSALS | {200, 202}, **options)
 
     async def _send(
         self, method: str, path: str, *, expected: frozenset[int] | set[int], user: User | None = None, **options: Any
@@ -165,3 +183,8 @@ class Actor:
 
     def _wish(self) -> dict[str, object]:
         return {"content_count": self._random.choice([1, 60]), "interaction_count": self._random.choice([1, 300, 1500])}
+
+
+def _new_key() -> str:
+    """Return an idempotency key. No seed decides it: it would be the same in every run of one database."""
+    return secrets.token_urlsafe(12)

@@ -9,6 +9,7 @@ from services.jobs import domain
 from tests.acceptance import waiting
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
+from tests.acceptance.users import AWAY
 from tests.chaos.journal import Journal
 
 ENDED = {"completed", "failed", "cancelled"}
@@ -21,6 +22,8 @@ ERRORS = {
     "demo_not_enabled",
 }
 """Errors that a disturbed handler may report; `internal` is none of them."""
+MADE_BY = {"/demo/enable": "demo.enable", "/exports": "demo.export"}
+"""The kinds of jobs that only calls to one path make."""
 LEGAL = {(str(source), str(target)) for sources, target in domain.TRANSITIONS.values() for source in sources}
 OPEN_TRANSACTIONS = """
 SELECT usename, state, now() - xact_start AS age FROM pg_stat_activity
@@ -30,16 +33,34 @@ MOVING_CONNECTIONS = "SELECT user_id::text, state FROM auth.connections WHERE st
 
 
 async def promises_are_kept(system: System, journal: Journal) -> None:
-    """Every accepted call became a job, every job has ended, and one key had one answer."""
+    """Every accepted call became a job, and every job has ended."""
     rows = await system.query("SELECT job_id::text, owner_id::text, state FROM jobs.jobs")
     jobs = {row["job_id"]: row for row in rows}
     assert journal.accepted.keys() <= jobs.keys(), journal.accepted.keys() - jobs.keys()
     foreign = {job_id for job_id, user_id in journal.accepted.items() if jobs[job_id]["owner_id"] != user_id}
     assert not foreign, foreign
     assert {row["state"] for row in rows} <= ENDED
-    several = {key: job_ids for key, job_ids in journal.by_key.items() if len(job_ids) > 1}
-    assert not several, several
     print(f"jobs: {dict(Counter(row['state'] for row in rows))}; answers: {dict(journal.answers)}")
+
+
+async def same_key_same_answer(system: System, journal: Journal) -> None:
+    """Every accepted answer to one key names the same job, no repetition of it is refused, and no key makes two jobs."""
+    for key, answers in journal.by_key.items():
+        accepted = [answer for answer in answers if answer.job_id]
+        assert len({answer.job_id for answer in accepted}) <= 1, (key, answers)
+        first = min((answer.ended for answer in accepted), default=float("inf"))
+        late = [answer for answer in answers if answer.began > first and answer.status not in AWAY | {0, 202}]
+        assert not late, (key, answers)
+    rows = await system.query("SELECT owner_id::text, kind, count(*) FROM jobs.jobs GROUP BY 1, 2")
+    keys = Counter((user_id, path) for user_id, path, _ in journal.by_key)
+    users = {user_id for user_id, _ in keys}
+    for path, kind in MADE_BY.items():
+        made = [row for row in rows if row["kind"] == kind and row["owner_id"] in users]
+        several = [row for row in made if row["count"] > keys[row["owner_id"], path]]
+        assert not several, several
+    repeated = [answers for answers in journal.by_key.values() if len(answers) > 1]
+    lost = sum(answers[0].status == 0 and bool(answers[-1].job_id) for answers in repeated)
+    print(f"keys: {len(journal.by_key)}, repeated: {len(repeated)}, accepted after a lost answer: {lost}")
 
 
 async def transitions_are_legal(system: System) -> None:

@@ -5,8 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to a call with an idempotency key."""
+
+    began: float
+    ended: float
+    status: int
+    """0 if the connection broke."""
+    job_id: str = ""
+    """Empty if the call was not accepted."""
 
 
 class Journal:
@@ -20,8 +33,8 @@ class Journal:
         """The time of each call that was accepted."""
         self.accepted: dict[str, str] = {}
         """Accepted jobs, each with the id of its user."""
-        self.by_key: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        """The jobs of all accepted calls with one (user, idempotency key)."""
+        self.by_key: defaultdict[tuple[str, str, str], list[Answer]] = defaultdict(list)
+        """The answers to all calls of a user to a path with one idempotency key, by (user, path, key)."""
         self.path = path
         self._file = path.open("a", buffering=1)
 
@@ -30,12 +43,14 @@ class Journal:
         self.answers[status] += 1
         self.write("call", user=user_id, method=method, path=path, status=status, took=time.monotonic() - began, **more)
 
-    def accept(self, user_id: str, job_id: str, seconds: float, key: str = "") -> None:
+    def accept(self, user_id: str, job_id: str, seconds: float) -> None:
         """Record that a call was accepted and named a job."""
         self.accepted[job_id] = user_id
         self.seconds.append(seconds)
-        if key:
-            self.by_key[user_id, key].add(job_id)
+
+    def answer(self, user_id: str, path: str, key: str, answer: Answer) -> None:
+        """Record the answer to a call with an idempotency key."""
+        self.by_key[user_id, path, key].append(answer)
 
     def write(self, what: str, **fields: Any) -> None:
         """Write a line."""

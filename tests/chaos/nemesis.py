@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from tests.acceptance.system import WORKER, System
+from tests.chaos import clocks
+from tests.chaos.clocks import Clocks
 from tests.chaos.journal import Journal
 
 LEASE_SECONDS = 3.0
 TARGETS = {WORKER: 6, "jobs": 4, "demo": 3, "gateway": 1, "auth": 2, "auth-worker": 1, "nats": 2, "postgres": 2}
 """The parts to disturb, with their relative frequency."""
+CLOCKS = ("auth", "demo", "jobs", "gateway", WORKER)
+"""The processes whose first replica has a wrong clock."""
+STEP_SECONDS = 6.0
 TRANSACTION_TRIES = 60
 TRANSACTION_SECONDS = 0.1
 """A transaction that is idle for longer, while its process is stopped, is the process's own."""
@@ -25,22 +30,33 @@ WHERE usename = %s AND state = 'idle in transaction' AND state_change < now() - 
 class Nemesis:
     """Kills, stops, pauses and restarts parts, and records its actions."""
 
-    def __init__(self, system: System, seed: int, journal: Journal) -> None:
+    def __init__(
+        self, system: System, clocks: Clocks, seed: int, journal: Journal, *, upgraded: Mapping[str, str]
+    ) -> None:
+        """`upgraded` has the variables that a replica gets when it is restarted for an upgrade."""
         self.journal = journal
         self.random = random.Random(seed)
         self.disturbed = {name: asyncio.Lock() for name in TARGETS}
         """One disturbance of a part at a time."""
         self._system = system
+        self._clocks = clocks
+        self._upgraded = upgraded
         self._loop = asyncio.get_running_loop()
 
     async def rage(self, seconds: float) -> None:
-        """Disturb processes for so long, and once: all workers fail their jobs, a pause in a transaction, a rolling restart."""
+        """Disturb processes for so long. Once: all workers fail their jobs, a clock steps, a pause in a transaction, an upgrade.
+
+        All the time a clock of each service is wrong by seconds.
+        """
         self._ends_at = self._loop.time() + seconds
         specials = (
             self.after(seconds * 0.2, self._fail_all),
             self.after(seconds * 0.4, self._pause_in_transaction),
-            self.after(seconds * 0.7, self._rolling_restart),
+            self.after(seconds * 0.25, self._step_clock),
+            self.after(seconds * 0.7, self._upgrade),
         )
+        for name in CLOCKS:
+            self._set_clock(name, self.random.choice(clocks.SMALL))
         await asyncio.gather(self._disturb_until_end(), *specials)
 
     async def after(self, seconds: float, deed: Callable[[], Awaitable[None]]) -> None:
@@ -103,16 +119,27 @@ class Nemesis:
                 await asyncio.sleep(self.random.uniform(0.01, 0.1))
             self.note("no transaction was caught open")
 
-    async def _rolling_restart(self) -> None:
-        """Restart every replica of every service, one after the other, as a deployment does."""
-        self.note("a rolling restart begins")
+    async def _upgrade(self) -> None:
+        """Restart every replica of every service, one after the other, as a deployment of the new release does."""
+        self.note("the upgrade begins")
         for name in ("jobs", "demo", "auth", WORKER, "gateway"):
             async with self.disturbed[name]:
                 for index in range(self._system.count(name)):
                     await self._system.stop(name, index)
-                    await self._system.start(name, index, wait=False)
+                    await self._system.start(name, index, wait=False, **self._upgraded)
                     await asyncio.sleep(1.0)
-        self.note("the rolling restart has ended")
+        self.note("the upgrade has ended")
+
+    async def _step_clock(self) -> None:
+        """Let one clock be wrong by minutes for a while."""
+        name = self.random.choice(CLOCKS)
+        self._set_clock(name, self.random.choice(clocks.LARGE))
+        await asyncio.sleep(STEP_SECONDS)
+        self._set_clock(name, self.random.choice(clocks.SMALL))
+
+    def _set_clock(self, name: str, seconds: int) -> None:
+        self.note(f"the clock of {name}[0] is wrong by {seconds:+d} s")
+        self._clocks.set(name, seconds)
 
     async def _fail_all(self) -> None:
         async with self.disturbed[WORKER]:

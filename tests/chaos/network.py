@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
+from collections.abc import Mapping
 
-import nats
 import psycopg
-from nats.aio.client import Client
 
 from chassis import streams
+from dev.embedded.server import NotReady
 from tests.acceptance.system import System
+from tests.chaos import leaks
+from tests.chaos.disks import Disk
+from tests.chaos.leaks import STREAMS
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.proxy import Proxies, Proxy
 
-WEIGHTS = {"postgres": 5, "jobs": 5, "nats": 3, "demo": 3, "auth": 3}
+WEIGHTS = {"postgres": 5, "jobs": 5, "nats": 3, "demo": 3, "auth": 3, "gateway": 4}
 SNAPSHOT_SECONDS = 20.0
 FULL_BYTES = 20_000
-STREAMS = ("jobs", "demo", "auth")
+DISK_SECONDS = 4.0
 
 
 class Network:
     """Disturbs one connection at a time; the nemesis decides and records."""
 
-    def __init__(self, system: System, proxies: Proxies, nemesis: Nemesis) -> None:
+    def __init__(self, system: System, proxies: Proxies, disks: Mapping[str, Disk], nemesis: Nemesis) -> None:
         self._system = system
         self._proxies = proxies
+        self._disks = disks
         self._nemesis = nemesis
         self._random = nemesis.random
         self._loop = asyncio.get_running_loop()
 
     async def rage(self, seconds: float) -> None:
-        """Disturb for so long; once a stream is full, one is deleted, NATS loses its store, and a snapshot stays open."""
+        """Disturb for so long; once: a snapshot, streams full, one deleted, NATS without its store, disks full."""
         ends_at = self._loop.time() + seconds
         await asyncio.gather(
             self._disturb_until(ends_at),
@@ -39,6 +44,11 @@ class Network:
             self._nemesis.after(seconds * 0.3, self._fill_streams),
             self._nemesis.after(seconds * 0.5, self._delete_stream),
             self._nemesis.after(seconds * 0.65, self._wipe_nats),
+            *(
+                self._nemesis.after(seconds * share, functools.partial(self._fill_disk, name))
+                for name, share in {"nats": 0.4, "postgres": 0.8}.items()
+                if name in self._disks
+            ),
         )
 
     async def _disturb_until(self, ends_at: float) -> None:
@@ -87,7 +97,7 @@ class Network:
 
     async def _fill_streams(self) -> None:
         """Let each stream be full for a while: it drops its oldest events."""
-        async with self._nemesis.disturbed["nats"], await self._connect() as client:
+        async with self._nemesis.disturbed["nats"], await leaks.connect(self._system) as client:
             js = client.jetstream(timeout=10.0)
             before = {name: (await js.stream_info(streams.stream_name(name))).config for name in STREAMS}
             self._nemesis.note("all streams are full")
@@ -114,13 +124,18 @@ class Network:
             await self._system.erase("nats")
             await self._system.start("nats")
 
-    async def _connect(self) -> Client:
-        """Connect past the proxies, as provisioning does."""
-        url = self._system.nats_url_of("provision")
-        return await nats.connect(
-            url,
-            tls=self._system.certificate("provision").client_context(),
-            tls_handshake_first=True,
-            inbox_prefix=streams.inbox_prefix(url),
-            connect_timeout=10,
-        )
+    async def _fill_disk(self, name: str) -> None:
+        """Leave no room on the disk of an engine for a while. An engine that gave up is restarted, as an operator does."""
+        async with self._nemesis.disturbed[name]:
+            self._nemesis.note(f"the disk of {name} is full for {DISK_SECONDS:g} s")
+            await asyncio.to_thread(self._disks[name].fill)
+            try:
+                await asyncio.sleep(DISK_SECONDS)
+            finally:
+                await asyncio.to_thread(self._disks[name].empty)
+            try:
+                await asyncio.to_thread(self._system.servers[name].probe)
+            except NotReady as error:
+                self._nemesis.note(f"{name} is restarted after its disk was full: {error}")
+                await self._system.stop(name)
+                await self._system.start(name)

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,12 +15,15 @@ from tests.acceptance import invariants
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.chaos import checker
+from tests.chaos import checker, leaks, neighbours
 from tests.chaos.actor import Actor
+from tests.chaos.clocks import Clocks
+from tests.chaos.disks import Disk
 from tests.chaos.journal import Journal
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.network import Network
 from tests.chaos.proxy import Proxies
+from tests.previous import release
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or 60)
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
@@ -28,15 +32,19 @@ QUIET_SECONDS = 120.0
 
 
 @pytest.mark.timeout(SECONDS + 420)
-async def test_order_after_chaos(system: System, proxies: Proxies, journal: Journal) -> None:
+async def test_order_after_chaos(
+    system: System, proxies: Proxies, clocks: Clocks, disks: dict[str, Disk], journal: Journal
+) -> None:
     print(f"\nCHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
     journal.write("run", seed=SEED, seconds=SECONDS)
-    users = [await User.register(system.urls[number % 2]) for number in range(USERS)]
+    urls = [f"http://127.0.0.1:{proxies.front('gateway', urlsplit(url).port or 0)}" for url in system.urls]
+    users = [await User.register(urls[number % 2]) for number in range(USERS)]
     actors = [Actor(user, SEED + number, journal, has_platform=True) for number, user in enumerate(users)]
-    nemesis = Nemesis(system, SEED, journal)
-    network = Network(system, proxies, nemesis)
+    nemesis = Nemesis(system, clocks, SEED, journal, upgraded=release.variables(release.ROOT))
+    network = Network(system, proxies, disks, nemesis)
     async with AsyncExitStack() as stack:
         streams = {user.user_id: await stack.enter_async_context(Stream(user)) for user in users}
+        before = await leaks.baseline(system)
         stop = asyncio.Event()
         acting = [asyncio.create_task(actor.act(stop)) for actor in actors]
         try:
@@ -50,12 +58,16 @@ async def test_order_after_chaos(system: System, proxies: Proxies, journal: Jour
             await acted
         await invariants.wait_for_quiet(system, seconds=QUIET_SECONDS)
         print(f"quiet after {time.monotonic() - began:.1f} s")
+        await neighbours.no_owner_is_delayed_by_another(system, urls, journal)
+        await invariants.wait_for_quiet(system, seconds=QUIET_SECONDS)
         await invariants.must_hold(system)
         await checker.promises_are_kept(system, journal)
+        await checker.same_key_same_answer(system, journal)
         await checker.transitions_are_legal(system)
         await checker.errors_are_explained(system)
         await checker.nothing_leaks(system)
         await checker.streams_are_complete(system, streams)
+        await leaks.nothing_remains(system, before)
         for user_id, stream in streams.items():
             for event in stream.events:
                 journal.write("frame", user=user_id, name=event.name, id=event.id, status=event.data.get("status"))
@@ -65,3 +77,4 @@ async def test_order_after_chaos(system: System, proxies: Proxies, journal: Jour
     )
     for user in users:
         await user.close()
+    await leaks.nothing_outlives_the_processes(system)

@@ -1,0 +1,99 @@
+"""What must not remain: consumers, connections and tasks beyond those before the disturbances."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import LiteralString
+
+import httpx
+import nats
+from nats.aio.client import Client
+
+from chassis import streams
+from dev.embedded import Nats
+from tests.acceptance import waiting
+from tests.acceptance.system import System
+
+STREAMS = ("jobs", "demo", "auth")
+TASKS = re.compile(r"^event_loop_tasks\S* (\S+)$", re.MULTILINE)
+TASKS_SPARE = 20
+"""Tasks of a gateway that come and go: requests, reconnecting streams."""
+MAX_CONNECTIONS = 170
+"""Of all processes to PostgreSQL: docs/operations.md."""
+CONNECTIONS: LiteralString = """
+SELECT application_name, count(*) FROM pg_stat_activity WHERE usename IN ('auth', 'demo', 'jobs') GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What there is while 20 streams are open and nothing is disturbed."""
+
+    consumers: Mapping[str, int]
+    """By stream."""
+    tasks: int
+    """Of the event loops of all gateways."""
+
+
+async def baseline(system: System) -> Baseline:
+    """Count consumers and tasks."""
+    async with await connect(system) as client:
+        js = client.jetstream(timeout=10.0)
+        consumers = {name: len(await js.consumers_info(streams.stream_name(name))) for name in STREAMS}
+    return Baseline(consumers, await _tasks(system))
+
+
+async def nothing_remains(system: System, before: Baseline) -> None:
+    """Wait until there are no more consumers, connections and tasks than before."""
+    now = before
+
+    async def is_gone() -> bool:
+        nonlocal now
+        now = await baseline(system)
+        return now.consumers == before.consumers and now.tasks <= before.tasks + TASKS_SPARE
+
+    try:
+        await waiting.until(is_gone, "nothing remains", seconds=60.0)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {before} became {now}") from None
+    connections = {row["application_name"]: row["count"] for row in await system.query(CONNECTIONS)}
+    print(f"consumers: {now.consumers}, tasks of gateways: {before.tasks} before, {now.tasks} now; {connections}")
+    assert sum(connections.values()) <= MAX_CONNECTIONS, connections
+
+
+async def nothing_outlives_the_processes(system: System) -> None:
+    """Stop all processes in order; no connection to PostgreSQL or NATS remains."""
+    for name in reversed(system.processes):
+        await system.stop(name)
+    server = system.servers["nats"]
+    assert isinstance(server, Nats)
+
+    async def is_alone() -> bool:
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            connected = (await client.get(f"{server.monitor_url}/connz")).json()["num_connections"]
+        return not connected and not await system.query(CONNECTIONS)
+
+    await waiting.until(is_alone, "all connections are closed", seconds=30.0)
+
+
+async def connect(system: System) -> Client:
+    """Connect past the proxies, as provisioning does."""
+    url = system.nats_url_of("provision")
+    return await nats.connect(
+        url,
+        tls=system.certificate("provision").client_context(),
+        tls_handshake_first=True,
+        inbox_prefix=streams.inbox_prefix(url),
+        connect_timeout=10,
+    )
+
+
+async def _tasks(system: System) -> int:
+    count = 0.0
+    for url in system.urls:
+        async with httpx.AsyncClient(base_url=url, timeout=10.0) as client:
+            metrics = (await client.get("/metrics")).text
+        count += sum(float(value) for value in TASKS.findall(metrics))
+    return int(count)
