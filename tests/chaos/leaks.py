@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import httpx
 import nats
@@ -39,9 +39,9 @@ class Baseline:
 
 async def baseline(system: System) -> Baseline:
     """Count consumers and tasks."""
-    async with await connect(system) as client:
-        js = client.jetstream(timeout=10.0)
-        consumers = {name: len(await js.consumers_info(streams.stream_name(name))) for name in STREAMS}
+    state = await _monitor(system, "/jsz?accounts=true&streams=true&consumers=true")
+    streams_of_all = [stream for account in state["account_details"] for stream in account.get("stream_detail", ())]
+    consumers = {stream["name"]: len(stream.get("consumer_detail", ())) for stream in streams_of_all}
     return Baseline(consumers, await _tasks(system))
 
 
@@ -67,12 +67,9 @@ async def nothing_outlives_the_processes(system: System) -> None:
     """Stop all processes in order; no connection to PostgreSQL or NATS remains."""
     for name in reversed(system.processes):
         await system.stop(name)
-    server = system.servers["nats"]
-    assert isinstance(server, Nats)
 
     async def is_alone() -> bool:
-        async with httpx.AsyncClient(timeout=5.0) as client:
-            connected = (await client.get(f"{server.monitor_url}/connz")).json()["num_connections"]
+        connected = (await _monitor(system, "/connz"))["num_connections"]
         return not connected and not await system.query(CONNECTIONS)
 
     await waiting.until(is_alone, "all connections are closed", seconds=30.0)
@@ -88,6 +85,14 @@ async def connect(system: System) -> Client:
         inbox_prefix=streams.inbox_prefix(url),
         connect_timeout=10,
     )
+
+
+async def _monitor(system: System, path: str) -> dict[str, Any]:
+    server = system.servers["nats"]
+    assert isinstance(server, Nats)
+    async with httpx.AsyncClient(base_url=server.monitor_url, timeout=10.0) as client:
+        state: dict[str, Any] = (await client.get(path)).json()
+    return state
 
 
 async def _tasks(system: System) -> int:
