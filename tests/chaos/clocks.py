@@ -1,18 +1,20 @@
-"""Wrong clocks for single replicas, by libfaketime: each reads its offset from a file, which can change while it runs."""
+"""Wrong clocks for single replicas: each adds seconds of a file, which can change while it runs (clock.c)."""
 
 from __future__ import annotations
 
+import shutil
+import struct
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-LIBRARY = "libfaketimeMT.so.1"
-FOLDERS = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/local/lib/faketime", "/opt/homebrew/lib/faketime")
+SOURCE = Path(__file__).parent / "clock.c"
 SMALL = (-11, 11)
 """Seconds that must be unnoticed: within the leeway of identities."""
 LARGE = (-300, 300)
-"""Seconds beyond the leeway: others may refuse the replica's calls, and it theirs, with 503."""
+"""Seconds beyond the leeway: others refuse the replica's calls, and it refuses theirs, with 503."""
 
 
 class Clocks:
@@ -20,35 +22,29 @@ class Clocks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._library = _library()
+        self._library = folder / "clock.so"
         folder.mkdir(parents=True)
+        compiler = shutil.which("cc")
+        if compiler is None:
+            pytest.fail("install a C compiler first (Debian: apt-get install gcc libc6-dev)", pytrace=False)
+        command = [compiler, "-O2", "-shared", "-fPIC", "-o", self._library, SOURCE, "-ldl"]
+        subprocess.run(command, check=True, timeout=60.0)
 
     def variables(self, name: str, index: int) -> Mapping[str, str]:
         """Return the environment of a replica; only the first one of a name has a clock of its own."""
         if index > 0:
             return {}
-        self.set(name, 0)
-        return {
-            "LD_PRELOAD": str(self._library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file(name)),
-            "FAKETIME_CACHE_DURATION": "1",
-            # Time that passes is right; files keep their times.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-        }
+        self._file(name).write_bytes(_encode(0))
+        return {"LD_PRELOAD": str(self._library), "CLOCK_OFFSET_FILE": str(self._file(name))}
 
     def set(self, name: str, seconds: int) -> None:
-        """Let the clock of the first replica be wrong by so many seconds, within a second."""
-        new = self._file(name).with_suffix(".new")
-        new.write_text(f"{seconds:+d}s\n")
-        new.rename(self._file(name))
+        """Let the clock of the first replica be wrong by so many seconds, at once."""
+        with self._file(name).open("r+b") as file:
+            file.write(_encode(seconds))
 
     def _file(self, name: str) -> Path:
         return self._folder / name
 
 
-def _library() -> Path:
-    for folder in FOLDERS:
-        for path in sorted(Path("/").glob(f"{folder[1:]}/{LIBRARY}")):
-            return path
-    pytest.fail("install libfaketime first (Debian: apt-get install libfaketime)", pytrace=False)
+def _encode(seconds: int) -> bytes:
+    return struct.pack("q", seconds)
