@@ -27,7 +27,7 @@ class Clocks:
         compiler = shutil.which("cc")
         if compiler is None:
             pytest.fail("install a C compiler first (Debian: apt-get install gcc libc6-dev)", pytrace=False)
-        command = [compiler, "-O2", "-shared", "-fPIC", "-o", self._library, SOURCE, "-ldl"]
+        command: list[str | Path] = [compiler, "-O2", "-shared", "-fPIC", "-o", self._library, SOURCE, "-ldl"]
         subprocess.run(command, check=True, timeout=60.0)
 
     def variables(self, name: str, index: int) -> Mapping[str, str]:
