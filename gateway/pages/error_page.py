@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chassis import logs
+from chassis import errors, logs
 from gateway import problems, redirects
 from gateway.container import Container
-from gateway.pages import rendering
+from gateway.identity import authentication
+from gateway.pages import page_request, rendering
 from gateway.pages.reader import Reader
 
 _TITLES: Mapping[int, str] = {
@@ -48,9 +49,27 @@ async def error_page(request: Request, problem: problems.Problem) -> Response:
         "request_id": logs.request_id.get(),
         "retry_url": redirects.page_of(request) if is_repeatable else "",
     }
-    response = rendering.answer(Reader.of_browser(request), "error.html", context, problem.status)
+    visitor = await _visitor(request, container, problem)
+    if visitor is not None:
+        response = visitor.show("error_inside", request.url.path, context, status=problem.status)
+    else:
+        response = rendering.answer(Reader.of_browser(request), "error.html", context, problem.status)
     response.headers.update(problem.headers)
     return response
+
+
+async def _visitor(request: Request, container: Container, problem: problems.Problem) -> page_request.Visitor | None:
+    """Return the signed-in user whose error page keeps the navigation; None without one.
+
+    A refused request and an outage cost no call: their pages keep the navigation only if the session is already known.
+    """
+    is_outage = problem.status >= 500 or problem.status == 429
+    if is_outage and authentication.current(request.scope) is None:
+        return None
+    try:
+        return await page_request.begin(request, container, is_outage=is_outage)
+    except errors.Error:
+        return None
 
 
 def _to_login(request: Request, container: Container) -> Response:

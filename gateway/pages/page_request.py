@@ -77,13 +77,18 @@ class Visitor:
         return response
 
 
-async def begin(request: Request, container: Container) -> Visitor:
-    """Load what every page needs. Call it before reading what the page shows. Raises `Unauthenticated`."""
+async def begin(request: Request, container: Container, *, is_outage: bool = False) -> Visitor:
+    """Load what every page needs. Call it before reading what the page shows. Raises `Unauthenticated`.
+
+    During an outage the page does without its position and the notifications, and calls nothing for them.
+    """
     session = await session_of(request, container)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
-    position, unread = await asyncio.gather(
-        _position(session, container, is_fragment=is_fragment), _unread(session, container)
-    )
+    position, unread = None, None
+    if not is_outage:
+        position, unread = await asyncio.gather(
+            _position(session, container, is_fragment=is_fragment), _unread(session, container)
+        )
     return Visitor(
         request=request,
         session=session,

@@ -187,3 +187,22 @@ async def test_flash_cookie_cannot_inject_a_message(browser: httpx.AsyncClient) 
     answer = await browser.get("/login", headers={"Cookie": "flash=Send your password to evil.example"})
     assert "evil.example" not in answer.text
     assert (await browser.get("/login", headers={"Cookie": "flash=signed_out"})).text.count("re signed out.") == 1
+
+
+async def test_error_pages_keep_the_navigation_for_signed_in_users(browser: httpx.AsyncClient) -> None:
+    assert "/jobs" not in Page(await browser.get("/nowhere")).links
+    await sign_up(browser)
+    for answer in (await browser.get("/nowhere"), await browser.get("/jobs/nothing"), await browser.post("/dashboard")):
+        page = Page(answer)
+        assert answer.status_code in {404, 405}
+        assert {"/dashboard", "/jobs", "/settings/demo-mode"} <= set(page.links)
+        assert "/logout" in page.forms
+        assert answer.headers["x-request-id"] in page.text
+
+
+async def test_message_of_the_last_action_follows_the_title(browser: httpx.AsyncClient) -> None:
+    await sign_up(browser)
+    page = Page(await browser.get("/settings/profile"))
+    await submit(browser, page, "/settings/profile/save", name="Mina")
+    saved = await browser.get("/settings/profile")
+    assert saved.text.index("<h1>Profile</h1>") < saved.text.index('id="flash"') < saved.text.index("<form class=")
