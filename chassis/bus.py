@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from chassis import errors, metrics, run, streams, tls
+from chassis import errors, interest, metrics, run, streams, tls
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class Bus:
         self._inbox_prefix = streams.inbox_prefix(url)
         self._replicas = streams.replicas(url)
         self._client: Client | None = None
+        self.interests = interest.Interests()
+        """Subscriptions that last only as long as something needs them."""
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._consumers: list[tuple[str, str, str]] = []
         self._stream: str | None = None
@@ -204,11 +206,13 @@ class Bus:
             # Without FastStream, as in `publish_ephemeral`: these messages may be lost, and each costs a tenth of the time.
             for subject, receive in self._subscriptions:
                 await self._client.subscribe(subject, cb=receive)
-            await self._client.flush(timeout=int(PUBLISH_TIMEOUT))  # NATS knows of the subscriptions only after this
+            await self.interests.attach(self._client)
             self._connected()
             await run.every(_WATCH_SECONDS, self._watch)
         finally:
             self._stopping = True
+            # The client would end each subscription by a round trip.
+            await self.interests.detach()
             if self.is_connected:
                 await self._broker.stop()
             elif self._client is not None:
@@ -266,6 +270,7 @@ class Bus:
         self._callbacks_notified = True
 
     async def _reconnected(self) -> None:
+        await self.interests.attach(self._require_connection())
         self._connected()
 
     async def _disconnected(self) -> None:

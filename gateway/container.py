@@ -88,7 +88,7 @@ def assemble(config: settings.Settings) -> Container:
     validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
     kinds = sources.build(jobs=jobs, demo=demo, connections=connections, exports=exports)
     pending_jobs = PendingJobs(jobs, kinds)
-    streams = hub.Hub(jobs=jobs, kinds=kinds, pending_jobs=pending_jobs, validator=validator)
+    streams = hub.Hub(jobs=jobs, kinds=kinds, pending_jobs=pending_jobs, validator=validator, interests=nats.interests)
     validator.subscribe(nats)
     streams.subscribe(nats)
     return Container(

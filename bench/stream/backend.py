@@ -210,7 +210,7 @@ class Publisher:
             await self._client.publish(f"peers.events.{owner_id}", shown.encode())
         else:
             payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
-            await self._client.publish(f"jobs.events.{KIND}", payload)
+            await self._client.publish(f"jobs.live_events.{owner_id}", payload)
 
 
 async def serve(nats_url: str) -> None:

@@ -20,7 +20,7 @@ import uvloop
 from bench.stream import measure, process
 from bench.stream.backend import owner
 from bench.stream.readers import Crowd
-from gateway.stream import feed, recent_events
+from gateway.stream import feed
 
 WARM_CYCLES = 5
 """By then one-time allocations and the allocator's reserves exist."""
@@ -72,9 +72,7 @@ class Soak:
     async def fill(self) -> None:
         """Fill the event memory of the gateway: from here on nothing may grow."""
         crowd = await self._come()
-        await self._do(
-            "each", numbers=self._numbers, times=max(feed.RING, recent_events.MAX_EVENTS // len(self._numbers))
-        )
+        await self._do("each", numbers=self._numbers, times=feed.RING)
         await self._all_told(crowd)
         await crowd.cut()
 

@@ -6,14 +6,15 @@ NATS may skip, repeat or reorder messages. The sequence of each transition shows
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from typing import Any
 
-from chassis import errors
+from chassis import errors, interest
 from gateway import metrics
-from gateway.stream import connection, event_reader, frames, recent_events, snapshots, sources
+from gateway.stream import connection, event_reader, frames, snapshots, sources
 from repruv.jobs.v1 import job_events_pb2
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,10 @@ class Feed:
     __slots__ = (
         "_catching_up",
         "_highest_sequence",
+        "_interest",
         "_position",
         "_priming",
         "_reader",
-        "_recent",
         "_ring",
         "_ring_bytes",
         "_snapshots",
@@ -48,8 +49,8 @@ class Feed:
         self,
         owner_id: str,
         reader: event_reader.EventReader,
-        recent: recent_events.RecentEvents,
         kinds: sources.Sources,
+        interests: interest.Interests,
     ) -> None:
         self.owner_id = owner_id
         self.connections: set[connection.Connection] = set()
@@ -61,18 +62,27 @@ class Feed:
         self._sources = kinds
         self._snapshots = {latest.source: latest for latest in (self.jobs, *self.resources)}
         self._reader = reader
-        self._recent = recent
         self._position: int | None = None
         self._highest_sequence = 0
         self._ring: deque[frames.Frame] = deque()
         self._ring_bytes = 0
         self._catching_up: asyncio.Task[None] | None = None
         self._priming = asyncio.Lock()
+        self._interest = interests.open(kinds.subjects(owner_id), self._receive_message, self.invalidate)
 
     @property
     def position(self) -> int | None:
         """The sequence of the last transition sent; None before `prime`."""
         return self._position
+
+    def close(self) -> None:
+        """End the subscriptions."""
+        self._interest.close()
+
+    def invalidate(self) -> None:
+        """Fetch the snapshots of all resources at the next sweep: messages may have been missed."""
+        for latest in self.resources:
+            latest.invalidate()
 
     def remembers(self, cursor: int) -> bool:
         """Return whether every sent transition after `cursor` is still in memory."""
@@ -82,18 +92,36 @@ class Feed:
         """Return the remembered transitions after `cursor`."""
         return [frame for frame in self._ring if frame.sequence > cursor]
 
-    async def prime(self) -> int:
-        """Return the position; the first call reads it from the jobs service. Raises `Unavailable`."""
+    async def prime(self, cursor: int | None = None) -> int:
+        """Return the position; the first call reads it, with the transitions after `cursor`. Raises `Unavailable`.
+
+        It reads once NATS delivers the owner's messages, so every later transition arrives or leaves a gap.
+        """
         async with self._priming:
             if self._position is None:
-                position = await self._reader.position(self.owner_id)
-                for event in self._recent.up_to(self.owner_id, position)[-RING:]:
-                    self._remember(self.transition_frame(event))
-                self._position = position
-                for event in self._recent.after(self.owner_id, position):
-                    self._accept(event)
+                await self._interest.wait()
+                self._position = await self._read_position(cursor)
                 self._follow()
             return self._position
+
+    async def _read_position(self, cursor: int | None) -> int:
+        if cursor is not None:
+            # A cursor that does not exist is a matter of its stream.
+            with contextlib.suppress(errors.OutOfRange):
+                page = await self._reader.events(self.owner_id, after=cursor)
+                if cursor + len(page.events) == page.latest_sequence:
+                    for event in page.events:
+                        self._remember(self.transition_frame(event))
+                    return page.latest_sequence
+        return await self._reader.position(self.owner_id)
+
+    def _receive_message(self, subject: str, payload: bytes) -> None:
+        kind = subject.rpartition(".")[0]
+        if kind == self._sources.jobs.transitions_subject:
+            for event in self._sources.jobs.parse_transitions(payload):
+                self.receive_transition(event)
+        elif (source := self._sources.by_subject.get(kind)) is not None:
+            self.receive(source, source.parse(payload))
 
     def receive_transition(self, event: job_events_pb2.JobEvent) -> None:
         """Handle a transition from NATS: the next one, a repeated one, or one after a gap."""
@@ -149,7 +177,6 @@ class Feed:
         self._position = self._highest_sequence = latest
         self._ring.clear()
         self._ring_bytes = 0
-        self._recent.clear()
         for each in self._snapshots.values():
             each.clear()
         logger.warning("feed restarted", extra={"owner_id": self.owner_id, "sequence": latest})

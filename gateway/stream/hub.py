@@ -1,4 +1,4 @@
-"""All event streams of this process: distributes NATS messages to the owners' feeds, and sweeps for missed ones."""
+"""All event streams of this process: keeps the feeds of the owners that are watched, and sweeps for missed events."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from chassis import bus, errors
+from chassis import bus, errors, interest
 from gateway import clients, metrics
 from gateway.identity import sessions
 from gateway.pending_jobs import PendingJobs
-from gateway.stream import connection, event_reader, feed, opening, poll, recent_events, response, snapshots, sources
+from gateway.stream import connection, event_reader, feed, opening, poll, response, snapshots, sources
 from repruv.jobs.v1 import job_pb2
 
 logger = logging.getLogger(__name__)
 
 MAX_STREAMS = 50_000
+MAX_FEEDS = MAX_STREAMS + 10_000
+"""Also those whose last stream has ended less than a minute ago."""
 MAX_STREAMS_PER_USER = 20
 SWEEP_SECONDS = 2.0
 OFFLINE_SWEEP_SECONDS = 0.5
@@ -41,11 +43,12 @@ class Hub:
         kinds: sources.Sources,
         pending_jobs: PendingJobs,
         validator: sessions.Sessions,
+        interests: interest.Interests,
     ) -> None:
         self._jobs = jobs
+        self._interests = interests
         self._sources = kinds
         self._reader = event_reader.EventReader(jobs)
-        self._recent = recent_events.RecentEvents()
         self._validator = validator
         self._opening = opening.Opening(
             reader=self._reader,
@@ -64,11 +67,7 @@ class Hub:
         self._empty.set()
 
     def subscribe(self, nats: bus.Bus) -> None:
-        """Subscribe to the subjects of all sources, and to what ends sessions."""
-        for subject in self._sources.jobs.transitions_subjects:
-            nats.subscribe(subject, self._receive_transitions)
-        for source in (self._sources.jobs, *self._sources.unordered):
-            nats.subscribe(source.subject, partial(self._receive, source))
+        """Subscribe to what ends sessions. Each feed subscribes to the events of its owner."""
         nats.on_connected(self._on_connected)
         self._validator.on_revoked(self._on_revoked)
         self._validator.on_refreshed(self._on_refreshed)
@@ -107,8 +106,9 @@ class Hub:
     async def _begin(
         self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None, *, is_operator: bool = False
     ) -> tuple[connection.Connection, feed.Feed]:
-        stream = self._admit(session, job.job_id if job else "", is_operator=is_operator)
-        owner = self._feed(job.spec.owner_id if job else session.user_id)
+        owner_id = job.spec.owner_id if job else session.user_id
+        stream = self._admit(session, owner_id, job.job_id if job else "", is_operator=is_operator)
+        owner = self._feed(owner_id)
         stream.on_end = partial(self._remove, stream, owner)
         try:
             # The session may have been revoked after its validation and before `_admit`, when no revocation reached it.
@@ -146,10 +146,12 @@ class Hub:
         except TimeoutError:
             logger.warning("streams did not end", extra={"count": len(self._all_streams())})
 
-    def _admit(self, session: sessions.Session, job_id: str, *, is_operator: bool) -> connection.Connection:
+    def _admit(
+        self, session: sessions.Session, owner_id: str, job_id: str, *, is_operator: bool
+    ) -> connection.Connection:
         if self._is_draining:
             raise errors.Unavailable("This server is about to stop; try again.")
-        if self._count >= MAX_STREAMS:
+        if self._count >= MAX_STREAMS or (len(self._feeds) >= MAX_FEEDS and owner_id not in self._feeds):
             raise errors.Unavailable("This server holds as many streams as it can; try again.")
         streams = self._streams.setdefault(session.user_id, {})
         while len(streams) >= MAX_STREAMS_PER_USER:
@@ -179,7 +181,7 @@ class Hub:
 
     def _feed(self, owner_id: str) -> feed.Feed:
         if owner_id not in self._feeds:
-            self._feeds[owner_id] = feed.Feed(owner_id, self._reader, self._recent, self._sources)
+            self._feeds[owner_id] = feed.Feed(owner_id, self._reader, self._sources, self._interests)
         # Keeps the feed while the stream opens.
         self._feeds[owner_id].idle_since = asyncio.get_running_loop().time()
         return self._feeds[owner_id]
@@ -187,21 +189,10 @@ class Hub:
     def _all_streams(self) -> list[connection.Connection]:
         return [stream for streams in self._streams.values() for stream in streams]
 
-    async def _receive_transitions(self, received: bus.Received) -> None:
-        for event in self._sources.jobs.parse_transitions(received.payload):
-            self._recent.note(event)
-            if (owner := self._feeds.get(event.owner_id)) is not None:
-                owner.receive_transition(event)
-
-    async def _receive(self, source: sources.Source[Any], received: bus.Received) -> None:
-        if (owner := self._feeds.get(received.subject.rpartition(".")[2])) is not None:
-            owner.receive(source, source.parse(received.payload))
-
     def _on_connected(self) -> None:
         """Refresh everything: messages sent while NATS was away are lost."""
         for owner in self._feeds.values():
-            for latest in owner.resources:
-                latest.invalidate()
+            owner.invalidate()
         for stream in self._all_streams():
             stream.recheck()
         self._wake.set()
@@ -264,9 +255,12 @@ class Hub:
             owner.receive(self._sources.jobs, job)
 
     def _drop_idle(self) -> None:
-        """Drop feeds without streams for 60 s; until then a returning reader finds its events in memory."""
+        """Drop feeds without streams for 60 s; until then a returning reader finds its events in memory.
+
+        Their subscriptions end with them.
+        """
         since = asyncio.get_running_loop().time() - LINGER_SECONDS
         for owner_id in [
             key for key, owner in self._feeds.items() if not owner.connections and owner.idle_since < since
         ]:
-            del self._feeds[owner_id]
+            self._feeds.pop(owner_id).close()

@@ -45,24 +45,25 @@ class Opening:
 
         `cursor` is the id of the last event that the reader has; None if it has none. Raises `Unavailable`.
         """
-        position = await owner.prime()
+        after = _sequence(cursor)
+        await owner.prime(after)
         missed: list[frames.Frame] = []
         lost = ""
         if cursor is not None:
             try:
-                missed = await _missed(owner, self._reader, cursor)
+                missed = await _missed(owner, self._reader, after)
             except CursorLost as error:
                 lost = str(error)
         # No await from here to `add`: the feed continues where `missed` ends.
         if stream.job_id:
             missed = [frame for frame in missed if frame.job_id == stream.job_id]
-        resumed = cursor is not None and not lost
+        resumed = after is not None and not lost
         position = owner.position or 0
         owner.connections.add(stream)
 
         start = "resumed" if resumed else "reset" if lost else "fresh"
         metrics.STREAMS_OPENED.labels(start).inc()
-        first = int(cursor) if resumed and cursor is not None else position
+        first = after if resumed and after is not None else position
         opening = connection.hello(stream, resumed=resumed, replayed=len(missed), sequence=first)
         if lost:
             stream.restart(lost, position)
@@ -106,11 +107,15 @@ class Opening:
             stream.send(frame)
 
 
-async def _missed(owner: feed.Feed, reader: event_reader.EventReader, cursor: str) -> list[frames.Frame]:
-    """Return the transitions between `cursor` and the feed's position at the time of return, in order."""
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= MAX_CURSOR_DIGITS):
+def _sequence(cursor: str | None) -> int | None:
+    is_valid = cursor is not None and cursor.isascii() and cursor.isdecimal() and len(cursor) <= MAX_CURSOR_DIGITS
+    return int(cursor) if cursor is not None and is_valid else None
+
+
+async def _missed(owner: feed.Feed, reader: event_reader.EventReader, after: int | None) -> list[frames.Frame]:
+    """Return the transitions between `after` and the feed's position at the time of return, in order."""
+    if after is None:
         raise CursorLost("cursor_invalid")
-    after = int(cursor)
     for _ in range(2):
         # Another replica may have rendered a page with events that have not reached this one. A run in progress may have
         # read before they were committed, hence the second.

@@ -1,9 +1,10 @@
-"""Broadcasts over NATS: routine events, wake-ups, progress and cancel requests. Any of them may be lost."""
+"""Broadcasts over NATS: events, wake-ups, progress and cancel requests. Any of them may be lost."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -37,9 +38,17 @@ class Broadcaster:
 
     def send(self, subject: str, message: Message) -> None:
         """Broadcast a message."""
-        task = asyncio.create_task(self._bus.publish_ephemeral(subject, message.SerializeToString()))
+        self.send_all([(subject, message.SerializeToString())])
+
+    def send_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Broadcast messages (subject, payload) in order."""
+        task = asyncio.create_task(self._send(messages))
         self._sending.add(task)
         task.add_done_callback(self._on_sent)
+
+    async def _send(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        for subject, payload in messages:
+            await self._bus.publish_ephemeral(subject, payload)
 
     def _on_sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

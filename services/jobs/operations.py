@@ -124,8 +124,8 @@ class Operations:
             offer.end()
         for kind, ready in (+tx.wakeups).items():
             self.waiters.wake(kind, ready)
-        for subject, message in tx.broadcasts:
-            self._broadcaster.send(subject, message)
+        if tx.broadcasts:
+            self._broadcaster.send_all(tx.broadcasts)
         if any(job.state in domain.DELAYED or job.deadline for job, _ in tx.transitions):
             self.changed.set()
         for job, _ in tx.transitions:

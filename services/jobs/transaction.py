@@ -3,8 +3,9 @@
 Code that moves a job appends it to `transitions`. At the end, finished children are counted in their parents, cancelled work
 gets its undo job, free slots of concurrency keys admit waiting jobs, and each transition becomes an event in its owner's log.
 
-Routine events (`domain.is_routine`) are broadcast after the commit: they only refresh live views, and a view that misses one
-reads it from the log. All others are published through the outbox, because another service may have to act on them.
+All events are broadcast by owner after the commit: they refresh live views, and a view that misses one reads it from the log.
+Those that are not routine (`domain.is_routine`) are also published through the outbox, because another service may have to act on
+them.
 
 Locks are taken in one order, or skipped when held: jobs, parents, concurrency keys, owners. A statement that moves jobs may also
 lock their owners, and so number their events, where no other lock can follow: this saves a round trip. Only one statement of a
@@ -41,8 +42,8 @@ class Transaction:
         """Jobs after each transition, with its reason, in the order in which they happened."""
         self.progressed: list[Job] = []
         """Jobs whose progress alone has changed."""
-        self.broadcasts: list[tuple[str, job_events_pb2.JobEvents]] = []
-        """Subjects and messages of the routine events, to broadcast after the commit."""
+        self.broadcasts: list[tuple[str, bytes]] = []
+        """Subjects and messages of the events by owner, to broadcast after the commit."""
         self.wakeups: Counter[str] = Counter()
         """The number of jobs by kind that have become ready."""
         self.sequence_of: storage.SequenceByJob = {}
@@ -78,18 +79,22 @@ class Transaction:
         occurred_at = datetime.now(UTC)
         events = []
         durable: dict[str, list[bytes]] = defaultdict(list)
-        routine: dict[str, list[bytes]] = defaultdict(list)
+        live: dict[UUID, list[bytes]] = defaultdict(list)
         for sequence, job, reason in await self._number():
             event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
             payload = event.SerializeToString()
             events.append((job, reason, sequence, payload))
-            (routine if domain.is_routine(job) else durable)[job.spec.kind].append(payload)
+            live[job.spec.owner_id].append(payload)
+            if not domain.is_routine(job):
+                durable[job.spec.kind].append(payload)
         await event_log.insert_events(self.conn, events)
         self.broadcasts = [
-            (f"jobs.routine_events.{kind}", batch) for kind, payloads in routine.items() for batch in _batches(payloads)
+            (f"jobs.live_events.{owner_id}", batch)
+            for owner_id, payloads in live.items()
+            for batch in _batches(payloads)
         ]
         return [
-            outbox.Message(subject=f"jobs.events.{kind}", payload=batch.SerializeToString())
+            outbox.Message(subject=f"jobs.events.{kind}", payload=batch)
             for kind, payloads in durable.items()
             for batch in _batches(payloads)
         ]
@@ -162,13 +167,13 @@ def require_moved(job: Job | None) -> Job:
     return job
 
 
-def _batches(events: Iterable[bytes]) -> Iterator[job_events_pb2.JobEvents]:
-    """Join serialized events to messages of up to `MESSAGE_BYTES`."""
+def _batches(events: Iterable[bytes]) -> Iterator[bytes]:
+    """Join serialized events to JobEvents messages of up to `MESSAGE_BYTES`."""
     batch, size = job_events_pb2.JobEvents(), 0
     for event in events:
         if batch.events and size + len(event) > MESSAGE_BYTES:
-            yield batch
+            yield batch.SerializeToString()
             batch, size = job_events_pb2.JobEvents(), 0
         batch.events.add().MergeFromString(event)
         size += len(event)
-    yield batch
+    yield batch.SerializeToString()

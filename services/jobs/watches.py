@@ -1,6 +1,7 @@
 """Watches stream the changes of one job, or all events of one owner.
 
-A message over NATS only names the rows to read; the rows come from PostgreSQL. Once a second all watched jobs and owners are
+A message over NATS only names the rows to read; the rows come from PostgreSQL. A replica subscribes only to the owners that are
+watched here, before it reads their rows. Once a second all watched jobs and owners are
 compared with the database by two queries: a lost message costs a second. Only the newest snapshot of each watched job is
 buffered, even for a slow reader.
 """
@@ -10,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, postgres, run
+from chassis import bus, errors, interest, postgres, run
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, operations
 
@@ -25,6 +27,8 @@ MAX_WATCHES = 10_000
 POLL_SECONDS = 1.0
 NOW = -1
 """The position of a watcher that starts with the next event."""
+EVENTS = "jobs.live_events."
+PROGRESS = "jobs.progress."
 _READ_BATCH = 500
 
 _VERSIONS = sa.text("SELECT job_id, version FROM jobs.jobs WHERE job_id = ANY(:job_ids)")
@@ -68,6 +72,14 @@ class _OwnerWatch:
             self.more.set()
 
 
+@dataclass(slots=True)
+class _Followed:
+    """An owner whose messages this replica receives, and the number of watches that need them."""
+
+    interest: interest.Interest
+    watches: int = 0
+
+
 Watch = TypeVar("Watch", _JobWatch, _OwnerWatch)
 
 
@@ -79,9 +91,11 @@ class Watches:
         self._jobs = jobs
         self._limit = limit
         self._count = 0
-        # Ids as text, as in the messages: most messages concern nothing that is watched.
+        # Ids as text, as in the messages.
         self._of_job: dict[str, set[_JobWatch]] = {}
         self._of_owner: dict[str, set[_OwnerWatch]] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._interests = interest.Interests()
         self._changed: dict[str, None] = {}
         self._has_changed = asyncio.Event()
 
@@ -91,10 +105,8 @@ class Watches:
         return self._count
 
     def subscribe(self, nats: bus.Bus) -> None:
-        """Subscribe to events and progress."""
-        nats.subscribe("jobs.routine_events.>", self._on_events)
-        nats.subscribe("jobs.events.>", self._on_events)
-        nats.subscribe("jobs.progress.>", self._on_progress)
+        """Use messages of NATS from now on."""
+        self._interests = nats.interests
 
     async def read(self) -> None:
         """Read changed jobs forever, all changes of the meantime by one query."""
@@ -120,13 +132,15 @@ class Watches:
         """
         watch = _JobWatch()
         with self._registered(self._of_job, str(job_id), watch):
-            watch.show(await self._jobs.get(job_id, owner_id=owner_id))
-            while True:
-                job = await watch.next()
-                if job.version > after_version:
-                    yield job
-                if job.state in domain.TERMINAL:
-                    return
+            followed = owner_id or (await self._jobs.get(job_id, owner_id=None)).spec.owner_id
+            async with self._following(str(followed)):
+                watch.show(await self._jobs.get(job_id, owner_id=owner_id))
+                while True:
+                    job = await watch.next()
+                    if job.version > after_version:
+                        yield job
+                    if job.state in domain.TERMINAL:
+                        return
 
     async def watch_owner(self, owner_id: UUID, *, after: int) -> AsyncGenerator[bytes, None]:
         """Yield the owner's events after a sequence forever, in order, each as a JobEvent message.
@@ -135,18 +149,19 @@ class Watches:
         """
         watch = _OwnerWatch()
         with self._registered(self._of_owner, str(owner_id), watch):
-            if after == NOW:
-                after = (await self._jobs.positions([owner_id])).get(owner_id, 0)
-            while True:
-                watch.position = after
-                watch.more.clear()
-                events, latest = await self._jobs.list_events(owner_id, after=after, limit=operations.EVENTS_PAGE)
-                for event in events:
-                    yield event
-                after += len(events)
-                if after >= latest:
+            async with self._following(str(owner_id)):
+                if after == NOW:
+                    after = (await self._jobs.positions([owner_id])).get(owner_id, 0)
+                while True:
                     watch.position = after
-                    await watch.more.wait()
+                    watch.more.clear()
+                    events, latest = await self._jobs.list_events(owner_id, after=after, limit=operations.EVENTS_PAGE)
+                    for event in events:
+                        yield event
+                    after += len(events)
+                    if after >= latest:
+                        watch.position = after
+                        await watch.more.wait()
 
     async def compare(self) -> None:
         """Compare all watched jobs and owners with the database."""
@@ -161,15 +176,13 @@ class Watches:
             for owner_id, sequence in positions.items():
                 self._notify_owner(str(owner_id), sequence)
 
-    async def _on_events(self, received: bus.Received) -> None:
-        if self._count:
-            for event in job_events_pb2.JobEvents.FromString(received.payload).events:
+    def _receive(self, subject: str, payload: bytes) -> None:
+        if subject.startswith(EVENTS):
+            for event in job_events_pb2.JobEvents.FromString(payload).events:
                 self._notify_job(event.job.job_id, event.job.version)
                 self._notify_owner(event.owner_id, event.sequence)
-
-    async def _on_progress(self, received: bus.Received) -> None:
-        if self._of_job:
-            job = job_events_pb2.JobProgressed.FromString(received.payload).job
+        else:
+            job = job_events_pb2.JobProgressed.FromString(payload).job
             self._notify_job(job.job_id, job.version)
 
     def _notify_job(self, job_id: str, version: int | None) -> None:
@@ -202,3 +215,19 @@ class Watches:
             watches[key].discard(watch)
             if not watches[key]:
                 del watches[key]
+
+    @asynccontextmanager
+    async def _following(self, owner_id: str) -> AsyncGenerator[None, None]:
+        """Receive the messages of an owner. What is read inside is followed by a message about each later change."""
+        if (followed := self._followed.get(owner_id)) is None:
+            subjects = [f"{EVENTS}{owner_id}", f"{PROGRESS}{owner_id}"]
+            followed = self._followed[owner_id] = _Followed(self._interests.open(subjects, self._receive))
+        followed.watches += 1
+        try:
+            await followed.interest.wait()
+            yield
+        finally:
+            followed.watches -= 1
+            if not followed.watches:
+                followed.interest.close()
+                del self._followed[owner_id]

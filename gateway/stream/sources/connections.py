@@ -14,7 +14,7 @@ class Connections(Source[connection_pb2.Connection]):
     """The connections of an owner, one for each platform."""
 
     event = "connection"
-    subject = "auth.events.connections.*"
+    subject = "auth.events.connections"
 
     def __init__(self, connections: clients.Connections) -> None:
         self._connections = connections

@@ -12,7 +12,7 @@ class Demo(Source[demo_pb2.Demo]):
     """The demo mode of an owner."""
 
     event = "demo"
-    subject = "demo.events.*"
+    subject = "demo.events"
     job_kinds = frozenset({"demo.enable", "demo.disable"})
     refresh_seconds = 2.0
 

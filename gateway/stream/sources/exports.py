@@ -13,7 +13,7 @@ class Exports(Source[exports_service_pb2.Export]):
     """The export of an owner. Its progress comes with its job."""
 
     event = "export"
-    subject = "demo.events.exports.*"
+    subject = "demo.events.exports"
     job_kinds = frozenset({"demo.export"})
 
     def __init__(self, exports: ExportsClient) -> None:

@@ -25,8 +25,8 @@ class Jobs(Source[job_pb2.Job]):
     """The jobs of an owner. Gaps in the sequence show missed transitions, so nothing else invalidates the snapshots."""
 
     event = "job"
-    subject = "jobs.progress.>"
-    transitions_subjects = ("jobs.routine_events.>", "jobs.events.>")
+    subject = "jobs.progress"
+    transitions_subject = "jobs.live_events"
 
     def __init__(self, jobs: clients.Jobs) -> None:
         self._jobs = jobs

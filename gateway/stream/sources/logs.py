@@ -11,7 +11,7 @@ class Logs(Source[job_events_pb2.LinesLogged]):
     """The number of lines of an attempt. A lost one is replaced by the next, or by the end of the attempt."""
 
     event = "log"
-    subject = "jobs.logs.*"
+    subject = "jobs.logs"
     has_state = False
 
     def parse(self, payload: bytes) -> job_events_pb2.LinesLogged:

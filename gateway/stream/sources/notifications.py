@@ -11,7 +11,7 @@ class Notifications(Source[job_events_pb2.NotificationsRead]):
     """Unread counts. A missed one is not repaired: the next page load or notification shows the count."""
 
     event = "notification"
-    subject = "jobs.notifications_read.*"
+    subject = "jobs.notifications_read"
     has_state = False
 
     def parse(self, payload: bytes) -> job_events_pb2.NotificationsRead:

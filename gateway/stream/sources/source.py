@@ -24,7 +24,7 @@ class Source(Generic[Snapshot]):
     event: str
     """The name of the event in the stream."""
     subject: str
-    """The NATS subject of the snapshots; its last token is the owner."""
+    """The NATS subject of the snapshots; the owner follows as the last token."""
     has_state = True
     """Whether new streams begin with the latest snapshots, and `fetch` repairs them; such snapshots have a `version`."""
     job_kinds: frozenset[str] = frozenset()

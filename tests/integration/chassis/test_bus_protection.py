@@ -35,6 +35,7 @@ SAYS = {
     "jobs": {
         "jobs.events.demo.enable",
         "jobs.routine_events.demo.enable",
+        "jobs.live_events.u",
         "jobs.progress.u",
         "jobs.wake.demo.enable",
         "jobs.cancel",
@@ -45,11 +46,11 @@ SAYS = {
 HEARS = {
     "auth": {"jobs.cancel"},
     "demo": {"jobs.cancel"},
-    "jobs": {"jobs.events.demo.enable", "jobs.routine_events.demo.enable", "jobs.progress.u", "jobs.wake.demo.enable",
-             "jobs.cancel"},
+    "jobs": {"jobs.events.demo.enable", "jobs.routine_events.demo.enable", "jobs.live_events.u", "jobs.progress.u",
+             "jobs.wake.demo.enable", "jobs.cancel"},
     "gateway": {
         "auth.events.u", "auth.events.connections.u", "demo.events.u", "jobs.events.demo.enable",
-        "jobs.routine_events.demo.enable", "jobs.progress.u",
+        "jobs.routine_events.demo.enable", "jobs.live_events.u", "jobs.progress.u", "jobs.*.u",
     },
     "provision": set[str](),
 }  # fmt: skip

@@ -116,20 +116,20 @@ async def published_messages(engine: AsyncEngine, kind: str) -> list[job_events_
 
 
 class Broadcasts:
-    """A replica that is connected to NATS, and the routine events that subscribers receive."""
+    """A replica that is connected to NATS, and the events that subscribers receive."""
 
     def __init__(self, jobs: Operations) -> None:
         self.jobs = jobs
-        self.messages: dict[str, list[job_events_pb2.JobEvents]] = defaultdict(list)
+        self.messages: dict[UUID, list[job_events_pb2.JobEvents]] = defaultdict(list)
 
     async def receive(self, message: bus.Received) -> None:
-        """Keep a message under its kind."""
-        kind = message.subject.removeprefix("jobs.routine_events.")
-        self.messages[kind].append(job_events_pb2.JobEvents.FromString(message.payload))
+        """Keep a message under its owner."""
+        owner_id = UUID(message.subject.removeprefix("jobs.live_events."))
+        self.messages[owner_id].append(job_events_pb2.JobEvents.FromString(message.payload))
 
-    def events(self, kind: str) -> list[job_events_pb2.JobEvent]:
-        """Return the received events of a kind."""
-        return [event for message in self.messages[kind] for event in message.events]
+    def events(self, owner_id: UUID) -> list[job_events_pb2.JobEvent]:
+        """Return the received events of an owner."""
+        return [event for message in self.messages[owner_id] for event in message.events]
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def broadcasts(jobs_engine: AsyncEngine, nats_url: str, eventually: Eventu
     """Yield a replica whose broadcasts arrive."""
     nats = bus.Bus(nats_url, name="test-broadcasts")
     received = Broadcasts(Operations(jobs_engine, outbox.Relay(jobs_engine, schema.outbox, {}), nats, lease=LEASE))
-    nats.subscribe("jobs.routine_events.>", received.receive)
+    nats.subscribe("jobs.live_events.*", received.receive)
     connected = asyncio.Event()
     nats.on_connected(connected.set)
     async with run.Background() as background:
@@ -148,7 +148,12 @@ async def broadcasts(jobs_engine: AsyncEngine, nats_url: str, eventually: Eventu
 
 
 async def test_job_that_goes_well_is_broadcast_and_publishes_nothing(
-    broadcasts: Broadcasts, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, eventually: Eventually
+    broadcasts: Broadcasts,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    owner_id: UUID,
+    eventually: Eventually,
 ) -> None:
     jobs = broadcasts.jobs
     await jobs.submit(job_id := ids.uuid7(), spec())
@@ -156,18 +161,24 @@ async def test_job_that_goes_well_is_broadcast_and_publishes_nothing(
     await jobs.finish(job_id, 1, outcomes.Completed())
 
     async def all_arrived() -> bool:
-        return len(broadcasts.events(kind)) == 3
+        return len(broadcasts.events(owner_id)) == 3
 
     await eventually(all_arrived)
-    reasons = {event.sequence: event.reason for event in broadcasts.events(kind)}
+    reasons = {event.sequence: event.reason for event in broadcasts.events(owner_id)}
     assert reasons == {1: "submitted", 2: "claimed", 3: "completed"}
     assert await published_messages(jobs_engine, kind) == []
 
 
-async def test_all_other_events_are_published(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+async def test_all_other_events_are_broadcast_and_published(
+    broadcasts: Broadcasts,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    owner_id: UUID,
+    eventually: Eventually,
 ) -> None:
-    job = await submitted(max_attempts=1)
+    jobs = broadcasts.jobs
+    job, _ = await jobs.submit(ids.uuid7(), spec(max_attempts=1))
     for attempt in (1, 2):
         await jobs.claim(worker="w1", kinds=[kind], limit=1)
         failed = outcomes.Failed(error=domain.JobError(code="broken", message="It broke."), retryable=False)
@@ -179,21 +190,37 @@ async def test_all_other_events_are_published(
     # Not among them: the submit and the first claim.
     assert reasons == ["failed", "retried", "claimed", "failed", "retried", "cancel_requested"]
 
+    async def all_arrived() -> bool:
+        return len(broadcasts.events(owner_id)) == 8
 
-async def test_transitions_of_one_transaction_are_one_message_per_kind(
-    broadcasts: Broadcasts, spec: jobs_helpers.MakeSpec, kind: str, eventually: Eventually
+    await eventually(all_arrived)
+    assert {event.sequence for event in broadcasts.events(owner_id)} == set(range(1, 9))
+
+
+async def test_transitions_of_one_transaction_are_one_broadcast_per_owner_and_one_message_per_kind(
+    broadcasts: Broadcasts,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    owner_id: UUID,
+    eventually: Eventually,
 ) -> None:
-    other, strangers = f"{kind}.other", uuid4()
-    await broadcasts.jobs.submit_many(
-        [(ids.uuid7(), spec(kind=item, owner_id=strangers)) for item in (kind, other)] * 2
-        + [(ids.uuid7(), spec()) for _ in range(20)]
-    )
+    jobs, other, stranger = broadcasts.jobs, f"{kind}.other", uuid4()
+    submits = [(ids.uuid7(), spec(kind=item, owner_id=stranger)) for item in (kind, other)]
+    submits += [(ids.uuid7(), spec()) for _ in range(20)]
+    await jobs.submit_many(submits)
 
     async def both_arrived() -> bool:
-        return bool(broadcasts.events(kind) and broadcasts.events(other))
+        return bool(broadcasts.events(owner_id) and broadcasts.events(stranger))
 
     await eventually(both_arrived)
-    (message,), (beside,) = broadcasts.messages[kind], broadcasts.messages[other]
+    (message,), (beside,) = broadcasts.messages[owner_id], broadcasts.messages[stranger]
+    assert len(message.events) == 20
+    assert len(beside.events) == 2
+    async with jobs.transaction() as tx:
+        for job_id, _ in submits:
+            await tx.cancel(await jobs.get(job_id, owner_id=None), "r")
+    (message,), (beside,) = [await published_messages(jobs_engine, item) for item in (kind, other)]
     assert len(message.events) == 21
     assert len(beside.events) == 1
 
@@ -210,13 +237,14 @@ async def test_message_keeps_the_order_of_each_owners_events(
     assert all(isinstance(result, domain.Job) for result in results)
 
     async def all_arrived() -> bool:
-        return len(broadcasts.events(kind)) == 36
+        return all(len(broadcasts.events(item)) == 18 for item in owners)
 
     await eventually(all_arrived)
-    for message in broadcasts.messages[kind]:
-        for item in owners:
-            sequences = [event.sequence for event in message.events if event.owner_id == str(item)]
+    for item in owners:
+        for message in broadcasts.messages[item]:
+            sequences = [event.sequence for event in message.events]
             assert sequences == list(range(sequences[0], sequences[0] + 6))
+            assert {event.owner_id for event in message.events} == {str(item)}
 
 
 async def test_large_payload_or_result_is_readable_but_not_published(
@@ -230,11 +258,11 @@ async def test_large_payload_or_result_is_readable_but_not_published(
     await jobs.finish(beside.job_id, 1, outcomes.Completed(result=small))
 
     async def all_arrived() -> bool:
-        return len(broadcasts.events(kind)) == 6
+        return len(broadcasts.events(owner_id)) == 6
 
     await eventually(all_arrived)
     stored, _ = await jobs.list_events(owner_id, after=0, limit=500)
-    events = [job_events_pb2.JobEvent.FromString(event) for event in stored] + broadcasts.events(kind)
+    events = [job_events_pb2.JobEvent.FromString(event) for event in stored] + broadcasts.events(owner_id)
     for event in events:
         is_large = event.job.job_id == str(job.job_id)
         assert event.job.spec.HasField("payload") is not is_large

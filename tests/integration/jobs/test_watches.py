@@ -232,7 +232,7 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
     async with asyncio.timeout(SECONDS):
         # Repeated: only a received message shows that the server has the subscription.
         while not all(pending_item.done() for pending_item in coming):
-            await nats.publish_ephemeral(f"jobs.routine_events.{kind}", rung)
+            await nats.publish_ephemeral(f"jobs.live_events.{job.spec.owner_id}", rung)
             await asyncio.wait(coming, timeout=0.05)
     await jobs.reports.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
     reported = await jobs.get(claimed.job_id, owner_id=None)
@@ -240,8 +240,11 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
     await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", progressed)
     async with asyncio.timeout(SECONDS):
         assert (await anext(snapshots)).progress.done == 5
+    # One interest serves both watches of the owner, and ends with the last of them.
     await snapshots.aclose()
+    assert nats.interests.count == 1
     await events.aclose()
+    assert nats.interests.count == 0
     running.cancel()
     await asyncio.wait([running])
 

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from chassis import errors
+from chassis.interest import Interest, Interests
 from gateway.stream import feed, frames
 from gateway.stream.event_reader import Cursor, EventReader, Page
-from gateway.stream.recent_events import RecentEvents
 from gateway.stream.sources import Sources
 from gateway.stream.sources.demo import Demo
 from gateway.stream.sources.jobs import Jobs
+from gateway.stream.sources.logs import Logs
+from gateway.stream.sources.notifications import Notifications
 from repruv.demo.v1 import demo_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2
 
@@ -99,7 +101,7 @@ async def reader() -> Reader:
 
 @pytest.fixture
 async def owner(service: JobsService, reader: Reader) -> feed.Feed:
-    owner = feed.Feed(OWNER, EventReader(service), RecentEvents(), SOURCES)
+    owner = feed.Feed(OWNER, EventReader(service), SOURCES, Interests())
     owner.connections.add(reader)  # type: ignore[arg-type]
     return owner
 
@@ -207,50 +209,60 @@ async def test_only_newer_demo_mode_is_sent(owner: feed.Feed, reader: Reader) ->
     assert [frame.version for frame in reader.frames] == [2, 3]
 
 
-def feed_after(service: JobsService, *received: int, limit: int = 100) -> feed.Feed:
-    """Return a new feed of a process that has received these events."""
-    recent = RecentEvents(limit)
-    for sequence in received:
-        recent.note(event(sequence))
-    service.latest = max(received)
-    return feed.Feed(OWNER, EventReader(service), recent, SOURCES)
+def new_feed(service: JobsService, latest: int) -> feed.Feed:
+    service.latest = latest
+    return feed.Feed(OWNER, EventReader(service), SOURCES, Interests())
 
 
-async def test_a_feed_starts_with_recent_events(service: JobsService) -> None:
-    owner = feed_after(service, 4, 2, 6, 5, 5, 7)
-    assert await owner.prime() == 7
-    # 3 is missing, so nothing before 4 is of use.
-    assert (owner.remembers(3), owner.remembers(2)) == (True, False)
-    assert [frame.sequence for frame in owner.since(4)] == [5, 6, 7]
-    assert service.calls == 0
+@pytest.mark.parametrize("latest", [7, 4])
+async def test_first_reader_with_a_cursor_costs_one_read(service: JobsService, latest: int) -> None:
+    owner = new_feed(service, latest)
+    assert await owner.prime(4) == latest
+    assert owner.remembers(4)
+    assert [frame.sequence for frame in owner.since(4)] == list(range(5, latest + 1))
+    assert (service.calls, service.positions_asked) == (1, 0)
 
 
-async def test_recent_events_beyond_a_gap_are_not_sent(service: JobsService, reader: Reader) -> None:
-    owner = feed_after(service, 1, 2, 3, 9)
+@pytest.mark.parametrize("cursor", [3, 8], ids=["more than a page behind", "of the future"])
+async def test_a_cursor_without_a_whole_page_leaves_the_feed_at_the_newest_event(
+    service: JobsService, cursor: int
+) -> None:
+    owner = new_feed(service, 7)
+    assert await owner.prime(cursor) == 7
+    assert (owner.remembers(7), owner.remembers(6)) == (True, False)
+    assert (service.calls, service.positions_asked) == (1, 1)
+
+
+async def test_events_during_the_first_read_of_a_cursor_are_sent_once(service: JobsService, reader: Reader) -> None:
+    owner = new_feed(service, 5)
     owner.connections.add(reader)  # type: ignore[arg-type]
-    service.latest = 2
-    # 3 arrived while the position was read; it follows, 9 does not.
-    assert await owner.prime() == 3
-    assert reader.sequences == [3]
+    service.answers.clear()
+    priming = asyncio.create_task(owner.prime(4))
+    while not service.calls:
+        await asyncio.sleep(0)
+    receive(owner, service, 5, 6)
+    service.answers.set()
+    assert await priming == 5
+    await owner.catch_up()
+    assert reader.sequences == [6]
 
 
-async def test_recent_events_are_bounded_and_can_be_cleared(service: JobsService) -> None:
-    recent = RecentEvents(limit=3)
-    for sequence in range(1, 6):
-        recent.note(event(sequence))
-    assert [each.sequence for each in recent.up_to(OWNER, 5)] == [3, 4, 5]
-    recent.clear()
-    recent.note(event(1))
-    assert [each.sequence for each in recent.up_to(OWNER, 1)] == [1]
-    assert recent.up_to("another owner", 1) == []
+async def test_the_position_is_read_once_messages_arrive(service: JobsService, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+
+    async def wait(self: Interest) -> bool:
+        order.append(("confirmed", service.positions_asked))
+        return True
+
+    monkeypatch.setattr(Interest, "wait", wait)
+    await new_feed(service, 1).prime()
+    assert (order, service.positions_asked) == ([("confirmed", 0)], 1)
 
 
-async def test_bytes_of_recent_events_are_bounded() -> None:
-    large = [event(sequence, "x" * 31_000) for sequence in range(1, 6)]
-    recent = RecentEvents(max_bytes=3 * large[0].ByteSize() + 100)
-    for each in large:
-        recent.note(each)
-    assert [each.sequence for each in recent.up_to(OWNER, 5)] == [3, 4, 5]
+def test_one_subscription_takes_all_messages_of_jobs() -> None:
+    everything = Sources(Jobs(None), (DEMO, Logs(), Notifications()))  # type: ignore[arg-type]
+    assert everything.subjects(OWNER) == [f"jobs.*.{OWNER}", f"demo.events.{OWNER}"]
+    assert set(everything.by_subject) == {"jobs.progress", "demo.events", "jobs.logs", "jobs.notifications_read"}
 
 
 @pytest.mark.parametrize(("kind", "is_fresh"), [("demo.enable", False), ("auth.connect", True)])
