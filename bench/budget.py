@@ -1,4 +1,6 @@
-"""PostgreSQL's work for an enable with its job: statements, write transactions and bytes of WAL, counted and not timed.
+"""The work for an enable with its job, counted and not timed: by PostgreSQL and NATS.
+
+Counted are statements, write transactions, bytes of WAL, and the messages that NATS delivers.
 
 Counts enables at a steady rate and subtracts the work of the idle system in the same time. PostgreSQL logs every statement
 meanwhile, so this suite needs its own run.
@@ -43,7 +45,7 @@ _LITERAL = re.compile(r"\s+|\$\d+|%\(\w+\)s")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """The work of PostgreSQL in a period."""
+    """The work of PostgreSQL and NATS in a period."""
 
     seconds: float
     statements: Counter[str]
@@ -51,6 +53,8 @@ class Work:
     commits: int
     """Write transactions."""
     wal_bytes: int
+    delivered: Counter[str]
+    """Messages that NATS delivered, by the name of the connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ class Budget:
     statements: dict[str, float]
     commits: float
     wal_bytes: float
+    delivered: Mapping[str, float]
+    """Messages that NATS delivers, by the name of the connection; no user has an open page."""
     idle: Mapping[str, float]
     """Statements per second of the idle system, by role and text."""
 
@@ -76,6 +82,8 @@ async def run(system: System) -> list[Section]:
         f"{budget.total:.1f} statements an enable with its job (target {STATEMENTS:.0f})",
         f"{budget.commits:.1f} transactions that write (target {COMMITS:.0f})",
         f"{budget.wal_bytes / 1024:.1f} KiB of WAL (target {WAL_BYTES / 1024:.0f})",
+        "messages delivered by NATS: "
+        + ", ".join(f"{number:.2f} to {name}" for name, number in budget.delivered.items()),
         f"{sum(budget.idle.values()):.1f} statements a second of the idle system (target {IDLE_STATEMENTS:.0f})",
     ]
     shares = sorted(budget.statements.items(), key=lambda item: -item[1])
@@ -106,6 +114,9 @@ async def measure(system: System) -> Budget:
         statements=statements,
         commits=(busy.commits - idle.commits * share) / COUNT,
         wal_bytes=(busy.wal_bytes - idle.wal_bytes * share) / COUNT,
+        delivered={
+            name: (busy.delivered[name] - idle.delivered[name] * share) / COUNT for name in sorted(busy.delivered)
+        },
         idle={text: count / idle.seconds for text, count in idle.statements.items()},
     )
 
@@ -126,6 +137,7 @@ async def _enable(system: System, users: Sequence[User]) -> None:
 async def _during(system: System, conn: psycopg.AsyncConnection, work: Callable[[], Awaitable[object]]) -> Work:
     log = system.stack.servers.postgres.log_path
     began = asyncio.get_running_loop().time()
+    delivered = await _delivered(system)
     offset, (transactions, wal) = log.stat().st_size, await _counters(conn)
     await work()
     transactions_after, wal_after = await _counters(conn)
@@ -138,7 +150,16 @@ async def _during(system: System, conn: psycopg.AsyncConnection, work: Callable[
         statements=statements,
         commits=transactions_after - transactions,
         wal_bytes=wal_after - wal,
+        delivered=Counter({name: count - delivered[name] for name, count in (await _delivered(system)).items()}),
     )
+
+
+async def _delivered(system: System) -> Counter[str]:
+    connections = await asyncio.to_thread(system.stack.servers.nats.connections)
+    delivered: Counter[str] = Counter()
+    for connection in connections:
+        delivered[connection.get("name", "")] += connection["out_msgs"]
+    return delivered
 
 
 async def _counters(conn: psycopg.AsyncConnection) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from chassis import tls
@@ -68,7 +69,7 @@ class Nats(EmbeddedServer):
 
     @property
     def monitor_url(self) -> str:
-        """The base URL of /healthz, /varz and /jsz."""
+        """The base URL of /healthz, /varz, /connz and /jsz."""
         return f"http://127.0.0.1:{self.monitor_port}"
 
     def prepare(self) -> None:
@@ -116,6 +117,11 @@ class Nats(EmbeddedServer):
     def await_leader(self, timeout: float = 60.0) -> None:
         """Wait until the cluster has elected a leader, without which no stream can be created. Raises `ServerFailed`."""
         self._await_ready(time.monotonic() + timeout, self._probe_leader)
+
+    def connections(self) -> list[dict[str, Any]]:
+        """Return the open connections with their counts of messages: `name`, `in_msgs`, `out_msgs` and others of /connz."""
+        connections: list[dict[str, Any]] = json.loads(self._monitor("/connz?limit=1000"))["connections"]
+        return connections
 
     def _probe_leader(self) -> None:
         if not json.loads(self._monitor("/jsz")).get("meta_cluster", {}).get("leader"):
