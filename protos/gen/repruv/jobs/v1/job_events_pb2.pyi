@@ -22,11 +22,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JobEvents(_message.Message):
-    """JobEvents carries committed transitions of jobs of one kind. Transitions of one transaction travel together: a
-    thousand jobs submitted at once make a few messages.
+    """JobEvents carries committed transitions of jobs. Transitions of one transaction travel together: a thousand jobs
+    of one owner submitted at once make a few messages.
 
-    Routine events (submitted, claimed for the first time, completed) are broadcast on `jobs.routine_events.<kind>`,
-    without a stream. They may be lost: ListJobEvents returns every event. All others are published on
+    All events are broadcast on `jobs.live_events.<owner_id>`, without a stream. They may be lost: ListJobEvents returns
+    every event. All but routine events (submitted, claimed for the first time, completed) are also published on
     `jobs.events.<kind>` of stream JOBS, at least once.
     """
 
