@@ -1,9 +1,8 @@
 """Watches stream the changes of one job, or all events of one owner.
 
 A message over NATS only names the rows to read; the rows come from PostgreSQL. A replica subscribes only to the owners that are
-watched here, before it reads their rows. Once a second all watched jobs and owners are
-compared with the database by two queries: a lost message costs a second. Only the newest snapshot of each watched job is
-buffered, even for a slow reader.
+watched here, before it reads their rows. Once a second all watched jobs and owners are compared with the database by two queries:
+a lost message costs a second. Only the newest snapshot of each watched job is buffered, even for a slow reader.
 """
 
 from __future__ import annotations
