@@ -1,7 +1,7 @@
 """Subscriptions of a process that last as long as something in it needs their messages, such as one user's open pages.
 
-NATS delivers a message only to the processes that need it. To follow a state without a gap, wait until the server has confirmed the
-subscription, then read the state: every later change arrives.
+NATS delivers a message only to the processes that need it. To follow a state without a gap, wait until the server has confirmed
+the subscription, then read the state: every later change arrives.
 """
 
 from __future__ import annotations
