@@ -26,10 +26,10 @@ MADE_BY = {"/demo/enable": "demo.enable", "/exports": "demo.export"}
 """The kinds of jobs that only calls to one path make."""
 LEGAL = {(str(source), str(target)) for sources, target in domain.TRANSITIONS.values() for source in sources}
 OPEN_TRANSACTIONS = """
-SELECT usename, state, now() - xact_start AS age FROM pg_stat_activity
+SELECT application_name, state, query, now() - xact_start AS age FROM pg_stat_activity
 WHERE usename IN ('auth', 'demo', 'jobs') AND xact_start < now() - interval '10 seconds'
 """
-MOVING_CONNECTIONS = "SELECT user_id::text, state FROM auth.connections WHERE state IN ('connecting', 'disconnecting')"
+MOVING_CONNECTIONS = "SELECT * FROM auth.connections WHERE state IN ('connecting', 'disconnecting')"
 
 
 async def promises_are_kept(system: System, journal: Journal) -> None:
@@ -85,10 +85,16 @@ async def errors_are_explained(system: System) -> None:
 async def nothing_leaks(system: System) -> None:
     """No transaction and no connection to a platform stays open."""
 
-    async def is_over() -> bool:
-        return not await system.query(OPEN_TRANSACTIONS) and not await system.query(MOVING_CONNECTIONS)
+    remaining: list[dict[str, object]] = []
 
-    await waiting.until(is_over, "no transaction and no connection to a platform is under way")
+    async def is_over() -> bool:
+        remaining[:] = await system.query(OPEN_TRANSACTIONS) + await system.query(MOVING_CONNECTIONS)
+        return not remaining
+
+    try:
+        await waiting.until(is_over, "no transaction and no connection to a platform is under way")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {remaining}") from None
 
 
 async def streams_are_complete(system: System, streams: dict[str, Stream]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dev.embedded import postgres
 
 SIZE_BYTES = 2_000_000_000
-PAGE_BYTES = 4_096
+SPARE_BYTES = (4_096, 16_384, 65_536, 262_144, 1_048_576)
 
 
 class Disk:
@@ -23,8 +23,13 @@ class Disk:
 
     def fill(self) -> None:
         """Leave no room."""
-        usage = os.statvfs(self.path)
-        self._resize((usage.f_blocks - usage.f_bfree) * usage.f_frsize + PAGE_BYTES)
+        for spare in SPARE_BYTES:  # it may grow between the two calls
+            usage = os.statvfs(self.path)
+            try:
+                return self._resize((usage.f_blocks - usage.f_bfree) * usage.f_frsize + spare)
+            except subprocess.CalledProcessError:
+                continue
+        raise OSError(f"{self.path} grows too quickly to be filled")
 
     def empty(self) -> None:
         """Have room again."""

@@ -7,9 +7,11 @@ import functools
 import shutil
 from collections.abc import Mapping
 
+import httpx
 import psycopg
 
 from chassis import streams
+from dev.embedded import Nats
 from dev.embedded.server import NotReady
 from tests.acceptance.system import System
 from tests.chaos import leaks
@@ -133,9 +135,19 @@ class Network:
                 await asyncio.sleep(DISK_SECONDS)
             finally:
                 await asyncio.to_thread(self._disks[name].empty)
-            try:
-                await asyncio.to_thread(self._system.servers[name].probe)
-            except NotReady as error:
-                self._nemesis.note(f"{name} is restarted after its disk was full: {error}")
+            if not await self._is_healthy(name):
+                self._nemesis.note(f"{name} is restarted after its disk was full")
                 await self._system.stop(name)
                 await self._system.start(name)
+
+    async def _is_healthy(self, name: str) -> bool:
+        """Ask as the health check of docker-compose.yml does."""
+        server = self._system.servers[name]
+        try:
+            if isinstance(server, Nats):
+                async with httpx.AsyncClient(timeout=5.0) as client:
+                    return (await client.get(f"{server.monitor_url}/healthz")).is_success
+            await asyncio.to_thread(server.probe)
+        except (NotReady, httpx.TransportError):
+            return False
+        return True
