@@ -29,7 +29,11 @@ OPEN_TRANSACTIONS = """
 SELECT application_name, state, query, now() - xact_start AS age FROM pg_stat_activity
 WHERE usename IN ('auth', 'demo', 'jobs') AND xact_start < now() - interval '10 seconds'
 """
-MOVING_CONNECTIONS = "SELECT * FROM auth.connections WHERE state IN ('connecting', 'disconnecting')"
+MOVING_CONNECTIONS = """
+SELECT c.* FROM auth.connections AS c LEFT JOIN auth.connection_authorizations AS waiting USING (user_id, platform, generation)
+WHERE c.state = 'disconnecting' OR c.state = 'connecting' AND waiting.generation IS NULL
+"""
+"""A connection whose user has not come back from the platform, as after a lost answer, waits for ten minutes."""
 
 
 async def promises_are_kept(system: System, journal: Journal) -> None:
