@@ -16,6 +16,9 @@ from services.jobs.domain import Job
 
 logger = logging.getLogger(__name__)
 
+MAX_SENDING = 10_000
+"""Broadcasts at once; further ones are dropped. They wait only while the connection to NATS does not take them."""
+
 
 class Broadcaster:
     """Sends ephemeral messages without waiting for them."""
@@ -41,7 +44,9 @@ class Broadcaster:
         self.send_all([(subject, message.SerializeToString())])
 
     def send_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Broadcast messages (subject, payload) in order."""
+        """Broadcast messages (subject, payload) in order. They are dropped while `MAX_SENDING` other calls wait."""
+        if len(self._sending) >= MAX_SENDING:
+            return
         task = asyncio.create_task(self._send(messages))
         self._sending.add(task)
         task.add_done_callback(self._on_sent)
