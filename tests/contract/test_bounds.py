@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from nats.js.api import DiscardPolicy
 
 from chassis import streams
 from provision.services import SERVICES
@@ -114,7 +115,7 @@ def test_every_stream_has_a_bound() -> None:
         config = streams.stream_config(service, 1)
         assert config.max_bytes == 1 << 30
         assert config.max_age == 72 * 3600
-        assert config.discard == streams.DiscardPolicy.OLD
+        assert config.discard == DiscardPolicy.OLD
 
 
 def test_everything_in_memory_has_a_bound() -> None:
