@@ -90,6 +90,7 @@ async def _delete(url: str) -> None:
     seconds: list[float] = []
     first: list[float] = []
     began = last = time.perf_counter()
+    positions: dict[str, retention.Position] = {}
     is_complete = False
     while not is_complete:
         is_first, last = True, time.perf_counter()
@@ -103,7 +104,7 @@ async def _delete(url: str) -> None:
             is_first = False
             last = time.perf_counter()
 
-        deleted = await retention.clean(engine, note, pause_seconds=0.0)
+        deleted = await retention.clean(engine, note, positions=positions, pause_seconds=0.0)
         is_complete = deleted.is_complete
     total = time.perf_counter() - began
     await engine.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,17 @@ import worker
 from services.jobs import domain, retention
 from services.jobs.operators import bulk
 
+BEGINNING_SECONDS = 3_600.0
+"""How often a cleanup begins at the oldest jobs again: an import may have added some."""
+
 
 class Cleanup:
     """Handles `jobs.cleanup`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._positions: dict[str, retention.Position] = {}
+        self._begin_at = 0.0
 
     async def clean(self, context: worker.Context) -> dict[str, Any]:
         """Delete up to `retention.MAX_BATCHES` batches; return the number of deleted rows."""
@@ -26,7 +32,10 @@ class Cleanup:
             context.raise_if_cancelled()
             await context.progress(deleted, 0, "Deleting ended jobs")
 
-        return dataclasses.asdict(await retention.clean(self._engine, report))
+        if time.monotonic() >= self._begin_at:
+            self._positions.clear()
+            self._begin_at = time.monotonic() + BEGINNING_SECONDS
+        return dataclasses.asdict(await retention.clean(self._engine, report, positions=self._positions))
 
 
 async def group(context: worker.Context) -> dict[str, int]:

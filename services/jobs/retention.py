@@ -33,15 +33,19 @@ SCHEDULE_UNREGISTERED = timedelta(days=7)
 Report = Callable[[int], Awaitable[None]]
 """Receives the number of jobs deleted so far."""
 
-_Position = tuple[datetime, UUID]
-_START: _Position = (datetime.fromtimestamp(0, UTC), UUID(int=0))
+Position = tuple[datetime, UUID]
+"""Time and id of a finished job."""
+_START: Position = (datetime.fromtimestamp(0, UTC), UUID(int=0))
 
-# One probe of the index jobs_finished per kind, whatever the number of jobs.
+# One probe of the index jobs_finished per kind, whatever the number of jobs. From the end: the entries of deleted jobs are at the
+# beginning of each kind, and are walked over until a vacuum has removed them.
 KINDS = sa.text("""
     WITH RECURSIVE walk AS (
-        (SELECT kind FROM jobs.jobs WHERE finished_at IS NOT NULL ORDER BY kind LIMIT 1)
+        (SELECT kind FROM jobs.jobs WHERE finished_at IS NOT NULL ORDER BY kind DESC LIMIT 1)
         UNION ALL
-        SELECT (SELECT j.kind FROM jobs.jobs j WHERE j.finished_at IS NOT NULL AND j.kind > walk.kind ORDER BY j.kind LIMIT 1)
+        SELECT (
+            SELECT j.kind FROM jobs.jobs j WHERE j.finished_at IS NOT NULL AND j.kind < walk.kind
+            ORDER BY j.kind DESC LIMIT 1)
         FROM walk WHERE walk.kind IS NOT NULL
     )
     SELECT walk.kind, now() - coalesce(k.retention, :unknown) AS until
@@ -102,6 +106,18 @@ _DELETE_WORKERS = sa.text("DELETE FROM jobs.workers WHERE seen_at < now() - :age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """One batch of jobs of a kind."""
+
+    read: int
+    deleted: int
+    end: Position
+    """The last job that was read."""
+    left: Position | None
+    """Before the first job that was read and not deleted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
     """The number of deleted rows."""
 
@@ -117,20 +133,28 @@ async def clean(
     engine: AsyncEngine,
     report: Report,
     *,
+    positions: dict[str, Position] | None = None,
     batch: int = BATCH,
     max_batches: int = MAX_BATCHES,
     pause_seconds: float = PAUSE_SECONDS,
 ) -> Deleted:
-    """Delete everything that is due, in up to `max_batches` batches, each in its own transaction."""
+    """Delete everything that is due, in up to `max_batches` batches, each in its own transaction.
+
+    `positions` has where the next call may begin for each kind: it need not walk over the index entries of deleted jobs.
+    """
     jobs, batches = 0, 0
+    positions = {} if positions is None else positions
     for kind, until in await _kinds(engine):
-        position: _Position | None = _START
-        while position and batches < max_batches:
+        position, left, is_last = positions.get(kind, _START), None, False
+        while not is_last and batches < max_batches:
             async with engine.begin() as conn:
-                position, read, deleted = await _clean_batch(conn, kind, until, position, limit=batch)
-            if not read:
+                done = await _clean_batch(conn, kind, until, position, limit=batch)
+            is_last = done.read < batch
+            position, left = done.end, left or done.left
+            positions[kind] = left or position
+            if not done.read:
                 break
-            jobs += deleted
+            jobs += done.deleted
             batches += 1
             await report(jobs)
             await asyncio.sleep(pause_seconds)
@@ -144,18 +168,21 @@ async def _kinds(engine: AsyncEngine) -> list[tuple[str, datetime]]:
         return [(row.kind, row.until) for row in await conn.execute(KINDS, {"unknown": UNKNOWN_KIND})]
 
 
-async def _clean_batch(
-    conn: AsyncConnection, kind: str, until: datetime, position: _Position, *, limit: int
-) -> tuple[_Position | None, int, int]:
-    """Delete one batch; return where the next begins (None at the end), the number of jobs read, the number deleted."""
+async def _clean_batch(conn: AsyncConnection, kind: str, until: datetime, position: Position, *, limit: int) -> _Batch:
+    """Delete one batch."""
     parameters = {"kind": kind, "until": until, "after_time": position[0], "after_id": position[1], "limit": limit}
     old = (await conn.execute(OLD, parameters)).all()
-    deleted: list[UUID] = []
+    deleted: set[UUID] = set()
     if free := [row.job_id for row in old if row.is_free]:
         result = await conn.execute(DELETE_JOBS, {"job_ids": free, "until": until})
-        deleted = list(result.scalars())
-        await conn.execute(DELETE_EVENTS, {"job_ids": deleted})
-    return ((old[-1].finished_at, old[-1].job_id) if len(old) == limit else None), len(old), len(deleted)
+        deleted = set(result.scalars())
+        await conn.execute(DELETE_EVENTS, {"job_ids": list(deleted)})
+    return _Batch(
+        read=len(old),
+        deleted=len(deleted),
+        end=(old[-1].finished_at, old[-1].job_id) if old else position,
+        left=next(((row.finished_at, UUID(int=0)) for row in old if row.job_id not in deleted), None),
+    )
 
 
 async def _clean_rest(engine: AsyncEngine) -> Deleted:

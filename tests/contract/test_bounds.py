@@ -136,3 +136,10 @@ def test_bounds_are_stated_and_their_tests_exist(heading: str) -> None:
         assert bound, name
         assert all(f"def {test}(" in sources for test in TEST_NAME.findall(held_by)), name
         assert all((ROOT / path).is_file() for path in TEST_PATH.findall(held_by)), name
+
+
+def test_reliability_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in set(TEST_NAME.findall(page)) if f"def {name}(" not in sources] == []
+    assert [path for path in set(TEST_PATH.findall(page)) if not (ROOT / path).is_file()] == []

@@ -91,6 +91,36 @@ async def test_ended_jobs_are_deleted_with_all_rows_after_seven_days(
     assert reported[-1] == deleted.jobs
 
 
+async def test_next_call_begins_where_the_previous_one_ended(
+    jobs_engine: AsyncEngine, ended: Ended, clean: Clean
+) -> None:
+    for days in (12, 11, 10):
+        await ended(timedelta(days=days))
+    positions: dict[str, retention.Position] = {}
+    await clean(positions=positions, batch=1)
+    older, younger = await ended(timedelta(days=11)), await ended(timedelta(days=9))
+    await clean(positions=positions, batch=1)
+    assert await rows_of(jobs_engine, older.job_id) == THERE
+    assert await rows_of(jobs_engine, younger.job_id) == GONE
+    await clean(positions={}, batch=1)
+    assert await rows_of(jobs_engine, older.job_id) == GONE
+
+
+async def test_next_call_looks_again_at_jobs_that_had_to_stay(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
+) -> None:
+    parent, _ = await jobs.submit(ids.uuid7(), domain.Spec(kind=f"{kind}.parent", owner_id=uuid4(), payload={}))
+    stays = await ended(timedelta(days=11), parent_id=parent.job_id, owner_id=parent.spec.owner_id)
+    for days in (10, 9):
+        await ended(timedelta(days=days))
+    positions: dict[str, retention.Position] = {}
+    await clean(positions=positions, batch=1)
+    assert await rows_of(jobs_engine, stays.job_id) == THERE
+    await jobs.cancel(parent.job_id, owner_id=None, reason="requested")
+    await clean(positions=positions, batch=1)
+    assert await rows_of(jobs_engine, stays.job_id) == GONE
+
+
 async def test_kind_keeps_its_jobs_for_its_retention(
     jobs: operations.Operations, jobs_engine: AsyncEngine, ended: Ended, clean: Clean, kind: str
 ) -> None:
