@@ -149,13 +149,14 @@ class Bus:
         `filter_subject` filters subjects by what follows `<service>.events.`.
         """
         self._consumers.append((service, durable, filter_subject))
+        dropped = metrics.NATS_DROPPED.labels(service)
 
         async def deliver(message: NatsMessage) -> None:
             try:
                 await handler(_received(message.raw_message))
             except Undecodable:
                 logger.exception("undecodable message dropped", extra={"stream": service})
-                metrics.NATS_DROPPED.labels(service).inc()
+                dropped.inc()
                 await message.reject()
             except Exception as error:
                 expected = error if isinstance(error, errors.Error) else self._translate(error)
@@ -164,7 +165,7 @@ class Bus:
                 elif _deliveries(message) >= MAX_FAILURES:
                     # The periodic sweeps repair what the event would have changed.
                     logger.exception("failing message dropped", extra={"stream": service})
-                    metrics.NATS_DROPPED.labels(service).inc()
+                    dropped.inc()
                     await message.reject()
                     return
                 else:

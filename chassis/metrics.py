@@ -48,6 +48,10 @@ POOL_SIZE = Gauge("postgres_pool_max_connections", "The most connections of a po
 POSTGRES_UNAVAILABLE = Counter(
     "postgres_unavailable", "Errors because PostgreSQL or a connection was not available.", ["cause"]
 )
+# Prometheus sees no increase in a counter that appears with its first event: labels that alerts watch exist from the start.
+PG_POOL_TIMEOUT, PG_UNREACHABLE, PG_READ_ONLY, PG_LOST = (
+    POSTGRES_UNAVAILABLE.labels(cause) for cause in ("pool_timeout", "unreachable", "read_only", "lost")
+)
 NATS_CONNECTED = Gauge("nats_connected", "Whether NATS is connected.", multiprocess_mode="livemin")
 NATS_CONNECTS = Counter("nats_connects", "Connections to NATS that were opened.")
 NATS_STREAM_BYTES = Gauge("nats_stream_bytes", "Bytes in a stream.", ["stream"])
@@ -98,6 +102,10 @@ class Calls:
         self._seconds: Histogram | None = None
         self._by_code: dict[str, Counter] = {}
 
+    def begin_with_zero(self, code: str) -> None:
+        """Export a status before the first call that ends with it."""
+        self._by_code[code] = self._calls.labels(*self._labels, code)
+
     def ended(self, code: str, started: float | None = None) -> None:
         """Count a call by its status; `started` is the `time.perf_counter` of its start, None for a stream."""
         if code not in self._by_code:
@@ -111,4 +119,5 @@ class Calls:
 
 OK = "OK"
 CANCELLED = "CANCELLED"
+INTERNAL = "INTERNAL"
 """Names of gRPC statuses."""

@@ -126,14 +126,13 @@ def translate(error: Exception) -> errors.Error | None:
     """Return `Unavailable` for an error that says that the database does not answer (now), else None."""
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
-        cause = "pool_timeout" if isinstance(error, exc.TimeoutError) else "unreachable"
-        metrics.POSTGRES_UNAVAILABLE.labels(cause).inc()
+        (metrics.PG_POOL_TIMEOUT if isinstance(error, exc.TimeoutError) else metrics.PG_UNREACHABLE).inc()
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
     if isinstance(error, psycopg.Error) and is_unusable(error):
-        metrics.POSTGRES_UNAVAILABLE.labels("read_only").inc()
+        metrics.PG_READ_ONLY.inc()
         return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-        metrics.POSTGRES_UNAVAILABLE.labels("lost").inc()
+        metrics.PG_LOST.inc()
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
     return None
 

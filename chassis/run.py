@@ -52,16 +52,17 @@ class Background:
         self._tasks.append(asyncio.create_task(self._keep_running(name, loop), name=name))
 
     async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        # Here, because the image of the provisioning lacks the library.
+        from chassis import metrics
+
+        failures = metrics.LOOP_FAILURES.labels(name)
         pause = 0.1
         while True:
             started = time.monotonic()
             try:
                 await loop()
             except Exception as error:
-                # Here, because the image of the provisioning lacks the library.
-                from chassis import metrics
-
-                metrics.LOOP_FAILURES.labels(name).inc()
+                failures.inc()
                 expected = error if isinstance(error, errors.Error) else self._translate(error)
                 if expected:
                     logger.warning("background loop waits", extra={"loop": name, "cause": expected.code})

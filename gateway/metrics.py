@@ -45,6 +45,12 @@ def text() -> bytes:
     return generate_latest(registry)
 
 
+def answered(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a request; `seconds` is the time to the first byte."""
+    _requests(method, route, status).inc()
+    _request_seconds(route).observe(seconds)
+
+
 def sent(event: str) -> None:
     """Count a frame."""
     _frames(event).inc()
@@ -54,3 +60,15 @@ def sent(event: str) -> None:
 def _frames(event: str) -> Counter:
     # Looking up a label costs more than counting.
     return STREAM_FRAMES.labels(event)
+
+
+@functools.cache
+def _requests(method: str, route: str, status: int) -> Counter:
+    # Prometheus sees no increase in a counter that appears with its first event.
+    REQUESTS.labels(method, route, 503)
+    return REQUESTS.labels(method, route, status)
+
+
+@functools.cache
+def _request_seconds(route: str) -> Histogram:
+    return REQUEST_SECONDS.labels(route)

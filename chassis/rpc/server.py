@@ -163,6 +163,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Awaitable[Message]]
     ) -> Callable[[Any, Any], Awaitable[Any]]:
         calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
+        calls.begin_with_zero(metrics.INTERNAL)
 
         async def guarded(request: Message, context: Context) -> Message:
             started = time.perf_counter()
@@ -191,6 +192,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Any]
     ) -> Callable[[Any, Any], AsyncGenerator[Message, None]]:
         calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
+        calls.begin_with_zero(metrics.INTERNAL)
 
         async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
             code = metrics.CANCELLED

@@ -51,8 +51,7 @@ class AccessLog:
 
     def _record(self, scope: Scope, status: int, first_byte: float, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        metrics.REQUESTS.labels(scope["method"] if route != "unmatched" else "any", route, status).inc()
-        metrics.REQUEST_SECONDS.labels(route).observe(first_byte)
+        metrics.answered(scope["method"] if route != "unmatched" else "any", route, status, first_byte)
         level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
         # Without the query: it may hold secrets.
         fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}

@@ -7,7 +7,7 @@ import functools
 from prometheus_client import Counter
 
 from chassis import metrics
-from services.jobs.domain import Job
+from services.jobs.domain import Job, State
 
 kind_label = metrics.kind_label()
 
@@ -23,5 +23,6 @@ def count_transition(job: Job) -> None:
 
 @functools.cache
 def _transitions(kind: str, state: str) -> Counter:
-    # Looking up labels costs more than counting.
+    # Looking up labels costs more than counting. Prometheus sees no increase in a counter that appears with its first event.
+    TRANSITIONS.labels(kind, State.FAILED)
     return TRANSITIONS.labels(kind, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -63,3 +64,19 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
             ]
         }
         assert cases == expected
+
+
+def test_expressions_of_the_dashboards_are_valid(promtool: str, tmp_path: Path) -> None:
+    expressions = sorted(
+        {
+            target["expr"].replace("$__rate_interval", "1m")
+            for path in (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json")
+            for panel in json.loads(path.read_text())["panels"]
+            for target in panel.get("targets", [])
+        }
+    )
+    assert len(expressions) > 30
+    rules = [{"record": f"dashboard:{number}", "expr": text} for number, text in enumerate(expressions)]
+    (tmp_path / "dashboards.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}))
+    done = run(promtool, "check", "rules", str(tmp_path / "dashboards.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr

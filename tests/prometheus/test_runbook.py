@@ -1,0 +1,34 @@
+"""The runbook has a page for each alert and no other, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from services.jobs.admin import arguments
+from tests.prometheus.test_rules import ROOT, alerts
+
+RUNBOOK = ROOT / "docs" / "runbook"
+PAGES = sorted(path.stem for path in RUNBOOK.glob("*.md") if path.stem != "README")
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    assert {rule["alert"] for rule in alerts()} == set(PAGES)
+    for rule in alerts():
+        assert rule["annotations"]["runbook"] == f"docs/runbook/{rule['alert']}.md"
+
+
+def test_the_list_of_pages_is_complete() -> None:
+    assert sorted(re.findall(r"\]\((\w+)\.md\)", (RUNBOOK / "README.md").read_text())) == PAGES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_what_to_look_at_and_what_to_do(page: str) -> None:
+    text = (RUNBOOK / f"{page}.md").read_text()
+    title, *sections = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    assert (title, sections) == (page, ["Look at", "Do", "Tried"])
+    for command in re.findall(r"`admin ([^`]+)`", text):
+        # Exits on a command that does not exist. N stands for a number.
+        arguments.parse(shlex.split(re.sub(r"\bN\b", "5", command)))
