@@ -24,38 +24,35 @@ MEASURE_SECONDS = 4.0
 """The most time of a measurement; a scrape of Prometheus may take 10 s."""
 
 
-class Measurement(Collector):
+class Measurement:
     """Metrics that are measured when they are scraped, at most once in `CACHE_SECONDS`.
 
-    A failed measurement exports no values, so that old values do not hide an outage, and `measurement_success` 0.
+    A failed measurement has no values: old ones would hide an outage.
     """
 
     def __init__(self, name: str, measure: Callable[[], Awaitable[Iterable[Metric]]]) -> None:
         """`measure` runs in the event loop that constructs this object."""
-        self._name = name
+        self.name = name
         self._measure = measure
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._measured: tuple[Metric, ...] = ()
         self._measured_at = -CACHE_SECONDS
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; called by a thread of the exposition."""
+    def metrics(self) -> Sequence[Metric]:
+        """Return the metrics, none after a failure; called by threads of the exposition."""
         with self._lock:
             if time.monotonic() - self._measured_at >= CACHE_SECONDS:
                 self._measured = self._measure_now()
                 self._measured_at = time.monotonic()
-            measured = self._measured
-        success = GaugeMetricFamily("measurement_success", "Whether a measurement succeeded.", labels=["measurement"])
-        success.add_metric([self._name], bool(measured))
-        yield from (*measured, success)
+            return self._measured
 
     def _measure_now(self) -> tuple[Metric, ...]:
         try:
             running = asyncio.run_coroutine_threadsafe(self._within_deadline(), self._loop)
             return tuple(running.result(MEASURE_SECONDS + 1.0))
         except (Exception, concurrent.futures.CancelledError) as error:  # noqa: BLE001 - a scrape always gets an answer
-            logger.warning("measurement failed", extra={"measurement": self._name, "cause": repr(error)[:200]})
+            logger.warning("measurement failed", extra={"measurement": self.name, "cause": repr(error)[:200]})
             return ()
 
     async def _within_deadline(self) -> Iterable[Metric]:
@@ -63,11 +60,25 @@ class Measurement(Collector):
             return await self._measure()
 
 
+class _Measurements(Collector):
+    """The metrics of several measurements, and whether each succeeded."""
+
+    def __init__(self, measurements: Sequence[Measurement]) -> None:
+        self._measurements = measurements
+
+    def collect(self) -> Iterator[Metric]:
+        success = GaugeMetricFamily("measurement_success", "Whether a measurement succeeded.", labels=["measurement"])
+        for measurement in self._measurements:
+            metrics = measurement.metrics()
+            success.add_metric([measurement.name], bool(metrics))
+            yield from metrics
+        yield success
+
+
 def registry(*measurements: Measurement) -> CollectorRegistry:
     """Return a registry of measurements."""
     new = CollectorRegistry()
-    for measurement in measurements:
-        new.register(measurement)
+    new.register(_Measurements(measurements))
     return new
 
 
