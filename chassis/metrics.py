@@ -49,8 +49,9 @@ POSTGRES_UNAVAILABLE = Counter(
     "postgres_unavailable", "Errors because PostgreSQL or a connection was not available.", ["cause"]
 )
 # Prometheus sees no increase in a counter that appears with its first event: labels that alerts watch exist from the start.
-PG_POOL_TIMEOUT, PG_UNREACHABLE, PG_READ_ONLY, PG_LOST = (
-    POSTGRES_UNAVAILABLE.labels(cause) for cause in ("pool_timeout", "unreachable", "read_only", "lost")
+PG_POOL_TIMEOUT, PG_STATEMENT_TIMEOUT, PG_UNREACHABLE, PG_READ_ONLY, PG_LOST = (
+    POSTGRES_UNAVAILABLE.labels(cause)
+    for cause in ("pool_timeout", "statement_timeout", "unreachable", "read_only", "lost")
 )
 NATS_CONNECTED = Gauge("nats_connected", "Whether NATS is connected.", multiprocess_mode="livemin")
 NATS_CONNECTS = Counter("nats_connects", "Connections to NATS that were opened.")
@@ -101,10 +102,6 @@ class Calls:
         self._labels = (service, method)
         self._seconds: Histogram | None = None
         self._by_code: dict[str, Counter] = {}
-
-    def begin_with_zero(self, code: str) -> None:
-        """Export a status before the first call that ends with it."""
-        self._by_code[code] = self._calls.labels(*self._labels, code)
 
     def ended(self, code: str, started: float | None = None) -> None:
         """Count a call by its status; `started` is the `time.perf_counter` of its start, None for a stream."""

@@ -27,6 +27,8 @@ _SERVER_SETTINGS = (
 )
 # read_only_sql_transaction, admin_shutdown, crash_shutdown, cannot_connect_now.
 _UNUSABLE_SERVER = frozenset({"25006", "57P01", "57P02", "57P03"})
+# lock_not_available, query_canceled.
+_TIMEOUTS = frozenset({"55P03", "57014"})
 
 _autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
@@ -126,7 +128,7 @@ def translate(error: Exception) -> errors.Error | None:
     """Return `Unavailable` for an error that says that the database does not answer (now), else None."""
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
-        (metrics.PG_POOL_TIMEOUT if isinstance(error, exc.TimeoutError) else metrics.PG_UNREACHABLE).inc()
+        _count_unavailable(error)
         return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
     if isinstance(error, psycopg.Error) and is_unusable(error):
         metrics.PG_READ_ONLY.inc()
@@ -135,6 +137,15 @@ def translate(error: Exception) -> errors.Error | None:
         metrics.PG_LOST.inc()
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
     return None
+
+
+def _count_unavailable(error: Exception) -> None:
+    if isinstance(error, exc.TimeoutError):
+        metrics.PG_POOL_TIMEOUT.inc()
+    elif getattr(getattr(error, "orig", error), "sqlstate", None) in _TIMEOUTS:
+        metrics.PG_STATEMENT_TIMEOUT.inc()
+    else:
+        metrics.PG_UNREACHABLE.inc()
 
 
 def _invalidate_unusable(context: ExceptionContext) -> None:

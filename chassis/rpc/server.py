@@ -120,6 +120,10 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self._translate = translate
         self._streams = streams
         self._shares = shares.Shares()
+        for service in services:
+            for rpc in service.callers:
+                # Prometheus sees no increase in a counter that appears with its first event.
+                metrics.SERVER_CALLS.labels(metadata.owner(f"{service.name}/{rpc}"), rpc, metrics.INTERNAL)
         self._guarded: dict[str, Handler | None] = {}
         """The handler of each rpc of this server that was called."""
 
@@ -163,7 +167,6 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Awaitable[Message]]
     ) -> Callable[[Any, Any], Awaitable[Any]]:
         calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
-        calls.begin_with_zero(metrics.INTERNAL)
 
         async def guarded(request: Message, context: Context) -> Message:
             started = time.perf_counter()
@@ -192,7 +195,6 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Any]
     ) -> Callable[[Any, Any], AsyncGenerator[Message, None]]:
         calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
-        calls.begin_with_zero(metrics.INTERNAL)
 
         async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
             code = metrics.CANCELLED

@@ -130,11 +130,14 @@ def test_every_metric_of_the_runbook_is_exported(scraped: dict[str, list[Metric]
 def test_counters_of_rare_events_begin_with_zero(scraped: dict[str, list[Metric]]) -> None:
     # `increase` does not see the first event of a counter that appears with it.
     samples = {
-        (sample.name, *sample.labels.values()): sample.value for family in scraped["demo"] for sample in family.samples
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in scraped["demo"]
+        for sample in family.samples
     }
-    for cause in ("pool_timeout", "unreachable", "read_only", "lost"):
+    for cause in ("pool_timeout", "statement_timeout", "unreachable", "read_only", "lost"):
         assert ("postgres_unavailable_total", cause) in samples
     assert ("nats_messages_dropped_total", "jobs") in samples
+    assert ("grpc_server_handled_total", "INTERNAL", "GetDashboard", "demo") in samples
     assert ("background_loop_failures_total", "relay") in samples
 
 
