@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Browser, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+SHELL = "chromium-headless-shell"
+"""Debian's Chromium without a window. Opens pages at a quarter of the cost; has no permission to notify, and no page cache."""
 MISSING = "This needs chromium: apt-get install chromium"
 ARGUMENTS = (
     "--no-sandbox",
@@ -26,10 +28,15 @@ def executable() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def shell() -> str | None:
+    """Return the path of Chromium without a window where it is installed, otherwise of Chromium."""
+    return shutil.which(SHELL) or executable()
+
+
 @asynccontextmanager
-async def running() -> AsyncIterator[Browser]:
-    """Run Chromium while the context lasts."""
+async def running(path: str | None = None) -> AsyncIterator[Browser]:
+    """Run Chromium, or the one at `path`, while the context lasts."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS))
+        browser = await playwright.chromium.launch(executable_path=path or executable(), args=list(ARGUMENTS))
         yield browser
         await browser.close()

@@ -22,13 +22,18 @@ PAUSE_MS = "100"
 NewVisitor = Callable[..., Awaitable[Visitor]]
 
 
-@pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """One chromium for all tests."""
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """Wait long for what a page shows."""
     expect.set_options(timeout=PATIENCE_MS)
     if chromium.executable() is None:
         pytest.fail(chromium.MISSING, pytrace=False)
-    async with chromium.running() as running:
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One chromium without a window for all tests that do not bring their own."""
+    async with chromium.running(chromium.shell()) as running:
         yield running
 
 

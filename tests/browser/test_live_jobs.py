@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from tests.acceptance import waiting
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, enable, is_still_the_same, mark, shows
+from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, enable, hide, is_still_the_same, mark, shows
 
 SMALL = {"niche": "food", "content_count": 5, "interaction_count": 400}
 LARGE = {"niche": "food", "interaction_count": 20_000}
-
-
-async def hide(page: Page, is_hidden: bool) -> None:
-    """Make a page believe that nobody looks at it, or that somebody does again."""
-    await page.evaluate(
-        """(hidden) => {
-            Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
-            Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true });
-            document.dispatchEvent(new Event('visibilitychange'));
-        }""",
-        is_hidden,
-    )
 
 
 async def test_a_new_job_appears_and_ends_in_both_tabs(mina: Visitor, user: User) -> None:
@@ -128,42 +115,6 @@ async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, u
     await page.evaluate("() => { window.requestAnimationFrame = real; for (const draw of held) real(draw); }")
     await hide(page, False)
     await shows(page, "Demo mode active")
-
-
-async def test_denied_notification_permission_is_shown(new_visitor: NewVisitor, user: User) -> None:
-    visitor = await new_visitor(permissions=[])
-    await visitor.is_user(user)
-    page = await visitor.open("/notifications")
-    await expect(page.get_by_text("blocks notifications from Repruv")).to_be_visible()
-    await expect(page.get_by_role("button", name="Turn on notifications")).to_be_hidden()
-
-
-async def test_notification_permission_is_requested_by_a_button(new_visitor: NewVisitor, user: User) -> None:
-    visitor = await new_visitor(permissions=["notifications"])
-    await visitor.is_user(user)
-    page = await visitor.open("/notifications")
-    await expect(page.get_by_text("Get a notification when a job finishes")).to_be_visible()
-    assert await page.evaluate("localStorage.length") == 0
-    await page.get_by_role("button", name="Turn on notifications").click()
-    await expect(page.get_by_text("This browser notifies you when a job finishes")).to_be_visible()
-    await page.evaluate(
-        """() => {
-            const notified = (...all) => (window.notified = all);
-            window.Notification = class extends Notification { constructor(...all) { super(...all); notified(...all); } };
-        }"""
-    )
-    await hide(page, True)
-    job_id = await user.enable(SMALL)
-    tag, words = await waiting.until(
-        lambda: page.evaluate("window.notified && [notified[1].tag, notified[1].body]"), "it notifies"
-    )
-    assert (tag, words) == (job_id, "Enable demo mode: completed")
-    await hide(page, False)
-    await page.get_by_role("button", name="Turn off notifications").click()
-    await expect(page.get_by_role("button", name="Turn on notifications")).to_be_visible()
-
-    await page.get_by_role("button", name="Mark read").click()
-    await shows(page, "You’re all caught up")
 
 
 async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> None:

@@ -93,6 +93,18 @@ async def enable(page: Page, interactions: int) -> None:
     await page.get_by_role("button", name="Enable demo mode").click()
 
 
+async def hide(page: Page, is_hidden: bool) -> None:
+    """Make a page believe that nobody looks at it, or that somebody does again."""
+    await page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+            Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        is_hidden,
+    )
+
+
 def heading(page: Page, words: str) -> Locator:
     """Find a heading."""
     return page.get_by_role("heading", name=words)
