@@ -14,6 +14,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).parent
 GENERATED = ROOT / "gen"
+ATTEMPTS = 2
+"""A plugin is a process of its own, and has crashed where nothing was wrong. What is wrong fails twice."""
 
 
 def generate(target: Path) -> None:
@@ -25,7 +27,7 @@ def generate(target: Path) -> None:
     binaries = Path(sys.executable).parent
     arguments += [f"--plugin={name}={binaries / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     arguments += [f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}"]
-    if protoc.main([*arguments, *sources]) != 0:
+    if not any(protoc.main([*arguments, *sources]) == 0 for _ in range(ATTEMPTS)):
         raise SystemExit("protoc failed")
 
 

@@ -45,6 +45,6 @@ async def _try(channel: grpc.aio.Channel, call: client.Caller, rpc: Any, request
     )
     method = getattr(getattr(module, f"{rpc.containing_service.name}Stub")(channel), rpc.name)
     if rpc.server_streaming:
-        await anext(call.stream(method, request, timeout=5.0, user_token=""))
+        await anext(call.stream(method, request, timeout=60.0, user_token=""))
     else:
-        await call(method, request, timeout=5.0, user_token="")
+        await call(method, request, timeout=60.0, user_token="")

@@ -127,7 +127,7 @@ async def test_stream_of_one_job_ends_after_its_last_event(user: User) -> None:
     job_id = await user.enable(OPTIONS)
     async with Stream(user, f"/jobs/{job_id}/events", reconnects=False) as stream:
         await stream.tells_end(job_id, "completed")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not stream.has_ended:
                 await asyncio.sleep(0.02)
     assert stream.events[-1].data["status"] == "completed"
@@ -146,7 +146,7 @@ async def _follow(user: User, path: str) -> list[dict[str, Any]]:
     """Poll a job to its end and return the observed states, which must only move forward."""
     order = ["pending", "running", "completed"]
     statuses: list[dict[str, Any]] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not statuses or statuses[-1]["status"] != "completed":
             answer = await user.get(path)
             assert answer.status_code == 200, answer.text

@@ -135,7 +135,7 @@ async def test_kept_connections_close_with_their_engine(
     await asyncio.gather(*(in_kept_transaction(engine) for _ in range(8)))
     await engine.dispose()
     ended = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-postgres'")
-    async with asyncio.timeout(10), postgres.autocommit(database("jobs")).connect() as conn:
+    async with asyncio.timeout(60), postgres.autocommit(database("jobs")).connect() as conn:
         while await conn.scalar(ended):
             await asyncio.sleep(0.01)
     await in_kept_transaction(engine)

@@ -225,7 +225,7 @@ async def test_failed_jobs_are_retried_together_after_a_confirmation(
     assert "They belong to 1 owner." in page.text
     page = await press(admin, page, "/admin/jobs/bulk/start", per_second="100")
     assert "Change many jobs" in page.text
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await admin.get("/api/v1/admin/jobs/count", params={"kind": kind, "status": "failed"})).json()["count"]:
             await asyncio.sleep(0.1)
     assert {job.job_id for job in await jobs_api.claim(kind, limit=3)} == set(made)

@@ -33,7 +33,7 @@ def install() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(SERVERS / name, INSTALLED)
         command: list[str | Path] = [bin_of("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=INSTALLED, check=True, timeout=100, env=node_environment(), capture_output=True)
+        subprocess.run(command, cwd=INSTALLED, check=True, timeout=280, env=node_environment(), capture_output=True)
         mark.write_text(digest)
     # Modules are found from where a script lies.
     for script in SERVERS.glob("*.mjs"):
