@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -30,6 +31,7 @@ from services.jobs.maintenance import Maintenance
 from services.jobs.operators import kind_controls
 from tests.integration.jobs import jobs_helpers, model
 
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "50"))
 MAX_JOBS = 6
 """Few, so that what happens to one is likely to happen to the same one again."""
 WHICH = st.integers(0, 11)
@@ -307,7 +309,7 @@ def test_engine_matches_the_model_in_any_order(quiet_url: str, nats_url: str, ca
             run_state_machine_as_test(
                 type("Engine", (Engine,), connected),
                 settings=settings(
-                    max_examples=100,
+                    max_examples=EXAMPLES,
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
