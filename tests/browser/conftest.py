@@ -23,7 +23,7 @@ NewVisitor = Callable[..., Awaitable[Visitor]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patience() -> None:
+def generous_bounds() -> None:
     """Wait long for what a page shows."""
     expect.set_options(timeout=PATIENCE_MS)
     if chromium.executable() is None:
