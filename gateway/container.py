@@ -11,6 +11,7 @@ from starlette.responses import Response
 from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
+from gateway.clients.data_exports import DataExports
 from gateway.clients.exports import Exports
 from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, DeviceCookie, SessionCookie
@@ -32,6 +33,7 @@ class Container:
     passkeys: clients.Passkeys
     demo: clients.Demo
     exports: Exports
+    data_exports: DataExports
     jobs: clients.Jobs
     engine: clients.Engine
     pending_jobs: PendingJobs
@@ -69,6 +71,7 @@ class Container:
             self.passkeys,
             self.demo,
             self.exports,
+            self.data_exports,
             self.jobs,
             self.engine,
         )
@@ -100,6 +103,7 @@ def assemble(config: settings.Settings) -> Container:
         passkeys=clients.Passkeys(config.auth_target, caller),
         demo=demo,
         exports=exports,
+        data_exports=DataExports(config.auth_target, caller),
         jobs=jobs,
         engine=clients.Engine(config.jobs_target, caller),
         pending_jobs=pending_jobs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, Unpack
@@ -37,6 +38,8 @@ GET_TIMEOUT = 0.4
 """Less than the gateway waits for an answer that includes the job."""
 ERASE_TIMEOUT = 20.0
 """Of a call that searches thousands of rows."""
+OWNER_ROWS_TIMEOUT = 300.0
+"""Of a stream of everything that is stored of an owner."""
 MAX_CLAIMS = 100
 """Jobs that one call claims at most."""
 MAX_HEARTBEATS = 1_000
@@ -201,6 +204,14 @@ class JobsClient:
         request = jobs_service_pb2.EraseOwnerRequest(owner_id=owner_id, texts=texts, after_job_id=after_job_id)
         response = await self._call(self._stub.EraseOwner, request, timeout=ERASE_TIMEOUT, user_token="")
         return response.is_complete, response.next_job_id
+
+    async def stream_owner_rows(self, owner_id: str) -> AsyncGenerator[jobs_service_pb2.StreamOwnerRowsResponse, None]:
+        """Yield what the jobs service stores of an owner, table by table, and then the tables that it leaves out."""
+        request = jobs_service_pb2.StreamOwnerRowsRequest(owner_id=owner_id)
+        stream = self._call.stream(self._stub.StreamOwnerRows, request, timeout=OWNER_ROWS_TIMEOUT, user_token="")
+        async with aclosing(stream) as responses:
+            async for response in responses:
+                yield response
 
     async def _submit_all(self, new_jobs: list[jobs.NewJob]) -> list[jobs.SubmittedJob | errors.Error]:
         response = await self._request(self._stub.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=new_jobs))

@@ -20,12 +20,13 @@ KINDS: Mapping[str, str] = {
     "auth.revoke-tokens": "Revoke tokens at a platform",
     "auth.rotate-keys": "Rotate encryption keys",
     "auth.email": "Send an email",
+    "auth.export-data": "Export my data",
     "jobs.group": "Group of jobs",
     "jobs.cleanup": "Delete old jobs",
     "jobs.bulk": "Change many jobs",
     "*": "All job types",
 }
-OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.connect", "auth.disconnect")
+OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.export-data", "auth.connect", "auth.disconnect")
 """Kinds of jobs that users start."""
 STATES: Mapping[str, str] = {
     "scheduled": "Scheduled",
@@ -44,6 +45,7 @@ _MADE: Mapping[str, tuple[str, str]] = {
     "demo.enable": ("/dashboard", "Open the dashboard"),
     "demo.disable": ("/settings/demo-mode", "Demo mode settings"),
     "demo.export": ("/settings/exports", "Download the export"),
+    "auth.export-data": ("/settings/data", "Download your data"),
     "auth.connect": ("/settings/connections", "View connections"),
     "auth.disconnect": ("/settings/connections", "View connections"),
 }

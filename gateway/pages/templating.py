@@ -113,6 +113,8 @@ _HAPPENINGS = {
     "deletion_requested": "Deletion of the account requested",
     "deletion_cancelled": "Deletion of the account cancelled",
     "connection_begun": "Connecting started",
+    "data_export_requested": "Copy of your data requested",
+    "data_export_downloaded": "Copy of your data downloaded",
     "api_token_created": "API token created",
     "api_token_revoked": "API token revoked",
 }

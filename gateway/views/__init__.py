@@ -8,6 +8,7 @@ from __future__ import annotations
 from gateway.views.accounts import (
     CONNECTIONS_PATH,
     DASHBOARD_PATH,
+    DATA_EXPORT_PATH,
     DELETION_PATH,
     DEMO_PATH,
     PROFILE_PATH,

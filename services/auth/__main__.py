@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import bus, errors, exposition, identity, outbox, outbox_metrics, postgres, process, run, settings
 from chassis.rpc import client, server
-from lifecycle.settler import SWEEP_SECONDS
+from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
 from services.auth import domain, maintenance, schema, servicer
@@ -31,6 +31,11 @@ from services.auth.connections import demo_client, platform_settings, platforms,
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds as connection_kinds
 from services.auth.context import Context
+from services.auth.data_export import handlers as data_export_handlers
+from services.auth.data_export import servicer as data_export_servicer
+from services.auth.data_export.declaration import DATA_EXPORT
+from services.auth.data_export.operations import EXPIRY_SECONDS, DataExports
+from services.auth.data_export.sources import Sources
 from services.auth.deletion import handlers as deletion_handlers
 from services.auth.email import handlers as email_handlers
 from services.auth.encryption import key_rotation
@@ -67,8 +72,9 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     demo_channel = client.channel(config.demo_target, service=demo_client.SERVICE, certificate=certificate)
     call = client.Caller(signer)
     jobs = JobsClient(jobs_channel, call)
-    relay, connections = _connections(config, engine, jobs, nats, offered)
-    nats.consume("jobs", "auth", Subscriber(connections.settler).receive, filter_subject="auth.>")
+    submitter, relay, connections = _connections(config, engine, jobs, nats, offered)
+    settler = Settler(DATA_EXPORT, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
+    nats.consume("jobs", "auth", Subscriber(connections.settler, settler).receive, filter_subject="auth.>")
     nats.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     context = Context(
@@ -83,6 +89,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         deletion_grace=config.deletion_grace,
         relying_party=config.relying_party,
     )
+    data_exports = DataExports(context, settler)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(demo_channel.close)
@@ -98,6 +105,8 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
         measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
         stack.enter_context(exposition.serving(config.metrics_address, measured))
+        background.start("settle data exports", partial(run.every, SWEEP_SECONDS, settler.sweep))
+        background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
@@ -108,6 +117,9 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                     ),
                     server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
                     server.Service.of(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
+                    server.Service.of(
+                        data_export_servicer.DataExportServicer(data_exports), data_export_servicer.CALLERS
+                    ),
                     connections.service(demo_client.DemoMode(demo_channel, call)),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
@@ -136,10 +148,11 @@ async def work(
     )
     nats = bus.Bus(config.nats_url, name="auth-worker", certificate=certificate)
     channel = worker.client.channel(config.jobs_target, certificate)
+    demo_channel = client.channel(config.demo_target, service=demo_client.SERVICE, certificate=certificate)
     call = client.Caller(identity.Signer("auth", config.identity_key))
     jobs = JobsClient(channel, call)
     # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
-    relay, connections = _connections(config, engine, jobs, nats, offered, withdrawn)
+    _, relay, connections = _connections(config, engine, jobs, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
     emails = email_handlers.EmailJobHandler(engine=engine, sender=config.open_sender(), public_url=config.public_url)
     kinds: list[worker.Kind[Any]] = [
@@ -150,6 +163,8 @@ async def work(
     kinds += deletion_handlers.Erasure(
         engine=engine, relay=relay, effects=connections.effects, jobs_client=jobs
     ).kinds()
+    sources = Sources(engine=engine, demo_channel=demo_channel, call=call, jobs=jobs)
+    kinds.append(data_export_handlers.Exporter(engine=engine, relay=relay, sources=sources).kind())
     schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, deletion_handlers.SCHEDULE, *connection_kinds.SCHEDULES]
     runs = worker.Worker(
         name="auth",
@@ -164,6 +179,7 @@ async def work(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)
+        stack.push_async_callback(demo_channel.close)
         stack.push_async_callback(connections.close)
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
@@ -178,10 +194,10 @@ def _connections(
     nats: bus.Bus,
     offered: Sequence[platforms.Platform],
     withdrawn: Sequence[platforms.Platform] = (),
-) -> tuple[outbox.Relay, wiring.Wiring]:
-    """Return the relay and the wiring of connections, which `serve` and `work` share."""
+) -> tuple[Submitter, outbox.Relay, wiring.Wiring]:
+    """Return the submitter, the relay and the wiring of connections, which `serve` and `work` share."""
     effects = Effects({platform.name: platform.title for platform in (*offered, *withdrawn)})
-    submitter = Submitter(engine, jobs, effects.lifecycle())
+    submitter = Submitter(engine, jobs, effects.lifecycle(), DATA_EXPORT)
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     connections = wiring.Wiring(
         engine=engine,
@@ -194,7 +210,7 @@ def _connections(
         keyring=config.keyring,
         public_url=config.public_url,
     )
-    return relay, connections
+    return submitter, relay, connections
 
 
 async def rotate_keys(config: Settings) -> None:

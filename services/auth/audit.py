@@ -69,6 +69,8 @@ class Kind(StrEnum):
     DELETION_REQUESTED = "deletion_requested"
     DELETION_CANCELLED = "deletion_cancelled"
     ACCOUNT_DELETED = "account_deleted"
+    DATA_EXPORT_REQUESTED = "data_export_requested"
+    DATA_EXPORT_DOWNLOADED = "data_export_downloaded"
     API_TOKEN_CREATED = "api_token_created"  # noqa: S105 - a kind
     API_TOKEN_REVOKED = "api_token_revoked"  # noqa: S105 - a kind
 

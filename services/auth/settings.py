@@ -24,6 +24,8 @@ class _CommonSettings(settings.Backend):
     database_url: str
     jobs_target: str
     """host:port of the jobs service."""
+    demo_target: str
+    """host:port of the demo service: whether demo mode prevents a connection, and a user's rows for a data export."""
     encryption_keys: str
     """Keys for secrets at rest, the newest first: `<name>:<32 bytes, base64url>,…`."""
     public_url: str = "http://127.0.0.1:8080"
@@ -54,8 +56,6 @@ class Settings(_CommonSettings):
     """Settings of `serve` and `migrate`. The seeded admin is optional: both of its settings, or neither."""
 
     listen: str = "0.0.0.0:50051"
-    demo_target: str
-    """host:port of the demo service, asked whether demo mode prevents a connection."""
     admin_email: str = ""
     admin_password: str = ""
     password_memory_kib: int = 65_536

@@ -78,6 +78,11 @@ def of_api_tokens(user_id: uuid.UUID) -> Limits:
     return {f"api-tokens:{user_id}": API_TOKENS_PER_ACCOUNT}
 
 
+def of_data_exports(user_id: uuid.UUID) -> Limits:
+    """Return the limits of data exports, each of which is a job and an email."""
+    return {f"data-exports:{user_id}": EMAILS_PER_RECIPIENT}
+
+
 def account_key(email: str, client: domain.Client) -> str:
     """Return the key of an account and network."""
     return f"account:{email}|{client.network}"

@@ -46,7 +46,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filter_subject="demo.>")
     nats.on_connected(relay.wake)
     reconcile = reconciler.Reconciler(engine)
-    demo_servicer = servicer.DemoServicer(demo, views.Views(engine))
+    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), postgres.autocommit(engine))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis import ids
+from chassis.owner_rows import read
 from repruv.demo.v1 import demo_service_pb2 as pb
 from repruv.demo.v1 import demo_service_pb2_grpc
-from services.demo import access, convert, operations, preview, read_models, views
+from services.demo import access, convert, operations, owner_rows, preview, read_models, views
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["DemoService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 # auth reads whether demo mode prevents a platform connection.
 CALLERS["GetDemo"] |= {"auth"}
+CALLERS["StreamOwnerRows"] = frozenset({"auth"})
 """The services that may call each rpc."""
 SCOPES = {
     **dict.fromkeys(("GetDemo", "PreviewDemo", "GetDashboard", "ListContent", "ListInteractions"), "read"),
@@ -29,8 +35,10 @@ Context = aio.ServicerContext[Any, Any]
 class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     """Serves `repruv.demo.v1.DemoService`; the protos document each rpc."""
 
-    def __init__(self, demo: operations.Operations, read_views: views.Views) -> None:
+    def __init__(self, demo: operations.Operations, read_views: views.Views, engine: AsyncEngine) -> None:
+        """`engine` reads: each statement is a transaction of its own."""
         self._demo = demo
+        self._engine = engine
         self._views = read_views
 
     async def EnableDemo(self, request: pb.EnableDemoRequest, context: Context) -> pb.EnableDemoResponse:
@@ -92,3 +100,15 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         return pb.ListInteractionsResponse(
             interactions=map(convert.interaction_to_proto, page.interactions), next_page_token=page.next_page_token
         )
+
+    async def StreamOwnerRows(
+        self, request: pb.StreamOwnerRowsRequest, context: Context
+    ) -> AsyncGenerator[pb.StreamOwnerRowsResponse, None]:
+        owner_id = ids.parse(request.owner_id, "owner_id")
+        for table in owner_rows.TABLES:
+            yield pb.StreamOwnerRowsResponse(table=table.name)
+            async with aclosing(read(self._engine, table, owner_id)) as parts:
+                async for part in parts:
+                    yield pb.StreamOwnerRowsResponse(table=table.name, rows=part)
+        for name, reason in owner_rows.LEFT_OUT.items():
+            yield pb.StreamOwnerRowsResponse(table=name, reason=reason)

@@ -59,7 +59,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     job_watches = watches.Watches(engine, jobs)
     job_watches.subscribe(nats)
     jobs.waiters.subscribe(nats)
-    jobs_servicer = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats))
+    jobs_servicer = servicer.JobsServicer(
+        jobs, job_watches, notifications.Notifications(engine, nats), postgres.autocommit(engine)
+    )
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)
     search = job_search.JobSearch(engine)

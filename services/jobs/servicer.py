@@ -11,12 +11,25 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import cooperative, errors, identity, ids, protobuf
+from chassis.owner_rows import read
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
 from repruv.jobs.v1 import jobs_service_pb2 as pb
-from services.jobs import access, convert, domain, erasure, kinds, notifications, operations, outcomes, watches
+from services.jobs import (
+    access,
+    convert,
+    domain,
+    erasure,
+    kinds,
+    notifications,
+    operations,
+    outcomes,
+    owner_rows,
+    watches,
+)
 from services.jobs.claims import long_poll
 from services.jobs.schedules import convert as schedule_convert
 
@@ -34,7 +47,7 @@ _READ = (
 CALLERS: dict[str, admission.AllExcept | frozenset[str]] = {
     **dict.fromkeys(_SERVICE.methods_by_name, _WORKERS),
     **dict.fromkeys(_READ, _READERS),
-    "EraseOwner": frozenset({"auth"}),
+    **dict.fromkeys(("EraseOwner", "StreamOwnerRows"), frozenset({"auth"})),
 }
 """Services allowed to call each rpc; jobs is the admin command line, and the worker of the kinds `jobs.*`."""
 SCOPES = {
@@ -59,9 +72,15 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     """Implements `repruv.jobs.v1.JobsService`; the protos document each rpc."""
 
     def __init__(
-        self, jobs: operations.Operations, job_watches: watches.Watches, unread: notifications.Notifications
+        self,
+        jobs: operations.Operations,
+        job_watches: watches.Watches,
+        unread: notifications.Notifications,
+        engine: AsyncEngine,
     ) -> None:
+        """`engine` reads: each statement is a transaction of its own."""
         self._jobs = jobs
+        self._engine = engine
         self._watches = job_watches
         self._notifications = unread
 
@@ -326,6 +345,18 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return pb.EraseOwnerResponse(
             deleted_count=erased.deleted, is_complete=erased.is_complete, next_job_id=next_job_id
         )
+
+    async def StreamOwnerRows(
+        self, request: pb.StreamOwnerRowsRequest, context: Context
+    ) -> AsyncGenerator[pb.StreamOwnerRowsResponse, None]:
+        owner_id = ids.parse(request.owner_id, "owner_id")
+        for table in owner_rows.TABLES:
+            yield pb.StreamOwnerRowsResponse(table=table.name)
+            async with aclosing(read(self._engine, table, owner_id)) as parts:
+                async for part in parts:
+                    yield pb.StreamOwnerRowsResponse(table=table.name, rows=part)
+        for name, reason in owner_rows.LEFT_OUT.items():
+            yield pb.StreamOwnerRowsResponse(table=name, reason=reason)
 
 
 def _require_own_kinds(kinds: Iterable[str]) -> None:

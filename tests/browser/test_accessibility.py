@@ -30,6 +30,7 @@ SETTINGS_PAGES = (
     "/settings/connections",
     "/settings/exports",
     "/settings/profile",
+    "/settings/data",
     "/settings/delete-account",
     "/settings/security",
     "/settings/sessions",

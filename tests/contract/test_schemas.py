@@ -13,7 +13,10 @@ from alembic.migration import MigrationContext
 
 from provision.services import SERVICES
 
-PARTS = {"auth": ("services.auth.connections.schema",), "demo": ("services.demo.exports.schema",)}
+PARTS = {
+    "auth": ("services.auth.connections.schema", "services.auth.data_export.schema"),
+    "demo": ("services.demo.exports.schema",),
+}
 """Where tables of a service stand beside its own schema.py."""
 
 

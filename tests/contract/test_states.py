@@ -12,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from repruv.auth.v1 import connection_pb2
+from repruv.auth.v1 import connection_pb2, data_export_service_pb2
 from repruv.demo.v1 import demo_pb2, exports_service_pb2
 from repruv.jobs.v1 import job_pb2
 from services.auth.connections import domain as connections
+from services.auth.data_export import domain as data_exports
 from services.demo import domain as demo
 from services.demo.exports import domain as exports
 from services.jobs import domain as jobs
@@ -29,6 +30,13 @@ MACHINES: Mapping[str, tuple[type[StrEnum], Mapping[Any, tuple[frozenset[Any], A
         connection_pb2.ConnectionState,
         "CONNECTION_STATE_",
         "auth.connections",
+    ),
+    "auth/data_export": (
+        data_exports.State,
+        data_exports.TRANSITIONS,
+        data_export_service_pb2.DataExportState,
+        "DATA_EXPORT_STATE_",
+        "auth.data_exports",
     ),
     "jobs": (jobs.State, jobs.TRANSITIONS, job_pb2.JobState, "JOB_STATE_", "jobs.jobs"),
     "demo": (demo.State, demo.TRANSITIONS, demo_pb2.DemoState, "DEMO_STATE_", "demo.demo_modes"),

@@ -21,6 +21,7 @@ class Notice(StrEnum):
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
     DELETION_CANCELLED = "deletion_cancelled"
+    DATA_EXPORT_REQUESTED = "data_export_requested"
 
 
 _CHANGES = {
@@ -38,6 +39,10 @@ _CHANGES = {
         "A passkey was added to your Repruv account. It allows signing in without the password",
     ),
     Notice.PASSKEY_REMOVED: ("A passkey was removed", "A passkey was removed from your Repruv account"),
+    Notice.DATA_EXPORT_REQUESTED: (
+        "A copy of your data was requested",
+        "A copy of everything in your Repruv account was requested. It can be downloaded only after a fresh sign-in",
+    ),
     Notice.DELETION_CANCELLED: ("Your account stays", "The deletion of your Repruv account was cancelled"),
 }
 

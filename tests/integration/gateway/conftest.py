@@ -147,7 +147,8 @@ async def auth_target(
     """Run the auth service and its worker."""
     config = auth_settings()
     values: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
-    worker_config = AuthWorkerSettings(database_url=config.database_url, jobs_target=config.jobs_target, **values)
+    values |= {"jobs_target": config.jobs_target, "demo_target": config.demo_target}
+    worker_config = AuthWorkerSettings(database_url=config.database_url, **values)
     async with AsyncExitStack() as stack:
         offered = platform_settings.read(PLATFORMS)
         await stack.enter_async_context(serving(partial(auth_service.serve, config, offered=offered)))

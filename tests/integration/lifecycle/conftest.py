@@ -27,6 +27,8 @@ from services.auth import schema as auth_schema
 from services.auth.connections import domain as connections
 from services.auth.connections import storage as connection_storage
 from services.auth.connections.effects import Effects
+from services.auth.data_export import domain as data_exports
+from services.auth.data_export.declaration import DATA_EXPORT
 from services.demo import domain as demo
 from services.demo.declaration import DEMO_MODE
 from services.demo.exports import domain as exports
@@ -64,6 +66,8 @@ class Case:
     """Returns a new resource that a job of the kind has to move."""
     complete: Callable[[], tuple[Any, Columns]]
     """Returns the last action of the handler, with the columns that the CHECKs of the table want."""
+    message_statements: int = 1
+    """How many statements store the messages of the last transition; 0 if nothing is published then."""
     jobs: ScriptedJobs = field(default_factory=ScriptedJobs)
 
     @property
@@ -165,7 +169,19 @@ async def conformance(provisioned: EmbeddedServers) -> AsyncIterator[AsyncEngine
     await engine.dispose()
 
 
-@pytest.fixture(params=["demo.enable", "demo.disable", exports.KIND, "auth.connect", "auth.disconnect", report.KIND])
+@pytest.fixture(
+    params=[
+        *(
+            "demo.enable",
+            "demo.disable",
+            exports.KIND,
+            "auth.connect",
+            "auth.disconnect",
+            data_exports.KIND,
+            report.KIND,
+        )
+    ]
+)
 def case(request: pytest.FixtureRequest, database: Callable[[str], AsyncEngine], conformance: AsyncEngine) -> Case:
     """Each step of each lifecycle."""
     kind: str = request.param
@@ -182,6 +198,8 @@ def case(request: pytest.FixtureRequest, database: Callable[[str], AsyncEngine],
         )
     if kind.startswith("demo."):
         return _demo_case(kind, database("demo"))
+    if kind == data_exports.KIND:
+        return _data_export_case(database("auth"))
     if kind.startswith("auth."):
         return _connection_case(kind, database("auth"))
     return Case(
@@ -270,6 +288,24 @@ def _connection_case(kind: str, engine: AsyncEngine) -> Case:
         engine=engine,
         start=disconnecting,
         complete=lambda: (connections.Action.COMPLETE_DISCONNECT, {}),
+    )
+
+
+def _data_export_case(engine: AsyncEngine) -> Case:
+    async def start() -> Resource:
+        user_id = await _insert_user(engine)
+        async with outbox.transaction(engine, DATA_EXPORT.outbox_table) as tx:
+            opened = await DATA_EXPORT.open(tx, (user_id,), data_exports.Action.START, {"job_id": ids.uuid7()})
+        assert opened
+        return opened
+
+    return Case(
+        lifecycle=DATA_EXPORT,
+        kind=data_exports.KIND,
+        engine=engine,
+        start=start,
+        complete=lambda: (data_exports.Action.COMPLETE, {"chunk_count": 1, "byte_count": 9}),
+        message_statements=0,
     )
 
 

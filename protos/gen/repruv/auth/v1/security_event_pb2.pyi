@@ -66,7 +66,7 @@ class SecurityEvent(_message.Message):
     `passkey_failed`, `passkey_counter_regressed` (its counter decreased: refused), `role_changed`, `account_disabled`,
     `account_enabled`, `connection_begun`, `connected`, `connection_failed`, `disconnected`,
     `deletion_requested`, `deletion_cancelled`, `account_deleted` (of no account: with its `deletion_id`),
-    `api_token_created`, `api_token_revoked`.
+    `api_token_created`, `api_token_revoked`, `data_export_requested`, `data_export_downloaded`.
     """
     user_id: _builtins.str
     """The account; empty for an address without one."""

@@ -78,6 +78,11 @@ class DemoServiceStub:
                 request_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.ListInteractionsRequest.SerializeToString,
                 response_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.ListInteractionsResponse.FromString,
                 _registered_method=True)
+        self.StreamOwnerRows = channel.unary_stream(
+                '/repruv.demo.v1.DemoService/StreamOwnerRows',
+                request_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.StreamOwnerRowsRequest.SerializeToString,
+                response_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.StreamOwnerRowsResponse.FromString,
+                _registered_method=True)
 
 
 class DemoServiceServicer:
@@ -151,6 +156,14 @@ class DemoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamOwnerRows(self, request, context):
+        """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+        Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DemoServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -193,6 +206,11 @@ def add_DemoServiceServicer_to_server(servicer, server):
                     servicer.ListInteractions,
                     request_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.ListInteractionsRequest.FromString,
                     response_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.ListInteractionsResponse.SerializeToString,
+            ),
+            'StreamOwnerRows': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamOwnerRows,
+                    request_deserializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.StreamOwnerRowsRequest.FromString,
+                    response_serializer=repruv_dot_demo_dot_v1_dot_demo__service__pb2.StreamOwnerRowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -415,6 +433,33 @@ class DemoService:
             '/repruv.demo.v1.DemoService/ListInteractions',
             repruv_dot_demo_dot_v1_dot_demo__service__pb2.ListInteractionsRequest.SerializeToString,
             repruv_dot_demo_dot_v1_dot_demo__service__pb2.ListInteractionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamOwnerRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/repruv.demo.v1.DemoService/StreamOwnerRows',
+            repruv_dot_demo_dot_v1_dot_demo__service__pb2.StreamOwnerRowsRequest.SerializeToString,
+            repruv_dot_demo_dot_v1_dot_demo__service__pb2.StreamOwnerRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,10 @@ class DemoServiceStub:
     """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
     ListInteractions: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.ListInteractionsRequest, _demo_service_pb2.ListInteractionsResponse]
     """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+    StreamOwnerRows: _grpc.UnaryStreamMultiCallable[_demo_service_pb2.StreamOwnerRowsRequest, _demo_service_pb2.StreamOwnerRowsResponse]
+    """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+    Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
+    """
 
 @_typing.type_check_only
 class DemoServiceAsyncStub(DemoServiceStub):
@@ -107,6 +111,10 @@ class DemoServiceAsyncStub(DemoServiceStub):
     """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
     ListInteractions: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.ListInteractionsRequest, _demo_service_pb2.ListInteractionsResponse]  # type: ignore[assignment]
     """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+    StreamOwnerRows: _aio.UnaryStreamMultiCallable[_demo_service_pb2.StreamOwnerRowsRequest, _demo_service_pb2.StreamOwnerRowsResponse]  # type: ignore[assignment]
+    """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+    Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
+    """
 
 class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
     """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
@@ -192,5 +200,15 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.ListInteractionsResponse, _abc.Awaitable[_demo_service_pb2.ListInteractionsResponse]]:
         """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+
+    @_abc_1.abstractmethod
+    def StreamOwnerRows(
+        self,
+        request: _demo_service_pb2.StreamOwnerRowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_demo_service_pb2.StreamOwnerRowsResponse], _abc.AsyncIterator[_demo_service_pb2.StreamOwnerRowsResponse]]:
+        """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+        Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
+        """
 
 def add_DemoServiceServicer_to_server(servicer: DemoServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1711,3 +1711,55 @@ class EraseOwnerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseOwnerResponse: _TypeAlias = EraseOwnerResponse  # noqa: Y015
+
+@_typing.final
+class StreamOwnerRowsRequest(_message.Message):
+    """StreamOwnerRowsRequest names an owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    owner_id: _builtins.str
+    """The owner."""
+    def __init__(
+        self,
+        *,
+        owner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner_id", b"owner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamOwnerRowsRequest: _TypeAlias = StreamOwnerRowsRequest  # noqa: Y015
+
+@_typing.final
+class StreamOwnerRowsResponse(_message.Message):
+    """StreamOwnerRowsResponse is the next part of the rows of a table, or why a table is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """The table, such as `jobs.jobs`. The parts of a table follow each other."""
+    rows: _builtins.bytes
+    """Complete lines, each the JSON object of a row, at most about 1 MiB; empty for a table without rows of the owner."""
+    reason: _builtins.str
+    """Why the table is left out; empty unless it is."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        rows: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "rows", b"rows", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamOwnerRowsResponse: _TypeAlias = StreamOwnerRowsResponse  # noqa: Y015

@@ -154,6 +154,11 @@ class JobsServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerResponse.FromString,
                 _registered_method=True)
+        self.StreamOwnerRows = channel.unary_stream(
+                '/repruv.jobs.v1.JobsService/StreamOwnerRows',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.StreamOwnerRowsRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.StreamOwnerRowsResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServiceServicer:
@@ -353,6 +358,14 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamOwnerRows(self, request, context):
+        """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+        Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -470,6 +483,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.EraseOwner,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerResponse.SerializeToString,
+            ),
+            'StreamOwnerRows': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamOwnerRows,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.StreamOwnerRowsRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.StreamOwnerRowsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1098,6 +1116,33 @@ class JobsService:
             '/repruv.jobs.v1.JobsService/EraseOwner',
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.EraseOwnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamOwnerRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/repruv.jobs.v1.JobsService/StreamOwnerRows',
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.StreamOwnerRowsRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_jobs__service__pb2.StreamOwnerRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

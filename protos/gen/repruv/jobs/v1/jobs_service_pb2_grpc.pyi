@@ -127,6 +127,10 @@ class JobsServiceStub:
     owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
     deletes accounts.
     """
+    StreamOwnerRows: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.StreamOwnerRowsRequest, _jobs_service_pb2.StreamOwnerRowsResponse]
+    """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+    Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
+    """
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
@@ -226,6 +230,10 @@ class JobsServiceAsyncStub(JobsServiceStub):
     and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
     owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
     deletes accounts.
+    """
+    StreamOwnerRows: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.StreamOwnerRowsRequest, _jobs_service_pb2.StreamOwnerRowsResponse]  # type: ignore[assignment]
+    """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+    Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
     """
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -461,6 +469,16 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
         owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
         deletes accounts.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamOwnerRows(
+        self,
+        request: _jobs_service_pb2.StreamOwnerRowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_jobs_service_pb2.StreamOwnerRowsResponse], _abc.AsyncIterator[_jobs_service_pb2.StreamOwnerRowsResponse]]:
+        """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
+        Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
         """
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,23 @@
+"""Data exports as protobuf messages. Pure."""
+
+from __future__ import annotations
+
+from chassis import protobuf
+from repruv.auth.v1 import data_export_service_pb2 as pb
+from repruv.jobs.v1 import job_pb2
+from services.auth.data_export.domain import DataExport
+
+
+def data_export_to_proto(data_export: DataExport) -> pb.DataExport:
+    """Convert a snapshot."""
+    error = data_export.error
+    return pb.DataExport(
+        user_id=str(data_export.user_id),
+        state=pb.DataExportState.Value(f"DATA_EXPORT_STATE_{data_export.state.upper()}"),
+        version=data_export.version,
+        job_id=str(data_export.job_id or ""),
+        byte_count=data_export.byte_count,
+        error=job_pb2.JobError(code=error.code, message=error.message) if error else None,
+        change_time=protobuf.to_timestamp(data_export.changed_at),
+        expire_time=protobuf.to_timestamp(data_export.expires_at),
+    )

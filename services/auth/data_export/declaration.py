@@ -1,0 +1,44 @@
+"""The declaration of a data export as a lifecycle: its rows, its job, and what each transition deletes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import worker
+from chassis import errors, outbox
+from lifecycle import updates
+from lifecycle.declaration import Lifecycle
+from repruv.jobs.v1 import jobs_service_pb2
+from services.auth import schema
+from services.auth.data_export import domain, storage
+from services.auth.data_export.domain import Action, DataExport
+from worker import outbox as worker_outbox
+
+_DELETING = frozenset({Action.START, Action.CANCEL, Action.FAIL, Action.EXPIRE})
+
+
+async def apply_effects(tx: outbox.Transaction, data_export: DataExport, action: Action) -> None:
+    """Delete chunks that the export no longer needs, and submit its job. Pages follow the job's own events."""
+    if action in _DELETING:
+        await storage.delete_chunks(tx.conn, data_export.user_id)
+    if action is Action.START:
+        tx.publish(worker_outbox.submit_message(submit(data_export)))
+
+
+def submit(data_export: DataExport) -> jobs_service_pb2.SubmitJobRequest:
+    """Return the submit of the export's present job: the same for the same generation, so it may be repeated."""
+    if data_export.job_id is None:
+        raise errors.Internal("The data export never had a job.")
+    return worker.new_job(
+        domain.KIND,
+        updates.payload(storage.DATA_EXPORTS, data_export),
+        job_id=str(data_export.job_id),
+        owner_id=str(data_export.user_id),
+        max_attempts=5,
+        backoff=timedelta(seconds=1),
+        max_backoff=timedelta(minutes=1),
+        attempt_timeout=timedelta(minutes=10),
+    )
+
+
+DATA_EXPORT = Lifecycle(rows=storage.DATA_EXPORTS, outbox_table=schema.outbox, effects=apply_effects, submit=submit)

@@ -1,0 +1,76 @@
+"""The handler of the job `auth.export-data`: chunks are written in fenced transactions.
+
+An attempt that was overtaken writes nothing. The next one begins again: rows may have changed, and the archive is small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import worker
+from chassis import outbox
+from lifecycle.attempts import Attempt
+from services.auth.data_export import domain, storage
+from services.auth.data_export.archive import Archive
+from services.auth.data_export.declaration import DATA_EXPORT
+from services.auth.data_export.domain import Action, DataExport
+from services.auth.data_export.sources import Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """Writes archives."""
+
+    engine: AsyncEngine
+    relay: outbox.Relay
+    sources: Sources
+    max_bytes: int = domain.MAX_BYTES
+
+    def kind(self) -> worker.Kind[Any]:
+        """Return the job kind."""
+        return worker.Kind(domain.KIND, self.export, notify_owner=True)
+
+    async def export(self, context: worker.Context) -> dict[str, Any]:
+        """Write the archive; its last chunk makes it ready. Cancelling deletes it."""
+        attempt = Attempt(DATA_EXPORT, self.engine, self.relay, context)
+        async with attempt.begin() as tx:
+            current, is_done = tx.resource, tx.is_done
+            if not is_done:
+                await storage.delete_chunks(tx.conn, current.user_id)
+                current = await tx.update(storage.EMPTY)
+        if is_done:
+            return {"bytes": current.byte_count}
+        archive, left_out = Archive(str(current.user_id)), dict[str, str]()
+        services = self.sources.services
+        for done, (words, read) in enumerate(services):
+            await context.progress(done, len(services) + 1, words)
+            async with aclosing(read(current.user_id)) as parts:
+                async for part in parts:
+                    context.raise_if_cancelled()
+                    if part.reason:
+                        left_out[part.table] = part.reason
+                        continue
+                    await asyncio.to_thread(archive.write, part.table, part.rows)
+                    while archive.pending >= domain.CHUNK_BYTES:
+                        current = await self._write(attempt, archive.take(domain.CHUNK_BYTES))
+        await context.progress(len(services), len(services) + 1, "Finishing the archive")
+        await asyncio.to_thread(archive.close, left_out)
+        while archive.pending > domain.CHUNK_BYTES:
+            current = await self._write(attempt, archive.take(domain.CHUNK_BYTES))
+        current = await self._write(attempt, archive.take(domain.CHUNK_BYTES), is_last=True)
+        await context.progress(len(services) + 1, len(services) + 1, "Your data is exported")
+        return {"bytes": current.byte_count}
+
+    async def _write(self, attempt: Attempt[DataExport, Action], data: bytes, *, is_last: bool = False) -> DataExport:
+        async with attempt.fenced() as tx:
+            before = tx.resource
+            if before.byte_count + len(data) > self.max_bytes:
+                raise worker.JobFailed(domain.TOO_LARGE.code, domain.TOO_LARGE.message, retryable=False)
+            await storage.write_chunk(tx.conn, before, data)
+            columns = {"chunk_count": before.chunk_count + 1, "byte_count": before.byte_count + len(data)}
+            return await tx.move(Action.COMPLETE, columns) if is_last else await tx.update(columns)

@@ -1,0 +1,86 @@
+"""What users can do with data exports: start, get, download; and their expiry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import datetime
+
+from chassis import errors, ids, outbox
+from lifecycle.settler import Settler
+from services.auth import domain as auth_domain
+from services.auth import schema, throttling
+from services.auth.audit import Kind, by_owner, record
+from services.auth.context import Context, lock_account_with_fresh_session
+from services.auth.data_export import domain, storage
+from services.auth.data_export.declaration import DATA_EXPORT
+from services.auth.data_export.domain import Action, DataExport, State
+from services.auth.email import jobs as email_jobs
+from services.auth.email.templates import Notice
+from services.auth.sessions import storage as session_storage
+
+EXPIRED_BATCH = 20
+EXPIRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DataExports:
+    """The operations. All raise `SessionInvalid`; `start` and `download` also `ReauthenticationRequired`."""
+
+    context: Context
+    settler: Settler[DataExport, Action]
+
+    async def start(self, actor: auth_domain.Actor, *, client: auth_domain.Client) -> DataExport:
+        """Accept to export the data of the caller, in place of an earlier export, and email the owner.
+
+        Raises `DataExportRunning` and `TooManyAttempts`.
+        """
+        async with self.context.transaction() as tx:
+            await lock_account_with_fresh_session(tx.conn, actor)
+            started = await DATA_EXPORT.open(tx, (actor.user_id,), Action.START, {"job_id": ids.uuid7()})
+            if started is None:
+                raise domain.DataExportRunning()
+            await throttling.count_each(tx.conn, throttling.of_data_exports(actor.user_id))
+            await record(tx.conn, Kind.DATA_EXPORT_REQUESTED, by_owner(actor, client))
+            tx.publish(email_jobs.notice(actor.user_id, Notice.DATA_EXPORT_REQUESTED))
+        return started
+
+    async def get(self, actor: auth_domain.Actor) -> tuple[DataExport, datetime]:
+        """Read the export of the caller, and the time until which the session is fresh.
+
+        A state that its job has left is repaired first.
+        """
+        async with self.context.autocommit().connect() as conn:
+            current = await session_storage.get_current(conn, actor)
+            data_export = await storage.DATA_EXPORTS.get(conn, (actor.user_id,))
+        if data_export.state is State.FAILED or domain.MACHINE.has_pending_job(data_export):
+            data_export, _ = await self.settler.repair(data_export)
+        return data_export, current.fresh_until
+
+    async def download(self, actor: auth_domain.Actor) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks of a ready archive. Raises `DataExportNotFound`, or `Aborted` if it is replaced meanwhile."""
+        async with self.context.transaction() as tx:
+            await session_storage.require_fresh(tx.conn, actor)
+            data_export = await storage.DATA_EXPORTS.get(tx.conn, (actor.user_id,))
+            if data_export.state is not State.READY:
+                raise domain.DataExportNotFound()
+            await record(tx.conn, Kind.DATA_EXPORT_DOWNLOADED, by_owner(actor))
+        for position in range(data_export.chunk_count):
+            # A connection for each chunk: a slow reader holds none.
+            async with self.context.autocommit().connect() as conn:
+                data = await storage.read_chunk(conn, data_export, position)
+            if data is None:
+                raise errors.Aborted("The archive was replaced or deleted.", code="data_export_replaced")
+            yield data
+
+    async def expire(self) -> int:
+        """Delete the archives and failures whose time is over, a batch a transaction; return how many."""
+        total, expired = 0, EXPIRED_BATCH
+        while expired == EXPIRED_BATCH:
+            async with outbox.transaction(self.context.engine, schema.outbox, self.context.relay) as tx:
+                data_exports = await storage.list_expired(tx.conn, limit=EXPIRED_BATCH)
+                for data_export in data_exports:
+                    await DATA_EXPORT.move_locked(tx, data_export, Action.EXPIRE)
+            expired = len(data_exports)
+            total += expired
+        return total

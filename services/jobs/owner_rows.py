@@ -1,0 +1,48 @@
+"""What the export of a user's data has of this service, and what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from chassis.owner_rows import OwnerTable
+from services.jobs import schema
+
+_ENGINE = (
+    *(
+        "budget",
+        "backoff",
+        "max_backoff",
+        "attempt_timeout",
+        "unique_key",
+        "crashes",
+        "errors",
+        "worker",
+        "lease_until",
+    ),
+    *("concurrency_key", "total_timeout", "deadline", "awaits_children", "undoes", "fair_rank", "ready"),
+    *("progress_attempt", "progress_rate", "progress_at", "payload_bytes", "priority", "version"),
+)
+TABLES: Sequence[OwnerTable] = (
+    OwnerTable(
+        table=schema.jobs,
+        omitted={
+            **dict.fromkeys(_ENGINE, "bookkeeping of the engine"),
+            "payload": "may have fields that its kind declares sensitive; the service of the kind exports what was requested",
+        },
+    ),
+    OwnerTable(table=schema.job_events, omitted={"event": "the same in binary form"}),
+    OwnerTable(table=schema.owners, omitted={"timeline": "bookkeeping of event cursors"}),
+)
+LEFT_OUT: Mapping[str, str] = {
+    "jobs.attempts": "Tracebacks, workers and hosts, for operators; jobs.jobs has the outcome and its message.",
+    "jobs.attempt_logs": "Log lines of the program, for operators.",
+    "jobs.checkpoints": "Where a running job resumes.",
+    "jobs.deleted_jobs": "Ids of deleted jobs, without an owner.",
+    "jobs.kinds": "Types of jobs, of no owner.",
+    "jobs.kind_rates": "Counts of all owners together.",
+    "jobs.schedules": "Belong to operators.",
+    "jobs.workers": "Processes, of no owner.",
+    "jobs.outbox": "Messages that are being sent.",
+    "jobs.schema_version": "The version of the tables.",
+}
+"""Tables that are left out, with the reason."""

@@ -1,0 +1,44 @@
+"""Exporting one's data in a browser: start, watch the progress, download."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.acceptance.users import User
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import is_still_the_same, mark, shows
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+async def test_data_is_exported_and_downloaded(
+    new_visitor: NewVisitor, user: User, tmp_path: Path, javascript: bool
+) -> None:
+    await user.enable({"niche": "food", "content_count": 5, "interaction_count": 40})
+    await user.status_is("enabled")
+    mina = await new_visitor(java_script_enabled=javascript)
+    await mina.is_user(user)
+    page = await mina.open("/settings/profile")
+    await page.get_by_role("link", name="Export my data").click()
+    await shows(page, "No export yet")
+    await page.get_by_role("button", name="Export my data").click()
+    if javascript:
+        await mark(page)
+    await shows(page, "Your data is ready")
+    if javascript:
+        assert await is_still_the_same(page)
+        await expect(page.locator("#announcer")).to_have_text("Your data is ready")
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Download archive").click()
+    file = tmp_path / "data.zip"
+    await (await download.value).save_as(file)
+    assert (await download.value).suggested_filename.startswith("repruv-data-")
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        [account] = archive.read("auth/users.jsonl").splitlines()
+        assert len(archive.read("demo/interactions.jsonl").splitlines()) == 40
+    assert json.loads(account)["email"] == user.email
