@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import postgres
 
 PAGE = 500
 """Rows that one statement reads."""
@@ -32,22 +35,50 @@ class OwnerTable:
         return self.table.fullname
 
 
-async def read(engine: AsyncEngine, table: OwnerTable, owner_id: UUID) -> AsyncGenerator[bytes, None]:
-    """Yield the rows of an owner, by primary key; nothing if there are none. A slow reader holds no connection."""
-    part, count = b"", PAGE
-    after: Sequence[Any] | None = None
-    while count == PAGE:
-        async with engine.connect() as conn:
-            rows = (await conn.execute(_statement(table, owner_id, after))).all()
-        count = len(rows)
-        for line, *key in rows:
-            part += line.encode() + b"\n"
-            after = key
-            if len(part) >= PART_BYTES:
-                yield part
-                part = b""
-    if part:
-        yield part
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The next rows of a table, or why a table is left out."""
+
+    table: str
+    rows: bytes = b""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerRows:
+    """What a service stores of owners: the tables that they get, and those that are left out, with the reason."""
+
+    engine: AsyncEngine
+    tables: Sequence[OwnerTable]
+    left_out: Mapping[str, str]
+
+    async def stream(self, owner_id: UUID) -> AsyncGenerator[Part, None]:
+        """Yield the parts of each table, at least one, and then the tables that are left out."""
+        for table in self.tables:
+            yield Part(table.name)
+            async with aclosing(self._read(table, owner_id)) as parts:
+                async for rows in parts:
+                    yield Part(table.name, rows)
+        for name, reason in self.left_out.items():
+            yield Part(name, reason=reason)
+
+    async def _read(self, table: OwnerTable, owner_id: UUID) -> AsyncGenerator[bytes, None]:
+        """Yield the rows by primary key; nothing if there are none. A slow reader holds no connection."""
+        engine = postgres.autocommit(self.engine)
+        part, count = b"", PAGE
+        after: Sequence[Any] | None = None
+        while count == PAGE:
+            async with engine.connect() as conn:
+                rows = (await conn.execute(_statement(table, owner_id, after))).all()
+            count = len(rows)
+            for line, *key in rows:
+                part += line.encode() + b"\n"
+                after = key
+                if len(part) >= PART_BYTES:
+                    yield part
+                    part = b""
+        if part:
+            yield part
 
 
 def _statement(table: OwnerTable, owner_id: UUID, after: Sequence[Any] | None) -> sa.Select[Any]:

@@ -14,7 +14,7 @@ from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
-from services.demo import erasure, expiry, handlers, operations, reconciler, schema, servicer, views
+from services.demo import erasure, expiry, handlers, operations, owner_rows, reconciler, schema, servicer, views
 from services.demo.declaration import DEMO_MODE
 from services.demo.exports import domain as exports_domain
 from services.demo.exports import handlers as exports_handlers
@@ -46,7 +46,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filter_subject="demo.>")
     nats.on_connected(relay.wake)
     reconcile = reconciler.Reconciler(engine)
-    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), postgres.autocommit(engine))
+    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), owner_rows.of(engine))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)

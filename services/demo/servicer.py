@@ -8,13 +8,12 @@ from contextlib import aclosing
 from typing import Any
 
 from grpc import aio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from chassis.owner_rows import read
+from chassis.owner_rows import OwnerRows
 from repruv.demo.v1 import demo_service_pb2 as pb
 from repruv.demo.v1 import demo_service_pb2_grpc
-from services.demo import access, convert, operations, owner_rows, preview, read_models, views
+from services.demo import access, convert, operations, preview, read_models, views
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["DemoService"]
 SERVICE = _SERVICE.full_name
@@ -35,10 +34,9 @@ Context = aio.ServicerContext[Any, Any]
 class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     """Serves `repruv.demo.v1.DemoService`; the protos document each rpc."""
 
-    def __init__(self, demo: operations.Operations, read_views: views.Views, engine: AsyncEngine) -> None:
-        """`engine` reads: each statement is a transaction of its own."""
+    def __init__(self, demo: operations.Operations, read_views: views.Views, owner_rows: OwnerRows) -> None:
         self._demo = demo
-        self._engine = engine
+        self._owner_rows = owner_rows
         self._views = read_views
 
     async def EnableDemo(self, request: pb.EnableDemoRequest, context: Context) -> pb.EnableDemoResponse:
@@ -104,11 +102,6 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
     async def StreamOwnerRows(
         self, request: pb.StreamOwnerRowsRequest, context: Context
     ) -> AsyncGenerator[pb.StreamOwnerRowsResponse, None]:
-        owner_id = ids.parse(request.owner_id, "owner_id")
-        for table in owner_rows.TABLES:
-            yield pb.StreamOwnerRowsResponse(table=table.name)
-            async with aclosing(read(self._engine, table, owner_id)) as parts:
-                async for part in parts:
-                    yield pb.StreamOwnerRowsResponse(table=table.name, rows=part)
-        for name, reason in owner_rows.LEFT_OUT.items():
-            yield pb.StreamOwnerRowsResponse(table=name, reason=reason)
+        async with aclosing(self._owner_rows.stream(ids.parse(request.owner_id, "owner_id"))) as parts:
+            async for part in parts:
+                yield pb.StreamOwnerRowsResponse(table=part.table, rows=part.rows, reason=part.reason)

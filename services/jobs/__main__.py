@@ -20,6 +20,7 @@ from services.jobs import (
     metrics,
     notifications,
     operations,
+    owner_rows,
     reconciler,
     rescuer,
     schema,
@@ -60,7 +61,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     job_watches.subscribe(nats)
     jobs.waiters.subscribe(nats)
     jobs_servicer = servicer.JobsServicer(
-        jobs, job_watches, notifications.Notifications(engine, nats), postgres.autocommit(engine)
+        jobs, job_watches, notifications.Notifications(engine, nats), owner_rows.of(engine)
     )
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)

@@ -11,10 +11,9 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import cooperative, errors, identity, ids, protobuf
-from chassis.owner_rows import read
+from chassis.owner_rows import OwnerRows
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
 from repruv.jobs.v1 import jobs_service_pb2 as pb
@@ -27,7 +26,6 @@ from services.jobs import (
     notifications,
     operations,
     outcomes,
-    owner_rows,
     watches,
 )
 from services.jobs.claims import long_poll
@@ -76,11 +74,10 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         jobs: operations.Operations,
         job_watches: watches.Watches,
         unread: notifications.Notifications,
-        engine: AsyncEngine,
+        owner_rows: OwnerRows,
     ) -> None:
-        """`engine` reads: each statement is a transaction of its own."""
         self._jobs = jobs
-        self._engine = engine
+        self._owner_rows = owner_rows
         self._watches = job_watches
         self._notifications = unread
 
@@ -349,14 +346,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     async def StreamOwnerRows(
         self, request: pb.StreamOwnerRowsRequest, context: Context
     ) -> AsyncGenerator[pb.StreamOwnerRowsResponse, None]:
-        owner_id = ids.parse(request.owner_id, "owner_id")
-        for table in owner_rows.TABLES:
-            yield pb.StreamOwnerRowsResponse(table=table.name)
-            async with aclosing(read(self._engine, table, owner_id)) as parts:
-                async for part in parts:
-                    yield pb.StreamOwnerRowsResponse(table=table.name, rows=part)
-        for name, reason in owner_rows.LEFT_OUT.items():
-            yield pb.StreamOwnerRowsResponse(table=name, reason=reason)
+        async with aclosing(self._owner_rows.stream(ids.parse(request.owner_id, "owner_id"))) as parts:
+            async for part in parts:
+                yield pb.StreamOwnerRowsResponse(table=part.table, rows=part.rows, reason=part.reason)
 
 
 def _require_own_kinds(kinds: Iterable[str]) -> None:

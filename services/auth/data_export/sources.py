@@ -11,22 +11,12 @@ import grpc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import owner_rows as chassis_rows
-from chassis import postgres
+from chassis.owner_rows import OwnerRows, Part
 from chassis.rpc import client
 from repruv.demo.v1 import demo_service_pb2, demo_service_pb2_grpc
 from services.auth.data_export import owner_rows
 
 DEMO_SECONDS = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The next rows of a table, or why a table is left out."""
-
-    table: str
-    rows: bytes = b""
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +31,8 @@ class Sources:
     @property
     def services(self) -> tuple[tuple[str, Callable[[UUID], AsyncGenerator[Part, None]]], ...]:
         """What is read, in order, with the words for its progress."""
-        return (("Reading your account", self._own), ("Reading demo data", self._demo), ("Reading jobs", self._jobs))
-
-    async def _own(self, user_id: UUID) -> AsyncGenerator[Part, None]:
-        engine = postgres.autocommit(self.engine)
-        for table in owner_rows.TABLES:
-            yield Part(table.name)
-            async with aclosing(chassis_rows.read(engine, table, user_id)) as parts:
-                async for rows in parts:
-                    yield Part(table.name, rows)
-        for name, reason in owner_rows.LEFT_OUT.items():
-            yield Part(name, reason=reason)
+        own = OwnerRows(engine=self.engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
+        return (("Reading your account", own.stream), ("Reading demo data", self._demo), ("Reading jobs", self._jobs))
 
     async def _demo(self, user_id: UUID) -> AsyncGenerator[Part, None]:
         stub = demo_service_pb2_grpc.DemoServiceStub(self.demo_channel)
