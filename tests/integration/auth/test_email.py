@@ -193,8 +193,9 @@ async def test_registration_email_end_to_end(
         "encryption_keys": "a:" + "A" * 43,
     }
     target = f"127.0.0.1:{subprocesses.free_port()}"
+    common["demo_target"] = target
     stop = asyncio.Event()
-    serve = auth_process.serve(Settings(listen=target, demo_target=target, password_memory_kib=64, **common), stop)
+    serve = auth_process.serve(Settings(listen=target, password_memory_kib=64, **common), stop)
     work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **common), stop)
     running = asyncio.gather(serve, work)
     channel = client.channel(target, service=servicer.SERVICE)

@@ -84,12 +84,13 @@ async def doors(
         "database_url": services_database("auth"),
         "identity_key": seeds["auth"],
         "encryption_keys": "a:" + "A" * 43,
+        "demo_target": demo_target,
     }
     stop = asyncio.Event()
     demo_config = DemoSettings(
         listen=demo_target, database_url=services_database("demo"), identity_key=seeds["demo"], **shared
     )
-    config = Settings(listen=auth_target, demo_target=demo_target, password_memory_kib=64, **environment)
+    config = Settings(listen=auth_target, password_memory_kib=64, **environment)
     running = [
         asyncio.create_task(demo_service.serve(demo_config, stop)),
         asyncio.create_task(auth_service.serve(config, stop, offered=offered)),
