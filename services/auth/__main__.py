@@ -103,10 +103,10 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background.start("relay", relay.run)
         background.start("cleaning", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine)))
         background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
-        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
-        stack.enter_context(exposition.serving(config.metrics_address, measured))
         background.start("settle data exports", partial(run.every, SWEEP_SECONDS, settler.sweep))
         background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
+        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
+        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
