@@ -185,7 +185,7 @@ class Mailbox:
     async def submit(self, message_id: str, subject: str, payload: bytes) -> None:
         """Accept a job."""
         spec = jobs_service_pb2.SubmitJobRequest.FromString(payload).spec
-        if spec.kind == "auth.disconnect":
+        if spec.kind in ("auth.disconnect", "auth.export-data"):
             return
         assert (spec.kind, spec.owner_id) == (email_jobs.KIND, worker.SYSTEM)
         fields = dict(spec.payload)
