@@ -5,7 +5,6 @@ An attempt that was overtaken writes nothing. The next one begins again: rows ma
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +44,16 @@ class Exporter:
                 current = await tx.update(storage.EMPTY)
         if is_done:
             return {"bytes": current.byte_count}
-        archive, left_out = Archive(str(current.user_id)), dict[str, str]()
+        archive = Archive(str(current.user_id))
+        try:
+            return await self._export(context, attempt, archive, current)
+        finally:
+            archive.discard()
+
+    async def _export(
+        self, context: worker.Context, attempt: Attempt[DataExport, Action], archive: Archive, current: DataExport
+    ) -> dict[str, Any]:
+        left_out: dict[str, str] = {}
         services = self.sources.services
         for done, (words, read) in enumerate(services):
             await context.progress(done, len(services) + 1, words)
@@ -55,11 +63,11 @@ class Exporter:
                     if part.reason:
                         left_out[part.table] = part.reason
                         continue
-                    await asyncio.to_thread(archive.write, part.table, part.rows)
+                    archive.write(part.table, part.rows)
                     while archive.pending >= domain.CHUNK_BYTES:
                         current = await self._write(attempt, archive.take(domain.CHUNK_BYTES))
         await context.progress(len(services), len(services) + 1, "Finishing the archive")
-        await asyncio.to_thread(archive.close, left_out)
+        archive.close(left_out)
         while archive.pending > domain.CHUNK_BYTES:
             current = await self._write(attempt, archive.take(domain.CHUNK_BYTES))
         current = await self._write(attempt, archive.take(domain.CHUNK_BYTES), is_last=True)
