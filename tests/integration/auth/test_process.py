@@ -109,18 +109,11 @@ async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> N
         ({"ADMIN_EMAIL": "admin@example.org", "ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD cannot be used"),
     ],
 )
-def test_a_settings_error_is_printed_on_one_line(
-    environment: dict[str, str],
-    changed: dict[str, str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+async def test_a_settings_error_is_printed_on_one_line(
+    environment: dict[str, str], changed: dict[str, str], message: str
 ) -> None:
-    monkeypatch.setattr(os, "environ", {**environment, **changed})
-    monkeypatch.setattr(sys, "argv", ["services.auth", "serve"])
-    with pytest.raises(SystemExit) as ended:
-        auth_process.main()
-    output = capsys.readouterr().err
-    assert ended.value.code == 2
-    assert message in output
-    assert output.count("\n") == 1
+    process = await start({**environment, **changed}, "serve")
+    _, output = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert message in output.decode()
+    assert output.count(b"\n") == 1
