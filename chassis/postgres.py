@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from chassis import database_url, errors, metrics, tls
+from chassis import database_url, driver, errors, metrics, tls
 
 POOL_TIMEOUT = 3.0
 LOCK_SECONDS = 3.0
@@ -101,6 +100,7 @@ def _engine(url: str, *, name: str, pool_size: int, session: Mapping[str, object
         # The connection used last is the one whose statements are prepared and whose backend is in the caches.
         pool_use_lifo=True,
         connect_args={
+            "async_creator_fn": driver.Connection.connect,
             "application_name": name,
             "connect_timeout": 3,
             **session,
@@ -168,11 +168,7 @@ def _refuse_closed(connection: Any, record: object, fairy: object) -> None:
 
 def is_closed(connection: psycopg.AsyncConnection) -> bool:
     """Return whether the server has closed an idle connection, without a round trip."""
-    if connection.closed:
-        return True
-    poller = select.poll()
-    poller.register(connection.fileno(), select.POLLIN)
-    return bool(poller.poll(0))
+    return connection.closed or driver.has_event(connection.fileno())
 
 
 def is_unusable(error: BaseException) -> bool:

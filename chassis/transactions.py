@@ -104,7 +104,7 @@ class _Kept:
         connections, self._connections = self._connections, []
         for conn, _ in connections:
             if conn.sync_connection is not None:
-                conn.sync_connection.detach()
+                conn.sync_connection.invalidate()
                 conn.sync_connection.close()
 
 

@@ -13,8 +13,6 @@ from chassis import process
 from gateway import app, container, pages, server, workers
 from gateway.settings import Settings
 
-GC_THRESHOLDS = (10_000, 20, 20)
-
 
 async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
     """Serve until `stop` is set, on the socket `shared` if there is one."""
@@ -24,7 +22,6 @@ async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket 
     # objects that exist now stay, and later ones are freed by reference counting.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     serving = server.Server(server.configure(application, config), drain=assembled.streams.drain)
     await serving.serve_until(stop, shared=shared)
 

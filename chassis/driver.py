@@ -1,0 +1,149 @@
+"""psycopg's connection, whose socket the event loop watches as long as it is open.
+
+psycopg adds the socket to the event loop for each wait and removes it afterwards. With uvloop this takes eight system calls and a
+timer per statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import weakref
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import abc, pq, waiting
+
+CANCEL_SECONDS = 5.0
+"""Time to end the statement of a cancelled task in the server. After it the connection is closed."""
+CHECK_SECONDS = 0.1
+"""Seconds between two looks at a socket that a statement waits for: the event loop does not report all ends of a connection."""
+
+Result = TypeVar("Result")
+
+
+class Connection(psycopg.AsyncConnection[Any]):
+    """A connection that waits for the server without system calls of its own."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _watched: int = -1
+    """The socket that the event loop watches, or -1. It must not be closed before the loop has forgotten it."""
+    _readable: asyncio.Future[bool] | None = None
+    """Whether the socket is readable; False: look at it. None while nothing is expected."""
+    _check: asyncio.TimerHandle | None = None
+
+    async def wait(
+        self, gen: abc.PQGen[Result], interval: float = CHECK_SECONDS, timeout: float | None = None
+    ) -> Result:
+        """Run an operation of the driver to its end. Cancelling the task cancels its statement in the server."""
+        if timeout is not None:
+            return await self._wait_unwatched(gen, timeout)
+        try:
+            event = next(gen)
+            while event == waiting.WAIT_R:
+                await self._wait_readable()
+                event = gen.send(waiting.READY_R)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        except asyncio.CancelledError:
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                await self._end_statement(gen)
+            raise
+        except BaseException:
+            if self.closed:
+                self._stop_watching()  # libpq has closed the socket
+            raise
+        # The socket takes no more data now.
+        return await self._wait_unwatched(_resumed(event, gen), None)
+
+    async def close(self) -> None:
+        """Close the connection. A statement that is running fails at its next check."""
+        self._stop_watching()
+        await super().close()
+
+    def __del__(self, *args: Any) -> None:
+        """Let the event loop forget the socket of a connection that nobody has closed."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._stop_watching()
+        super().__del__(*args)
+
+    async def _wait_readable(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        is_readable = False
+        while not is_readable:
+            if self._watched < 0:
+                if self.closed or has_event(self.pgconn.socket):
+                    return
+                self._watched = self.pgconn.socket
+                self._loop.add_reader(self._watched, _on_readable, weakref.ref(self))
+            if self._check is None:
+                self._check = self._loop.call_later(CHECK_SECONDS, _on_check, weakref.ref(self))
+            self._readable = self._loop.create_future()
+            try:
+                is_readable = await self._readable
+            finally:
+                self._readable = None
+
+    def _wake(self, *, is_readable: bool) -> None:
+        if self._readable is not None and not self._readable.done():
+            self._readable.set_result(is_readable)
+
+    def _stop_watching(self) -> None:
+        if self._watched >= 0 and self._loop is not None:
+            self._loop.remove_reader(self._watched)
+            self._watched = -1
+
+    async def _wait_unwatched(self, gen: abc.PQGen[Result], timeout: float | None) -> Result:
+        """Wait as psycopg does."""
+        self._stop_watching()
+        return await super().wait(gen, CHECK_SECONDS, timeout)
+
+    async def _end_statement(self, gen: abc.PQGen[Any]) -> None:
+        try:
+            await self.cancel_safe(timeout=CANCEL_SECONDS)
+            await self._wait_unwatched(gen, CANCEL_SECONDS)
+        except psycopg.errors.QueryCanceled:
+            pass  # as requested
+        except BaseException as error:
+            await self.close()  # its state is unknown
+            if not isinstance(error, Exception):
+                raise
+
+
+def has_event(descriptor: int) -> bool:
+    """Return whether a socket has data, or has ended."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _on_readable(reference: weakref.ref[Connection]) -> None:
+    connection = reference()
+    if connection is None:
+        return
+    if connection._readable is None:
+        # Nothing is expected: the server has closed the connection, or sent a notice. The next wait watches again.
+        connection._stop_watching()
+    connection._wake(is_readable=True)
+
+
+def _on_check(reference: weakref.ref[Connection]) -> None:
+    connection = reference()
+    if connection is not None:
+        connection._check = None
+        if connection._readable is not None:
+            connection._stop_watching()
+            connection._wake(is_readable=False)
+
+
+def _resumed(event: Any, gen: abc.PQGen[Result]) -> Generator[Any, Any, Result]:
+    """Return a generator that continues `gen`, which waits for `event`."""
+    while True:
+        try:
+            event = gen.send((yield event))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
