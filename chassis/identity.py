@@ -49,6 +49,11 @@ class User:
         """Whether the user may see and change what belongs to others."""
         return self.role == "admin"
 
+    def require_account(self) -> None:
+        """Raise `PermissionDenied` `account_required` for a guest."""
+        if self.role == "guest":
+            raise errors.PermissionDenied("Guests can't do this. Create an account first.", code="account_required")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

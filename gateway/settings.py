@@ -26,6 +26,8 @@ class Settings(settings.Process):
     """The URL that browsers use; https makes the cookie Secure."""
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; none if empty or `none`."""
+    max_guests: int = 200
+    """As for auth; 0: the front page offers no demo without an account."""
     rate_limit_user: str = "6000/60"
     """The rate limit of each user, as requests/seconds; `off` for none. Each replica counts on its own."""
     rate_limit_network: str = "6000/60"

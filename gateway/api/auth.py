@@ -52,6 +52,22 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
 
 
 @router.post(
+    "/guest",
+    status_code=201,
+    summary="Try Repruv without an account",
+    openapi_extra=PUBLIC,
+    responses=documented(201, schemas_auth.Registered, "The guest; the session's cookie is set.", 403, 429),
+)
+async def begin_guest_session(request: Request, gateway: Gateway) -> Response:
+    """Create a guest, who is deleted with all data after some hours, and sign in with a cookie."""
+    admitted = await gateway.auth.begin_guest_session(client=gateway.device_cookie.client(request))
+    await gateway.end_previous_session(request)
+    response = answer({"user": views.user(admitted.user)}, 201)
+    gateway.cookie.set(response, admitted.token, admitted.session)
+    return response
+
+
+@router.post(
     "/login",
     summary="Sign in",
     openapi_extra=PUBLIC,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Text
-from gateway.views import ApiToken, Role, SecurityEvent, Session, User
+from gateway.views import ApiToken, SecurityEvent, Session, User
 
 
 class NewRole(Body):
     """A role."""
 
-    role: Role
+    role: Literal["user", "admin"]
 
 
 class WhichSession(Body):

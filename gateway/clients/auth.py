@@ -12,7 +12,11 @@ from repruv.auth.v1 import auth_service_pb2 as pb
 from repruv.auth.v1 import auth_service_pb2_grpc, passkey_service_pb2
 
 SignInResponse = (
-    pb.LoginResponse | pb.FinishLoginResponse | pb.RegisterResponse | passkey_service_pb2.FinishPasskeyLoginResponse
+    pb.LoginResponse
+    | pb.FinishLoginResponse
+    | pb.RegisterResponse
+    | pb.BeginGuestSessionResponse
+    | passkey_service_pb2.FinishPasskeyLoginResponse
 )
 """Responses that carry a new session and its token."""
 RotatedToken = (
@@ -39,6 +43,7 @@ class Auth(service.Client):
         super().__init__("auth", target, caller, (*reads, *repeatable))
         stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
         self.register = self.rpc(stub.Register, pb.RegisterRequest).public
+        self.begin_guest_session = self.rpc(stub.BeginGuestSession, pb.BeginGuestSessionRequest).public
         self.login = self.rpc(stub.Login, pb.LoginRequest).public
         self.finish_login = self.rpc(stub.FinishLogin, pb.FinishLoginRequest).public
         self.reauthenticate = self.rpc(stub.Reauthenticate, pb.ReauthenticateRequest)

@@ -1,7 +1,10 @@
-"""Sign-in, registration and sign-out."""
+"""The front page, sign-in, registration and sign-out."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -15,20 +18,28 @@ from gateway.identity import cookies, sessions
 from gateway.middleware import headers
 from gateway.pages import anonymous, page_request, rendering
 from gateway.pages.reader import Reader
+from repruv.auth.v1 import auth_pb2
+
+logger = logging.getLogger(__name__)
 
 LOGIN_FIELDS = ("email", "password", "remember", "next")
 REGISTER_FIELDS = ("name", "email", "password", "remember", "next")
+TRY_PATH = "/try"
+GUEST_INTERACTIONS = 20_000
+"""Interactions of a guest's demo: enough to see the job run."""
 CODE_PATH = f"{redirects.LOGIN}/code"
 
 
 class Login(anonymous.Anonymous):
-    """`/`, `/login`, `/login/code`, `/register` and `/logout`."""
+    """`/`, `/try`, `/login`, `/login/code`, `/register` and `/logout`."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         self._challenge = cookies.challenge(secure=container.settings.is_https)
         self.routes = [
             Route("/", self.front),
+            Route(TRY_PATH, self.try_demo, methods=["POST"]),
+            Route(TRY_PATH, self.front),
             Route(redirects.LOGIN, self.show_login),
             Route(redirects.LOGIN, self.login, methods=["POST"]),
             Route(CODE_PATH, self.show_code),
@@ -40,9 +51,33 @@ class Login(anonymous.Anonymous):
         ]
 
     async def front(self, request: Request) -> Response:
-        """Redirect to the first page of the user."""
-        session = await self._session(request)
-        return self.see(await self._first_page(session) if session else redirects.LOGIN)
+        """Show strangers what Repruv is; a signed-in user is redirected to the first page."""
+        if session := await self._session(request):
+            return self.see(await self._first_page(session))
+        return self._show_front(request)
+
+    async def try_demo(self, request: Request) -> Response:
+        """Begin a guest's session and enable demo mode; the page of its job shows the progress."""
+        fields = await self.read(request)
+        try:
+            self.require(request, fields)
+            admitted = await self._container.auth.begin_guest_session(
+                client=self._container.device_cookie.client(request)
+            )
+        except errors.Error as error:
+            return self._front_again(request, fields, error)
+        return await self._sign_in(request, admitted, await self._enable_demo(admitted.token))
+
+    async def _enable_demo(self, token: str) -> str:
+        """Enable demo mode; return the path of the page that shows it."""
+        try:
+            session = await self._container.sessions.validate(token)
+            accepted = await self._container.demo.enable_demo(session.identity, interaction_count=GUEST_INTERACTIONS)
+        except errors.Error as error:
+            # The guest has a session: the page of demo mode offers the same button.
+            logger.warning("demo mode of a guest was not enabled", extra={"cause": error.code})
+            return views.DEMO_PATH
+        return f"/jobs/{accepted.job_id}"
 
     async def show_login(self, request: Request) -> Response:
         """Show the form; a signed-in user is redirected."""
@@ -141,10 +176,12 @@ class Login(anonymous.Anonymous):
         return response
 
     async def _welcome(self, request: Request, signed_in: clients.SignInResponse, next_path: str) -> Response:
+        path = next_path or await self._first_page(await self._container.sessions.validate(signed_in.token))
+        return await self._sign_in(request, signed_in, path)
+
+    async def _sign_in(self, request: Request, signed_in: clients.SignInResponse, path: str) -> Response:
         await self._container.end_previous_session(request)
-        response = self.see(
-            next_path or await self._first_page(await self._container.sessions.validate(signed_in.token))
-        )
+        response = self.see(path)
         self._container.cookie.set(response, signed_in.token, signed_in.session)
         self._container.device_cookie.keep(request, response)
         # Cookies from before the sign-in end with it.
@@ -154,9 +191,18 @@ class Login(anonymous.Anonymous):
 
     async def _show_form(self, request: Request, template: str) -> Response:
         next_path = redirects.local(request.query_params.get("next", ""))
-        if session := await self._session(request):
+        session = await self._session(request)
+        if session and session.user.role != auth_pb2.USER_ROLE_GUEST:
             return self.see(next_path or await self._first_page(session))
         return self.show(request, template, {"values": {"next": next_path}, "errors": {}})
+
+    def _show_front(self, request: Request, *, form: dict[str, Any] | None = None, status: int = 200) -> Response:
+        is_open = self._container.settings.max_guests > 0
+        return self.show(request, "front.html", form, status=status, more={"has_demo": is_open})
+
+    def _front_again(self, request: Request, fields: Mapping[str, str], error: errors.Error) -> Response:
+        is_open = self._container.settings.max_guests > 0
+        return self.show_again(request, "front.html", fields, error, more={"has_demo": is_open})
 
     async def _session(self, request: Request) -> sessions.Session | None:
         """Return the session of a request, None without a valid one."""

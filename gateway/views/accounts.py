@@ -12,7 +12,7 @@ from gateway.views import derive
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, security_event_pb2
 from repruv.demo.v1 import demo_pb2
 
-Role = Literal["user", "admin"]
+Role = Literal["user", "admin", "guest"]
 Theme = Literal["system", "light", "dark"]
 
 DASHBOARD_PATH = "/dashboard"

@@ -84,6 +84,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         keyring=config.keyring,
         relay=relay,
         registrations_per_address=config.registrations_per_address,
+        max_guests=config.max_guests,
         is_registration_open=config.is_registration_open,
         verification_period=config.verification_period,
         deletion_grace=config.deletion_grace,

@@ -42,6 +42,8 @@ class Context:
     """Sends committed messages; without one the relays of other processes do."""
     registrations_per_address: int
     """Registrations that one network address may try within `throttling.WINDOW`."""
+    max_guests: int = 0
+    """Guests that may exist at once; 0: none."""
     is_registration_open: bool = True
     """Whether registration begins a session at once; otherwise it sends an email."""
     verification_period: timedelta = timedelta()

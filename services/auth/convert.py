@@ -13,14 +13,18 @@ from services.auth.accounts import validation
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.sessions import user_agents
 
-ROLES = {domain.Role.USER: auth_pb2.USER_ROLE_USER, domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN}
+ROLES = {
+    domain.Role.USER: auth_pb2.USER_ROLE_USER,
+    domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN,
+    domain.Role.GUEST: auth_pb2.USER_ROLE_GUEST,
+}
 THEMES = {
     domain.Theme.SYSTEM: auth_pb2.THEME_SYSTEM,
     domain.Theme.LIGHT: auth_pb2.THEME_LIGHT,
     domain.Theme.DARK: auth_pb2.THEME_DARK,
 }
 _THEMES: dict[int, domain.Theme] = {proto: theme for theme, proto in THEMES.items()}
-_ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items()}
+_ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items() if role is not domain.Role.GUEST}
 
 
 def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2.User:

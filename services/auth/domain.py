@@ -19,6 +19,8 @@ class Role(StrEnum):
 
     USER = "user"
     ADMIN = "admin"
+    GUEST = "guest"
+    """Tries Repruv without an address; erased after some hours."""
 
 
 class RevokeReason(StrEnum):
@@ -170,6 +172,12 @@ class SessionInvalid(errors.Unauthenticated):
     """Your session has ended. Sign in again."""
 
     default_code = "session_invalid"
+
+
+class AccountRequired(errors.PermissionDenied):
+    """Guests can't do this. Create an account first."""
+
+    default_code = "account_required"
 
 
 class ReauthenticationRequired(errors.PermissionDenied):

@@ -19,6 +19,7 @@ from services.auth.accounts.recovery import Recovery
 from services.auth.api_tokens import convert as token_convert
 from services.auth.context import Context
 from services.auth.deletion.operations import Deletion
+from services.auth.guests.operations import Guests
 from services.auth.second_factor.operations import SecondFactor
 from services.auth.sessions.operations import Sessions, ValidatedSession
 from services.auth.sign_in.operations import ChallengeRequired, SignIn
@@ -39,6 +40,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
     def __init__(self, context: Context) -> None:
         self._accounts = Accounts(context)
+        self._guests = Guests(context)
         self._sign_in = SignIn(context)
         self._sessions = Sessions(context)
         self._recovery = Recovery(context)
@@ -59,6 +61,14 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         if new is None:
             return pb.RegisterResponse()
         return pb.RegisterResponse(
+            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
+        )
+
+    async def BeginGuestSession(
+        self, request: pb.BeginGuestSessionRequest, context: RpcContext
+    ) -> pb.BeginGuestSessionResponse:
+        new = await self._guests.begin(convert.client_from_proto(request.client))
+        return pb.BeginGuestSessionResponse(
             user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
         )
 

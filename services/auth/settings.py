@@ -14,6 +14,7 @@ from services.auth.passkeys.relying_party import RelyingParty
 ARGON2_MIN_KIB = 8
 PRODUCTION_MIN_KIB = 19_456  # OWASP's minimum for argon2id with two passes
 MAX_DELETION_DAYS = 90
+MAX_GUESTS = 10_000
 REGISTRATION_MODES = ("open", "verified")
 
 
@@ -68,6 +69,8 @@ class Settings(_CommonSettings):
     """Days for which an account sees the dashboard without a verified address; 0 means forever."""
     account_deletion_days: int = 14
     """Days for which a user can cancel the deletion of the account; 0: it is erased at once."""
+    max_guests: int = 200
+    """Guests, who try Repruv without an account, at once in the whole system, at most 10000; 0: none."""
     passkey_domain: str = ""
     """The domain that passkeys are bound to: the host of PUBLIC_URL (the default) or a parent domain."""
 
@@ -87,6 +90,8 @@ class Settings(_CommonSettings):
             raise settings.SettingsError("EMAIL_VERIFICATION_DAYS must be between 0 and 365")
         if not 0 <= self.account_deletion_days <= MAX_DELETION_DAYS:
             raise settings.SettingsError(f"ACCOUNT_DELETION_DAYS must be between 0 and {MAX_DELETION_DAYS}")
+        if not 0 <= self.max_guests <= MAX_GUESTS:
+            raise settings.SettingsError(f"MAX_GUESTS must be between 0 and {MAX_GUESTS}")
         try:
             RelyingParty.from_url(self.public_url, self.passkey_domain)
         except ValueError as error:

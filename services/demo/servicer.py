@@ -40,6 +40,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         self._views = read_views
 
     async def EnableDemo(self, request: pb.EnableDemoRequest, context: Context) -> pb.EnableDemoResponse:
+        access.check_guest(request.interaction_count)
         accepted = await self._demo.enable(
             access.owner(),
             profile_type=request.profile_type,

@@ -291,7 +291,7 @@ export interface Me {
   user_id: string;
   email: string;
   name: string;
-  role: 'user' | 'admin';
+  role: 'user' | 'admin' | 'guest';
   /** An IANA time zone; null: the browser's. */
   time_zone: string | null;
   theme: 'system' | 'light' | 'dark';

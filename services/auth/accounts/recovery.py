@@ -121,9 +121,9 @@ class Recovery:
         logger.info("password reset", extra={"user_id": user_id})
 
     async def request_verification(self, actor: domain.Actor) -> None:
-        """Send a link to the user's address unless it is verified. Raises `SessionInvalid` and `TooManyAttempts`."""
+        """Send a link to the user's address unless verified. Raises `SessionInvalid`, `AccountRequired`, `TooManyAttempts`."""
         async with self.context.transaction() as tx:
-            await session_storage.get_current(tx.conn, actor)
+            (await session_storage.get_current(tx.conn, actor)).require_account()
             user = (await lock_account(tx.conn, actor.user_id)).user
             if user.email_verified_at is not None:
                 return

@@ -37,7 +37,7 @@ USER: tuple[sa.ColumnElement[Any], ...] = (
     _HAS_SECOND_FACTOR.label("has_second_factor"),
     (NOW - users.c.created_at).label("age"),
 )
-_INSERTED = (*USER[:-2], sa.literal(False).label("has_second_factor"), USER[-1])
+INSERTED = (*USER[:-2], sa.literal(False).label("has_second_factor"), USER[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ async def insert_user(
     """Insert a user. Raises `EmailTaken`, which aborts the transaction."""
     statement = _insert_statement(email, name, role, password_hash, is_verified=is_verified)
     try:
-        return user((await conn.execute(statement.returning(*_INSERTED))).one())
+        return user((await conn.execute(statement.returning(*INSERTED))).one())
     except exc.IntegrityError as error:
         if postgres.violated_constraint(error) == "users_email_key":
             raise domain.EmailTaken(field="email") from error
@@ -73,7 +73,7 @@ async def insert_user_unless_taken(
 ) -> domain.User | None:
     """Insert a user; None if the address has an account, and the transaction stays usable."""
     statement = _insert_statement(email, name, role, password_hash).on_conflict_do_nothing(constraint="users_email_key")
-    row = (await conn.execute(statement.returning(*_INSERTED))).one_or_none()
+    row = (await conn.execute(statement.returning(*INSERTED))).one_or_none()
     return user(row) if row else None
 
 

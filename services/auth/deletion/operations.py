@@ -55,9 +55,9 @@ class Deletion:
             return await _current(tx, actor.user_id)
 
     async def cancel(self, actor: domain.Actor) -> domain.User:
-        """Keep the account; an account without a pending deletion stays as it is. Raises `SessionInvalid`."""
+        """Keep the account; without a pending deletion nothing changes. Raises `SessionInvalid` and `AccountRequired`."""
         async with self.context.transaction() as tx:
-            await session_storage.get_current(tx.conn, actor)
+            (await session_storage.get_current(tx.conn, actor)).require_account()
             user = (await lock_account(tx.conn, actor.user_id)).user
             await cancel(tx, user.user_id, by_owner(actor))
             return await _current(tx, actor.user_id)

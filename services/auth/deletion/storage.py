@@ -10,7 +10,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth import audit, schema
+from services.auth import audit, domain, schema
 from services.auth.accounts.storage import NOW
 from services.auth.connections.domain import TRANSITIONS, Action, State
 from services.auth.connections.schema import connections, pending_revocations
@@ -38,8 +38,10 @@ async def schedule(conn: AsyncConnection, user_id: uuid.UUID, deletion_id: uuid.
 
 
 async def cancel(conn: AsyncConnection, user_id: uuid.UUID) -> bool:
-    """Keep an account; False if it is not to be deleted, or is being erased."""
-    is_pending = sa.and_(users.c.deletion_id.is_not(None), users.c.erasure_started_at.is_(None))
+    """Keep an account; False if it is not to be deleted, is being erased, or is a guest's."""
+    is_pending = sa.and_(
+        users.c.deletion_id.is_not(None), users.c.erasure_started_at.is_(None), users.c.role != domain.Role.GUEST.value
+    )
     statement = sa.update(users).where(users.c.user_id == user_id, is_pending)
     return (await conn.execute(statement.values(deletion_id=None, deletion_due_at=None))).rowcount == 1
 

@@ -59,7 +59,7 @@ class EmailJobHandler:
         may therefore arrive twice; only the later link works. All others have one Message-ID in all attempts.
         """
         account = await self._account(payload)
-        if account is None or account.user.disabled_at is not None:
+        if account is None or account.user.disabled_at is not None or account.user.role is domain.Role.GUEST:
             return {"outcome": "no_account"}
         email = await self._render(payload, account)
         if email is None:

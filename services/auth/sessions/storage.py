@@ -70,9 +70,15 @@ class CurrentSession:
     fresh_until: datetime
 
     def require_fresh(self) -> None:
-        """Raise `ReauthenticationRequired` unless the session is fresh."""
+        """Raise `ReauthenticationRequired` unless the session is fresh; a guest has no sensitive changes to make."""
+        self.require_account()
         if not self.is_fresh:
             raise domain.ReauthenticationRequired()
+
+    def require_account(self) -> None:
+        """Raise `AccountRequired` for a guest."""
+        if self.role is domain.Role.GUEST:
+            raise domain.AccountRequired()
 
 
 async def insert_session(

@@ -8,6 +8,7 @@ from typing import Any
 
 from grpc import aio
 
+from chassis import identity
 from repruv.demo.v1 import exports_service_pb2 as pb
 from repruv.demo.v1 import exports_service_pb2_grpc
 from services.demo import access
@@ -30,6 +31,7 @@ class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):
         self._exports = exports
 
     async def StartExport(self, request: pb.StartExportRequest, context: Context) -> pb.StartExportResponse:
+        identity.caller().require_user().require_account()
         accepted = await self._exports.start(access.viewer(), key=request.idempotency_key)
         return pb.StartExportResponse(
             export=convert.export_to_proto(accepted.export), job_id=str(accepted.job_id), replayed=accepted.is_replayed

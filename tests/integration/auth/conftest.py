@@ -281,6 +281,7 @@ async def context(
             keyring=keyring,
             relay=relay,
             registrations_per_address=REGISTRATIONS_PER_ADDRESS,
+            max_guests=10_000,
             verification_period=VERIFICATION_PERIOD,
             relying_party=RelyingParty.from_url(PUBLIC_URL),
         )

@@ -37,7 +37,7 @@ def place(answer: httpx.Response) -> tuple[int, str]:
 
 
 async def test_register_sign_out_and_sign_in(browser: httpx.AsyncClient) -> None:
-    assert place(await browser.get("/")) == (303, "/login")
+    assert {"/login", "/register"} <= set(Page(await browser.get("/")).links)
     made = await sign_up(browser, name="Mina Okafor")
     assert place(made) == (303, "/settings/demo-mode")
     page = Page(await browser.get("/settings/demo-mode"))
@@ -206,3 +206,36 @@ async def test_message_of_the_last_action_follows_the_title(browser: httpx.Async
     await submit(browser, page, "/settings/profile/save", name="Mina")
     saved = await browser.get("/settings/profile")
     assert saved.text.index("<h1>Profile</h1>") < saved.text.index('id="flash"') < saved.text.index("<form class=")
+
+
+async def test_strangers_try_the_demo_as_guests(browser: httpx.AsyncClient) -> None:
+    front = Page(await browser.get("/"))
+    assert "/try" in front.forms
+    assert (await browser.post("/try", data={"form_token": "forged"})).status_code == 403
+    begun = await submit(browser, front, "/try")
+    assert begun.status_code == 303
+    assert begun.headers["location"].startswith("/jobs/")
+    job = Page(await browser.get(begun.headers["location"]))
+    assert "You are trying Repruv as a guest." in job.text
+    me = (await browser.get("/api/v1/auth/me")).json()
+    assert me["role"] == "guest"
+    assert "/settings/tokens" not in Page(await browser.get("/settings/profile")).links
+    page = Page(await browser.get("/settings/demo-mode"))
+    assert "Keep my account" not in page.text
+    refused = await browser.post("/api/v1/exports", headers={"Origin": str(browser.base_url).rstrip("/")}, json={})
+    assert (refused.status_code, refused.json()["code"]) == (403, "account_required")
+    large = {"interaction_count": 20_001}
+    refused = await browser.post(
+        "/api/v1/demo/enable", headers={"Origin": str(browser.base_url).rstrip("/")}, json=large
+    )
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "interaction_count")
+    # A guest who registers starts with an account of their own.
+    assert place(await sign_up(browser)) == (303, "/settings/demo-mode")
+    assert (await browser.get("/api/v1/auth/me")).json()["role"] == "user"
+
+
+async def test_guest_of_the_api(browser: httpx.AsyncClient) -> None:
+    begun = await browser.post("/api/v1/auth/guest")
+    assert (begun.status_code, begun.json()["user"]["role"]) == (201, "guest")
+    assert begun.json()["user"]["deletion_at"]
+    assert (await browser.get("/api/v1/auth/me")).json()["user_id"] == begun.json()["user"]["user_id"]

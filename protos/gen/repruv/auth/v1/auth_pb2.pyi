@@ -30,6 +30,10 @@ class _UserRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserRole.Val
     """May see and change their own data."""
     USER_ROLE_ADMIN: _UserRole.ValueType  # 2
     """May also see and change the data of others, through the admin calls."""
+    USER_ROLE_GUEST: _UserRole.ValueType  # 3
+    """Tries Repruv without an address, and is erased after some hours. Cannot make sensitive changes, connect platforms
+    or export data, and gets no email.
+    """
 
 class UserRole(_UserRole, metaclass=_UserRoleEnumTypeWrapper):
     """UserRole is the role of a user."""
@@ -40,6 +44,10 @@ USER_ROLE_USER: UserRole.ValueType  # 1
 """May see and change their own data."""
 USER_ROLE_ADMIN: UserRole.ValueType  # 2
 """May also see and change the data of others, through the admin calls."""
+USER_ROLE_GUEST: UserRole.ValueType  # 3
+"""Tries Repruv without an address, and is erased after some hours. Cannot make sensitive changes, connect platforms
+or export data, and gets no email.
+"""
 Global___UserRole: _TypeAlias = UserRole  # noqa: Y015
 
 class _Theme:

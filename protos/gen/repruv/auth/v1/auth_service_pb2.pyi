@@ -97,6 +97,64 @@ class RegisterResponse(_message.Message):
 Global___RegisterResponse: _TypeAlias = RegisterResponse  # noqa: Y015
 
 @_typing.final
+class BeginGuestSessionRequest(_message.Message):
+    """BeginGuestSessionRequest asks for a guest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def client(self) -> _auth_pb2.Client:
+        """The client."""
+
+    def __init__(
+        self,
+        *,
+        client: _auth_pb2.Client | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginGuestSessionRequest: _TypeAlias = BeginGuestSessionRequest  # noqa: Y015
+
+@_typing.final
+class BeginGuestSessionResponse(_message.Message):
+    """BeginGuestSessionResponse answers BeginGuestSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The session's token. It is returned only here and never stored."""
+    @_builtins.property
+    def user(self) -> _auth_pb2.User:
+        """The guest, whose deletion_time is set."""
+
+    @_builtins.property
+    def session(self) -> _auth_pb2.Session:
+        """Its only session."""
+
+    def __init__(
+        self,
+        *,
+        user: _auth_pb2.User | None = ...,
+        session: _auth_pb2.Session | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "token", b"token", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginGuestSessionResponse: _TypeAlias = BeginGuestSessionResponse  # noqa: Y015
+
+@_typing.final
 class LoginRequest(_message.Message):
     """LoginRequest asks for a session."""
 

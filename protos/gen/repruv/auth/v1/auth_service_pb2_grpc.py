@@ -47,6 +47,11 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegisterRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegisterResponse.FromString,
                 _registered_method=True)
+        self.BeginGuestSession = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/BeginGuestSession',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginGuestSessionRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginGuestSessionResponse.FromString,
+                _registered_method=True)
         self.Login = channel.unary_unary(
                 '/repruv.auth.v1.AuthService/Login',
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.LoginRequest.SerializeToString,
@@ -195,6 +200,14 @@ class AuthServiceServicer:
         sends an email instead; the response is the same for an address that has an account, whose owner gets a different
         email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
         `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginGuestSession(self, request, context):
+        """BeginGuestSession creates a guest and its session; a guest counts as a registration of its address. Fails with
+        RESOURCE_EXHAUSTED `too_many_guests` (MAX_GUESTS exist, or it is 0), `too_many_attempts` or `too_busy`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -423,6 +436,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegisterRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegisterResponse.SerializeToString,
             ),
+            'BeginGuestSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginGuestSession,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginGuestSessionRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginGuestSessionResponse.SerializeToString,
+            ),
             'Login': grpc.unary_unary_rpc_method_handler(
                     servicer.Login,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.LoginRequest.FromString,
@@ -589,6 +607,33 @@ class AuthService:
             '/repruv.auth.v1.AuthService/Register',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegisterRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.RegisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginGuestSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/BeginGuestSession',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginGuestSessionRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.BeginGuestSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

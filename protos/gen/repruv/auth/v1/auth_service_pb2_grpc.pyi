@@ -47,6 +47,10 @@ class AuthServiceStub:
     email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
     `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
     """
+    BeginGuestSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.BeginGuestSessionRequest, _auth_service_pb2.BeginGuestSessionResponse]
+    """BeginGuestSession creates a guest and its session; a guest counts as a registration of its address. Fails with
+    RESOURCE_EXHAUSTED `too_many_guests` (MAX_GUESTS exist, or it is 0), `too_many_attempts` or `too_busy`.
+    """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED
     `invalid_credentials` (unknown address, wrong password or disabled account), INVALID_ARGUMENT `email`, or
@@ -172,6 +176,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     sends an email instead; the response is the same for an address that has an account, whose owner gets a different
     email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
     `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
+    """
+    BeginGuestSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.BeginGuestSessionRequest, _auth_service_pb2.BeginGuestSessionResponse]  # type: ignore[assignment]
+    """BeginGuestSession creates a guest and its session; a guest counts as a registration of its address. Fails with
+    RESOURCE_EXHAUSTED `too_many_guests` (MAX_GUESTS exist, or it is 0), `too_many_attempts` or `too_busy`.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Login begins a session, or returns a challenge for the second factor. Fails with UNAUTHENTICATED
@@ -301,6 +309,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         sends an email instead; the response is the same for an address that has an account, whose owner gets a different
         email. Fails with INVALID_ARGUMENT (`email`, `password`, `name`), RESOURCE_EXHAUSTED `too_many_attempts` or
         `too_busy`, and (REGISTRATION=open) ALREADY_EXISTS `email_taken`.
+        """
+
+    @_abc_1.abstractmethod
+    def BeginGuestSession(
+        self,
+        request: _auth_service_pb2.BeginGuestSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.BeginGuestSessionResponse, _abc.Awaitable[_auth_service_pb2.BeginGuestSessionResponse]]:
+        """BeginGuestSession creates a guest and its session; a guest counts as a registration of its address. Fails with
+        RESOURCE_EXHAUSTED `too_many_guests` (MAX_GUESTS exist, or it is 0), `too_many_attempts` or `too_busy`.
         """
 
     @_abc_1.abstractmethod

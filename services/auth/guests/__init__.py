@@ -1,0 +1,1 @@
+"""Guests: accounts without an address, to try Repruv for some hours."""
