@@ -24,7 +24,7 @@ COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 """The rules that look at colours. A scheme changes nothing else, so all others are checked in one."""
 SCHEMES: dict[Literal["light", "dark"], list[str]] = {"light": RULES, "dark": COLOUR_RULES}
 WIDTHS = (360, 1280)
-STRANGER = ("/login", "/register", "/forgot-password", "/nowhere")
+STRANGER = ("/", "/login", "/register", "/forgot-password", "/nowhere")
 SETTINGS_PAGES = (
     SETTINGS,
     "/settings/connections",

@@ -51,6 +51,10 @@ class Visitor:
         """Make an account, from the front door."""
         await page.goto("/")
         await page.get_by_role("link", name="Create an account").click()
+        await self.register_here(page, name=name)
+
+    async def register_here(self, page: Page, *, name: str = "Mina Okafor") -> None:
+        """Make an account by the form of the present page."""
         await page.get_by_label("Name").fill(name)
         await page.get_by_label("Email").fill(self.email)
         await page.get_by_label("Password").fill(PASSWORD)
