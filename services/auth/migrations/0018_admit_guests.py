@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 _CONSTRAINTS = ("users_role_is_known", "users_admins_are_not_deleted", "users_guests_are_deleted")
 
