@@ -20,6 +20,7 @@ ADMIN = [method.name for method in admin_service_pb2.DESCRIPTOR.services_by_name
 RPCS = [*PUBLIC, *ADMIN]
 OF_NOBODY = {
     "Register",
+    "BeginGuestSession",
     "Login",
     "FinishLogin",
     "ValidateSession",

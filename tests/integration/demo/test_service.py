@@ -299,7 +299,8 @@ async def test_every_rpc_needs_a_user(user: User) -> None:
         (user.demo.ListInteractions, demo_service_pb2.ListInteractionsRequest()),
         (user.demo.PreviewDemo, demo_service_pb2.PreviewDemoRequest()),
     ]
-    assert len(methods) == len(servicer.CALLERS)
+    # auth reads the rows of an owner for a data export, when no user is there.
+    assert len(methods) == len(servicer.CALLERS.keys() - {"StreamOwnerRows"})
     for method, request in methods:
         with pytest.raises(errors.Unauthenticated):
             await user.call(method, request, timeout=TIMEOUT, user_token="")  # type: ignore[arg-type]

@@ -321,7 +321,7 @@ async def test_accounts_are_searched_disabled_and_enabled(
     assert "No matching users" in (await probe(admin, "/admin/users?email=nobody-at-all")).text
     assert not {f"{path}/disable", f"{path}/role"} & (await probe(admin, path)).forms.keys()
     page = await probe(admin, f"{path}/confirm/disable")
-    assert "1 session ends now." in page.text
+    assert "1 session ends now, and all API tokens." in page.text
     assert "0 unfinished jobs of theirs will still run." in page.text
     page = await press(admin, page, f"{path}/disable")
     assert "Account disabled." in page.text
@@ -412,7 +412,7 @@ async def test_sign_outs_and_roles_are_confirmed_with_numbers(
     assert page.forms["/admin/users/sign-out-all-users"]["confirmed"] == "yes"
     path = f"/admin/users/{account.user_id}"
     page = await probe(admin, f"{path}/confirm/sign-out")
-    assert "1 session ends now." in page.text
+    assert "1 session ends now, and all API tokens." in page.text
     page = await press(admin, page, f"{path}/sign-out")
     assert "Signed out there." in page.text
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401

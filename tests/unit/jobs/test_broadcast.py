@@ -25,6 +25,7 @@ class HalfOpen:
 async def test_broadcasts_that_nats_does_not_take_are_bounded() -> None:
     nats = HalfOpen()
     broadcaster = broadcast.Broadcaster(cast("bus.Bus", nats))
+    others = asyncio.all_tasks()
 
     async def send(count: int) -> None:
         for _ in range(count):
@@ -34,7 +35,7 @@ async def test_broadcasts_that_nats_does_not_take_are_bounded() -> None:
     await send(broadcast.MAX_SENDING + 5)
     assert nats.published == broadcast.MAX_SENDING
     nats.opened.set()
-    tasks: set[Any] = asyncio.all_tasks() - {asyncio.current_task()}
+    tasks: set[Any] = asyncio.all_tasks() - others
     await asyncio.gather(*tasks)
     await send(1)
     assert nats.published == broadcast.MAX_SENDING + 1
