@@ -17,7 +17,7 @@ from psycopg import abc, pq, waiting
 
 CANCEL_SECONDS = 5.0
 """Time to end the statement of a cancelled task in the server. After it the connection is closed."""
-CHECK_SECONDS = 0.1
+CHECK_SECONDS = 1.0
 """Seconds between two looks at a socket that a statement waits for: the event loop does not report all ends of a connection."""
 
 Result = TypeVar("Result")
