@@ -110,6 +110,7 @@ def test_message_that_nobody_expects_leaves_the_connection_usable(run: Callable[
 
 def test_closed_connection_fails_the_statement_that_waits(run: Callable[[Use], None]) -> None:
     async def use(conn: Connection, url: str) -> None:
+        pid = conn.info.backend_pid
         statement = asyncio.create_task(conn.execute("SELECT pg_sleep(600)"))
         while conn.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
             await asyncio.sleep(0)
@@ -117,6 +118,8 @@ def test_closed_connection_fails_the_statement_that_waits(run: Callable[[Use], N
         async with asyncio.timeout(DEADLINE):
             with pytest.raises(psycopg.OperationalError):
                 await statement
+        async with connected(url) as other:  # the server would not notice before the end of the statement
+            await value(other, f"SELECT pg_terminate_backend({pid}, 5000)")
 
     run(use)
 
