@@ -142,7 +142,8 @@ async def test_newer_pending_revocations_do_not_starve_older_ones(
 
     # One call submits all, in batches.
     assert await own_generations() == [0, 1, 2, 3, 4, 5]
-    await execute(owner, OLDER, by="2 hours", id=owner.user_id)
+    # The pause is the age at the last submit: two hours and what this test has taken until then.
+    await execute(owner, OLDER, by="3 hours", id=owner.user_id)
     monkeypatch.setattr(maintenance, "ROUNDS", 1)
     assert [await own_generations() for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
 
