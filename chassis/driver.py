@@ -7,6 +7,7 @@ timer per statement.
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import weakref
 from collections.abc import Generator
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import abc, pq, waiting
+
+logger = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 5.0
 """Time to end the statement of a cancelled task in the server. After it the connection is closed."""
@@ -108,6 +111,7 @@ class Connection(psycopg.AsyncConnection[Any]):
         except psycopg.errors.QueryCanceled:
             pass  # as requested
         except BaseException as error:
+            logger.warning("a cancelled statement did not end", extra={"cause": repr(error)[:200]})
             await self.close()  # its state is unknown
             if not isinstance(error, Exception):
                 raise

@@ -142,7 +142,7 @@ def translate(error: Exception) -> errors.Error | None:
 def _count_unavailable(error: Exception) -> None:
     if isinstance(error, exc.TimeoutError):
         metrics.PG_POOL_TIMEOUT.inc()
-    elif getattr(getattr(error, "orig", error), "sqlstate", None) in _TIMEOUTS:
+    elif _sqlstate(error) in _TIMEOUTS:
         metrics.PG_STATEMENT_TIMEOUT.inc()
     else:
         metrics.PG_UNREACHABLE.inc()
@@ -173,7 +173,13 @@ def is_closed(connection: psycopg.AsyncConnection) -> bool:
 
 def is_unusable(error: BaseException) -> bool:
     """Return whether an error, of the driver or of SQLAlchemy, comes from a server that shuts down or only reads."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) in _UNUSABLE_SERVER
+    return _sqlstate(error) in _UNUSABLE_SERVER
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """Return the code of an error of the driver or of SQLAlchemy."""
+    code: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return code
 
 
 def violated_constraint(error: exc.IntegrityError) -> str:

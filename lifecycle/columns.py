@@ -7,6 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+BOOKKEEPING = ("previous_state", "job_version", "attempt", "checked_at")
+"""Columns that only transitions need. The export of a user's data leaves them out."""
+
 
 def columns(*, not_null: Collection[str] = ()) -> list[sa.Column[Any]]:
     """Return new columns for a table; `not_null` names columns that the table's migration requires beyond the common ones."""

@@ -54,7 +54,7 @@ class Login(anonymous.Anonymous):
         """Show strangers what Repruv is; a signed-in user is redirected to the first page."""
         if session := await self._session(request):
             return self.see(await self._first_page(session))
-        return self._show_front(request)
+        return self.show(request, "front.html", more=self._front())
 
     async def try_demo(self, request: Request) -> Response:
         """Begin a guest's session and enable demo mode; the page of its job shows the progress."""
@@ -196,13 +196,11 @@ class Login(anonymous.Anonymous):
             return self.see(next_path or await self._first_page(session))
         return self.show(request, template, {"values": {"next": next_path}, "errors": {}})
 
-    def _show_front(self, request: Request, *, form: dict[str, Any] | None = None, status: int = 200) -> Response:
-        is_open = self._container.settings.max_guests > 0
-        return self.show(request, "front.html", form, status=status, more={"has_demo": is_open})
-
     def _front_again(self, request: Request, fields: Mapping[str, str], error: errors.Error) -> Response:
-        is_open = self._container.settings.max_guests > 0
-        return self.show_again(request, "front.html", fields, error, more={"has_demo": is_open})
+        return self.show_again(request, "front.html", fields, error, more=self._front())
+
+    def _front(self) -> dict[str, Any]:
+        return {"has_demo": self._container.settings.max_guests > 0}
 
     async def _session(self, request: Request) -> sessions.Session | None:
         """Return the session of a request, None without a valid one."""

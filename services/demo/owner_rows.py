@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.owner_rows import OwnerRows, OwnerTable
+from lifecycle.columns import BOOKKEEPING
 from services.demo import schema
 from services.demo.exports.schema import exports
 
-_TECHNICAL = {
-    **dict.fromkeys(("previous_state", "job_version", "attempt", "checked_at"), "bookkeeping of transitions"),
-}
+_TRANSITIONS = dict.fromkeys(BOOKKEEPING, "bookkeeping of transitions")
 TABLES: Sequence[OwnerTable] = (
-    OwnerTable(table=schema.demo_modes, omitted=_TECHNICAL),
+    OwnerTable(table=schema.demo_modes, omitted=_TRANSITIONS),
     OwnerTable(table=schema.content),
     OwnerTable(table=schema.interactions),
-    OwnerTable(table=exports, omitted=_TECHNICAL),
+    OwnerTable(table=exports, omitted=_TRANSITIONS),
 )
 LEFT_OUT: Mapping[str, str] = {
     "demo.export_chunks": "The exported file has the rows of demo.interactions.",

@@ -62,9 +62,12 @@ class Measure:
         rows = await self._overview.list_kinds()
         async with self._single.connect() as conn:
             ((expired, late),) = await _LEASES.execute(conn, {})
-        return (*_of_kinds(rows), _gauge("jobs_expired_leases", "Held jobs whose lease has expired.", expired), _gauge(
-            "jobs_expired_lease_seconds", "Time since the lease expired that waits longest for its rescue.", late
-        ))  # fmt: skip
+        late_text = "Time since the lease expired that waits longest for its rescue."
+        return (
+            *_of_kinds(rows),
+            _gauge("jobs_expired_leases", "Held jobs whose lease has expired.", expired),
+            _gauge("jobs_expired_lease_seconds", late_text, late),
+        )
 
     async def server(self) -> Iterable[Metric]:
         """Measure the database server."""

@@ -9,21 +9,30 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis.owner_rows import OwnerRows, OwnerTable
 from services.jobs import schema
 
-_ENGINE = (
-    *(
-        "budget",
-        "backoff",
-        "max_backoff",
-        "attempt_timeout",
-        "unique_key",
-        "crashes",
-        "errors",
-        "worker",
-        "lease_until",
-    ),
-    *("concurrency_key", "total_timeout", "deadline", "awaits_children", "undoes", "fair_rank", "ready"),
-    *("progress_attempt", "progress_rate", "progress_at", "payload_bytes", "priority", "version"),
-)
+_ENGINE = [
+    "budget",
+    "backoff",
+    "max_backoff",
+    "attempt_timeout",
+    "total_timeout",
+    "deadline",
+    "unique_key",
+    "concurrency_key",
+    "priority",
+    "fair_rank",
+    "ready",
+    "awaits_children",
+    "undoes",
+    "crashes",
+    "errors",
+    "worker",
+    "lease_until",
+    "progress_attempt",
+    "progress_rate",
+    "progress_at",
+    "payload_bytes",
+    "version",
+]
 TABLES: Sequence[OwnerTable] = (
     OwnerTable(
         table=schema.jobs,

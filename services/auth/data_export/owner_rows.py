@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from chassis.owner_rows import OwnerTable
+from lifecycle.columns import BOOKKEEPING
 from services.auth import schema
 from services.auth.connections import schema as connections
 
 _HASH = "a hash that only recognises a secret"
-_TRANSITIONS = dict.fromkeys(("previous_state", "job_version", "attempt", "checked_at"), "bookkeeping of transitions")
+_TRANSITIONS = dict.fromkeys(BOOKKEEPING, "bookkeeping of transitions")
 TABLES: Sequence[OwnerTable] = (
     OwnerTable(
         table=schema.users,
