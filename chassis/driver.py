@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+import time
 import weakref
 from collections.abc import Generator
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 5.0
 """Time to end the statement of a cancelled task in the server. After it the connection is closed."""
+CANCEL_RETRY_SECONDS = 0.5
+"""Seconds between two requests to end a statement. The server ignores a request that arrives before the statement."""
 CHECK_SECONDS = 1.0
 """Seconds between two looks at a socket that a statement waits for: the event loop does not report all ends of a connection."""
 
@@ -105,9 +108,17 @@ class Connection(psycopg.AsyncConnection[Any]):
         return await super().wait(gen, CHECK_SECONDS, timeout)
 
     async def _end_statement(self, gen: abc.PQGen[Any]) -> None:
+        deadline = time.monotonic() + CANCEL_SECONDS
+        is_running = True
         try:
-            await self.cancel_safe(timeout=CANCEL_SECONDS)
-            await self._wait_unwatched(gen, CANCEL_SECONDS)
+            while is_running:
+                await self.cancel_safe(timeout=CANCEL_SECONDS)
+                try:
+                    await self._wait_unwatched(gen, CANCEL_RETRY_SECONDS)
+                    is_running = False
+                except psycopg.errors._WaitTimeout:
+                    if time.monotonic() > deadline:
+                        raise
         except psycopg.errors.QueryCanceled:
             pass  # as requested
         except BaseException as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import socket
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -70,6 +72,28 @@ def test_statement_of_a_cancelled_task_ends_in_the_server(run: Callable[[Use], N
             assert await value(conn) == 1
 
     run(use)
+
+
+def test_cancellation_is_repeated_when_it_arrives_before_the_statement(servers: EmbeddedServers) -> None:
+    class Late(Connection):
+        async def cancel_safe(self, *, timeout: float = DEADLINE) -> None:
+            await super().cancel_safe(timeout=timeout)
+            os.kill(self.info.backend_pid, signal.SIGCONT)
+
+    async def use() -> None:
+        async with await Late.connect(servers.postgres.url, autocommit=True) as conn:
+            assert await value(conn) == 1
+            os.kill(conn.info.backend_pid, signal.SIGSTOP)
+            statement = asyncio.create_task(conn.execute("SELECT pg_sleep(600)"))
+            while conn.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+                await asyncio.sleep(0)
+            statement.cancel()
+            async with asyncio.timeout(DEADLINE):
+                with pytest.raises(asyncio.CancelledError):
+                    await statement
+            assert await value(conn) == 1
+
+    uvloop.run(use())
 
 
 def test_large_values_are_sent_and_received(run: Callable[[Use], None]) -> None:
