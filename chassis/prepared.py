@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from chassis import arrays
 
 _EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
+_PLACEHOLDER = re.compile(r"%%|%\((\w+)\)s")
 _dialect = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
 
 
@@ -33,7 +34,9 @@ class Prepared:
         compiled = statement.compile(dialect=_dialect)
         self._required = {name for name, bind in getattr(compiled, "binds", {}).items() if bind.required}
         self._literals = {name: value for name, value in (compiled.params or {}).items() if name not in self._required}
-        self.sql = _EXPANDING.sub(self._expand, str(compiled))
+        self.sql, self._order = _numbered(_EXPANDING.sub(self._expand, str(compiled)))
+        # The driver would encode a text, and search a pyformat statement of more than 4 KiB for placeholders, at each execution.
+        self._query = self.sql.encode()
 
     def _expand(self, match: re.Match[str]) -> str:
         """Return the parameters of a constant list: SQLAlchemy writes them only when it executes the statement."""
@@ -52,13 +55,27 @@ class Prepared:
         driver = driver_connection(conn)
         try:
             prepare = driver.prepare_threshold is not None  # never behind a pooler
-            values = {
-                name: arrays.literal(value) if type(value) is list else value for name, value in parameters.items()
-            }
-            cursor = await driver.execute(self.sql, {**self._literals, **values}, prepare=prepare)
+            values = {**self._literals, **parameters}
+            ordered = [values[name] for name in self._order]
+            cursor = psycopg.AsyncRawCursor(driver)
+            await cursor.execute(
+                self._query,
+                [arrays.literal(value) if type(value) is list else value for value in ordered],
+                prepare=prepare,
+            )
             return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
         except psycopg.Error as error:
             await fail(conn, self.sql, error)
+
+
+def _numbered(pyformat: str) -> tuple[str, tuple[str, ...]]:
+    """Return a statement with PostgreSQL's own placeholders ($1), and the names of its parameters in their order."""
+    positions: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return f"${positions.setdefault(match[1], len(positions) + 1)}" if match[1] else "%"
+
+    return _PLACEHOLDER.sub(number, pyformat), tuple(positions)
 
 
 async def fail(conn: AsyncConnection, sql: str, error: psycopg.Error) -> NoReturn:

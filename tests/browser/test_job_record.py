@@ -33,6 +33,7 @@ async def test_operator_sees_another_users_job_live(new_visitor: NewVisitor, use
     visitor = await new_visitor()
     await visitor.is_user(operator)
     job_id = await user.enable(LARGE)
+    await user.job_is(job_id, "running")  # an operator finds submitted jobs only
     page = await visitor.open(f"/jobs/{job_id}")
     await expect(page.locator(".pill--running")).to_be_visible(timeout=PATIENCE_MS)
     await mark(page)

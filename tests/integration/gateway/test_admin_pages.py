@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -301,12 +302,22 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
     assert [schedule["next_at"] is not None for schedule in schedules if schedule["name"] == name] == [True]
 
 
-async def test_workers_are_listed(admin: httpx.AsyncClient, kind: str) -> None:
+async def test_workers_are_listed(
+    admin: httpx.AsyncClient, kind: str, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+) -> None:
+    async def of_jobs() -> list[dict[str, Any]]:
+        workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
+        return [worker for worker in workers if worker["worker"].startswith("jobs-")]
+
+    async def is_registered() -> bool:
+        return bool(await of_jobs())
+
+    await eventually(is_registered)
     page = await probe(admin, "/admin/workers")
     assert jobs_server.WORKER in page.text
     workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
     assert jobs_server.WORKER in {worker["worker"] for worker in workers}
-    (one,) = [one for one in workers if one["worker"].startswith("jobs-")]
+    (one,) = await of_jobs()
     assert (one["concurrency"], one["held_count"], one["held_jobs"]) == (4, len(one["held_jobs"]), one["held_jobs"])
     assert one["host"] and one["version"] and one["started_at"]
 
