@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset
+.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset wheel
 
 ### Run
 
@@ -65,6 +65,9 @@ protos: $(INSTALLED) ## Generate the stubs in protos/gen and the TypeScript type
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m gateway.generate_types
 
+wheel: $(INSTALLED) ## Build the stubs and the client for services outside this repository into dist/
+	@$(BIN)/python protos/build_wheel.py dist
+
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmarks' peers, into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
@@ -75,7 +78,7 @@ screenshots: $(INSTALLED) ## Update the README's pictures from the running syste
 	$(BIN)/python -m tests.browser.screenshots
 
 clean: ## Delete the virtual environment and all caches; data stays
-	rm -rf .venv .venv-bootstrap .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bootstrap .bench dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ### Slow tests

@@ -1,7 +1,8 @@
 """Provision PostgreSQL and NATS for the services.
 
 `python -m provision` creates or updates roles, schemas, tables and streams; `… keys` prints new secrets for .env;
-`… certificates FOLDER` creates certificates for development and renews those that expire soon;
+`… certificates FOLDER [SERVICE…]` creates certificates for development, also for services outside this repository, and renews
+those that expire soon;
 `… import-legacy --from DATABASE_URL [--dry-run] [--report FILE]` imports the database of the old system.
 """
 
@@ -29,8 +30,8 @@ def main(arguments: list[str]) -> int:
     """Run a command and return its exit code."""
     if arguments == ["keys"]:
         return print_keys()
-    if arguments[:1] == ["certificates"] and len(arguments) == 2:
-        return make_certificates(Path(arguments[1]))
+    if arguments[:1] == ["certificates"] and len(arguments) > 1:
+        return make_certificates(Path(arguments[1]), arguments[2:])
     if arguments[:1] == ["import-legacy"]:
         return import_legacy(arguments[1:])
     if arguments:
@@ -89,12 +90,14 @@ def import_legacy(arguments: list[str]) -> int:
     return 0
 
 
-def make_certificates(folder: Path) -> int:
+def make_certificates(folder: Path, others: list[str]) -> int:
     """Create the certificates below `folder`, or renew those that expire soon."""
     from provision import certificates
 
     logs.configure("certificates", level=os.environ.get("LOG_LEVEL", "info"), form=os.environ.get("LOG_FORMAT", "text"))
-    if not certificates.make(folder):
+    if not all(name.isidentifier() for name in others):
+        process.fail("the name of a service has letters, digits and underscores only")
+    if not certificates.make(folder, others):
         logger.info("all certificates are valid")
     return 0
 

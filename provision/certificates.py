@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,11 +65,19 @@ IDENTITIES = (
 )
 
 
-def make(folder: Path, *, now: datetime | None = None) -> list[str]:
-    """Create what is missing below `folder` or expires soon; return the names of the new certificates."""
+def make(folder: Path, others: Sequence[str] = (), *, now: datetime | None = None) -> list[str]:
+    """Create what is missing below `folder` or expires soon; return the names of the new certificates.
+
+    `others` are services outside this repository that call ours.
+    """
     now = now or datetime.now(UTC)
     authority = _Authority.of(folder / "authority", now)
-    return [identity.name for identity in IDENTITIES if authority.provide(identity, folder / identity.name, now)]
+    callers = [Identity(name=name, hosts=(name,), uses=(_CLIENT,)) for name in others]
+    return [
+        identity.name
+        for identity in (*IDENTITIES, *callers)
+        if authority.provide(identity, folder / identity.name, now)
+    ]
 
 
 class _Authority:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from dev.launcher import secrets
 from dev.launcher.stack import Stack
-from tests.acceptance import waiting
+from tests.acceptance import outsider, waiting
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
@@ -21,8 +22,15 @@ NewUser = Callable[[], Awaitable[User]]
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """The system; use `system` instead, which is left healthy by every test."""
     directory = tmp_path_factory.mktemp("acceptance")
-    variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
-    stack = Stack(directory / "data", scale={WORKER: 2}, env=variables, log=directory / "log")
+    data = directory / "data"
+    data.mkdir()
+    variables = {
+        "PASSWORD_MEMORY_KIB": "1024",
+        "REGISTRATIONS_PER_ADDRESS": "1000000",
+        "DEMO_BATCH_PAUSE_MS": PAUSE_MS,
+        "TRUSTED_IDENTITY_KEYS": f"{secrets.load(data)['TRUSTED_IDENTITY_KEYS']},{outsider.TRUSTED}",
+    }
+    stack = Stack(data, scale={WORKER: 2}, env=variables, log=directory / "log")
     print(f"\nlines of all processes: {directory / 'log'}")
     async with System(stack) as system:
         yield system

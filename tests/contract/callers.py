@@ -1,6 +1,6 @@
 """Which service may use which rpc: the tables of all servicers, discovered by a file search, beside all rpcs of the protos.
 
-`python -m tests.contract.callers` writes docs/callers.md.
+`python -m tests.contract.callers` writes them into docs/calling-us.md.
 """
 
 from __future__ import annotations
@@ -15,17 +15,11 @@ from google.protobuf.descriptor import MethodDescriptor
 from provision.services import CALLERS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "callers.md"
-
-HEAD = """# Who may call what
-
-The tables `CALLERS` of all servicers, written by `python -m tests.contract.callers`. One test compares this page with the tables,
-another one tries every rpc as every other service. A call is accepted if its certificate and its signature name the same service,
-the signature is for the called service, and the caller is in the rpc's row. Otherwise it fails with PERMISSION_DENIED
-`caller_not_allowed`. After that each servicer checks the user of the call and what that user may see.
-
-The column *API token* is the scope that a call for an API token needs. Without one it fails with `session_required`.
-"""
+DOCUMENT = ROOT / "docs" / "calling-us.md"
+MARK = "<!-- generated -->"
+OTHER = "other"
+"""A service that no table names."""
+COLUMNS = (*CALLERS, OTHER)
 
 
 def tables() -> dict[str, Mapping[str, Container[str]]]:
@@ -52,21 +46,20 @@ def rpcs() -> Iterator[MethodDescriptor]:
 
 
 def page() -> str:
-    """Write the page of the documentation."""
-    lines = [HEAD]
+    """Return the page of the documentation with its tables as they must be."""
+    sections = [f"{DOCUMENT.read_text().partition(MARK)[0]}{MARK}\n"]
     callers, needed, last = tables(), scopes(), ""
     for rpc in rpcs():
         service = rpc.containing_service.full_name
         if service != last:
-            lines += [f"## {service}\n", f"| rpc | API token | {' | '.join(CALLERS)} |"]
-            lines.append(f"|---|---|{'---|' * len(CALLERS)}")
+            sections.append(
+                f"\n### {service}\n\n| rpc | API token | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}\n"
+            )
         last = service
         allowed = callers[service][rpc.name]
-        scope = needed.get(service, {}).get(rpc.name, "")
-        lines.append(
-            f"| {rpc.name} | {scope} | {' | '.join('yes' if caller in allowed else '' for caller in CALLERS)} |"
-        )
-    return "\n".join(lines).replace("|\n## ", "|\n\n## ") + "\n"
+        cells = [needed.get(service, {}).get(rpc.name, ""), *("yes" if name in allowed else "" for name in COLUMNS)]
+        sections.append(f"| {rpc.name} | {' | '.join(cells)} |\n")
+    return "".join(sections)
 
 
 if __name__ == "__main__":

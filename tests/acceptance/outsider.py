@@ -1,0 +1,10 @@
+"""A service outside this repository, which the system of the acceptance tests trusts."""
+
+from __future__ import annotations
+
+from repruv_client import credentials
+
+NAME = "reports"
+IDENTITY_KEY = credentials.new_identity_key()
+TRUSTED = f"{NAME}:{credentials.public_key(IDENTITY_KEY)}"
+"""Its entry in TRUSTED_IDENTITY_KEYS."""
