@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dev import demo
+from dev.launcher import breaks
 from dev.launcher.stack import Stack
 
 INTERACTIONS = 12_000
 PAUSE_MS = "100"
 """Pause between two writes of 100 rows: the job lasts long enough to be disturbed."""
-NATS_AWAY_SECONDS = 3.0
 WAIT_SECONDS = 120.0
 
 
@@ -34,36 +34,18 @@ class Disturbance:
 
     share: float
     """The share of the rows after which it happens."""
-    name: str
-    act: Callable[[Stack], None]
+    part: breaks.Part
+
+    def act(self, stack: Stack) -> None:
+        """Break the part, and bring it back."""
+        self.part.fail(stack)
+        time.sleep(self.part.away_seconds)
+        self.part.recover(stack)
 
 
-def _kill_worker(stack: Stack) -> None:
-    stack.kill("demo-worker")
-    stack.start_process("demo-worker", wait=False)
-
-
-def _kill_jobs(stack: Stack) -> None:
-    stack.kill("jobs")
-    stack.start_process("jobs", wait=False)
-
-
-def _stop_nats(stack: Stack) -> None:
-    stack.servers.nats.kill()
-    time.sleep(NATS_AWAY_SECONDS)
-    stack.servers.nats.start()
-
-
-def _kill_postgres(stack: Stack) -> None:
-    stack.servers.postgres.kill()
-    stack.servers.postgres.start()
-
-
-DISTURBANCES = (
-    Disturbance(share=0.2, name="the worker is killed (SIGKILL)", act=_kill_worker),
-    Disturbance(share=0.4, name=f"NATS is killed, and away for {NATS_AWAY_SECONDS:g} s", act=_stop_nats),
-    Disturbance(share=0.6, name="PostgreSQL is killed (SIGKILL)", act=_kill_postgres),
-    Disturbance(share=0.8, name="the jobs service is killed (SIGKILL)", act=_kill_jobs),
+DISTURBANCES = tuple(
+    Disturbance(share=share, part=breaks.PARTS[name])
+    for share, name in ((0.2, "worker"), (0.4, "nats"), (0.6, "postgres"), (0.8, "jobs"))
 )
 
 
@@ -128,7 +110,7 @@ def _survive(stack: Stack) -> int:
         with _following(watch) as follower:
             for disturbance in DISTURBANCES:
                 rows, seconds = _disturb(stack, watch, disturbance)
-                table.add_row(f"{rows:,}", disturbance.name, f"{seconds:.1f} s")
+                table.add_row(f"{rows:,}", disturbance.part.title, f"{seconds:.1f} s")
             watch.wait(lambda: watch.has_ended)
             follower.join()
         demo.console.print(table)
@@ -144,8 +126,8 @@ def _disturb(stack: Stack, watch: Watch, disturbance: Disturbance) -> tuple[int,
     """Break a part at its point of the job; return the rows at that moment and the seconds until more were written."""
     watch.wait(lambda: watch.rows >= INTERACTIONS * disturbance.share)
     rows, began = watch.rows, time.monotonic()
-    demo.console.print(f"row {rows:,}: {disturbance.name}")
-    breaking = threading.Thread(target=disturbance.act, args=[stack], name=disturbance.name)
+    demo.console.print(f"row {rows:,}: {disturbance.part.title}")
+    breaking = threading.Thread(target=disturbance.act, args=[stack], name="disturbance")
     breaking.start()
     watch.wait(lambda: watch.rows > rows or watch.has_ended)
     seconds = time.monotonic() - began

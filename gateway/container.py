@@ -11,8 +11,10 @@ from starlette.responses import Response
 from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
+from gateway.breaks import Breaks
 from gateway.clients.data_exports import DataExports
 from gateway.clients.exports import Exports
+from gateway.clients.launcher import Launcher
 from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, DeviceCookie, SessionCookie
 from gateway.identity.sessions import Sessions
@@ -44,6 +46,8 @@ class Container:
     device_cookie: DeviceCookie
     form_tokens: FormTokens
     streams: hub.Hub
+    breaks: Breaks | None
+    """Breaks parts for a demonstration; None where nothing may be broken."""
 
     async def end_previous_session(self, request: Request) -> None:
         """End the session whose cookie came with a sign-in request."""
@@ -114,4 +118,5 @@ def assemble(config: settings.Settings) -> Container:
         device_cookie=DeviceCookie(secure=config.is_https),
         form_tokens=FormTokens(config.identity_key),
         streams=streams,
+        breaks=Breaks(Launcher(config.break_url, config.break_token), demo) if config.break_url else None,
     )

@@ -105,6 +105,10 @@ _ERROR = {
     "deletion_pending": "This account is being deleted. That can't be changed any more.",
     "own_account": "You can't do this to your own account.",
     "admin_unavailable": "A part of Repruv isn't responding. Nothing was changed. Try again in a moment.",
+    "break_running": "Another part is away. Wait until it is back.",
+    "break_too_soon": "Wait 3 seconds between two breaks.",
+    "nothing_to_break": "No demo job is running now. Nothing was broken.",
+    "launcher_unavailable": "The launcher didn't respond. Is make up still running?",
     "too_much": "Too many requests. Try again in a moment.",
 }
 _BY_KIND: Mapping[Kind, Mapping[str, str]] = {"info": _INFO, "success": _SUCCESS, "error": _ERROR}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from gateway.middleware import rate_limits
 
 NO_PROXIES = "none"
 MAX_WORKERS = 64
+_LOCAL_URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,18 @@ class Settings(settings.Process):
     rate_limit_sign_in: str = "600/60"
     """The same for sign-ins, registrations and password resets, by address, or /64 of IPv6."""
 
+    break_url: str = ""
+    """The control endpoint of `make up`, `http://127.0.0.1:<port>`; empty: there is no page *Break it yourself*."""
+    break_token: str = ""
+    """The token of that endpoint."""
+
     def __post_init__(self) -> None:
+        if self.break_url and self.environment == "production":
+            raise settings.SettingsError("BREAK_URL is for development: production has no page that breaks the system")
+        if self.break_url and not _LOCAL_URL.fullmatch(self.break_url):
+            raise settings.SettingsError("BREAK_URL must be http://127.0.0.1:<port>")
+        if self.break_url and not self.break_token:
+            raise settings.SettingsError("BREAK_TOKEN is missing: BREAK_URL needs it")
         try:
             object.__setattr__(self, "public_url", public_url.normalize(self.public_url))
         except ValueError as error:

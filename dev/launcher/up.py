@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,8 @@ from dev.embedded import ServerFailed
 from dev.launcher import fake_provider as local_provider
 from dev.launcher import log_output
 from dev.launcher.compose import ComposeError
+from dev.launcher.control import Control
+from dev.launcher.control_server import ControlServer
 from dev.launcher.ownership import AlreadyRunning
 from dev.launcher.replica import Log
 from dev.launcher.stack import LAUNCHER, ROOT, Interrupted, Stack, StartFailed
@@ -29,14 +32,17 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], ha: bool, 
         log(LAUNCHER, f"port {port} is taken by another program; choose another: GATEWAY_PORT={port + 1} make up")
         return 1
     port = port or subprocesses.free_port()
+    # A primary that died waits for `make promote`, and production offers nothing to break.
+    control = None if ha or os.environ.get("ENVIRONMENT") == "production" else Control(log)
+    endpoint = ControlServer(control) if control else None
     with local_provider.running(port) as platforms:
-        stack = Stack(
-            data_dir, gateway_port=port, scale=scale, env=platforms, ha=ha, log=log, compose_file=compose_file
-        )
-        return _run(stack, log)
+        env = {**platforms, **(endpoint.variables if endpoint else {})}
+        stack = Stack(data_dir, gateway_port=port, scale=scale, env=env, ha=ha, log=log, compose_file=compose_file)
+        with endpoint.serving() if endpoint else contextlib.nullcontext():
+            return _run(stack, log, control)
 
 
-def _run(stack: Stack, log: Log) -> int:
+def _run(stack: Stack, log: Log, control: Control | None) -> int:
     stop_requested = _handle_signals(stack)
     try:
         stack.start()
@@ -47,11 +53,9 @@ def _run(stack: Stack, log: Log) -> int:
         log(LAUNCHER, str(error))
         return 1
     try:
-        for line in _next_steps(os.environ.get("PUBLIC_URL") or stack.url):
+        for line in _next_steps(os.environ.get("PUBLIC_URL") or stack.url, can_break=control is not None):
             log(LAUNCHER, line)
-        while not stop_requested.is_set():
-            time.sleep(GLANCE_SECONDS)
-            stack.tend()
+        _tend(stack, control, stop_requested)
         log(LAUNCHER, "stopping; Ctrl-C again to hasten")
     finally:
         stack.stop()
@@ -59,7 +63,16 @@ def _run(stack: Stack, log: Log) -> int:
     return 0
 
 
-def _next_steps(url: str) -> list[str]:
+def _tend(stack: Stack, control: Control | None, stop_requested: subprocesses.Flag) -> None:
+    while not stop_requested.is_set():
+        if control:
+            control.tend(stack, stop_requested, seconds=GLANCE_SECONDS)
+        else:
+            time.sleep(GLANCE_SECONDS)
+        stack.tend()
+
+
+def _next_steps(url: str, *, can_break: bool) -> list[str]:
     """Return what to do with the running system, a line each."""
     admin = os.environ.get("ADMIN_EMAIL") if os.environ.get("ADMIN_PASSWORD") else ""
     emails = os.environ.get("EMAIL_URL", "folder:/tmp/repruv-mails")
@@ -67,6 +80,7 @@ def _next_steps(url: str) -> list[str]:
         f"Repruv is up at {url}",
         f"  register an account    {url}/register, then enable demo mode",
         "  or in a terminal       make demo",
+        *([f"  break it yourself      {url}/settings/demo-mode/break"] if can_break else []),
         f"  administration         {url}/admin as {admin}"
         if admin
         else "  administration         ADMIN_EMAIL=… ADMIN_PASSWORD=… make up, then /admin; or make admin",

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from gateway.container import Container
 from gateway.pages import (
     admin,
+    break_it,
     connections,
     dashboard,
     data_export,
@@ -42,6 +43,7 @@ def routes(container: Container) -> Sequence[BaseRoute]:
         *reauthentication.Reauthentication(container).routes,
         *dashboard.Dashboard(container).routes,
         *demo_mode.DemoMode(container).routes,
+        *(break_it.BreakIt(container, container.breaks).routes if container.breaks else ()),
         *exports.Exports(container).routes,
         *jobs.Jobs(container).routes,
         *job.Job(container).routes,

@@ -18,7 +18,7 @@ from repruv.demo.v1 import demo_service_pb2
 
 FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
 # Pages with forms that post here.
-_ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH})
+_ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH, views.BREAK_PATH})
 
 
 class DemoMode(Page):
@@ -80,12 +80,12 @@ class DemoMode(Page):
 
     async def disable(self, request: Request) -> Response:
         """Disable demo mode."""
-        session, fields = await self.read_form(request, "idempotency_key")
+        session, fields = await self.read_form(request, "idempotency_key", "origin")
         try:
             accepted = await self._container.demo.disable_demo(session.identity, idempotency_key=_key(fields))
         except errors.Error as error:
-            return self.see(views.DEMO_PATH, say=_flash_of(error))
-        return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "disabling"))
+            return self.see(_origin(fields), say=_flash_of(error))
+        return self.see(_origin(fields), say=_flash_of_replay(accepted, "disabling"))
 
     async def retry(self, request: Request) -> Response:
         """Retry the failed job that the page showed."""
@@ -126,6 +126,7 @@ class DemoMode(Page):
             "demo": await loaders.demo_status(self._container.demo, visitor.identity),
             "choices": choices,
             "example": example,
+            "can_break": self._container.breaks is not None,
             "confirm": request.query_params.get("confirm"),
             "form": form,
         }

@@ -6,6 +6,7 @@ The types are the documented schemas of the API; mypy holds each function to its
 from __future__ import annotations
 
 from gateway.views.accounts import (
+    BREAK_PATH,
     CONNECTIONS_PATH,
     DASHBOARD_PATH,
     DATA_EXPORT_PATH,

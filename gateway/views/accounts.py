@@ -17,6 +17,7 @@ Theme = Literal["system", "light", "dark"]
 
 DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
+BREAK_PATH = f"{DEMO_PATH}/break"
 CONNECTIONS_PATH = "/settings/connections"
 PROFILE_PATH = "/settings/profile"
 DATA_EXPORT_PATH = "/settings/data"

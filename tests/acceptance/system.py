@@ -17,7 +17,9 @@ import psycopg
 from psycopg import rows
 
 from chassis import tls
+from dev import subprocesses
 from dev.embedded.server import EmbeddedServer
+from dev.launcher.control import Control
 from dev.launcher.stack import Stack
 from tests.acceptance import waiting
 
@@ -25,6 +27,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 WORKER = "demo-worker"
+TEND_SECONDS = 0.2
 
 
 class System:
@@ -169,6 +172,22 @@ class System:
         finally:
             restored = {variable: before[variable] for variable in variables}
             await self._do(lambda: self._stack.restart(name, env=restored))
+
+    @asynccontextmanager
+    async def tended_by(self, control: Control) -> AsyncIterator[None]:
+        """Let the system be broken by requests while the context lasts, as `make up` does."""
+        stop = subprocesses.Flag()
+
+        def tend() -> None:
+            while not stop.is_set():
+                control.tend(self._stack, stop, seconds=TEND_SECONDS)
+
+        tending = asyncio.ensure_future(self._do(tend))
+        try:
+            yield
+        finally:
+            stop.set()
+            await tending
 
     def worker_index(self, worker: str) -> int:
         """Return the replica that a worker's name (…-<host>-<pid>-<random>) belongs to."""

@@ -11,6 +11,8 @@ from playwright.async_api import Browser, expect
 
 from dev import chromium, subprocesses
 from dev.launcher import fake_provider as local_provider
+from dev.launcher.control import Control
+from dev.launcher.control_server import ControlServer
 from dev.launcher.stack import Stack
 from tests.acceptance.system import System
 from tests.acceptance.users import User
@@ -57,11 +59,26 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def control() -> Control:
+    """What breaks parts of the system for the page that asks for it, while a test lets it."""
+    return Control(lambda label, line: None)
+
+
+@pytest.fixture(scope="session")
+def control_variables(control: Control) -> Iterator[dict[str, str]]:
+    """Serve the control endpoint. Return the environment variables that tell the gateway about it."""
+    server = ControlServer(control)
+    with server.serving():
+        yield server.variables
+
+
+@pytest.fixture(scope="session")
 async def system(
     browser: Browser,
     tmp_path_factory: pytest.TempPathFactory,
     gateway_port: int,
     platforms: dict[str, str],
+    control_variables: dict[str, str],
     mails: Path,
 ) -> AsyncIterator[System]:
     """The system; every test leaves it as it was."""
@@ -70,7 +87,7 @@ async def system(
     stack = Stack(
         directory / "data",
         gateway_port=gateway_port,
-        env={**variables, "EMAIL_URL": f"folder:{mails}", **platforms},
+        env={**variables, "EMAIL_URL": f"folder:{mails}", **platforms, **control_variables},
         log=directory / "log",
     )
     async with System(stack) as running:

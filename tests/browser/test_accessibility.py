@@ -25,8 +25,10 @@ COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 SCHEMES: dict[Literal["light", "dark"], list[str]] = {"light": RULES, "dark": COLOUR_RULES}
 WIDTHS = (360, 1280)
 STRANGER = ("/", "/login", "/register", "/forgot-password", "/nowhere")
+BREAK = f"{SETTINGS}/break"
 SETTINGS_PAGES = (
     SETTINGS,
+    BREAK,
     "/settings/connections",
     "/settings/exports",
     "/settings/profile",
@@ -99,14 +101,14 @@ async def test_pages_in_every_state_of_demo_mode(
     page = await visitor.open(f"/jobs/{running}")
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
     breaches_ = await breaches(page, axe)
-    breaches_ += await probe(visitor, axe, "/jobs", SETTINGS, "/dashboard")
+    breaches_ += await probe(visitor, axe, "/jobs", SETTINGS, BREAK, "/dashboard")
     await user.post(f"/jobs/{running}/cancel")
     await user.status_is("disabled")
 
     done = await user.enable({"niche": "food", "interaction_count": 200})
     await user.status_is("enabled")
     confirm = f"{SETTINGS}?confirm=disable"
-    pages = ("/dashboard", SETTINGS, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
+    pages = ("/dashboard", SETTINGS, BREAK, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
     breaches_ += await probe(visitor, axe, *pages)
     await user.disable()
     await user.status_is("disabled")

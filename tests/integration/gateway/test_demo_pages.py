@@ -305,3 +305,15 @@ async def test_unexpected_error_is_a_page(account: Account, monkeypatch: pytest.
     assert "Something went wrong" in Page(answer).text
     assert "secret" not in answer.text
     assert answer.headers["content-security-policy"]
+
+
+async def test_nothing_can_be_broken_without_the_setting(account: Account) -> None:
+    page = await probe(account)
+    assert "Break it yourself" not in page.text
+    sent = page.forms[f"{SETTINGS}/enable"]
+    for answer in (
+        await account.http.get(f"{SETTINGS}/break"),
+        await account.http.post(f"{SETTINGS}/break/start", data=sent),
+        await account.http.post(f"{SETTINGS}/break/part", data={**sent, "part": "worker"}),
+    ):
+        assert answer.status_code == 404

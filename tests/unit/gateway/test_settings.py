@@ -80,3 +80,22 @@ def test_a_limit_is_requests_by_seconds(limit: str) -> None:
 def test_public_url_must_be_an_origin(url: str) -> None:
     with pytest.raises(settings.SettingsError, match="PUBLIC_URL cannot be used"):
         read(PUBLIC_URL=url)
+
+
+BREAK = {"BREAK_URL": "http://127.0.0.1:4100", "BREAK_TOKEN": "token"}
+
+
+def test_production_offers_nothing_to_break() -> None:
+    with pytest.raises(settings.SettingsError, match="BREAK_URL is for development"):
+        read(**BREAK)
+    assert read(ENVIRONMENT="local", **BREAK).break_url == BREAK["BREAK_URL"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1:4100", "https://127.0.0.1:4100", "http://127.0.0.1", "http://127.0.0.1:1@evil:80"]
+)
+def test_parts_are_broken_by_this_machine_only(url: str) -> None:
+    with pytest.raises(settings.SettingsError, match="BREAK_URL must be"):
+        read(ENVIRONMENT="local", **{**BREAK, "BREAK_URL": url})
+    with pytest.raises(settings.SettingsError, match="BREAK_TOKEN is missing"):
+        read(ENVIRONMENT="local", BREAK_URL=BREAK["BREAK_URL"])
