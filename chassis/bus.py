@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from faststream import AckPolicy
@@ -78,7 +78,7 @@ class Bus:
         self.interests = interest.Interests()
         """Subscriptions that last only as long as something needs them."""
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
-        self._consumers: list[tuple[str, str, str]] = []
+        self._consumers: list[tuple[str, str, Sequence[str]]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
         self._broker = NatsBroker(
@@ -142,13 +142,13 @@ class Bus:
 
         self._subscriptions.append((subject, receive))
 
-    def consume(self, service: str, durable: str, handler: Handler, *, filter_subject: str = ">") -> None:
+    def consume(self, service: str, durable: str, handler: Handler, *, filters: Sequence[str] = (">",)) -> None:
         """Call `handler` for every event of `service`, at least once; if it raises, the event is redelivered later.
 
         An event is dropped when it cannot be decoded, or after ten failures that are not errors of a dependency.
-        `filter_subject` filters subjects by what follows `<service>.events.`.
+        `filters` select subjects by what follows `<service>.events.`.
         """
-        self._consumers.append((service, durable, filter_subject))
+        self._consumers.append((service, durable, filters))
         dropped = metrics.NATS_DROPPED.labels(service)
 
         async def deliver(message: NatsMessage) -> None:
@@ -176,7 +176,7 @@ class Bus:
 
         stream = JStream(streams.stream_name(service), declare=False)
         self._broker.subscriber(
-            streams.events_subject(service, filter_subject),
+            streams.events_subject(service, filters[0]),  # `streams` creates the consumer, with all filters
             stream=stream,
             durable=durable,
             pull_sub=PullSub(batch_size=20, timeout=5.0),
@@ -248,10 +248,8 @@ class Bus:
             stream = await streams.ensure_stream(js, self._stream, self._replicas)
             metrics.NATS_STREAM_BYTES.labels(stream.config.name).set(stream.state.bytes)
             metrics.NATS_STREAM_MAX_BYTES.labels(stream.config.name).set(stream.config.max_bytes or 0)
-        for service, durable, filter_subject in self._consumers:
-            consumer, is_new = await streams.ensure_consumer(
-                js, service, durable, filter_subject, replicas=self._replicas
-            )
+        for service, durable, filters in self._consumers:
+            consumer, is_new = await streams.ensure_consumer(js, service, durable, filters, replicas=self._replicas)
             unhandled = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             metrics.NATS_CONSUMER_PENDING.labels(consumer.stream_name, durable).set(unhandled)
             if is_new:

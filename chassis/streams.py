@@ -5,6 +5,7 @@ Provisioning and services that find their stream missing (NATS lost its store) c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from nats.js import JetStreamContext
@@ -58,14 +59,16 @@ def stream_config(service: str, replicas: int) -> StreamConfig:
     )
 
 
-def consumer_config(service: str, durable: str, filter_subject: str) -> ConsumerConfig:
-    """Define a durable pull consumer of a service's events whose subject continues with `filter_subject`.
+def consumer_config(service: str, durable: str, filters: Sequence[str]) -> ConsumerConfig:
+    """Define a durable pull consumer of a service's events whose subjects continue with one of `filters`.
 
     Without the server's own `backoff`: it would be added to the delay that a handler asks for when it refuses a message.
     """
+    subjects = [events_subject(service, about) for about in filters]
     return ConsumerConfig(
         durable_name=durable,
-        filter_subject=events_subject(service, filter_subject),
+        filter_subject=subjects[0] if len(subjects) == 1 else None,
+        filter_subjects=subjects if len(subjects) > 1 else None,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT_SECONDS,
         max_deliver=-1,
@@ -102,7 +105,7 @@ async def ensure_stream(js: JetStreamContext, service: str, replicas: int) -> St
 
 
 async def ensure_consumer(
-    js: JetStreamContext, service: str, durable: str, filter_subject: str, *, replicas: int
+    js: JetStreamContext, service: str, durable: str, filters: Sequence[str], *, replicas: int
 ) -> tuple[ConsumerInfo, bool]:
     """Create a durable consumer if it is missing; return its state and whether it was missing.
 
@@ -112,4 +115,4 @@ async def ensure_consumer(
         return await js.consumer_info(stream_name(service), durable), False
     except NotFoundError:
         await ensure_stream(js, service, replicas)
-        return await js.add_consumer(stream_name(service), consumer_config(service, durable, filter_subject)), True
+        return await js.add_consumer(stream_name(service), consumer_config(service, durable, filters)), True

@@ -69,6 +69,7 @@ _SUCCESS = {
     "email_kept": "Your email address stays the same, and all devices are signed out. Set a new password now.",
     "account_kept": "Your account stays.",
     "profile_saved": "Profile saved.",
+    "notification_settings_saved": "Notification settings saved.",
     "proved": "Confirmed for 10 minutes.",
     "password_changed": "Password changed. All other sessions and API tokens ended.",
     "mail_sent": "Email sent. Open the link in it within 24 hours.",

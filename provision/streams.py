@@ -21,8 +21,9 @@ REQUEST_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 STARTING = frozenset({10005, 10008})
 """JSClusterNoPeersErr, JSClusterNotAvailErr."""
-CONSUMERS = tuple(("jobs", service, f"{service}.>") for service in services.JOB_OWNERS)
-"""(service that publishes the events, name of the durable consumer, filter of the subjects after `<service>.events.`)"""
+_OTHERS = {"auth": ("jobs.long_ended",)}
+CONSUMERS = tuple(("jobs", service, (f"{service}.>", *_OTHERS.get(service, ()))) for service in services.JOB_OWNERS)
+"""(service that publishes the events, name of the durable consumer, filters of the subjects after `<service>.events.`)"""
 
 
 async def provision(
@@ -56,11 +57,9 @@ async def provision(
                         raise
                     logger.info("waiting for the NATS cluster: %s", error)
                     await asyncio.sleep(RETRY_SECONDS)
-        for service, durable, filter_subject in CONSUMERS:
+        for service, durable, filters in CONSUMERS:
             # Creates or updates; the server rejects a change of settings that are fixed.
-            await js.add_consumer(
-                streams.stream_name(service), streams.consumer_config(service, durable, filter_subject)
-            )
+            await js.add_consumer(streams.stream_name(service), streams.consumer_config(service, durable, filters))
             logger.info("consumer %s/%s is in place", streams.stream_name(service), durable)
     finally:
         await client.close()

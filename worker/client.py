@@ -199,6 +199,18 @@ class JobsClient:
         values = await cooperative.convert(protobuf.from_value, response.values.values())
         return dict(zip(response.values, values, strict=True))
 
+    async def list_notifications(
+        self, owner_id: str, *, page_token: str = ""
+    ) -> jobs_service_pb2.ListNotificationsResponse:
+        """Return a page of an owner's finished jobs that they have not read, the latest first, `PAGE_SIZE` at most."""
+        request = jobs_service_pb2.ListNotificationsRequest(
+            owner_id=owner_id, page_size=PAGE_SIZE, page_token=page_token
+        )
+        response: jobs_service_pb2.ListNotificationsResponse = await self._request(
+            self._stub.ListNotifications, request
+        )
+        return response
+
     async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> tuple[bool, str]:
         """Erase a part of an owner; return whether nothing is left, and the position from which to search on."""
         request = jobs_service_pb2.EraseOwnerRequest(owner_id=owner_id, texts=texts, after_job_id=after_job_id)

@@ -1,4 +1,4 @@
-"""Bodies of the user's profile."""
+"""Bodies of the user's profile and notification settings."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ class ProfileChanges(Body):
         None, description="An IANA time zone; empty: the browser's.", examples=["Europe/Berlin"]
     )
     theme: views.Theme | None = Field(None, description="`system` follows the settings of the browser.")
+
+
+class NotificationSettingsChanges(Body):
+    """The settings to change; null or missing: unchanged."""
+
+    page_notices: bool | None = Field(None, description="Whether pages show finished jobs that are unread.")
+    job_emails: views.JobEmails | None = Field(
+        None, description="`failed` and `all`: long jobs that end while the user is away, to a verified address."
+    )

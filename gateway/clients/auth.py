@@ -39,8 +39,8 @@ class Auth(service.Client):
     def __init__(self, target: str, caller: rpc.Caller) -> None:
         # A repeated call would send a second email, or find its code or link used already.
         reads = ("ValidateSession", "ValidateSessions", "ListSessions", "GetSecurity")
-        repeatable = ("RevokeSession", "RevokeAllSessions", "CancelEmailChange", "UpdateProfile", "CancelDeletion")
-        super().__init__("auth", target, caller, (*reads, *repeatable))
+        changes = ("CancelEmailChange", "UpdateProfile", "UpdateNotificationSettings", "CancelDeletion")
+        super().__init__("auth", target, caller, (*reads, "RevokeSession", "RevokeAllSessions", *changes))
         stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
         self.register = self.rpc(stub.Register, pb.RegisterRequest).public
         self.begin_guest_session = self.rpc(stub.BeginGuestSession, pb.BeginGuestSessionRequest).public
@@ -61,6 +61,9 @@ class Auth(service.Client):
         self.regenerate_recovery_codes = self.rpc(stub.RegenerateRecoveryCodes, pb.RegenerateRecoveryCodesRequest)
         self.get_security = self.rpc(stub.GetSecurity, pb.GetSecurityRequest)
         self.update_profile = self.rpc(stub.UpdateProfile, pb.UpdateProfileRequest)
+        self.update_notification_settings = self.rpc(
+            stub.UpdateNotificationSettings, pb.UpdateNotificationSettingsRequest
+        )
         self.request_email_change = self.rpc(stub.RequestEmailChange, pb.RequestEmailChangeRequest)
         self.cancel_email_change = self.rpc(stub.CancelEmailChange, pb.CancelEmailChangeRequest)
         self.confirm_email_change = self.rpc(stub.ConfirmEmailChange, pb.ConfirmEmailChangeRequest).public

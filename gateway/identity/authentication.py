@@ -21,6 +21,8 @@ class Authentication:
 
 
 _KEY = "authenticated"
+BACKGROUND_HEADER = "X-Background"
+"""In the refreshes of a hidden page: they do not count as a use of the session."""
 
 
 def bearer(request: HTTPConnection) -> str | None:
@@ -50,7 +52,7 @@ async def _authenticate(request: HTTPConnection, sessions: Sessions, cookie: Ses
         token = cookie.read(request)
     if token is None:
         raise errors.Unauthenticated("Sign in first.")
-    session = await sessions.validate(token)
+    session = await sessions.validate(token, passive=BACKGROUND_HEADER in request.headers)
     authentication = Authentication(session=session, by_cookie=by_cookie)
     request.scope["state"][_KEY] = authentication
     return authentication

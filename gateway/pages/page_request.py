@@ -48,7 +48,7 @@ class Visitor:
     flash: flash.Flash | None
     form_token: str
     unread: views.Notifications | None
-    """The latest unread notifications; None if they could not be read."""
+    """The latest unread notifications; None if the user wants none on pages, or they could not be read."""
     secure: bool
 
     @property
@@ -155,6 +155,9 @@ async def _position(session: sessions.Session, container: Container, *, is_fragm
 
 
 async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:
+    # A previous release of auth, in a rolling upgrade, has no settings.
+    if session.user.HasField("notification_settings") and not session.user.notification_settings.page_notices:
+        return None
     try:
         page = await container.jobs.list_notifications.quick(session.identity, page_size=UNREAD, page_token="")
     except errors.Error as error:

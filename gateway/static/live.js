@@ -191,7 +191,7 @@ async function refresh(reason, isEnough = () => true) {
 
 async function fetchFragment() {
   const requested = [...reasons];
-  const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status' }, redirect: 'manual' });
+  const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status', ...(document.hidden && { 'X-Background': '1' }) }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (!page.getElementById('live')) return;
   fetchedAt = Date.now();

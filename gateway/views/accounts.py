@@ -14,12 +14,14 @@ from repruv.demo.v1 import demo_pb2
 
 Role = Literal["user", "admin", "guest"]
 Theme = Literal["system", "light", "dark"]
+JobEmails = Literal["none", "failed", "all"]
 
 DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
 BREAK_PATH = f"{DEMO_PATH}/break"
 CONNECTIONS_PATH = "/settings/connections"
 PROFILE_PATH = "/settings/profile"
+NOTIFICATION_SETTINGS_PATH = "/settings/notifications"
 DATA_EXPORT_PATH = "/settings/data"
 DELETION_PATH = "/settings/delete-account"
 SECURITY_PATH = "/settings/security"
@@ -39,6 +41,17 @@ class User(TypedDict):
     has_second_factor: bool
     disabled_at: str | None
     deletion_at: Annotated[str | None, Field(description="When the account will be erased; null: it stays.")]
+    job_emails: Annotated[JobEmails, derive.Of("notification_settings.job_emails")]
+    page_notices: Annotated[bool, derive.Of("notification_settings.page_notices")]
+
+
+class NotificationSettings(TypedDict):
+    """What a user is notified of."""
+
+    page_notices: Annotated[bool, Field(description="Whether pages show finished jobs that are unread.")]
+    job_emails: Annotated[
+        JobEmails, Field(description="Long jobs that an email tells about when they end while the user is away.")
+    ]
 
 
 _Zone = Annotated[str | None, Field(description="An IANA time zone; null: the browser's.", examples=["Europe/Berlin"])]
@@ -135,6 +148,13 @@ THEMES: dict[Theme, auth_pb2.Theme.ValueType] = {
 _THEMES: dict[int, Theme] = {proto: theme for theme, proto in THEMES.items()}
 profile = derive.view(Profile, auth_pb2.User, theme=lambda user: _THEMES.get(user.theme, "system"))
 """Returns the profile of an account."""
+JOB_EMAILS: dict[JobEmails, auth_pb2.JobEmails.ValueType] = {
+    "all": auth_pb2.JOB_EMAILS_ALL,
+    "failed": auth_pb2.JOB_EMAILS_FAILED,
+    "none": auth_pb2.JOB_EMAILS_NONE,
+}
+notification_settings = derive.view(NotificationSettings, auth_pb2.NotificationSettings)
+"""Returns what a user is notified of."""
 security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
 security = derive.view(Security, auth_service_pb2.GetSecurityResponse)
 """Returns how an account is protected."""

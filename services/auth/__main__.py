@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, exposition, identity, outbox, outbox_metrics, postgres, process, run, settings
+from chassis import bus, errors, exposition, identity, outbox, outbox_metrics, postgres, process, run, settings, streams
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
@@ -39,6 +39,9 @@ from services.auth.data_export.sources import Sources
 from services.auth.deletion import handlers as deletion_handlers
 from services.auth.email import handlers as email_handlers
 from services.auth.encryption import key_rotation
+from services.auth.notifications import subscriber as notifications
+from services.auth.notifications.ended_jobs import EndedJobs
+from services.auth.notifications.subscriber import LongJobs
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.second_factor.storage import ENCRYPTED_SECRET
 from services.auth.sessions import revoke_all_sessions
@@ -74,7 +77,13 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     jobs = JobsClient(jobs_channel, call)
     submitter, relay, connections = _connections(config, engine, jobs, nats, offered)
     settler = Settler(DATA_EXPORT, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
-    nats.consume("jobs", "auth", Subscriber(connections.settler, settler).receive, filter_subject="auth.>")
+    lifecycles, long_jobs = Subscriber(connections.settler, settler), LongJobs(jobs)
+
+    async def receive(message: bus.Received) -> None:
+        is_long = message.subject == streams.events_subject("jobs", notifications.SUBJECT)
+        await (long_jobs if is_long else lifecycles).receive(message)
+
+    nats.consume("jobs", "auth", receive, filters=("auth.>", notifications.SUBJECT))
     nats.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     context = Context(
@@ -155,7 +164,12 @@ async def work(
     # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
     _, relay, connections = _connections(config, engine, jobs, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
-    emails = email_handlers.EmailJobHandler(engine=engine, sender=config.open_sender(), public_url=config.public_url)
+    emails = email_handlers.EmailJobHandler(
+        engine=engine,
+        sender=config.open_sender(),
+        public_url=config.public_url,
+        find_ended_jobs=EndedJobs(engine=engine, jobs=jobs).find,
+    )
     kinds: list[worker.Kind[Any]] = [
         email_handlers.kind(emails),
         key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),

@@ -23,6 +23,12 @@ THEMES = {
     domain.Theme.LIGHT: auth_pb2.THEME_LIGHT,
     domain.Theme.DARK: auth_pb2.THEME_DARK,
 }
+JOB_EMAILS = {
+    domain.JobEmails.NONE: auth_pb2.JOB_EMAILS_NONE,
+    domain.JobEmails.FAILED: auth_pb2.JOB_EMAILS_FAILED,
+    domain.JobEmails.ALL: auth_pb2.JOB_EMAILS_ALL,
+}
+_JOB_EMAILS: dict[int, domain.JobEmails] = {proto: setting for setting, proto in JOB_EMAILS.items()}
 _THEMES: dict[int, domain.Theme] = {proto: theme for theme, proto in THEMES.items()}
 _ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items() if role is not domain.Role.GUEST}
 
@@ -42,7 +48,17 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
         time_zone=user.time_zone,
         theme=THEMES[user.theme],
         deletion_time=protobuf.to_timestamp(user.deletion_due_at),
+        notification_settings=auth_pb2.NotificationSettings(
+            page_notices=user.page_notices, job_emails=JOB_EMAILS[user.job_emails]
+        ),
     )
+
+
+def job_emails_from_proto(setting: int) -> domain.JobEmails:
+    """Convert the setting of emails about ended jobs. Raises `InvalidArgument`."""
+    if (converted := _JOB_EMAILS.get(setting)) is None:
+        raise errors.InvalidArgument("The emails must be none, failed or all.", field="job_emails")
+    return converted
 
 
 def theme_from_proto(theme: int) -> domain.Theme:

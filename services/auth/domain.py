@@ -61,6 +61,14 @@ class Theme(StrEnum):
     DARK = "dark"
 
 
+class JobEmails(StrEnum):
+    """The long jobs whose end an email tells, if the user was away."""
+
+    NONE = "none"
+    FAILED = "failed"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """A person with an account."""
@@ -75,6 +83,9 @@ class User:
     time_zone: str
     """The IANA zone in which the user reads times; empty: the browser's."""
     theme: Theme
+    job_emails: JobEmails
+    page_notices: bool
+    """Whether pages show finished jobs that the user has not read."""
     deletion_due_at: datetime | None
     """When the account will be erased; None if it stays."""
     has_second_factor: bool

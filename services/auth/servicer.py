@@ -20,6 +20,7 @@ from services.auth.api_tokens import convert as token_convert
 from services.auth.context import Context
 from services.auth.deletion.operations import Deletion
 from services.auth.guests.operations import Guests
+from services.auth.notifications.operations import NotificationSettings
 from services.auth.second_factor.operations import SecondFactor
 from services.auth.sessions.operations import Sessions, ValidatedSession
 from services.auth.sign_in.operations import ChallengeRequired, SignIn
@@ -45,6 +46,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._sessions = Sessions(context)
         self._recovery = Recovery(context)
         self._profiles = Profiles(context)
+        self._notification_settings = NotificationSettings(context)
         self._email_changes = EmailChanges(context)
         self._deletion = Deletion(context)
         self._second_factor = SecondFactor(context)
@@ -252,6 +254,16 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             theme=convert.theme_from_proto(request.theme) if request.HasField("theme") else None,
         )
         return pb.UpdateProfileResponse(user=self._user(user))
+
+    async def UpdateNotificationSettings(
+        self, request: pb.UpdateNotificationSettingsRequest, context: RpcContext
+    ) -> pb.UpdateNotificationSettingsResponse:
+        user = await self._notification_settings.update(
+            actor(),
+            job_emails=convert.job_emails_from_proto(request.job_emails) if request.HasField("job_emails") else None,
+            page_notices=request.page_notices if request.HasField("page_notices") else None,
+        )
+        return pb.UpdateNotificationSettingsResponse(user=self._user(user))
 
     async def RequestDeletion(
         self, request: pb.RequestDeletionRequest, context: RpcContext

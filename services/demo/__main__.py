@@ -43,7 +43,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     demo = operations.Operations(engine, settler, relay)
     exports_settler = Settler(EXPORT, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
     exports = exports_operations.Operations(engine, exports_settler, relay)
-    nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filter_subject="demo.>")
+    nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filters=("demo.>",))
     nats.on_connected(relay.wake)
     reconcile = reconciler.Reconciler(engine)
     demo_servicer = servicer.DemoServicer(demo, views.Views(engine), owner_rows.of(engine))

@@ -281,6 +281,16 @@ def is_routine(job: Job) -> bool:
 
 _BEGINNING = frozenset({State.SCHEDULED, State.PENDING, State.RUNNING})
 
+LONG_RUN = timedelta(minutes=1)
+"""The run time from which the end of a notifying job is published: its owner may have left meanwhile."""
+
+
+def is_long_ended(job: Job) -> bool:
+    """Return whether a job of a notifying kind has just completed or failed, `LONG_RUN` or more after its first claim."""
+    if not job.spec.notify_owner or job.state not in (State.COMPLETED, State.FAILED):
+        return False
+    return job.started_at is not None and job.finished_at is not None and job.finished_at - job.started_at >= LONG_RUN
+
 
 def undo(job: Job) -> Spec:
     """Return the spec of the job that undoes the work of a cancelled one; its unique key allows one at a time."""

@@ -5,7 +5,7 @@ gets its undo job, free slots of concurrency keys admit waiting jobs, and each t
 
 All events are broadcast by owner after the commit: they refresh live views, and a view that misses one reads it from the log.
 Those that are not routine (`domain.is_routine`) are also published through the outbox, because another service may have to act on
-them.
+them; so are the ends of long jobs that notify their owner, on a subject of their own (`LONG_ENDED`).
 
 Locks are taken in one order, or skipped when held: jobs, parents, concurrency keys, owners. A statement that moves jobs may also
 lock their owners, and so number their events, where no other lock can follow: this saves a round trip. Only one statement of a
@@ -28,6 +28,8 @@ from services.jobs import convert, domain, event_log, storage, submit
 from services.jobs.domain import Job, State
 from services.jobs.submit import SubmitResult
 
+LONG_ENDED = "jobs.long_ended"
+"""The subject, after `jobs.events.`, of the ends of long notifying jobs. Only this service may run kinds of this prefix."""
 MESSAGE_BYTES = 96 * 1024
 """Bytes of events in one message; a larger single event gets its own message."""
 _FREES_SLOT = domain.TERMINAL | {State.SCHEDULED}
@@ -87,6 +89,8 @@ class Transaction:
             live[job.spec.owner_id].append(payload)
             if not domain.is_routine(job):
                 durable[job.spec.kind].append(payload)
+            if domain.is_long_ended(job):
+                durable[LONG_ENDED].append(payload)
         await event_log.insert_events(self.conn, events)
         self.broadcasts = [
             (f"jobs.live_events.{owner_id}", batch)
@@ -94,8 +98,8 @@ class Transaction:
             for batch in _batches(payloads)
         ]
         return [
-            outbox.Message(subject=f"jobs.events.{kind}", payload=batch)
-            for kind, payloads in durable.items()
+            outbox.Message(subject=f"jobs.events.{about}", payload=batch)
+            for about, payloads in durable.items()
             for batch in _batches(payloads)
         ]
 

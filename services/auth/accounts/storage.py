@@ -33,6 +33,8 @@ USER: tuple[sa.ColumnElement[Any], ...] = (
     users.c.disabled_at,
     users.c.time_zone,
     users.c.theme,
+    users.c.job_emails,
+    users.c.page_notices,
     users.c.deletion_due_at,
     _HAS_SECOND_FACTOR.label("has_second_factor"),
     (NOW - users.c.created_at).label("age"),
@@ -194,4 +196,5 @@ def user(row: Any, prefix: str = "") -> domain.User:
     values = {column.name: getattr(row, f"{prefix}{column.name}") for column in USER}
     values["role"] = domain.Role(values["role"])
     values["theme"] = domain.Theme(values["theme"])
+    values["job_emails"] = domain.JobEmails(values["job_emails"])
     return domain.User(**values)

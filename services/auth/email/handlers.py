@@ -6,8 +6,9 @@ import asyncio
 import dataclasses
 import logging
 import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,6 +23,7 @@ from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
 from services.auth.email.jobs import Payload, Purpose
 from services.auth.email.message import Email, EmailRefused, Sender
+from services.auth.notifications.domain import EndedJob
 from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class EmailJobHandler:
     engine: AsyncEngine
     sender: Sender
     public_url: str
+    find_ended_jobs: Callable[[domain.User, datetime], Awaitable[Sequence[EndedJob]]]
+    """Return the long jobs of a window to tell a user about."""
 
     async def send(self, context: worker.Context, payload: Payload) -> dict[str, str]:
         """Send one email; return the outcome.
@@ -127,6 +131,13 @@ class EmailJobHandler:
                 return await self._confirm_email_change(user_id, uuid.UUID(payload.change_id))
             case Purpose.NOTICE_OF_EMAIL_CHANGE:
                 return await self._notice_of_email_change(user_id, uuid.UUID(payload.change_id))
+            case Purpose.ENDED_JOBS:
+                # The owner of an address that is not verified has not asked for anything.
+                if account.user.email_verified_at is None:
+                    return None
+                ended = await self.find_ended_jobs(account.user, datetime.fromisoformat(payload.window))
+                zone = time_zones.find(account.user.time_zone) or UTC
+                return templates.ended_jobs(to, ended, zone=zone, public_url=public_url) if ended else None
             case Purpose.NOTICE if payload.notice is not None:
                 return templates.notice(to, payload.notice, public_url=public_url)
         raise worker.JobFailed("payload_invalid", "A notice must name its change.", retryable=False)

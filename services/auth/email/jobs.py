@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import Unpack
 
 import worker
-from chassis import outbox
+from chassis import ids, outbox
 from services.auth.email.templates import Notice
+from services.auth.notifications import domain as notifications
 from worker import outbox as worker_outbox
 
 KIND = "auth.email"
@@ -43,6 +44,8 @@ class Purpose(StrEnum):
     """A link, to a new address, that makes it the account's."""
     NOTICE_OF_EMAIL_CHANGE = "notice_of_email_change"
     """A link, to the address so far, that undoes the change."""
+    ENDED_JOBS = "ended_jobs"
+    """Long jobs that ended while their owner was away."""
 
 
 LINK_LIFETIMES = {
@@ -66,6 +69,8 @@ class Payload:
     session_id: str = ""
     change_id: str = ""
     token_id: str = ""
+    window: str = ""
+    """The beginning of the window in which jobs ended, in ISO 8601."""
 
 
 def verify(user_id: uuid.UUID) -> outbox.Message:
@@ -118,6 +123,20 @@ def notice_of_email_change(user_id: uuid.UUID, change_id: uuid.UUID) -> outbox.M
     return _submit(Payload(Purpose.NOTICE_OF_EMAIL_CHANGE, user_id=str(user_id), change_id=str(change_id)))
 
 
+def ended_jobs(user_id: uuid.UUID, window: datetime) -> worker.NewJob:
+    """Return the job that tells a user about the long jobs of a window. Its id follows from both: there is one such job."""
+    payload = Payload(Purpose.ENDED_JOBS, user_id=str(user_id), window=window.isoformat())
+    return worker.new_job(
+        KIND,
+        _fields(payload),
+        job_id=str(ids.uuid7_of(window, f"ended-jobs:{user_id}")),
+        run_at=window + notifications.WINDOW + notifications.DELAY,
+    )
+
+
 def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:
-    fields = {name: value for name, value in dataclasses.asdict(payload).items() if value}
-    return worker_outbox.submit_message(worker.new_job(KIND, fields, **options))
+    return worker_outbox.submit_message(worker.new_job(KIND, _fields(payload), **options))
+
+
+def _fields(payload: Payload) -> dict[str, str]:
+    return {name: value for name, value in dataclasses.asdict(payload).items() if value}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 # Mail programs apply inline styles everywhere; those that also apply <style> get the dark colours.
 _DARK = (
@@ -10,6 +12,7 @@ _DARK = (
     " .ground { background: #0d1517 !important; }"
     " .card { background: #142023 !important; border-color: #283a3f !important; color: #e6eff0 !important; }"
     " .button { background: #1a7485 !important; }"
+    " .link { color: #6cc5d4 !important; }"
     " .soft { color: #a3b7bb !important; } }"
 )
 _PAGE = """<!doctype html>
@@ -37,20 +40,40 @@ background:#0d5c6b;border-radius:10px 10px 10px 3px;color:#ffffff;font-weight:60
 """
 
 
-def plain(paragraphs: list[str], action: tuple[str, str], closing: str) -> str:
-    """Return the email as plain text, with the whole link on a line of its own."""
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A paragraph that is a link."""
+
+    text: str
+    link: str
+
+
+Paragraphs = Sequence[str | Linked]
+
+
+def plain(paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
+    """Return the email as plain text, with each link on a line of its own."""
     title, link = action
-    return "\n\n".join([*paragraphs, f"{title}:\n{link}", closing, "Repruv"]) + "\n"
+    texts = [part if isinstance(part, str) else f"{part.text}\n{part.link}" for part in paragraphs]
+    return "\n\n".join([*texts, f"{title}:\n{link}", closing, "Repruv"]) + "\n"
 
 
-def page(subject: str, paragraphs: list[str], action: tuple[str, str], closing: str) -> str:
+def page(subject: str, paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
     """Return the email as HTML. It loads nothing, so that opening it tells the sender nothing."""
     title, link = action
     return _PAGE.format(
         subject=html.escape(subject),
         dark=_DARK,
-        paragraphs="\n".join(f'<p style="margin:0 0 12px">{html.escape(paragraph)}</p>' for paragraph in paragraphs),
+        paragraphs="\n".join(f'<p style="margin:0 0 12px">{_inner(paragraph)}</p>' for paragraph in paragraphs),
         link=html.escape(link),
         title=html.escape(title),
         closing=html.escape(closing),
+    )
+
+
+def _inner(paragraph: str | Linked) -> str:
+    if isinstance(paragraph, str):
+        return html.escape(paragraph)
+    return (
+        f'<a class="link" href="{html.escape(paragraph.link)}" style="color:#0d5c6b">{html.escape(paragraph.text)}</a>'
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import urllib.parse
-from datetime import datetime, tzinfo
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from services.auth import domain
 from services.auth.api_tokens.domain import ApiToken
 from services.auth.email import layout
 from services.auth.email.message import Email
+from services.auth.notifications.domain import LISTED, EndedJob
+from services.auth.notifications.kind_names import kind_name
 
 
 class Notice(StrEnum):
@@ -188,6 +191,47 @@ def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) ->
     )
 
 
+def ended_jobs(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: str) -> Email:
+    """Tell a user about the long jobs that ended while they were away, the latest first."""
+    closing = f"You get this email because you were away. Choose what we email you: {public_url}/settings/notifications"
+    if len(ended) == 1:
+        [job] = ended
+        paragraphs: list[str | layout.Linked] = [
+            f"{_ending(job)} after {_duration(job.run_time)}.",
+            f"When: {_time(job.finished_at, zone)}",
+            *([f"What went wrong: {job.error_message}"] if job.error_message else []),
+        ]
+        return _email(to, _ending(job), paragraphs, ("View the job", f"{public_url}/jobs/{job.job_id}"), closing)
+    failed = sum(not job.is_completed for job in ended)
+    counts = [f"{count} {state}" for count, state in ((len(ended) - failed, "completed"), (failed, "failed")) if count]
+    paragraphs = [
+        "These jobs ended while you were away:",
+        *(
+            layout.Linked(
+                f"{_ending(job)} after {_duration(job.run_time)}, {_time(job.finished_at, zone)}",
+                f"{public_url}/jobs/{job.job_id}",
+            )
+            for job in ended[:LISTED]
+        ),
+        *([f"And {len(ended) - LISTED} more."] if len(ended) > LISTED else []),
+    ]
+    return _email(
+        to, f"Jobs: {' and '.join(counts)}", paragraphs, ("View notifications", f"{public_url}/notifications"), closing
+    )
+
+
+def _ending(job: EndedJob) -> str:
+    return f"{kind_name(job.kind)}: {'completed' if job.is_completed else 'failed'}"
+
+
+def _duration(duration: timedelta) -> str:
+    """Return for example 1 h 5 min, or 2 min 10 s."""
+    minutes, seconds = divmod(round(duration.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min")] if hours else [(minutes, "min"), (seconds, "s")]
+    return " ".join(f"{value} {unit}" for value, unit in parts if value)
+
+
 def _time(moment: datetime, zone: tzinfo) -> str:
     """Return for example 14 Nov 2026, 10:30 CET."""
     local = moment.astimezone(zone)
@@ -199,7 +243,7 @@ def _link(public_url: str, page: str, token: str) -> str:
     return f"{public_url}/{page}?token={urllib.parse.quote(token, safe='')}"
 
 
-def _email(to: str, subject: str, paragraphs: list[str], action: tuple[str, str], closing: str) -> Email:
+def _email(to: str, subject: str, paragraphs: layout.Paragraphs, action: tuple[str, str], closing: str) -> Email:
     return Email(
         to=to,
         subject=subject,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email import policy as email_policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -36,7 +36,7 @@ from repruv.auth.v1 import (
     passkey_service_pb2_grpc,
 )
 from repruv.jobs.v1 import jobs_service_pb2
-from services.auth import schema, servicer
+from services.auth import domain, schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
@@ -47,6 +47,7 @@ from services.auth.email import folder
 from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
 from services.auth.encryption.keyring import Keyring
+from services.auth.notifications.domain import EndedJob
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.passkeys.relying_party import RelyingParty
 from worker import outbox as worker_outbox
@@ -217,6 +218,11 @@ class Mailbox:
         return await self._handler.send(testing.RecordingContext(), payload)
 
 
+async def no_ended_jobs(user: domain.User, window: datetime) -> Sequence[EndedJob]:
+    """Tell the user about no job."""
+    return []
+
+
 def token_in(message: EmailMessage) -> str:
     """Return the secret of the link in an email."""
     text = message.get_body(("plain",))
@@ -259,7 +265,10 @@ def mailbox(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Ma
     """Return the email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
-    return Mailbox(email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL), path)
+    handler = email_handlers.EmailJobHandler(
+        engine=engine, sender=sender, public_url=PUBLIC_URL, find_ended_jobs=no_ended_jobs
+    )
+    return Mailbox(handler, path)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from services.auth.email.folder import Folder
 from services.auth.email.message import Email, Sender
 from services.auth.email.senders import open_sender
 from services.auth.settings import Settings, WorkerSettings
-from tests.integration.auth.conftest import PUBLIC_URL, Gateway, new_address, new_email
+from tests.integration.auth.conftest import PUBLIC_URL, Gateway, new_address, new_email, no_ended_jobs
 from worker import testing
 
 FROM = "Repruv <no-reply@example.org>"
@@ -82,7 +82,9 @@ def written(path: Path) -> list[str]:
 
 def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> email_handlers.EmailJobHandler:
     sender: Sender = open_sender(url, sender=FROM, is_production=is_production)
-    return email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL)
+    return email_handlers.EmailJobHandler(
+        engine=engine, sender=sender, public_url=PUBLIC_URL, find_ended_jobs=no_ended_jobs
+    )
 
 
 async def send(mailer: email_handlers.EmailJobHandler, user_id: str) -> dict[str, str]:

@@ -246,7 +246,7 @@ async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
         await eventually(recorder.has(b"after"))
         info = await client.jetstream().consumer_info("JOBS", "demo")
         await client.close()
-    assert info.config.ack_wait == streams.consumer_config("jobs", "demo", ">").ack_wait
+    assert info.config.ack_wait == streams.consumer_config("jobs", "demo", (">",)).ack_wait
 
 
 async def test_bus_may_start_before_nats(tmp_path: Path, eventually: Eventually) -> None:

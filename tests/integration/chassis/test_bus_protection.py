@@ -167,7 +167,7 @@ async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually
         if name != "gateway":
             connection.owns_stream(name)
     buses["gateway"].subscribe("jobs.events.>", hearing("gateway"))
-    buses["demo"].consume("jobs", "demo", hearing("demo"), filter_subject="demo.>")
+    buses["demo"].consume("jobs", "demo", hearing("demo"), filters=("demo.>",))
     async with run.Background() as background:
         for name, connection in buses.items():
             background.start(name, connection.run)
@@ -201,7 +201,7 @@ async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, even
         async def receive(received: bus.Received) -> None:
             received_by.set()
 
-        connection.consume("jobs", "demo", receive, filter_subject="demo.>")
+        connection.consume("jobs", "demo", receive, filters=("demo.>",))
         jobs = bus.Bus(engine.url_for("jobs", PASSWORD), name="jobs", certificate=server_certificate(engine, "jobs"))
         async with run.Background() as background:
             background.start("demo", connection.run)

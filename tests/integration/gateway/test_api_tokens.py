@@ -60,6 +60,7 @@ def test_reading_routes_take_the_scope_read_and_changing_ones_the_scope_write() 
     }
     assert {each for each in routes() if "/auth/" in each[1] and each[2]} == {
         ("GET", f"{BASE}/auth/me", "read"),
+        ("GET", f"{BASE}/auth/notification-settings", "read"),
         ("GET", f"{BASE}/auth/profile", "read"),
     }
 

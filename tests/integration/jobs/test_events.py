@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -195,6 +196,45 @@ async def test_all_other_events_are_broadcast_and_published(
 
     await eventually(all_arrived)
     assert {event.sequence for event in broadcasts.events(owner_id)} == set(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "notifies", "ending", "published"),
+    [
+        (60, True, "complete", 1),
+        (60, True, "fail", 1),
+        (60, True, "cancel", 0),
+        (59, True, "complete", 0),
+        (60, False, "fail", 0),
+    ],
+)
+async def test_end_of_a_long_notifying_job_is_published(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    owner_id: UUID,
+    seconds: int,
+    notifies: bool,
+    ending: str,
+    published: int,
+) -> None:
+    job, _ = await jobs.submit(ids.uuid7(), spec(max_attempts=1, notify_owner=notifies))
+    await jobs.claim(worker="w1", kinds=[kind], limit=1)
+    async with jobs_engine.begin() as conn:
+        started = schema.jobs.c.started_at - timedelta(seconds=seconds)
+        await conn.execute(sa.update(schema.jobs).where(schema.jobs.c.job_id == job.job_id).values(started_at=started))
+    if ending == "cancel":
+        await jobs.cancel(job.job_id, owner_id=owner_id, reason="r")
+    outcome: outcomes.Outcome = {
+        "complete": outcomes.Completed(),
+        "fail": jobs_helpers.FINAL,
+        "cancel": outcomes.Cancelled(reason="r"),
+    }[ending]
+    await jobs.finish(job.job_id, 1, outcome)
+    messages = await published_messages(jobs_engine, "jobs.long_ended")
+    ended = [event for message in messages for event in message.events if event.owner_id == str(owner_id)]
+    assert [event.job.job_id for event in ended] == [str(job.job_id)] * published
 
 
 async def test_transitions_of_one_transaction_are_one_broadcast_per_owner_and_one_message_per_kind(

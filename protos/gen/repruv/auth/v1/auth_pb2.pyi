@@ -78,6 +78,63 @@ THEME_DARK: Theme.ValueType  # 3
 """Dark."""
 Global___Theme: _TypeAlias = Theme  # noqa: Y015
 
+class _JobEmails:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobEmailsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobEmails.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_EMAILS_UNSPECIFIED: _JobEmails.ValueType  # 0
+    """No setting was given; never stored."""
+    JOB_EMAILS_NONE: _JobEmails.ValueType  # 1
+    """None."""
+    JOB_EMAILS_FAILED: _JobEmails.ValueType  # 2
+    """Failed ones."""
+    JOB_EMAILS_ALL: _JobEmails.ValueType  # 3
+    """Completed and failed ones."""
+
+class JobEmails(_JobEmails, metaclass=_JobEmailsEnumTypeWrapper):
+    """JobEmails says which long jobs an email tells about when they end while the user is away."""
+
+JOB_EMAILS_UNSPECIFIED: JobEmails.ValueType  # 0
+"""No setting was given; never stored."""
+JOB_EMAILS_NONE: JobEmails.ValueType  # 1
+"""None."""
+JOB_EMAILS_FAILED: JobEmails.ValueType  # 2
+"""Failed ones."""
+JOB_EMAILS_ALL: JobEmails.ValueType  # 3
+"""Completed and failed ones."""
+Global___JobEmails: _TypeAlias = JobEmails  # noqa: Y015
+
+@_typing.final
+class NotificationSettings(_message.Message):
+    """NotificationSettings says what a user is notified of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_NOTICES_FIELD_NUMBER: _builtins.int
+    JOB_EMAILS_FIELD_NUMBER: _builtins.int
+    page_notices: _builtins.bool
+    """Whether pages show finished jobs that the user has not read: their number, and the latest ones."""
+    job_emails: Global___JobEmails.ValueType
+    """The emails about long jobs. Only a verified address gets them, at most one for each quarter of an hour in which jobs
+    ended. A job is long if it ended a minute or more after its first claim. The user was away if no session was used
+    from five minutes before the end until the email, and the job is unread.
+    """
+    def __init__(
+        self,
+        *,
+        page_notices: _builtins.bool = ...,
+        job_emails: Global___JobEmails.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_emails", b"job_emails", "page_notices", b"page_notices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationSettings: _TypeAlias = NotificationSettings  # noqa: Y015
+
 @_typing.final
 class User(_message.Message):
     """User is a person with an account."""
@@ -96,6 +153,7 @@ class User(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     THEME_FIELD_NUMBER: _builtins.int
     DELETION_TIME_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_SETTINGS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """UUID."""
     email: _builtins.str
@@ -128,6 +186,10 @@ class User(_message.Message):
     def deletion_time(self) -> _timestamp_pb2.Timestamp:
         """When the account will be erased, in the past once that has begun; unset if it stays."""
 
+    @_builtins.property
+    def notification_settings(self) -> Global___NotificationSettings:
+        """What the user is notified of."""
+
     def __init__(
         self,
         *,
@@ -143,10 +205,11 @@ class User(_message.Message):
         time_zone: _builtins.str = ...,
         theme: Global___Theme.ValueType = ...,
         deletion_time: _timestamp_pb2.Timestamp | None = ...,
+        notification_settings: Global___NotificationSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deletion_time", b"deletion_time", "disable_time", b"disable_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deletion_time", b"deletion_time", "disable_time", b"disable_time", "notification_settings", b"notification_settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "deletion_time", b"deletion_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "role", b"role", "theme", b"theme", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_access_dashboard", b"can_access_dashboard", "create_time", b"create_time", "deletion_time", b"deletion_time", "disable_time", b"disable_time", "email", b"email", "email_verified", b"email_verified", "has_second_factor", b"has_second_factor", "name", b"name", "notification_settings", b"notification_settings", "role", b"role", "theme", b"theme", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

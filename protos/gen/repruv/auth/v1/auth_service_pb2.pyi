@@ -1429,6 +1429,63 @@ class UpdateProfileResponse(_message.Message):
 Global___UpdateProfileResponse: _TypeAlias = UpdateProfileResponse  # noqa: Y015
 
 @_typing.final
+class UpdateNotificationSettingsRequest(_message.Message):
+    """UpdateNotificationSettingsRequest holds the changes; unset fields stay as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_NOTICES_FIELD_NUMBER: _builtins.int
+    JOB_EMAILS_FIELD_NUMBER: _builtins.int
+    page_notices: _builtins.bool
+    """As in NotificationSettings."""
+    job_emails: _auth_pb2.JobEmails.ValueType
+    """As in NotificationSettings."""
+    def __init__(
+        self,
+        *,
+        page_notices: _builtins.bool | None = ...,
+        job_emails: _auth_pb2.JobEmails.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails", "_page_notices", b"_page_notices", "job_emails", b"job_emails", "page_notices", b"page_notices"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails", "_page_notices", b"_page_notices", "job_emails", b"job_emails", "page_notices", b"page_notices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__job_emails: _TypeAlias = _typing.Literal["job_emails"]  # noqa: Y015
+    _WhichOneofArgType__job_emails: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails"]  # noqa: Y015
+    _WhichOneofReturnType__page_notices: _TypeAlias = _typing.Literal["page_notices"]  # noqa: Y015
+    _WhichOneofArgType__page_notices: _TypeAlias = _typing.Literal["_page_notices", b"_page_notices"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__job_emails) -> _WhichOneofReturnType__job_emails | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_notices) -> _WhichOneofReturnType__page_notices | None: ...
+
+Global___UpdateNotificationSettingsRequest: _TypeAlias = UpdateNotificationSettingsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationSettingsResponse(_message.Message):
+    """UpdateNotificationSettingsResponse answers UpdateNotificationSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _auth_pb2.User:
+        """The account after the change."""
+
+    def __init__(
+        self,
+        *,
+        user: _auth_pb2.User | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationSettingsResponse: _TypeAlias = UpdateNotificationSettingsResponse  # noqa: Y015
+
+@_typing.final
 class RequestDeletionRequest(_message.Message):
     """RequestDeletionRequest confirms the deletion."""
 

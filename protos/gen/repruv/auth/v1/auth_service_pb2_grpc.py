@@ -167,6 +167,11 @@ class AuthServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.FromString,
                 _registered_method=True)
+        self.UpdateNotificationSettings = channel.unary_unary(
+                '/repruv.auth.v1.AuthService/UpdateNotificationSettings',
+                request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateNotificationSettingsRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateNotificationSettingsResponse.FromString,
+                _registered_method=True)
         self.RequestDeletion = channel.unary_unary(
                 '/repruv.auth.v1.AuthService/RequestDeletion',
                 request_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.RequestDeletionRequest.SerializeToString,
@@ -404,6 +409,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateNotificationSettings(self, request, context):
+        """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+        guest with PERMISSION_DENIED `account_required`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RequestDeletion(self, request, context):
         """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
         cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
@@ -555,6 +568,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.UpdateProfile,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.SerializeToString,
+            ),
+            'UpdateNotificationSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateNotificationSettings,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateNotificationSettingsRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateNotificationSettingsResponse.SerializeToString,
             ),
             'RequestDeletion': grpc.unary_unary_rpc_method_handler(
                     servicer.RequestDeletion,
@@ -1255,6 +1273,33 @@ class AuthService:
             '/repruv.auth.v1.AuthService/UpdateProfile',
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateNotificationSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthService/UpdateNotificationSettings',
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateNotificationSettingsRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_auth__service__pb2.UpdateNotificationSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

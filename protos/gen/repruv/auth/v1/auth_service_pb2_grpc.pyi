@@ -146,6 +146,10 @@ class AuthServiceStub:
     """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
     `theme`).
     """
+    UpdateNotificationSettings: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateNotificationSettingsRequest, _auth_service_pb2.UpdateNotificationSettingsResponse]
+    """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+    guest with PERMISSION_DENIED `account_required`.
+    """
     RequestDeletion: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]
     """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
     cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
@@ -275,6 +279,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]  # type: ignore[assignment]
     """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
     `theme`).
+    """
+    UpdateNotificationSettings: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateNotificationSettingsRequest, _auth_service_pb2.UpdateNotificationSettingsResponse]  # type: ignore[assignment]
+    """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+    guest with PERMISSION_DENIED `account_required`.
     """
     RequestDeletion: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]  # type: ignore[assignment]
     """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
@@ -552,6 +560,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.UpdateProfileResponse, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]]:
         """UpdateProfile changes how the user is named and reads pages. Fails with INVALID_ARGUMENT (`name`, `time_zone`,
         `theme`).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateNotificationSettings(
+        self,
+        request: _auth_service_pb2.UpdateNotificationSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.UpdateNotificationSettingsResponse, _abc.Awaitable[_auth_service_pb2.UpdateNotificationSettingsResponse]]:
+        """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+        guest with PERMISSION_DENIED `account_required`.
         """
 
     @_abc_1.abstractmethod

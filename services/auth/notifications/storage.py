@@ -1,0 +1,28 @@
+"""Queries on notification settings, which are columns of the account, and on the use of sessions."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth import domain
+from services.auth.schema import sessions, users
+
+
+async def set_settings(
+    conn: AsyncConnection, user_id: uuid.UUID, *, job_emails: domain.JobEmails, page_notices: bool
+) -> None:
+    """Change what a user is notified of."""
+    values = {"job_emails": job_emails.value, "page_notices": page_notices}
+    await conn.execute(sa.update(users).where(users.c.user_id == user_id).values(values))
+
+
+async def last_used_at(conn: AsyncConnection, user_id: uuid.UUID) -> datetime | None:
+    """Return when a session of a user was last used, also one that has ended; None without sessions."""
+    moment: datetime | None = await conn.scalar(
+        sa.select(sa.func.max(sessions.c.last_seen_at)).where(sessions.c.user_id == user_id)
+    )
+    return moment

@@ -1,0 +1,24 @@
+"""Emails about ended jobs: what auth knows of jobs agrees with the jobs service and the pages."""
+
+from __future__ import annotations
+
+from gateway.pages import labels
+from provision import streams
+from services.auth.notifications import domain as notifications
+from services.auth.notifications import kind_names, subscriber
+from services.jobs import domain as jobs
+from services.jobs import transaction
+
+
+def test_the_same_jobs_are_long() -> None:
+    assert notifications.LONG_RUN == jobs.LONG_RUN
+
+
+def test_ends_of_long_jobs_reach_auth() -> None:
+    [filters] = [filters for _, durable, filters in streams.CONSUMERS if durable == "auth"]
+    assert {subscriber.SUBJECT, transaction.LONG_ENDED} == {filters[-1]}
+
+
+def test_emails_name_jobs_as_pages_do() -> None:
+    assert set(labels.OWN_KINDS) <= set(kind_names.KIND_NAMES)
+    assert {kind: labels.kind(kind) for kind in kind_names.KIND_NAMES} == dict(kind_names.KIND_NAMES)

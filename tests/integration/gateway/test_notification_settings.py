@@ -1,0 +1,38 @@
+"""Notification settings: the page without JavaScript, REST, what they change on pages, and what an admin sees."""
+
+from __future__ import annotations
+
+from tests.integration.gateway.conftest import Account
+from tests.integration.gateway.html import Page, submit
+
+HTML = {"Accept": "text/html"}
+PATH = "/settings/notifications"
+REST = "/api/v1/auth/notification-settings"
+
+
+async def test_settings_are_saved(account: Account) -> None:
+    page = Page(await account.http.get(PATH, headers=HTML))
+    assert "Show finished jobs I haven’t read" in page.text
+    answer = await submit(account.http, page, f"{PATH}/save", page_notices="", job_emails="failed")
+    assert (answer.status_code, answer.headers["location"]) == (303, PATH)
+    saved = await account.http.get(PATH, headers=HTML)
+    assert "Notification settings saved." in Page(saved).text
+    assert 'name="job_emails" value="failed" checked' in saved.text
+    assert 'name="page_notices" value="yes" >' in saved.text
+    assert (await account.http.get(REST)).json() == {"page_notices": False, "job_emails": "failed"}
+
+
+async def test_rest_changes_only_the_given_settings(account: Account) -> None:
+    assert (await account.http.get(REST)).json() == {"page_notices": True, "job_emails": "all"}
+    changed = await account.http.patch(REST, json={"job_emails": "none"})
+    assert changed.json() == {"page_notices": True, "job_emails": "none"}
+    assert (await account.http.patch(REST, json={})).json() == changed.json()
+    refused = await account.http.patch(REST, json={"job_emails": "weekly"})
+    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, ["job_emails"])
+
+
+async def test_mistake_stands_at_its_field(account: Account) -> None:
+    page = Page(await account.http.get(PATH, headers=HTML))
+    answer = await submit(account.http, page, f"{PATH}/save", page_notices="yes", job_emails="weekly")
+    assert answer.status_code == 422
+    assert Page(answer).attributes["job_emails"]["aria-describedby"].endswith("job_emails-error")
