@@ -1,9 +1,6 @@
-"""Pages behind links in emails: a new password, a verified address, an account that stays.
+"""Pages that set a forgotten password: the request for an email, and the page behind its link.
 
-They work in any browser, signed in or not.
-
-Email scanners follow links, so a GET request changes nothing: the page has a button. The address contains the token, so these
-pages send no referrer.
+They work in any browser, signed in or not. The address of the link contains the token, so its page sends no referrer.
 """
 
 from __future__ import annotations
@@ -19,11 +16,11 @@ from gateway.identity.client_info import client_info
 from gateway.pages import anonymous, rendering
 from gateway.pages.reader import Reader
 
-FORGOT, RESET, VERIFY, KEEP = "/forgot-password", "/reset-password", "/verify-email", "/keep-account"
+FORGOT, RESET = "/forgot-password", "/reset-password"
 
 
 class Recovery(anonymous.Anonymous):
-    """`/forgot-password`, `/reset-password`, `/verify-email` and `/keep-account`."""
+    """`/forgot-password` and `/reset-password`."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
@@ -32,10 +29,6 @@ class Recovery(anonymous.Anonymous):
             Route(FORGOT, self.forgot, methods=["POST"]),
             Route(RESET, self.show_reset),
             Route(RESET, self.reset, methods=["POST"]),
-            Route(VERIFY, self.show_verify),
-            Route(VERIFY, self.verify, methods=["POST"]),
-            Route(KEEP, self.show_keep),
-            Route(KEEP, self.keep, methods=["POST"]),
         ]
 
     async def show_forgot(self, request: Request) -> Response:
@@ -75,33 +68,3 @@ class Recovery(anonymous.Anonymous):
         response = self.see(redirects.LOGIN, say="password_reset")
         self._container.cookie.clear(response)
         return response
-
-    async def show_verify(self, request: Request) -> Response:
-        """Offer to verify the address."""
-        return self.show_link(request, "verify_email.html")
-
-    async def verify(self, request: Request) -> Response:
-        """Verify it."""
-        fields = await self.read(request, "token")
-        try:
-            self.require(request, fields)
-            await self._container.auth.verify_email(token=fields["token"], client=client_info(request))
-        except errors.Error as error:
-            return self.show_link_again(request, "verify_email.html", fields, error)
-        self._container.sessions.forget_all()
-        return self.see("/", say="email_verified")
-
-    async def show_keep(self, request: Request) -> Response:
-        """Offer to keep the account that is to be deleted."""
-        return self.show_link(request, "keep_account.html")
-
-    async def keep(self, request: Request) -> Response:
-        """Keep it."""
-        fields = await self.read(request, "token")
-        try:
-            self.require(request, fields)
-            await self._container.auth.cancel_deletion_by_link(token=fields["token"], client=client_info(request))
-        except errors.Error as error:
-            return self.show_link_again(request, "keep_account.html", fields, error)
-        self._container.sessions.forget_all()
-        return self.see("/", say="account_kept")
