@@ -57,6 +57,7 @@ _INFO = {
     "account_signed_out": "Signed out there.",
     "account_token_revoked": "API token revoked.",
     "account_reset_sent": "Password reset email sent.",
+    "account_required": "Guests can't do this. Create an account first.",
     "export_running": "An export is already running. Wait for it to finish, or cancel it.",
 }
 _SUCCESS = {

@@ -35,10 +35,12 @@ _SLOW_PAGE = "This page took too long to load. Try again in a minute."
 
 
 async def error_page(request: Request, problem: problems.Problem) -> Response:
-    """Show a problem; users who are not signed in are sent to the login page, which leads back."""
+    """Show a problem; users who are not signed in are sent to the login page, which leads back, and guests to registration."""
     container: Container = request.app.state.container
     if problem.status == 401:
         return _to_login(request, container)
+    if problem.code == page_request.ACCOUNT_REQUIRED:
+        return redirects.see("/register", say="account_required", secure=container.settings.is_https)
     is_repeatable = request.method in {"GET", "HEAD"}
     context = {
         "status": problem.status,

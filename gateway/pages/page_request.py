@@ -18,6 +18,7 @@ from gateway.identity import authentication, sessions
 from gateway.middleware import form_tokens
 from gateway.pages import forms, rendering, templating
 from gateway.pages.reader import Reader
+from repruv.auth.v1 import auth_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ FRAGMENTS = frozenset(
 )
 UNREAD = 5
 """Notifications on every page; the page of notifications has the rest."""
+GUEST_SETTINGS = (views.PROFILE_PATH, views.DEMO_PATH)
+"""The settings that guests have."""
+ACCOUNT_REQUIRED = "account_required"
 _FLASH = "flash"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -61,6 +65,7 @@ class Visitor:
         common = {
             "user": views.user(self.session.user),
             "path": path,
+            "guest_settings": GUEST_SETTINGS,
             "flash": self.flash,
             "form": forms.blank(),
             "form_token": self.form_token,
@@ -83,6 +88,7 @@ async def begin(request: Request, container: Container, *, is_outage: bool = Fal
     During an outage the page does without its position and the notifications, and calls nothing for them.
     """
     session = await session_of(request, container)
+    _require_account(session, request.url.path)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
     position, unread = None, None
     if not is_outage:
@@ -101,6 +107,13 @@ async def begin(request: Request, container: Container, *, is_outage: bool = Fal
         unread=unread,
         secure=container.settings.is_https,
     )
+
+
+def _require_account(session: sessions.Session, path: str) -> None:
+    """Raise `PermissionDenied` for a guest at settings that only accounts have."""
+    is_guest = session.user.role == auth_pb2.USER_ROLE_GUEST
+    if is_guest and path.startswith("/settings/") and not path.startswith(GUEST_SETTINGS):
+        raise errors.PermissionDenied("Guests can't do this. Create an account first.", code=ACCOUNT_REQUIRED)
 
 
 async def session_of(request: Request, container: Container) -> sessions.Session:

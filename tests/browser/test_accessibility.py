@@ -32,6 +32,7 @@ SETTINGS_PAGES = (
     "/settings/connections",
     "/settings/exports",
     "/settings/profile",
+    "/settings/notifications",
     "/settings/data",
     "/settings/delete-account",
     "/settings/security",
@@ -159,3 +160,12 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
     ]
     assert await probe(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
     await admin.close()
+
+
+async def test_pages_of_guests(visitor: Visitor, axe: pathlib.Path) -> None:
+    page = await visitor.open("/")
+    await page.get_by_role("button", name="Try the demo").click()
+    await page.wait_for_url(re.compile(r"/jobs/"))
+    breaches_ = await breaches(page, axe)
+    await expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    assert breaches_ + await probe(visitor, axe, "/dashboard", SETTINGS, "/settings/profile", "/register") == []

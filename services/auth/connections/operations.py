@@ -17,7 +17,6 @@ from chassis import errors, ids, outbox, postgres
 from lifecycle.machine import Error
 from lifecycle.settler import Settler
 from services.auth import context, schema, throttling
-from services.auth import domain as auth_domain
 from services.auth.connections import domain, secrets, storage
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.effects import Effects
@@ -127,9 +126,7 @@ class Operations:
         )
         request = await self._authorization_request(provider, transaction)
         async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
-            account = await context.lock_account(tx.conn, user.user_id)
-            if account.user.role is auth_domain.Role.GUEST:
-                raise auth_domain.AccountRequired()
+            await context.lock_account(tx.conn, user.user_id)
             if (connection := await storage.begin(tx.conn, user.user_id, platform)) is None:
                 raise domain.refusal((await storage.get(tx.conn, user.user_id, platform)).state)
             expires_at = await self._vault.store_authorization(

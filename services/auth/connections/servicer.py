@@ -36,6 +36,8 @@ class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):
         return pb.GetConnectionResponse(connection=self._to_proto(connection))
 
     async def BeginConnect(self, request: pb.BeginConnectRequest, context: Context) -> pb.BeginConnectResponse:
+        # Before demo mode, which a guest would have to disable for nothing.
+        identity.caller().require_user().require_account()
         authorization = await self._connections.begin(_user(), request.platform, return_to=request.return_to)
         return pb.BeginConnectResponse(
             connection=self._to_proto(authorization.connection),

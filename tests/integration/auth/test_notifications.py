@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, ids
+from chassis import bus, errors, ids, postgres
 from dev import subprocesses
 from repruv.auth.v1 import auth_pb2
-from repruv.jobs.v1 import job_events_pb2, job_pb2, kind_pb2
+from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from services.auth import __main__ as auth_process
 from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
@@ -184,7 +184,7 @@ async def test_no_email(
 ) -> None:
     await end(away.user_id, seconds=59 if reason == "short" else 60)
     if reason == "read":
-        request = jobs_server.jobs_service_pb2.MarkNotificationsReadRequest()
+        request = jobs_service_pb2.MarkNotificationsReadRequest()
         await jobs_api.call(jobs_api.jobs.MarkNotificationsRead, request, service="gateway", user=away.user_id)
     elif reason == "present":
         await gateway.validate(away.token)
@@ -267,7 +267,7 @@ async def test_email_end_to_end(
         "INSERT INTO auth.users (user_id, email, name, role, password_hash, email_verified_at)"
         f" VALUES (:user, '{owner_id}@example.org', 'Ada', 'user', '$argon2id$x', now())"
     )
-    auth_engine = auth_process.postgres.engine(services_database("auth"), name="test-owner")
+    auth_engine = postgres.engine(services_database("auth"), name="test-owner")
     async with auth_engine.begin() as conn:
         await conn.execute(sa.text(insert), {"user": owner_id})
     await auth_engine.dispose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -219,11 +220,25 @@ async def test_strangers_try_the_demo_as_guests(browser: httpx.AsyncClient) -> N
     assert "You are trying Repruv as a guest." in job.text
     me = (await browser.get("/api/v1/auth/me")).json()
     assert me["role"] == "guest"
-    assert "/settings/tokens" not in Page(await browser.get("/settings/profile")).links
+    profile = Page(await browser.get("/settings/profile"))
+    assert not [link for link in profile.links if link in ("/settings/tokens", "/settings/security", "/settings/data")]
+    for path in ("tokens", "connections", "data", "exports", "security", "delete-account", "notifications"):
+        sent_away = await browser.get(f"/settings/{path}")
+        assert place(sent_away) == (303, "/register"), path
+    assert "Create an account first." in Page(await browser.get("/register")).text
     page = Page(await browser.get("/settings/demo-mode"))
     assert "Keep my account" not in page.text
-    refused = await browser.post("/api/v1/exports", headers={"Origin": str(browser.base_url).rstrip("/")}, json={})
-    assert (refused.status_code, refused.json()["code"]) == (403, "account_required")
+    origin = {"Origin": str(browser.base_url).rstrip("/")}
+    calls: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "exports", {}),
+        ("POST", "auth/data-export", {}),
+        ("POST", "auth/api-tokens", {"name": "Report", "scopes": ["read"]}),
+        ("PATCH", "auth/notification-settings", {"page_notices": False}),
+        ("POST", "connections/youtube/connect", {}),
+    ]
+    for method, path, body in calls:
+        refused = await browser.request(method, f"/api/v1/{path}", headers=origin, json=body)
+        assert (path, refused.status_code, refused.json()["code"]) == (path, 403, "account_required")
     large = {"interaction_count": 20_001}
     refused = await browser.post(
         "/api/v1/demo/enable", headers={"Origin": str(browser.base_url).rstrip("/")}, json=large

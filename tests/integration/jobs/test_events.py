@@ -226,12 +226,12 @@ async def test_end_of_a_long_notifying_job_is_published(
         await conn.execute(sa.update(schema.jobs).where(schema.jobs.c.job_id == job.job_id).values(started_at=started))
     if ending == "cancel":
         await jobs.cancel(job.job_id, owner_id=owner_id, reason="r")
-    outcome: outcomes.Outcome = {
+    ends: dict[str, outcomes.Outcome] = {
         "complete": outcomes.Completed(),
         "fail": jobs_helpers.FINAL,
         "cancel": outcomes.Cancelled(reason="r"),
-    }[ending]
-    await jobs.finish(job.job_id, 1, outcome)
+    }
+    await jobs.finish(job.job_id, 1, ends[ending])
     messages = await published_messages(jobs_engine, "jobs.long_ended")
     ended = [event for message in messages for event in message.events if event.owner_id == str(owner_id)]
     assert [event.job.job_id for event in ended] == [str(job.job_id)] * published
