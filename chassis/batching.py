@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from chassis import errors
+from chassis import errors, tracing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,6 +51,8 @@ class _Pending(Generic[Item, Result]):
     item: Item
     size: int
     answer: asyncio.Future[Result]
+    position: str
+    """In the trace of its caller."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -83,6 +85,7 @@ class Batcher(Generic[Item, Result]):
         that does not return delays nobody else.
         """
         self._call = call
+        self._name = f"batch {getattr(call, '__name__', '').strip('_')}"
         self._size = size
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -102,7 +105,7 @@ class Batcher(Generic[Item, Result]):
         """
         async with self._room:
             pending: _Pending[Item, Result] = _Pending(
-                item, self._size(item), asyncio.get_running_loop().create_future()
+                item, self._size(item), asyncio.get_running_loop().create_future(), tracing.position()
             )
             self._waiting.append(pending)
             if self._sending is None:
@@ -173,7 +176,8 @@ class Batcher(Generic[Item, Result]):
 
     async def _answers(self, batch: list[_Pending[Item, Result]]) -> Sequence[Result | Exception]:
         try:
-            answers = await self._call([pending.item for pending in batch])
+            with tracing.batch(self._name, (pending.position for pending in batch)):
+                answers = await self._call([pending.item for pending in batch])
         except Exception as error:  # noqa: BLE001 - every caller gets it
             # Our errors are copied, because each caller adds its own traceback.
             return [copy.copy(error) if isinstance(error, errors.Error) else error for _ in batch]

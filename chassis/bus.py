@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from chassis import errors, interest, metrics, run, streams, tls
+from chassis import errors, interest, metrics, run, streams, tls, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,8 @@ class Bus:
 
         async def receive(message: Msg) -> None:
             try:
-                await handler(_received(message))
+                with tracing.received(message.subject, message.headers):
+                    await handler(_received(message))
             except Exception:
                 logger.exception("message could not be handled", extra={"subject": subject})
 
@@ -153,7 +154,8 @@ class Bus:
 
         async def deliver(message: NatsMessage) -> None:
             try:
-                await handler(_received(message.raw_message))
+                with tracing.received(message.raw_message.subject, message.raw_message.headers):
+                    await handler(_received(message.raw_message))
             except Undecodable:
                 logger.exception("undecodable message dropped", extra={"stream": service})
                 dropped.inc()
@@ -188,14 +190,16 @@ class Bus:
         """Publish an event and wait until its stream has stored it. Raises if that is not certain; then publish it again."""
         self._require_connection()
         stream = streams.stream_name(subject.partition(".")[0])
-        headers = {"Nats-Msg-Id": message_id}
-        await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
+        with tracing.sending(subject):
+            headers = {"Nats-Msg-Id": message_id, **(tracing.headers() or {})}
+            await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
 
     async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
         """Publish a message that may be lost; do nothing while NATS is down."""
         if self._client is not None and self._client.is_connected:
-            async with asyncio.timeout(PUBLISH_TIMEOUT):
-                await self._client.publish(subject, payload)
+            with tracing.sending(subject):
+                async with asyncio.timeout(PUBLISH_TIMEOUT):
+                    await self._client.publish(subject, payload, headers=tracing.headers())
 
     async def run(self) -> None:
         """Connect, subscribe, and recreate missing streams and consumers, forever."""

@@ -16,6 +16,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from chassis import tracing
+
 logger = logging.getLogger(__name__)
 
 CONFIRM_SECONDS = 1.0
@@ -46,7 +48,8 @@ class _Inbox(asyncio.Future[Msg]):
     def set_result(self, message: Msg, /) -> None:
         """Pass on a message."""
         try:
-            self._receive(message.subject, message.data)
+            with tracing.received(message.subject, message.headers):
+                self._receive(message.subject, message.data)
         except Exception:
             # An exception would end the connection.
             logger.exception("message could not be handled", extra={"subject": message.subject})

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the HTTP request that caused what is happening; travels in gRPC metadata."""
+"""The id of the HTTP request that caused what is happening; travels in gRPC metadata. It is the id of the trace,
+unless the client has chosen another one."""
+trace_id: Callable[[], str] = str
+"""Returns the id of the trace in which something happens; empty without one. `chassis.tracing` sets it."""
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -33,6 +37,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
     if current := request_id.get():
         fields["request_id"] = current
+    if (traced := trace_id()) and traced != current:
+        fields["trace_id"] = traced
     return fields
 
 

@@ -34,7 +34,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, ids, postgres, run, transactions
+from chassis import errors, ids, postgres, run, tracing, transactions
 from chassis.prepared import Prepared
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class Message:
     subject: str
     payload: bytes
     message_id: UUID = field(default_factory=ids.uuid7)
+    traceparent: str = field(default_factory=tracing.position)
+    """The position in the trace of what caused the message (`chassis.tracing`); empty without a trace."""
 
 
 def outbox_table(schema: sa.MetaData) -> sa.Table:
@@ -74,6 +76,7 @@ def outbox_table(schema: sa.MetaData) -> sa.Table:
         sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.Column("send_after", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("traceparent", sa.Text),
     )
 
 
@@ -98,19 +101,24 @@ async def add(
         "delay": delay,
         "arrived": list(arrived),
     }
-    await _insertion(table, ctes).execute(conn, {**parameters, **columns})
+    is_traced = any(message.traceparent for message in messages)
+    if is_traced:
+        columns["traceparents"] = [message.traceparent or None for message in messages]
+    await _insertion(table, ctes, is_traced).execute(conn, {**parameters, **columns})
 
 
 @functools.lru_cache(maxsize=64)
-def _insertion(table: sa.Table, ctes: str) -> Prepared:
+def _insertion(table: sa.Table, ctes: str, is_traced: bool) -> Prepared:
+    column = ", traceparent" if is_traced else ""
+    values = ", CAST(:traceparents AS text[])" if is_traced else ""
     return Prepared(
         sa.text(f"""
 WITH {ctes + "," if ctes else ""}
 deleted AS (DELETE FROM {table.fullname} WHERE message_id = ANY(CAST(:arrived AS uuid[])))
-INSERT INTO {table.fullname} (message_id, subject, payload, send_after)
-SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval)
-FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]))
-    AS m (message_id, subject, payload)
+INSERT INTO {table.fullname} (message_id, subject, payload, send_after{column})
+SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval){column}
+FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]){values})
+    AS m (message_id, subject, payload{column})
 """)  # noqa: S608 - the name of a table of ours
     )
 
@@ -146,7 +154,7 @@ def _take_due(table: sa.Table) -> Prepared:
         sa.update(table)
         .where(table.c.message_id == sa.any_(sa.func.array(due.scalar_subquery())))
         .values(attempts=table.c.attempts + 1, send_after=sa.func.now() + seconds * sa.text("interval '1 second'"))
-        .returning(table.c.message_id, table.c.subject, table.c.payload, table.c.attempts)
+        .returning(*(table.c[name] for name in ("message_id", "subject", "payload", "attempts", "traceparent")))
     )
 
 
@@ -308,10 +316,10 @@ class Relay:
             self._arrived.update(taken)
             raise
 
-    async def _try(self, message_id: UUID, subject: str, payload: bytes, attempts: int) -> str:
+    async def _try(self, message_id: UUID, subject: str, payload: bytes, attempts: int, traceparent: str | None) -> str:
         """Send a message that was taken; return why it was not accepted, or an empty string."""
         try:
-            await self._send(str(message_id), subject, payload)
+            await self._send(str(message_id), subject, payload, traceparent or "")
         except (errors.Unavailable, OSError) as error:
             self._unanswered.add(message_id)
             return repr(error)[:200]
@@ -327,7 +335,7 @@ class Relay:
 
     async def _send_now(self, message: Message) -> None:
         try:
-            await self._send(str(message.message_id), message.subject, message.payload)
+            await self._send(str(message.message_id), message.subject, message.payload, message.traceparent)
         except Exception as error:  # noqa: BLE001 - the polls send it again and log failures
             logger.debug("a message was not accepted and stays in the outbox", extra={"cause": repr(error)[:200]})
             self._poll_soon()
@@ -338,9 +346,10 @@ class Relay:
         """Poll when the refused messages are due again, not only at the next interval."""
         self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + RELAY_DELAY.total_seconds())
 
-    async def _send(self, message_id: str, subject: str, payload: bytes) -> None:
+    async def _send(self, message_id: str, subject: str, payload: bytes, traceparent: str) -> None:
         send = next((send for prefix, send in self._routes.items() if subject.startswith(prefix)), None)
         if send is None:
             raise LookupError(f"no route for {subject}")
-        async with asyncio.timeout(SEND_TIMEOUT):
-            await send(message_id, subject, payload)
+        with tracing.continued(traceparent), tracing.span("outbox", "producer"):
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await send(message_id, subject, payload)

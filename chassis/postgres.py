@@ -12,7 +12,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from chassis import database_url, driver, errors, metrics, tls
+from chassis import database_url, driver, errors, metrics, tls, tracing
 
 POOL_TIMEOUT = 3.0
 LOCK_SECONDS = 3.0
@@ -100,7 +100,7 @@ def _engine(url: str, *, name: str, pool_size: int, session: Mapping[str, object
         # The connection used last is the one whose statements are prepared and whose backend is in the caches.
         pool_use_lifo=True,
         connect_args={
-            "async_creator_fn": driver.Connection.connect,
+            "async_creator_fn": tracing.connection().connect,
             "application_name": name,
             "connect_timeout": 3,
             **session,

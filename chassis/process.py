@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
-from chassis import logs, run, settings
+from chassis import logs, run, settings, tracing
 
 EXIT_USAGE = 2
 """Exit code for an unknown command and for invalid settings."""
@@ -57,10 +58,24 @@ def main(package: str, environ: Mapping[str, str], commands: Mapping[str, Comman
 
 
 def configure(name: str, cls: type[Settings], environ: Mapping[str, str]) -> Settings:
-    """Read the settings and configure logs accordingly. Raise `SettingsError`."""
+    """Read the settings and configure logs and traces accordingly. Raise `SettingsError`."""
     config = settings.read(cls, environ)
     logs.configure(name, level=config.log_level, form=config.log_format)
+    if isinstance(config, settings.Process) and config.otel_exporter_otlp_endpoint:
+        _trace(name, config)
     return config
+
+
+def _trace(name: str, config: settings.Process) -> None:
+    endpoint, ratio = config.otel_exporter_otlp_endpoint, config.trace_ratio
+    headers = [part.strip().partition("=") for part in config.otel_exporter_otlp_headers.split(",") if part.strip()]
+    if urlsplit(endpoint).scheme not in ("http", "https"):
+        raise settings.SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT must be an http or https URL")
+    if not 0 <= ratio <= 1:
+        raise settings.SettingsError("TRACE_RATIO must be between 0 and 1")
+    if not all(key and value for key, _, value in headers):
+        raise settings.SettingsError("OTEL_EXPORTER_OTLP_HEADERS must be name=value, separated by commas")
+    tracing.start(name, endpoint, headers={key: value for key, _, value in headers}, ratio=ratio)
 
 
 def fail(message: str) -> NoReturn:
@@ -109,7 +124,10 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
             background.start("loop-tick", _Watchdog(metrics.LOOP_LAG.observe).tick)
             await serve(stop)
 
-    uvloop.run(start())
+    try:
+        uvloop.run(start())
+    finally:
+        tracing.stop()
 
 
 class _Watchdog:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from chassis import database_url, identity, tls
 
@@ -53,6 +54,12 @@ class Process(Base):
     """Private Ed25519 seed of this service, base64url."""
     trusted_identity_keys: str
     """Public keys of all services: `auth:<key>,demo:<key>,…`; a service may have several while its key rotates."""
+    otel_exporter_otlp_endpoint: str = ""
+    """The URL of a trace backend that takes OTLP over HTTP, without `/v1/traces`; empty: nothing is recorded."""
+    otel_exporter_otlp_headers: str = ""
+    """Headers of exports, such as an API key: `name=value,…`."""
+    trace_ratio: float = 1.0
+    """The share of traces that is recorded, 0 to 1."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +131,11 @@ def insecure_settings(environ: Mapping[str, str]) -> list[str]:
     names = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")
     missing = [f"{name} is missing; production needs it" for name in names if not environ.get(name)]
     modes = {name: database_url.mode(environ.get(name, "")) for name in ("DATABASE_URL", "ADMIN_DATABASE_URL")}
+    exporter = urlsplit(environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""))
+    if exporter.scheme == "http" and exporter.hostname not in ("localhost", "127.0.0.1"):
+        missing.append(
+            "OTEL_EXPORTER_OTLP_ENDPOINT must begin with https:// in production, unless it is of this machine"
+        )
     return missing + [
         f"{name} has sslmode={mode}; production needs {database_url.VERIFIED}"
         for name, mode in modes.items()

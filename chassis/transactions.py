@@ -17,7 +17,7 @@ import psycopg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import postgres
+from chassis import postgres, tracing
 from chassis.prepared import driver_connection, fail
 
 KEPT_CONNECTIONS = 4
@@ -39,8 +39,9 @@ async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     kept = _kept.get(engine) or _Kept(engine)
     conn, until = await kept.take(engine)
     try:
-        yield conn
-        await _commit(conn)
+        with tracing.span("transaction"):
+            yield conn
+            await _commit(conn)
     except BaseException as error:
         if postgres.is_unusable(error):
             await kept.close()

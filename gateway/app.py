@@ -88,6 +88,8 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        # FastAPI's own would export whole queries, with what is secret in them, as soon as an OTLP endpoint is set.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = container
     app.include_router(probes)
@@ -106,7 +108,7 @@ def create(
     app.add_middleware(cookie_renewal.CookieRenewal, cookie=container.cookie)
     app.add_middleware(access_log.AccessLog, responder=responder)
     app.add_middleware(headers.SecurityHeaders, https=container.settings.is_https)
-    app.add_middleware(request_id.RequestId)
+    app.add_middleware(request_id.RequestId, trust_traceparent=container.settings.trust_traceparent)
     app.add_middleware(response.HandOff)
     return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypeVar
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 MAX_TEXT = 100
 HITS = 10
 """Hits of each type."""
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 AROUND_REQUEST = timedelta(seconds=10)
 """Jobs submitted within this time of a request may be its jobs."""
 
@@ -56,6 +58,8 @@ async def search(container: Container, text: str, *, user: str) -> Found:
     text = text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:MAX_TEXT]
     if not text:
         return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}
+    if _TRACE_ID.fullmatch(text):
+        return await _by_id(container, UUID(text), user)
     try:
         return await _by_id(container, ids.parse(text, "text"), user)
     except errors.InvalidArgument:
@@ -76,7 +80,7 @@ async def _by_id(container: Container, identifier: UUID, user: str) -> Found:
     times = admin_service_pb2.JobFilter()
     times.create_time_from.FromDatetime(moment)
     times.create_time_until.FromDatetime(moment + AROUND_REQUEST)
-    jobs = await _hits(_jobs(container, times, user), missing)
+    jobs = await _hits(_jobs(container, times, user, identifier.hex), missing)
     query = {
         "after": f"{moment:%Y-%m-%dT%H:%M:%S}",
         "before": f"{moment + AROUND_REQUEST:%Y-%m-%dT%H:%M:%S}",
@@ -123,9 +127,13 @@ async def _job(container: Container, job_id: str, user: str) -> list[Hit]:
     return [_job_hit(job)]
 
 
-async def _jobs(container: Container, job_filter: admin_service_pb2.JobFilter, user: str) -> list[Hit]:
+async def _jobs(
+    container: Container, job_filter: admin_service_pb2.JobFilter, user: str, trace_id: str = ""
+) -> list[Hit]:
+    """Return the jobs of a list; only those of a trace, if some of them are."""
     page = await container.engine.search_jobs(user, filter=job_filter, page_size=HITS)
-    return [_job_hit(engine.job_row(row)) for row in page.rows]
+    jobs = [engine.job_row(row) for row in page.rows]
+    return [_job_hit(job) for job in [job for job in jobs if trace_id and job["trace_id"] == trace_id] or jobs]
 
 
 def _job_hit(job: engine.OwnedJob) -> Hit:

@@ -28,6 +28,10 @@ class Settings(settings.Process):
     """The URL that browsers use; https makes the cookie Secure."""
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto count, comma-separated; none if empty or `none`."""
+    trust_traceparent: bool = False
+    """Whether requests continue the trace of their `traceparent`; only behind a proxy that sets or removes this header."""
+    trace_url: str = ""
+    """The address of a trace in the trace backend, with `{trace_id}`; empty: pages show ids of traces without a link."""
     max_guests: int = 200
     """As for auth; 0: the front page offers no demo without an account."""
     rate_limit_user: str = "6000/60"
@@ -55,6 +59,10 @@ class Settings(settings.Process):
             raise settings.SettingsError(f"PUBLIC_URL cannot be used: {error}") from error
         if not 1 <= self.gateway_workers <= MAX_WORKERS:
             raise settings.SettingsError(f"GATEWAY_WORKERS must be between 1 and {MAX_WORKERS}")
+        if self.trace_url and (
+            "{trace_id}" not in self.trace_url or urlsplit(self.trace_url).scheme not in ("http", "https")
+        ):
+            raise settings.SettingsError("TRACE_URL must be an http or https URL that contains {trace_id}")
         for name in ("user", "network", "sign_in"):
             if (quota := getattr(self, f"rate_limit_{name}")) != rate_limits.OFF:
                 rate_limits.Bucket(name, quota)

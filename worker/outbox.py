@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 
-from chassis import errors, outbox
+from chassis import errors, outbox, tracing
 from repruv.jobs.v1 import jobs_service_pb2
 from worker.client import JobsClient
 
@@ -20,6 +20,7 @@ _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists)
 
 def submit_message(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:
     """Return the outbox message of a submit. The outbox keeps it until the jobs service has accepted the job."""
+    request.spec.traceparent = tracing.position()
     return outbox.Message(subject=SUBJECT, payload=request.SerializeToString())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from chassis import errors, identity, logs
+from chassis import errors, identity, logs, tracing
 from chassis.rpc import credentials, metadata
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ class Rpc:
     owner: str
     """The service that implements it; calls must be signed for this audience."""
     name: str
+    full_name: str = ""
+    """With package and service, as spans name it."""
     callers: Container[str]
     scope: str = ""
     """The scope with which an API token may make this call; empty: no API token may."""
@@ -47,8 +49,8 @@ class Admission:
         self._verifier = verifier
         self._is_encrypted = is_encrypted
 
-    def admit(self, context: Context, rpc: Rpc) -> None:
-        """Set the identity and request id of the call. Raise an error for a call that may not pass.
+    def admit(self, context: Context, rpc: Rpc) -> str:
+        """Set the identity and request id of the call; return its position in a trace. Raise an error for a call to refuse.
 
         A refused signature of a service is `Unavailable` (`identity_refused`): its cause is a key or a clock, and
         `Unauthenticated` would sign the user out. A call without a signature is `Unauthenticated`.
@@ -69,6 +71,7 @@ class Admission:
         if user is not None and user.scopes is not None:
             identity.require_scope(user.scopes, rpc.scope)
         identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))
+        return tracing.read(metadata_.get(metadata.TRACEPARENT, ""))
 
     def _service(self, token: str, rpc: Rpc) -> str:
         try:

@@ -124,6 +124,7 @@ class Method:
     """An rpc of a channel, whichever channel that is at the moment."""
 
     def __init__(self, channel: Channel, name: str, bind: Callable[[grpc.aio.Channel], Any]) -> None:
+        self.name = name.removeprefix("/")
         self.service = metadata.owner(name)
         """The service that is called."""
         rpc = name.rpartition("/")[2]

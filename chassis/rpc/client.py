@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from chassis import errors, identity, logs, metrics, tls
+from chassis import errors, identity, logs, metrics, tls, tracing
 from chassis.rpc import channel as renewing
 from chassis.rpc import metadata
 
@@ -36,6 +36,7 @@ _OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
+_ATTRIBUTES = {"rpc.system": "grpc"}
 _RETRY = {
     "maxAttempts": 4,
     "initialBackoff": "0.05s",
@@ -93,20 +94,21 @@ class Caller:
         With `wait_for_ready` the call outlasts a restart of the server, up to its deadline; without, it fails at once with
         `Unavailable` when the server is down.
         """
-        calls, call_metadata = self._begin(method, user_token)
-        started = time.perf_counter()
-        code = metrics.CANCELLED
-        try:
-            response: Response = await method(
-                request, timeout=timeout, metadata=call_metadata, wait_for_ready=wait_for_ready
-            )
-            code = metrics.OK
-        except grpc.aio.AioRpcError as error:
-            code = error.code().name
-            raise _error(error) from error
-        finally:
-            calls.ended(code, started)
-        return response
+        with tracing.span(getattr(method, "name", ""), "client", _ATTRIBUTES):
+            calls, call_metadata = self._begin(method, user_token)
+            started = time.perf_counter()
+            code = metrics.CANCELLED
+            try:
+                response: Response = await method(
+                    request, timeout=timeout, metadata=call_metadata, wait_for_ready=wait_for_ready
+                )
+                code = metrics.OK
+            except grpc.aio.AioRpcError as error:
+                code = error.code().name
+                raise _error(error) from error
+            finally:
+                calls.ended(code, started)
+            return response
 
     async def hedged(
         self,
@@ -184,6 +186,8 @@ class Caller:
             entries.append((metadata.USER_IDENTITY, user_token))
         if request_id := logs.request_id.get():
             entries.append((metadata.REQUEST_ID, request_id))
+        if traceparent := tracing.position():
+            entries.append((metadata.TRACEPARENT, traceparent))
         return method.calls, tuple(entries)
 
 

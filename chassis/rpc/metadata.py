@@ -5,6 +5,7 @@ from __future__ import annotations
 AUTHORIZATION = "authorization"
 USER_IDENTITY = "x-user-identity"
 REQUEST_ID = "x-request-id"
+TRACEPARENT = "traceparent"
 
 ERROR_CODE = "error-code"
 ERROR_FIELD = "error-field"

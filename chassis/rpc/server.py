@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from chassis import errors, identity, metrics, tls
+from chassis import errors, identity, metrics, tls, tracing
 from chassis.rpc import admission, credentials, metadata, shares
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ OPTIONS = [
     # 4 MiB of jobs plus the rest of the message.
     ("grpc.max_receive_message_length", 5 << 20),
 ]
+
+_ATTRIBUTES = {"rpc.system": "grpc"}
 
 Translate = Callable[[Exception], errors.Error | None]
 Context = admission.Context
@@ -149,6 +151,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         rpc = admission.Rpc(
             owner=metadata.owner(method),
             name=name,
+            full_name=method.removeprefix("/"),
             callers=self._services[service].callers.get(name, frozenset()),
             scope=self._services[service].scopes.get(name, ""),
         )
@@ -172,16 +175,17 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             started = time.perf_counter()
             code = metrics.CANCELLED
             try:
-                self._admission.admit(context, rpc)
+                traceparent = self._admission.admit(context, rpc)
                 user = identity.caller().user
-                async with asyncio.timeout(_deadline(context)):
-                    if user is None:
-                        response: Message = await method(request, context)
-                    else:
-                        async with self._shares.place(user.user_id):
-                            response = await method(request, context)
-                    code = metrics.OK
-                    return response
+                with tracing.remote(rpc.full_name, traceparent, "server", _ATTRIBUTES):
+                    async with asyncio.timeout(_deadline(context)):
+                        if user is None:
+                            response: Message = await method(request, context)
+                        else:
+                            async with self._shares.place(user.user_id):
+                                response = await method(request, context)
+                        code = metrics.OK
+                        return response
             except Exception as error:  # noqa: BLE001 - every error is reported to the caller
                 failure = self._failure(rpc.name, error)
                 code = failure.status

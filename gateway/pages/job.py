@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chassis import errors, ids, protobuf
+from chassis import errors, ids, protobuf, tracing
 from gateway import redirects, views
 from gateway.container import Container
 from gateway.pages import jobs, labels, loaders, timeline, waterfall
@@ -66,6 +66,7 @@ class Job(Page):
         )
         shown = views.job(job)
         past = views.job_history(job_id, history)
+        trace_id = tracing.trace_id(job.spec.traceparent) if is_operator else ""
         operator = {
             "payload": json_text(protobuf.from_struct(job.spec.payload)) if is_operator and job.spec.payload else "",
             "result_json": json_text(shown["result"]) if is_operator and shown["result"] else "",
@@ -73,6 +74,8 @@ class Job(Page):
             "log": log,
             "owner_id": "" if is_own else job.spec.owner_id,
             "owner": (owners or {}).get(job.spec.owner_id, ""),
+            "trace_id": trace_id,
+            "trace_url": self._container.settings.trace_url.replace("{trace_id}", trace_id) if trace_id else "",
         }
         context = {
             "demo": demo,

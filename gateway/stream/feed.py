@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import Any
 
-from chassis import errors, interest
+from chassis import errors, interest, tracing
 from gateway import metrics
 from gateway.stream import connection, event_reader, frames, snapshots, sources
 from repruv.jobs.v1 import job_events_pb2
@@ -219,7 +219,9 @@ class Feed:
                 latest.expect_change(job)
         frame = self.transition_frame(event)
         self._remember(frame)
-        self._send(frame)
+        # Not the position of the message: it may carry events of several traces, and those that it lost are read.
+        with tracing.continued(tracing.within(job.spec.traceparent)):
+            self._send(frame)
         if self.connections:
             metrics.STREAM_DELIVERY_SECONDS.observe(max(0.0, time.time() - event.occur_time.ToNanoseconds() / 1e9))
 
@@ -230,8 +232,12 @@ class Feed:
             self._ring_bytes -= len(self._ring.popleft().data)
 
     def _send(self, frame: frames.Frame) -> None:
-        for stream in self.connections:
-            stream.send(frame)
+        if not self.connections:
+            return
+        attributes: tracing.Attributes = {"stream.event": frame.event, "stream.count": len(self.connections)}
+        with tracing.span("stream frame", "producer", attributes):
+            for stream in self.connections:
+                stream.send(frame)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

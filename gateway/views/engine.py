@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from chassis import protobuf
+from chassis import protobuf, tracing
 from gateway.views import derive, times
 from gateway.views.jobs import JOB_STATES, Attempt, Checkpoint, Job, JobStatus, Transition, job, job_history
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
@@ -28,6 +28,7 @@ class OwnedJob(Job):
 
     owner_id: Annotated[str, Field(description="The nil UUID is the system itself.")]
     crashes: Annotated[int, Field(description="Attempts that ended because their worker died.")]
+    trace_id: Annotated[str, Field(description="The request that submitted it, if its trace was recorded; else empty.")]
 
 
 class _Row(TypedDict):
@@ -271,7 +272,12 @@ class ErrorGroup(TypedDict):
 
 def owned_job(snapshot: job_pb2.Job) -> OwnedJob:
     """Return a job with its owner."""
-    return {**job(snapshot), "owner_id": snapshot.spec.owner_id, "crashes": snapshot.crashes}
+    return {
+        **job(snapshot),
+        "owner_id": snapshot.spec.owner_id,
+        "crashes": snapshot.crashes,
+        "trace_id": tracing.trace_id(snapshot.spec.traceparent),
+    }
 
 
 log_lines = derive.view(LogLines, admin_service_pb2.ListLogLinesResponse)

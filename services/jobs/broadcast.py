@@ -9,13 +9,15 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from chassis import bus
+from chassis import bus, tracing
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import convert
 from services.jobs.domain import Job
 
 logger = logging.getLogger(__name__)
 
+Broadcast = tuple[str, bytes, str]
+"""Subject, payload, and the position in a trace; empty: the current one."""
 MAX_SENDING = 10_000
 """Broadcasts at once; further ones are dropped. They wait only while the connection to NATS does not take them."""
 
@@ -41,19 +43,20 @@ class Broadcaster:
 
     def send(self, subject: str, message: Message) -> None:
         """Broadcast a message."""
-        self.send_all([(subject, message.SerializeToString())])
+        self.send_all([(subject, message.SerializeToString(), "")])
 
-    def send_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Broadcast messages (subject, payload) in order. They are dropped while `MAX_SENDING` other calls wait."""
+    def send_all(self, messages: Sequence[Broadcast]) -> None:
+        """Broadcast messages in order. They are dropped while `MAX_SENDING` other calls wait."""
         if len(self._sending) >= MAX_SENDING:
             return
         task = asyncio.create_task(self._send(messages))
         self._sending.add(task)
         task.add_done_callback(self._on_sent)
 
-    async def _send(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        for subject, payload in messages:
-            await self._bus.publish_ephemeral(subject, payload)
+    async def _send(self, messages: Sequence[Broadcast]) -> None:
+        for subject, payload, traceparent in messages:
+            with tracing.continued(traceparent):
+                await self._bus.publish_ephemeral(subject, payload)
 
     def _on_sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
-from chassis import errors, ids, protobuf
+from chassis import errors, ids, protobuf, tracing
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import domain, kinds, outcomes
 
@@ -50,6 +50,7 @@ def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None
         kind=message.kind,
         owner_id=ids.parse(message.owner_id, "owner_id"),
         payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
+        traceparent=tracing.read(message.traceparent) or None,
         explicit=frozenset(explicit),
         **{**(defaults or {}), **explicit},
     ).validate()
@@ -126,6 +127,7 @@ def job_to_proto(
             concurrency_key=job.spec.concurrency_key or "",
             total_timeout=protobuf.to_duration(job.spec.total_timeout),
             parent_id=str(job.spec.parent_id) if job.spec.parent_id else "",
+            traceparent=job.spec.traceparent or "",
         ),
         state=state_to_proto(job.state),
         attempt=job.attempt,

@@ -140,6 +140,8 @@ class Spec:
     parent_id: UUID | None = None
     notify_owner: bool = False
     has_undo: bool = False
+    traceparent: str | None = None
+    """The position in the trace of what has submitted the job."""
     explicit: frozenset[str] = field(default=frozenset(), compare=False)
     """The optional fields that the caller has set; not stored. A repeated submit must agree in them."""
 
@@ -303,6 +305,7 @@ def undo(job: Job) -> Spec:
         unique_key=undo_key(job.job_id),
         # The slot of the cancelled job passes to its undo job, and is free when that has ended.
         concurrency_key=job.spec.concurrency_key,
+        traceparent=job.spec.traceparent,
     )
 
 

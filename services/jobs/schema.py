@@ -60,6 +60,7 @@ jobs = sa.Table(
     sa.Column("progress_rate", sa.Double),
     sa.Column("progress_at", _time),
     sa.Column("payload_bytes", sa.Integer, nullable=False),
+    sa.Column("traceparent", sa.Text),
 )
 
 deleted_jobs = sa.Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
@@ -12,7 +13,7 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from chassis import cooperative, errors, identity, ids, protobuf
+from chassis import cooperative, errors, identity, ids, protobuf, tracing
 from chassis.owner_rows import OwnerRows
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
@@ -363,6 +364,9 @@ def _submit(request: pb.SubmitJobRequest, registry: Mapping[str, kinds.Kind]) ->
     job_id = ids.parse_uuid7(request.job_id, "job_id")
     kind = registry.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
+    if (position := tracing.within(spec.traceparent)) != (spec.traceparent or ""):
+        # The job is a part of this call, which is nearer to it than what the caller has stored.
+        spec = dataclasses.replace(spec, traceparent=position)
     return job_id, spec
 
 

@@ -22,9 +22,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import errors, ids, outbox
+from chassis import errors, ids, outbox, tracing
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert, domain, event_log, storage, submit
+from services.jobs import broadcast, convert, domain, event_log, storage, submit
 from services.jobs.domain import Job, State
 from services.jobs.submit import SubmitResult
 
@@ -44,8 +44,8 @@ class Transaction:
         """Jobs after each transition, with its reason, in the order in which they happened."""
         self.progressed: list[Job] = []
         """Jobs whose progress alone has changed."""
-        self.broadcasts: list[tuple[str, bytes]] = []
-        """Subjects and messages of the events by owner, to broadcast after the commit."""
+        self.broadcasts: list[broadcast.Broadcast] = []
+        """The events by owner, to broadcast after the commit."""
         self.wakeups: Counter[str] = Counter()
         """The number of jobs by kind that have become ready."""
         self.sequence_of: storage.SequenceByJob = {}
@@ -82,6 +82,7 @@ class Transaction:
         events = []
         durable: dict[str, list[bytes]] = defaultdict(list)
         live: dict[UUID, list[bytes]] = defaultdict(list)
+        positions: dict[str | UUID, str] = {}
         for sequence, job, reason in await self._number():
             event = convert.event_to_proto(job, sequence=sequence, reason=reason, occurred_at=occurred_at)
             payload = event.SerializeToString()
@@ -89,16 +90,21 @@ class Transaction:
             live[job.spec.owner_id].append(payload)
             if not domain.is_routine(job):
                 durable[job.spec.kind].append(payload)
-            if domain.is_long_ended(job):
+            if is_long_ended := domain.is_long_ended(job):
                 durable[LONG_ENDED].append(payload)
+            if job.spec.traceparent:
+                # A message with events of several traces is a part of the first one.
+                groups: tuple[str | UUID, ...] = (job.spec.owner_id, job.spec.kind)
+                for group in (*groups, LONG_ENDED) if is_long_ended else groups:
+                    positions.setdefault(group, tracing.within(job.spec.traceparent))
         await event_log.insert_events(self.conn, events)
         self.broadcasts = [
-            (f"jobs.live_events.{owner_id}", batch)
+            (f"jobs.live_events.{owner_id}", batch, positions.get(owner_id, ""))
             for owner_id, payloads in live.items()
             for batch in _batches(payloads)
         ]
         return [
-            outbox.Message(subject=f"jobs.events.{about}", payload=batch)
+            outbox.Message(subject=f"jobs.events.{about}", payload=batch, traceparent=positions.get(about, ""))
             for about, payloads in durable.items()
             for batch in _batches(payloads)
         ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from dev.launcher import secrets
 from dev.launcher.stack import Stack
+from tests import traces
 from tests.acceptance import outsider, waiting
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
@@ -19,7 +20,14 @@ NewUser = Callable[[], Awaitable[User]]
 
 
 @pytest.fixture(scope="session")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+def trace_backend() -> Iterator[traces.Backend]:
+    """Where all processes export their spans. Recorded are only requests that ask for it (`traces.traceparent`)."""
+    with traces.backend() as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: traces.Backend) -> AsyncIterator[System]:
     """The system; use `system` instead, which is left healthy by every test."""
     directory = tmp_path_factory.mktemp("acceptance")
     data = directory / "data"
@@ -29,6 +37,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sys
         "REGISTRATIONS_PER_ADDRESS": "1000000",
         "DEMO_BATCH_PAUSE_MS": PAUSE_MS,
         "TRUSTED_IDENTITY_KEYS": f"{secrets.load(data)['TRUSTED_IDENTITY_KEYS']},{outsider.TRUSTED}",
+        **traces.variables(trace_backend),
     }
     stack = Stack(data, scale={WORKER: 2}, env=variables, log=directory / "log")
     print(f"\nlines of all processes: {directory / 'log'}")

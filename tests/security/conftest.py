@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from psycopg import sql
 from dev import subprocesses
 from dev.launcher import fake_provider as local_provider
 from dev.launcher.stack import Stack
+from tests import traces
 from tests.acceptance import waiting
 from tests.acceptance.system import System
 from tests.acceptance.users import PASSWORD
@@ -107,7 +108,14 @@ class Replicated(System):
 
 
 @pytest.fixture(scope="session")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicated]:
+def trace_backend() -> Iterator[traces.Backend]:
+    """Where all processes export their spans. Recorded are only requests that ask for it (`traces.traceparent`)."""
+    with traces.backend() as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: traces.Backend) -> AsyncIterator[Replicated]:
     """The system; use `system` instead, which is left healthy by every test."""
     directory = tmp_path_factory.mktemp("security")
     port = subprocesses.free_port()
@@ -121,6 +129,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rep
             "ADMIN_PASSWORD": PASSWORD,
             "EMAIL_URL": f"folder:{directory / 'mails'}",
             "LOG_LEVEL": "debug",
+            **traces.variables(trace_backend),
             **platforms,
         }
         stack = Stack(directory / "data", gateway_port=port, scale={"gateway": 2}, env=variables, log=directory / "log")

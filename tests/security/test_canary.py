@@ -11,10 +11,12 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import httpx
 import pyotp
 
+from chassis import ids
 from dev import fake_provider
 from services.auth.connections import secrets as connection_secrets
 from services.auth.encryption.keyring import Keyring
 from services.auth.second_factor import codes
+from tests import traces
 from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD
 from tests.security import secrets_seen, users
@@ -92,7 +94,10 @@ async def reset_password(system: Replicated, person: Person, secrets: dict[str, 
     assert answer.status_code == 204, answer.text
 
 
-async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person: Person) -> None:
+async def test_no_secret_can_be_read_after_a_full_use(
+    system: Replicated, person: Person, trace_backend: traces.Backend
+) -> None:
+    person.http.headers.update(traces.traceparent(ids.uuid7().hex))
     secrets = {"password": PASSWORD, "changed password": CHANGED, "reset password": RESET, "guessed password": GUESSED}
     secrets |= {"first token": person.token, "bearer token": await person.new_token()}
     secrets["verification link"] = await users.mailed_token(system.mails, person.email, "verify-email")
@@ -114,13 +119,15 @@ async def test_no_secret_can_be_read_after_a_full_use(system: Replicated, person
         "tables": await secrets_seen.tables(system.database_url),
         "lines": await asyncio.to_thread(secrets_seen.lines, system.log),
         "NATS": await asyncio.to_thread(secrets_seen.files, Path(system.data_dir / "nats")),
+        "spans": trace_backend.bodies,
         "metrics": b"".join([(await person.http.get(f"{url}/metrics")).content for url in system.urls]),
     }
     # What is looked at is really there.
     assert person.email.encode() in places["tables"]
     assert person.user_id.encode() in places["tables while connected"]
     assert all(person.user_id.encode() in places[name] for name in ("lines", "NATS"))
-    assert b"/auth/login" in places["metrics"]
+    assert all(b"/auth/login" in places[name] for name in ("metrics", "spans"))
+    assert b"INSERT auth.security_events" in places["spans"]
     secrets |= {f"{name}, as typed": codes_typed(code) for name, code in secrets.items() if name.startswith("recovery")}
     # Six digits alone would be found in any number; the app's code is not stored at all.
     del secrets["confirming code"]

@@ -16,7 +16,7 @@ from tests.security.users import Person
 
 Body = dict[str, str]
 _OWN = frozenset({"date", "x-request-id"})
-_REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_REQUEST_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{19}")
 _BUCKET = re.compile(r"r=\d+;t=\d+")
 
 CALLS: Mapping[str, tuple[int, Callable[[str], Body]]] = {

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 from uuid import UUID
 
-from chassis import ids, protobuf
+from chassis import ids, protobuf, tracing
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from worker._api import kinds
 
@@ -114,6 +114,7 @@ def new_job(kind: kinds.Kind[P] | str, payload: P | Mapping[str, Any], **options
     job_id = options.pop("job_id", "") or str(ids.uuid7())
     job = NewJob(job_id=job_id, spec=job_pb2.JobSpec(kind=kinds.name_of(kind), payload=protobuf.to_struct(payload)))
     job.spec.owner_id = SYSTEM
+    job.spec.traceparent = tracing.position()
     for name, value in options.items():
         if isinstance(value, timedelta):
             getattr(job.spec, name).FromTimedelta(value)

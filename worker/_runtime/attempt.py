@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from chassis import errors, protobuf, run
+from chassis import errors, protobuf, run, tracing
 from repruv.jobs.v1 import job_pb2
 from worker._api import outcomes
 from worker._api.context import Context
@@ -88,6 +88,7 @@ class Attempt:
         self._recorder = recorder.Recorder(self._secrets.mask)
         self._progress = ProgressReporter(self.context, self._recorder, jobs, on_lost=self.context.on_lost)
         self._timeout, self._has_deadline = _timeout(job)
+        self._traceparent = job.spec.traceparent
         self._stop_reason: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
         self._hard_stop: asyncio.TimerHandle | None = None
@@ -95,6 +96,15 @@ class Attempt:
 
     async def run(self) -> None:
         """Run the handler and deliver the outcome. Return when the outcome is stored or the lease is lost."""
+        attributes: tracing.Attributes = {
+            "job.id": self.context.job_id,
+            "job.kind": self.context.kind,
+            "job.attempt": self.context.attempt,
+        }
+        with tracing.root(f"attempt {self.context.kind}", self._traceparent, "consumer", attributes):
+            await self._run()
+
+    async def _run(self) -> None:
         self._task = asyncio.current_task()
         started = time.monotonic()
         try:
@@ -108,6 +118,7 @@ class Attempt:
         seconds = time.monotonic() - started
         self._metrics.seconds.observe(seconds)
         delivered = await self._deliver(outcome)
+        tracing.note(attributes={"job.outcome": delivered or "lost"})
         if delivered is None:
             self._metrics.lost.inc()
             logger.warning("attempt lost its lease", extra=self._log)
@@ -210,7 +221,8 @@ class Attempt:
                 # max_attempts. The attempt's timeout and a lost lease bound the loop.
                 for pause in backoff():
                     try:
-                        return await call()
+                        with tracing.span(f"handler {self.context.kind}"):
+                            return await call()
                     except Exception as error:
                         translated = error if isinstance(error, errors.Error) else self._translate(error)
                         if not isinstance(translated, errors.Unavailable):

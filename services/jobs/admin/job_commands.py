@@ -7,7 +7,7 @@ import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from chassis import errors, ids
+from chassis import errors, ids, tracing
 from repruv.jobs.v1 import admin_service_pb2 as messages
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs.admin import answers, tables
@@ -158,6 +158,7 @@ def show_job(job: job_pb2.Job) -> None:
             ("finished", tables.at(job, "finish_time")),
             ("unique key", job.spec.unique_key),
             ("concurrency key", job.spec.concurrency_key),
+            ("trace", tracing.trace_id(job.spec.traceparent)),
             ("cancelled", job.cancel_reason),
             ("error", tables.error(job.error)),
             ("payload", answers.plain(job.spec.payload)),

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import worker
-from chassis import errors, ids
+from chassis import errors, ids, tracing
 from services.jobs import domain
 from services.jobs.domain import Action, State
 from services.jobs.operations import Operations
@@ -72,7 +72,8 @@ class Bulk:
             raise errors.InvalidArgument(f"per_second must be between 1 and {MAX_PER_SECOND:,}.", field="per_second")
         payload = {"change": change, "filter": _to_json(restrict(selected, change)), "per_second": per_second}
         kind = (await self._jobs.kinds.get([KIND]))[KIND]
-        spec = domain.Spec(kind=KIND, owner_id=owner_id, payload=payload, **kind.defaults)
+        position = tracing.position() or None
+        spec = domain.Spec(kind=KIND, owner_id=owner_id, payload=payload, traceparent=position, **kind.defaults)
         return (await self._jobs.submit(job_id, spec))[0]
 
     async def count(self, selected: JobFilter, change: Change) -> Count:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from chassis import errors
+from chassis import errors, tracing
 from services.jobs import domain, kinds, operations
 from services.jobs.convert import require_unmasked
 
@@ -39,7 +39,7 @@ class Runs:
         kind = await self.require_kind(name)
         require_unmasked(payload, kind.sensitive)
         explicit = frozenset({"run_at"} if run_at else ())
-        values = {**kind.defaults, "run_at": run_at, "explicit": explicit}
+        values = {**kind.defaults, "run_at": run_at, "explicit": explicit, "traceparent": tracing.position() or None}
         spec = domain.Spec(kind=name, owner_id=owner_id, payload=payload, **values).validate()
         job, is_new = await self._jobs.submit(job_id, spec)
         if is_new:

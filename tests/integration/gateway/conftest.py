@@ -44,6 +44,7 @@ PLATFORMS = {
 }
 """Nobody goes there: a browser's way to the platform and back is all that the gateway has to do with."""
 ENCRYPTION_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
+TRACE_URL = "https://traces.example.org/{trace_id}?tab=all"
 READY_SECONDS = 60.0
 GENEROUS_SECONDS = 60.0
 """Deadline of calls here, where all services share one process with the tests."""
@@ -179,6 +180,7 @@ def gateway_settings(
         listen = f"127.0.0.1:{subprocesses.free_port()}"
         values: dict[str, Any] = {
             "listen": listen,
+            "trace_url": TRACE_URL,
             "auth_target": auth_target,
             "demo_target": demo_target,
             "jobs_target": jobs_target,

@@ -395,6 +395,13 @@ async def test_search_shows_several_hits_and_none(
     page = await probe(admin, f"/admin/search?q={request_id}")
     assert f"/jobs/{late.job_id}" in page.links
     assert "may be the ID of a request" in page.text
+    # The id of a request whose trace was recorded: its jobs alone.
+    trace_id = ids.uuid7().hex
+    traced = await jobs_api.submit(kind, account.user_id, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
+    page = await probe(admin, f"/admin/search?q={trace_id}")
+    assert f"/jobs/{traced.job_id}" in page.links and f"/jobs/{late.job_id}" not in page.links
+    assert f"https://traces.example.org/{trace_id}?tab=all" in (await probe(admin, f"/jobs/{traced.job_id}")).links
+    assert trace_id not in (await account.http.get(f"/jobs/{traced.job_id}", headers=HTML)).text
 
 
 async def test_stuck_jobs_are_grouped_with_a_change_of_all(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from chassis import ids
 from tests.integration.gateway.conftest import PASSWORD, Account
 
 SMALL = {"profile_type": "creator", "niche": "auto", "content_count": 5, "interaction_count": 40}
@@ -184,6 +186,14 @@ async def test_valid_request_id_of_the_client_is_kept(account: Account) -> None:
     for insane in ("a b", "x" * 101, 'a"b'):
         answer = await account.http.get("/api/v1/auth/me", headers={"X-Request-Id": insane})
         assert answer.headers["x-request-id"] != insane
+
+
+async def test_request_id_is_an_id_of_a_trace_that_no_client_chooses(account: Account) -> None:
+    chosen = ids.uuid7().hex
+    answer = await account.http.get("/api/v1/auth/me", headers={"traceparent": f"00-{chosen}-00f067aa0ba902b7-01"})
+    request_id = answer.headers["x-request-id"]
+    assert request_id != chosen
+    assert uuid.UUID(request_id).hex == request_id and uuid.UUID(request_id).version == 7
 
 
 async def test_me_has_the_landing_page(account: Account) -> None:

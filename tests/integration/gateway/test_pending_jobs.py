@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -30,7 +31,7 @@ async def remote_url(
     gateway_settings: Callable[[], Settings],
     auth_settings: Callable[..., AuthSettings],
     database_url: Callable[[str], str],
-    identities: Callable[[str], dict[str, str]],
+    identities: Callable[[str], dict[str, Any]],
 ) -> AsyncIterator[str]:
     """Serve a gateway whose auth and demo services cannot reach the jobs service; the relays of other replicas submit, later."""
     listen, unused = (f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2))

@@ -99,3 +99,10 @@ def test_parts_are_broken_by_this_machine_only(url: str) -> None:
         read(ENVIRONMENT="local", **{**BREAK, "BREAK_URL": url})
     with pytest.raises(settings.SettingsError, match="BREAK_TOKEN is missing"):
         read(ENVIRONMENT="local", BREAK_URL=BREAK["BREAK_URL"])
+
+
+@pytest.mark.parametrize("url", ["https://traces.example.org/", "javascript:alert({trace_id})", "/{trace_id}"])
+def test_address_of_traces_is_a_url_with_a_place_for_the_id(url: str) -> None:
+    assert read(TRACE_URL="https://traces.example.org/{trace_id}").trace_url
+    with pytest.raises(settings.SettingsError, match="TRACE_URL"):
+        read(TRACE_URL=url)

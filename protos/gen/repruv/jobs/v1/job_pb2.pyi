@@ -97,6 +97,7 @@ class JobSpec(_message.Message):
     CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     TOTAL_TIMEOUT_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """The kind, which selects the handler: `<service>.<verb>`, for example `demo.enable`; 1 to 100 characters of
     [a-z0-9_.-].
@@ -118,6 +119,10 @@ class JobSpec(_message.Message):
     """
     parent_id: _builtins.str
     """The parent job (UUID), of the same owner and unfinished; empty: none. Cancelling the parent cancels its children."""
+    traceparent: _builtins.str
+    """The position in the trace of what submits the job, a W3C traceparent; empty without a trace. Its attempts are parts
+    of that trace. An invalid one is ignored.
+    """
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """The handler's input; at most 256 KiB as JSON. Above 16 KiB only SubmitJob, GetJob, WatchJob and ClaimJobs return it."""
@@ -164,10 +169,11 @@ class JobSpec(_message.Message):
         concurrency_key: _builtins.str = ...,
         total_timeout: _duration_pb2.Duration | None = ...,
         parent_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "max_backoff", b"max_backoff", "payload", b"payload", "run_at", b"run_at", "total_timeout", b"total_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "concurrency_key", b"concurrency_key", "kind", b"kind", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "owner_id", b"owner_id", "parent_id", b"parent_id", "payload", b"payload", "priority", b"priority", "run_at", b"run_at", "total_timeout", b"total_timeout", "unique_key", b"unique_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "backoff", b"backoff", "concurrency_key", b"concurrency_key", "kind", b"kind", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "owner_id", b"owner_id", "parent_id", b"parent_id", "payload", b"payload", "priority", b"priority", "run_at", b"run_at", "total_timeout", b"total_timeout", "traceparent", b"traceparent", "unique_key", b"unique_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
