@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, LiteralString, Protocol
+
 from tests.acceptance import waiting
-from tests.acceptance.system import System
+
+
+class Database(Protocol):
+    """The databases of all services, read as the superuser."""
+
+    async def query(self, statement: LiteralString, *parameters: object) -> list[dict[str, Any]]:
+        """Return the rows of a statement."""
+
 
 # Each statement gives the rows that break the rule.
-RULES = {
+RULES: dict[str, LiteralString] = {
     "demo rows belong to an owner whose demo mode shows, makes, removes or keeps them": """
         SELECT owner_id, generation, state FROM (
             SELECT owner_id, generation FROM demo.content UNION SELECT owner_id, generation FROM demo.interactions) AS placed
@@ -75,32 +84,32 @@ MOVING = (
 )
 
 
-async def wait_for_quiet(system: System, *, seconds: float = 60.0) -> None:
+async def wait_for_quiet(database: Database, *, seconds: float = 60.0) -> None:
     """Wait until no job and no demo mode is in transition, and the outboxes are empty."""
 
     async def is_quiet() -> bool:
-        waiting_messages = sum(row["count"] for row in await system.query(OUTBOXES))
-        return not waiting_messages and not await system.query(MOVING)
+        waiting_messages = sum(row["count"] for row in await database.query(OUTBOXES))
+        return not waiting_messages and not await database.query(MOVING)
 
     try:
         await waiting.until(is_quiet, "the system is quiet", seconds=seconds)
     except AssertionError as error:
-        raise AssertionError(f"{error}; {await system.query(OUTBOXES)} {await system.query(MOVING)}") from None
+        raise AssertionError(f"{error}; {await database.query(OUTBOXES)} {await database.query(MOVING)}") from None
 
 
-async def broken(system: System) -> dict[str, list[dict[str, object]]]:
+async def broken(database: Database) -> dict[str, list[dict[str, object]]]:
     """Return the rules that do not hold, each with the first rows that break it."""
-    violations = {rule: await system.query(statement) for rule, statement in RULES.items()}
+    violations = {rule: await database.query(statement) for rule, statement in RULES.items()}
     return {rule: rows[:5] for rule, rows in violations.items() if rows}
 
 
-async def must_hold(system: System, *, seconds: float = 15.0) -> None:
+async def must_hold(database: Database, *, seconds: float = 15.0) -> None:
     """Wait until every rule holds: automatic cleaning has `seconds` for that. Fails with the rows that break one."""
 
     async def all_hold() -> bool:
-        return not await broken(system)
+        return not await broken(database)
 
     try:
         await waiting.until(all_hold, "every invariant holds", seconds=seconds)
     except AssertionError:
-        raise AssertionError(await broken(system)) from None
+        raise AssertionError(await broken(database)) from None

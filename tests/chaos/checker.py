@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from itertools import pairwise
 
 from services.jobs import domain
 from tests.acceptance import waiting
+from tests.acceptance.invariants import Database
 from tests.acceptance.streams import Stream
-from tests.acceptance.system import System
 from tests.acceptance.users import AWAY
 from tests.chaos.journal import Journal
 
@@ -27,7 +28,7 @@ MADE_BY = {"/demo/enable": "demo.enable", "/exports": "demo.export"}
 LEGAL = {(str(source), str(target)) for sources, target in domain.TRANSITIONS.values() for source in sources}
 OPEN_TRANSACTIONS = """
 SELECT application_name, state, query, now() - xact_start AS age FROM pg_stat_activity
-WHERE usename IN ('auth', 'demo', 'jobs') AND xact_start < now() - interval '10 seconds'
+WHERE usename IN ('auth', 'demo', 'jobs') AND xact_start < now() - make_interval(secs => %s)
 """
 MOVING_CONNECTIONS = """
 SELECT c.* FROM auth.connections AS c LEFT JOIN auth.connection_authorizations AS waiting USING (user_id, platform, generation)
@@ -36,9 +37,9 @@ WHERE c.state = 'disconnecting' OR c.state = 'connecting' AND waiting.generation
 """A connection whose user has not come back from the platform, as after a lost answer, waits for ten minutes."""
 
 
-async def promises_are_kept(system: System, journal: Journal) -> None:
+async def promises_are_kept(database: Database, journal: Journal) -> None:
     """Every accepted call became a job, and every job has ended."""
-    rows = await system.query("SELECT job_id::text, owner_id::text, state FROM jobs.jobs")
+    rows = await database.query("SELECT job_id::text, owner_id::text, state FROM jobs.jobs")
     jobs = {row["job_id"]: row for row in rows}
     assert journal.accepted.keys() <= jobs.keys(), journal.accepted.keys() - jobs.keys()
     foreign = {job_id for job_id, user_id in journal.accepted.items() if jobs[job_id]["owner_id"] != user_id}
@@ -47,7 +48,7 @@ async def promises_are_kept(system: System, journal: Journal) -> None:
     print(f"jobs: {dict(Counter(row['state'] for row in rows))}; answers: {dict(journal.answers)}")
 
 
-async def same_key_same_answer(system: System, journal: Journal) -> None:
+async def same_key_same_answer(database: Database, journal: Journal) -> None:
     """Every accepted answer to one key names the same job, no repetition of it is refused, and no key makes two jobs."""
     for key, answers in journal.by_key.items():
         accepted = [answer for answer in answers if answer.job_id]
@@ -55,7 +56,7 @@ async def same_key_same_answer(system: System, journal: Journal) -> None:
         first = min((answer.ended for answer in accepted), default=float("inf"))
         late = [answer for answer in answers if answer.began > first and answer.status not in AWAY | {0, 202}]
         assert not late, (key, answers)
-    rows = await system.query("SELECT owner_id::text, kind, count(*) FROM jobs.jobs GROUP BY 1, 2")
+    rows = await database.query("SELECT owner_id::text, kind, count(*) FROM jobs.jobs GROUP BY 1, 2")
     keys = Counter((user_id, path) for user_id, path, _ in journal.by_key)
     users = {user_id for user_id, _ in keys}
     for path, kind in MADE_BY.items():
@@ -67,9 +68,9 @@ async def same_key_same_answer(system: System, journal: Journal) -> None:
     print(f"keys: {len(journal.by_key)}, repeated: {len(repeated)}, accepted after a lost answer: {lost}")
 
 
-async def transitions_are_legal(system: System) -> None:
+async def transitions_are_legal(database: Database) -> None:
     """Each job's events follow the table of transitions."""
-    rows = await system.query("SELECT job_id::text, state, reason FROM jobs.job_events ORDER BY job_id, sequence")
+    rows = await database.query("SELECT job_id::text, state, reason FROM jobs.job_events ORDER BY job_id, sequence")
     by_job: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         by_job[row["job_id"]].append(row["state"])
@@ -78,32 +79,32 @@ async def transitions_are_legal(system: System) -> None:
         assert not illegal, (job_id, states, illegal)
 
 
-async def errors_are_explained(system: System) -> None:
+async def errors_are_explained(database: Database) -> None:
     """No attempt failed because of a disturbance."""
-    errors = await system.query("SELECT error_code, count(*) FROM jobs.attempts WHERE outcome = 'failed' GROUP BY 1")
+    errors = await database.query("SELECT error_code, count(*) FROM jobs.attempts WHERE outcome = 'failed' GROUP BY 1")
     assert {row["error_code"] for row in errors} <= ERRORS, errors
-    attempts = await system.query("SELECT outcome, count(*) FROM jobs.attempts GROUP BY 1")
+    attempts = await database.query("SELECT outcome, count(*) FROM jobs.attempts GROUP BY 1")
     print(f"attempts: { ({row['outcome']: row['count'] for row in attempts}) }; errors: {errors}")
 
 
-async def nothing_leaks(system: System) -> None:
-    """No transaction and no connection to a platform stays open."""
-
+async def nothing_leaks(database: Database, *, oldest_seconds: float = 10.0, seconds: float = 60.0) -> None:
+    """Wait until no transaction is older than `oldest_seconds` and no connection to a platform is under way."""
     remaining: list[dict[str, object]] = []
 
     async def is_over() -> bool:
-        remaining[:] = await system.query(OPEN_TRANSACTIONS) + await system.query(MOVING_CONNECTIONS)
+        open_transactions = await database.query(OPEN_TRANSACTIONS, oldest_seconds)
+        remaining[:] = open_transactions + await database.query(MOVING_CONNECTIONS)
         return not remaining
 
     try:
-        await waiting.until(is_over, "no transaction and no connection to a platform is under way")
+        await waiting.until(is_over, "no transaction and no connection to a platform is under way", seconds=seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}: {remaining}") from None
 
 
-async def streams_are_complete(system: System, streams: dict[str, Stream]) -> None:
+async def streams_are_complete(database: Database, streams: Mapping[str, Stream], *, seconds: float = 30.0) -> None:
     """Every stream has sent every transition of its owner, in order, once, whatever its reconnects."""
-    rows = await system.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
+    rows = await database.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
     latest = {row["owner_id"]: row["last_sequence"] for row in rows}
 
     async def has_caught_up() -> bool:
@@ -112,7 +113,7 @@ async def streams_are_complete(system: System, streams: dict[str, Stream]) -> No
             for owner, stream in streams.items()
         )
 
-    await waiting.until(has_caught_up, "the streams have sent everything", seconds=30.0)
+    await waiting.until(has_caught_up, "the streams have sent everything", seconds=seconds)
     for stream in streams.values():
         stream.must_be_gap_free()
         stream.must_never_fall_back()

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from chassis import streams
 from dev.embedded import Nats
 from tests.acceptance import waiting
+from tests.acceptance.invariants import Database
 from tests.acceptance.system import System
 
 STREAMS = ("jobs", "demo", "auth")
@@ -36,6 +37,10 @@ class Baseline:
     tasks: int
     """Of the event loops of all gateways."""
 
+    def has_grown(self, before: Baseline) -> bool:
+        """Return whether there are other consumers, or more tasks, than before."""
+        return self.consumers != before.consumers or self.tasks > before.tasks + TASKS_SPARE
+
 
 async def baseline(system: System) -> Baseline:
     """Count consumers and tasks."""
@@ -52,15 +57,21 @@ async def nothing_remains(system: System, before: Baseline) -> None:
     async def is_gone() -> bool:
         nonlocal now
         now = await baseline(system)
-        return now.consumers == before.consumers and now.tasks <= before.tasks + TASKS_SPARE
+        return not now.has_grown(before)
 
     try:
         await waiting.until(is_gone, "nothing remains", seconds=60.0)
     except AssertionError as error:
         raise AssertionError(f"{error}: {before} became {now}") from None
-    connections = {row["application_name"]: row["count"] for row in await system.query(CONNECTIONS)}
+    connections = await few_connections(system)
     print(f"consumers: {now.consumers}, tasks of gateways: {before.tasks} before, {now.tasks} now; {connections}")
-    assert sum(connections.values()) <= MAX_CONNECTIONS, connections
+
+
+async def few_connections(database: Database, *, at_most: int = MAX_CONNECTIONS) -> dict[str, int]:
+    """Return the connections to PostgreSQL by process; there are not too many."""
+    connections = {row["application_name"]: row["count"] for row in await database.query(CONNECTIONS)}
+    assert sum(connections.values()) <= at_most, connections
+    return connections
 
 
 async def nothing_outlives_the_processes(system: System) -> None:
@@ -70,7 +81,7 @@ async def nothing_outlives_the_processes(system: System) -> None:
 
     async def is_alone() -> bool:
         connected = (await _monitor(system, "/connz"))["num_connections"]
-        return not connected and not await system.query(CONNECTIONS)
+        return not connected and not await few_connections(system)
 
     await waiting.until(is_alone, "all connections are closed", seconds=30.0)
 

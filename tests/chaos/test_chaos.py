@@ -58,7 +58,7 @@ async def test_order_after_chaos(
             await acted
         await invariants.wait_for_quiet(system, seconds=QUIET_SECONDS)
         print(f"quiet after {time.monotonic() - began:.1f} s")
-        await neighbours.no_owner_is_delayed_by_another(system, urls, journal)
+        await neighbours.no_owner_is_delayed_by_another(system, urls, journal, SEED)
         await invariants.wait_for_quiet(system, seconds=QUIET_SECONDS)
         await invariants.must_hold(system)
         await checker.promises_are_kept(system, journal)
