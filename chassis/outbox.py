@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, c
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -158,6 +158,16 @@ def _take_due(table: sa.Table) -> Prepared:
     )
 
 
+class _Due(NamedTuple):
+    """A message that a poll has taken."""
+
+    message_id: UUID
+    subject: str
+    payload: bytes
+    attempts: int
+    traceparent: str | None
+
+
 @functools.cache
 def _return_taken(table: sa.Table) -> Prepared:
     """Return the statement that makes messages due again; the try is not counted."""
@@ -274,12 +284,21 @@ class Relay:
             await run.wait(self._wake, DELETE_SECONDS)
 
     async def _poll(self) -> None:
-        """Send the messages that are due."""
+        """Send the messages that are due.
+
+        A route whose receiver answers none of a batch is not tried again before the next poll: each try may last `SEND_TIMEOUT`,
+        and the messages of other routes would wait for it.
+        """
+        silent: set[str] = set()
         is_complete = False
         while not is_complete:
             async with self._single.connect() as conn:
-                due = await _take_due(self._table).execute(conn, {})
-            refused = [message for message in await asyncio.gather(*(self._try(*row) for row in due)) if message]
+                due = [_Due(*row) for row in await _take_due(self._table).execute(conn, {})]
+            tried = [row for row in due if self._route(row.subject) not in silent]
+            self._unanswered.update(row.message_id for row in due if self._route(row.subject) in silent)
+            refused = [message for message in await asyncio.gather(*(self._try(*row) for row in tried)) if message]
+            answered = {self._route(row.subject) for row in tried if row.message_id not in self._unanswered}
+            silent |= {self._route(row.subject) for row in tried} - answered
             await self._delete_arrived(self._arrived)
             if refused:
                 logger.warning(
@@ -347,9 +366,13 @@ class Relay:
         self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + RELAY_DELAY.total_seconds())
 
     async def _send(self, message_id: str, subject: str, payload: bytes, traceparent: str) -> None:
-        send = next((send for prefix, send in self._routes.items() if subject.startswith(prefix)), None)
+        send = self._routes.get(self._route(subject))
         if send is None:
             raise LookupError(f"no route for {subject}")
         with tracing.continued(traceparent), tracing.span("outbox", "producer"):
             async with asyncio.timeout(SEND_TIMEOUT):
                 await send(message_id, subject, payload)
+
+    def _route(self, subject: str) -> str:
+        """Return the prefix whose function sends a message; the subject itself if there is none."""
+        return next((prefix for prefix in self._routes if subject.startswith(prefix)), subject)

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 5.0
 STALE = timedelta(seconds=10)
 BATCH = 20
+ROUNDS = 25
+"""Batches of one sweep: what an outage has left is settled in minutes, and a sweep asks for 500 jobs at most."""
 
 
 class Settler(Generic[R, A]):
@@ -71,7 +73,20 @@ class Settler(Generic[R, A]):
         return resource, job
 
     async def sweep(self, *, age: timedelta = STALE) -> int:
-        """Settle transitions that last longer than `age`; return how many were checked."""
+        """Settle transitions that last longer than `age`, up to `ROUNDS` batches; return how many were checked.
+
+        It ends with a batch of which none could be checked: the jobs service is down.
+        """
+        checked = 0
+        for _ in range(ROUNDS):
+            count, failures = await self._sweep_batch(age)
+            checked += count
+            if count < BATCH or failures == count:
+                break
+        return checked
+
+    async def _sweep_batch(self, age: timedelta) -> tuple[int, int]:
+        """Check one batch; return its size, and how many of it could not be checked."""
         async with self._single.connect() as conn:
             stale = await self._rows.take_stale(conn, age=age, limit=BATCH)
         results = await asyncio.gather(*map(self._check, stale), return_exceptions=True)
@@ -80,7 +95,7 @@ class Settler(Generic[R, A]):
                 logger.warning("transition not checked", extra={"job_id": resource.job_id, "cause": result.code})
             elif isinstance(result, BaseException):
                 logger.error("transition not checked", exc_info=result, extra={"job_id": resource.job_id})
-        return len(stale)
+        return len(stale), sum(isinstance(result, BaseException) for result in results)
 
     async def end_overdue(self, *, limit: int) -> int:
         """End what has waited for its user for longer than `Wait.limit`; return how many."""

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from lifecycle import settler
 from lifecycle.machine import JobPhase
 from services.demo import handlers, reconciler, schema, storage
 from services.demo.domain import State
@@ -60,6 +61,15 @@ async def test_a_job_that_was_never_submitted_is_submitted(
 
     await eventually(submitted)
     assert (await owner.mode()).state is State.ENABLING
+
+
+async def test_one_sweep_settles_what_an_outage_has_left(
+    make_owner: Callable[..., Owner], demo_with_jobs: Demo, jobs: JobsClient
+) -> None:
+    owners = [make_owner() for _ in range(2 * settler.BATCH + 1)]
+    accepted = [await owner.enable() for owner in owners]
+    await demo_with_jobs.settler.sweep(age=timedelta())
+    assert all([await jobs.get(str(each.job_id)) for each in accepted])
 
 
 async def test_young_transitions_are_left_alone(owner: Owner, engine: AsyncEngine, demo_with_jobs: Demo) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus
 from lifecycle.machine import JobPhase
 from lifecycle.subscriber import Subscriber
 from repruv.jobs.v1 import job_events_pb2, job_pb2
-from services.demo import declaration, handlers
+from services.demo import declaration, handlers, schema
 from services.demo.domain import State
 from tests.integration.demo.conftest import Crashing, Owner
 
@@ -143,6 +146,42 @@ async def test_events_of_other_kinds_are_ignored(owner: Owner) -> None:
     payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
     await Subscriber(owner.demo.settler).receive(bus.Received(subject="x", payload=payload, message_id=str(uuid4())))
     assert (await owner.mode()).version == 0
+
+
+async def failed_event(owner: Owner) -> job_events_pb2.JobEvent:
+    """Accept an enable, and return the event of the failure of its job."""
+    request = declaration.submit((await owner.enable()).mode)
+    job = job_pb2.Job(
+        job_id=request.job_id,
+        spec=request.spec,
+        state=job_pb2.JOB_STATE_FAILED,
+        version=12,
+        error=job_pb2.JobError(code="broken", message="It broke."),
+    )
+    return job_events_pb2.JobEvent(owner_id=str(owner.owner_id), job=job)
+
+
+async def test_event_that_fails_keeps_no_event_of_other_owners_from_being_settled(
+    make_owner: Callable[..., Owner], engine: AsyncEngine
+) -> None:
+    locked, other = make_owner(), make_owner()
+    of_locked, of_other = await failed_event(locked), await failed_event(other)
+    broken = job_events_pb2.JobEvent(
+        owner_id="x", job=job_pb2.Job(job_id="x", state=job_pb2.JOB_STATE_FAILED, spec=of_other.job.spec)
+    )
+    payload = job_events_pb2.JobEvents(events=[broken, of_locked, of_other]).SerializeToString()
+    received = bus.Received(subject="jobs.events.demo.enable", payload=payload, message_id=str(uuid4()))
+    receive = Subscriber(other.demo.settler).receive
+    async with engine.connect() as conn:
+        mode = sa.select(schema.demo_modes).where(schema.demo_modes.c.owner_id == locked.owner_id)
+        await conn.execute(mode.with_for_update())
+        with pytest.raises(sa.exc.DBAPIError):
+            await receive(received)
+    assert (await other.mode()).state is State.FAILED
+    # Redelivered: only what can never be read remains.
+    with pytest.raises(bus.Undecodable):
+        await receive(received)
+    assert (await locked.mode()).state is State.FAILED
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff", b"broken job"])

@@ -83,6 +83,7 @@ async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: A
     with pytest.raises(errors.ResourceExhausted) as caught:
         await jobs.reports.save_checkpoint(job_id, 1, "one more", 1)
     assert caught.value.code == "too_many_checkpoints"
+    assert "one more" not in await jobs.reports.get_checkpoints(job_id, 1)
     await jobs.reports.save_checkpoint(job_id, 1, "n1", {"replaced": True})
     assert (await jobs.reports.get_checkpoints(job_id, 1))["n1"] == {"replaced": True}
 

@@ -105,6 +105,7 @@ async def test_checkpoints_of_a_job_are_bounded_by_bytes(
     with pytest.raises(errors.ResourceExhausted) as caught:
         await jobs.reports.save_checkpoint(job.job_id, 1, "one more", 1)
     assert caught.value.code == "checkpoints_too_large"
+    assert "one more" not in await jobs.reports.get_checkpoints(job.job_id, 1)
     await jobs.reports.save_checkpoint(job.job_id, 1, "n0", 1)
     await jobs.reports.save_checkpoint(job.job_id, 1, "one more", 1)
     assert len(await jobs.reports.get_checkpoints(job.job_id, 1)) == fits + 1
