@@ -41,8 +41,8 @@ def test_mutant_applies_and_its_tests_exist(mutant: Mutant) -> None:
 def test_page_lists_every_mutant() -> None:
     names = [mutant.name for mutant in MUTANTS]
     assert len(set(names)) == len(names)
-    told = [guard.removesuffix(".") for guard, _ in rows("Guards and the tests that fail without them")]
-    assert told == [mutant.guard for mutant in MUTANTS]
+    listed = [guard.removesuffix(".") for guard, _ in rows("Guards and the tests that fail without them")]
+    assert listed == [mutant.guard for mutant in MUTANTS]
 
 
 def test_page_names_tests_that_exist() -> None:
