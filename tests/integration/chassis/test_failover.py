@@ -27,8 +27,15 @@ SERVER = """
 import asyncio, sys, grpc
 from chassis.rpc.server import OPTIONS
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+class Servicer(health.aio.HealthServicer):
+    is_called = False
+    async def Check(self, request, context):
+        if not self.is_called:
+            self.is_called = True
+            print("called", flush=True)
+        return await super().Check(request, context)
 async def serve():
-    server, servicer = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
+    server, servicer = grpc.aio.server(options=OPTIONS), Servicer()
     await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     server.add_insecure_port(sys.argv[1])
@@ -47,8 +54,7 @@ async def replicas(*addresses: str) -> AsyncIterator[Replicas]:
     started = [_start(address) for address in addresses]
     try:
         for process in started:
-            assert process.stdout is not None
-            assert await asyncio.to_thread(process.stdout.readline) == b"serving\n"
+            assert await _line(process) == b"serving\n"
         yield started
     finally:
         for process in started:
@@ -58,6 +64,12 @@ async def replicas(*addresses: str) -> AsyncIterator[Replicas]:
 
 def _start(address: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE)
+
+
+async def _line(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the next line that a replica prints."""
+    assert process.stdout is not None
+    return await asyncio.to_thread(process.stdout.readline)
 
 
 class Client:
@@ -74,6 +86,12 @@ class Client:
         await self._call(self._stub.Check, health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
         return time.monotonic() - began
 
+    async def reaches(self, processes: Replicas) -> None:
+        """Call until each replica was called."""
+        called = [asyncio.create_task(_line(process)) for process in processes]
+        while not all(line.done() for line in called):
+            await self.check()
+
     async def check_hedged(self) -> None:
         """Call with hedges."""
         await self._call.hedged(
@@ -88,8 +106,7 @@ async def test_frozen_replica_delays_calls_only_until_a_ping_is_missed(
     addresses = [f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2)]
     async with replicas(*addresses) as processes:
         caller = Client(",".join(addresses), signer("gateway"))
-        for _ in range(4):
-            await caller.check()
+        await caller.reaches(processes)
         processes[frozen].send_signal(signal.SIGSTOP)
         for _ in range(2):
             await caller.check()
@@ -100,31 +117,36 @@ async def test_frozen_replica_delays_calls_only_until_a_ping_is_missed(
         await caller.channel.close()
 
 
-async def test_hedged_call_passes_over_a_frozen_replica(
-    signer: Callable[[str], identity.Signer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Without the hedge a call would wait for the ping, and end at its deadline.
-    options = [(name, 600_000 if name == "grpc.keepalive_time_ms" else value) for name, value in client._OPTIONS]
+@pytest.fixture
+def without_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a call to a frozen replica end at its deadline, unless it is hedged."""
+    without = {"grpc.keepalive_time_ms": 600_000, "grpc.http2.ping_timeout_ms": 600_000}
+    options = [(name, without.get(name, value)) for name, value in client._OPTIONS]
     monkeypatch.setattr(client, "_OPTIONS", options)
+
+
+@pytest.mark.usefixtures("without_pings")
+async def test_hedged_call_passes_over_a_frozen_replica(signer: Callable[[str], identity.Signer]) -> None:
     addresses = [f"127.0.0.1:{subprocesses.free_port()}" for _ in range(2)]
     async with replicas(*addresses) as processes:
         caller = Client(",".join(addresses), signer("gateway"))
-        for _ in range(4):
-            await caller.check()
+        await caller.reaches(processes)
         processes[0].send_signal(signal.SIGSTOP)
         for _ in range(6):
             await caller.check_hedged()
         await caller.channel.close()
 
 
+@pytest.mark.usefixtures("without_pings")
 async def test_hedged_call_finds_another_replica_behind_one_address(signer: Callable[[str], identity.Signer]) -> None:
     address = f"127.0.0.1:{subprocesses.free_port()}"
     async with replicas(address, address) as processes:
         for process in processes:
-            caller = Client(address, signer("gateway"))
-            await caller.check()
+            # The kernel chooses the replica of each connection: some of the eight are the frozen one's.
+            callers = [Client(address, signer("gateway")) for _ in range(8)]
+            await asyncio.gather(*(caller.check() for caller in callers))
             process.send_signal(signal.SIGSTOP)
-            # The kernel chooses the replica of each connection: any number of them may reach the frozen one.
-            await caller.check_hedged()
+            await asyncio.gather(*(caller.check_hedged() for caller in callers))
             process.send_signal(signal.SIGCONT)
-            await caller.channel.close()
+            for caller in callers:
+                await caller.channel.close()

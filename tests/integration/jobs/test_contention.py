@@ -140,6 +140,7 @@ async def test_submits_of_others_do_not_wait_for_a_contended_unique_key(
 async def test_submit_that_waits_for_a_unique_key_is_refused_in_time(
     jobs: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
+    assert timedelta(seconds=operations.LOCK_SECONDS) < timedelta(seconds=3) / 3
     key = uuid4().hex
     async with jobs.transaction() as tx:
         await tx.submit([(ids.uuid7(), spec(unique_key=key))])
