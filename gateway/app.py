@@ -88,7 +88,7 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        # FastAPI's own would export whole queries, with what is secret in them, as soon as an OTLP endpoint is set.
+        # FastAPI's own spans hold whole queries, with what is secret in them, and continue the trace that any client names.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = container

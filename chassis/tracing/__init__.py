@@ -104,7 +104,7 @@ def continued(traceparent: str) -> AbstractContextManager[None]:
 
 
 def batch(name: str, positions: Iterable[str]) -> AbstractContextManager[None]:
-    """Record one call for many items as a part of the first item's trace, with links to those of the others."""
+    """Record one call for many items as a part of the first recorded trace among theirs, with links to the others."""
     return _NOTHING if _tracer is None else _tracer.batch(name, positions)
 
 

@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import islice
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -93,8 +92,8 @@ class Spans:
         return _current(_remote(traceparent))
 
     def batch(self, name: str, positions: Iterable[str]) -> AbstractContextManager[None]:
-        """Record a part of the first position, with links to the others."""
-        known = list(islice(filter(None, positions), MAX_LINKS))
+        """Record a part of the first position whose trace is recorded, with links to the others."""
+        known = sorted(filter(None, positions), key=_is_recorded, reverse=True)[: MAX_LINKS + 1]
         if not known:
             return _NOTHING
         first, *others = map(_remote, known)
@@ -159,6 +158,10 @@ def _current(span: trace.Span) -> Iterator[None]:
         if named is not None:
             logs.request_id.reset(named)
         context.detach(token)
+
+
+def _is_recorded(traceparent: str) -> bool:
+    return bool(int(traceparent[53:]) & TraceFlags.SAMPLED)
 
 
 def _remote(traceparent: str) -> NonRecordingSpan:

@@ -51,7 +51,8 @@ def test_spans_of_another_process_continue_its_trace(exporter: InMemorySpanExpor
         assert tracing.within(STORED.replace(TRACE, "1" * 32))[3:35] == "1" * 32
     with tracing.received("jobs.live_events.1", {"traceparent": inner}):
         pass
-    with tracing.batch("batch", [inner, STORED]):
+    not_recorded = STORED.replace(TRACE, "1" * 32).removesuffix("01") + "00"
+    with tracing.batch("batch", [not_recorded, "", inner, STORED]):
         pass
     tracing.stop()
     call, received, batch = exporter.get_finished_spans()
@@ -60,7 +61,7 @@ def test_spans_of_another_process_continue_its_trace(exporter: InMemorySpanExpor
     parents = [span.parent.span_id for span in (received, batch) if span.parent]
     assert parents == [call.context.span_id] * 2
     assert received.name == "receive jobs.live_events"
-    assert [f"{link.context.span_id:016x}" for link in batch.links] == ["00f067aa0ba902b7"]
+    assert [f"{link.context.trace_id:032x}" for link in batch.links] == [TRACE, "1" * 32]
 
 
 def test_spans_tell_errors_by_their_kind_and_never_by_their_text(exporter: InMemorySpanExporter) -> None:
