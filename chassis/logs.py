@@ -23,7 +23,7 @@ def configure(service: str, *, level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Json(service) if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "faststream", "asyncio", "uvicorn.access"):
+    for noisy in ("httpx", "httpcore", "urllib3", "faststream", "asyncio", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("asyncio").addFilter(_is_relevant)
 
