@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset wheel
+.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel
 
 ### Run
 
@@ -49,28 +49,36 @@ test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 smoke: $(INSTALLED) ## Run the main job, unit and contract tests, in less than a minute
 	@PYTEST="$(BIN)/python -m pytest" tests/run --smoke
 
-check: $(INSTALLED) ## Lint, formatting, types, protos, generated stubs
+check: $(INSTALLED) ## Lint, formatting, types, protos, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/buf lint protos
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python -m gateway.generate_types --check
+	$(BIN)/python -m dev.asyncapi --check
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-protos: $(INSTALLED) ## Generate the stubs in protos/gen and the TypeScript types of the gateway
+protos: $(INSTALLED) ## Generate protos/gen, the TypeScript types of the gateway, and docs/asyncapi.json
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m gateway.generate_types
+	$(BIN)/python -m dev.asyncapi
+
+docs: $(INSTALLED) .venv-docs/.installed ## Build the documentation site into site/
+	@$(BIN)/python -m dev.site .docs
+	@install -D -t .docs/pages/assets .venv-docs/node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js
+	@# Not quietly: then MkDocs counts no warnings, and --strict has no effect.
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file .docs/mkdocs.yml --site-dir $(CURDIR)/site
 
 wheel: $(INSTALLED) ## Build the stubs and the client for services outside this repository into dist/
 	@$(BIN)/python protos/build_wheel.py dist
 
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmarks' peers, into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
-	cd requirements && for name in auth demo jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in auth demo docs jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
 	for peers in bench/jobs/peers bench/stream/peers bench/monolith; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
@@ -78,7 +86,7 @@ screenshots: $(INSTALLED) ## Update the README's pictures from the running syste
 	$(BIN)/python -m tests.browser.screenshots
 
 clean: ## Delete the virtual environment and all caches; data stays
-	rm -rf .venv .venv-bootstrap .bench dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bootstrap .venv-docs .bench .docs dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ### Slow tests
@@ -141,6 +149,13 @@ $(INSTALLED): requirements/dev.txt
 	  PYTHONPATH=.venv-bootstrap $(PYTHON) -m virtualenv --quiet .venv; }
 	@echo "installing requirements/dev.txt into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-docs/.installed: requirements/docs.txt dev/site/package-lock.json | $(INSTALLED)
+	@rm -rf .venv-docs && $(PYTHON) -m venv --without-pip .venv-docs
+	@$(BIN)/python -m pip --python .venv-docs/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@cp dev/site/package.json dev/site/package-lock.json .venv-docs
+	@cd .venv-docs && PATH=$(CURDIR)/$(BIN):$$PATH npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .venv-bootstrap/uv-$(UV_VERSION):

@@ -82,7 +82,7 @@ def create(
 ) -> FastAPI:
     """Build the application. `error_page` renders problems for requests that accept HTML."""
     app = FastAPI(
-        title="Repruv",
+        title=openapi.TITLE,
         version=VERSION,
         docs_url=None,
         redoc_url=None,
@@ -116,7 +116,7 @@ def create(
 def include_api(app: FastAPI) -> None:
     """Add the routes of the REST API."""
     for router in _ROUTERS:
-        app.include_router(router, prefix=dependencies.BASE)
+        app.include_router(router, prefix=dependencies.BASE, generate_unique_id_function=openapi.operation_id)
     # The frontend's older paths.
     for router in (*_ACCOUNTS, demo.router, jobs.router):
         app.include_router(router, prefix="/api", include_in_schema=False)

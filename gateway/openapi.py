@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.api import dependencies
 from gateway.identity import cookies
 
+TITLE = "Repruv API"
 PATH = "/docs"
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """Durable long operations, and events that show their state.
@@ -76,6 +77,11 @@ _PROBLEM = {
 }
 
 
+def operation_id(route: APIRoute) -> str:
+    """Return the name of an operation, by which generators of clients call its function."""
+    return f"{route.tags[0]}_{route.name}"
+
+
 def _document_scopes(routes: Iterable[tuple[str, APIRoute]], schema: dict[str, Any]) -> None:
     """Name the API token's scope in each route that accepts one."""
     for path, route in routes:
@@ -91,7 +97,7 @@ def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(title="Repruv", version=app.version, description=DESCRIPTION, routes=app.routes)
+            schema = get_openapi(title=TITLE, version=app.version, description=DESCRIPTION, routes=app.routes)
             components = schema.setdefault("components", {})
             components.setdefault("schemas", {})["Problem"] = _PROBLEM
             components["securitySchemes"] = {

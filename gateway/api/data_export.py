@@ -21,7 +21,7 @@ _FILE[200]["content"] = {"application/zip": {"schema": {"type": "string", "forma
     "",
     **route("Export my data", views.DataExportStatus, "Accepted; `Location` is the job.", 400, 403, 409, status=202),
 )
-async def start(request: Request, session: SignedIn, gateway: Gateway) -> Response:
+async def start_data_export(request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Start a job that writes everything of the user to an archive, which replaces an earlier one.
 
     403 `reauthentication_required`, 409 `data_export_running`. Cancel and retry the job.
@@ -31,13 +31,13 @@ async def start(request: Request, session: SignedIn, gateway: Gateway) -> Respon
 
 
 @router.get("", **route("Status of the data export", views.DataExportStatus, "The export.", 403))
-async def status(session: SignedIn, gateway: Gateway) -> Response:
+async def get_data_export(session: SignedIn, gateway: Gateway) -> Response:
     """Return the user's data export; its job has the progress."""
     return answer(views.data_export((await gateway.data_exports.get(session.identity)).data_export))
 
 
 @router.get("/file", summary="Download my data", response_class=StreamingResponse, responses=_FILE)
-async def file(session: SignedIn, gateway: Gateway) -> Response:
+async def download_data_export(session: SignedIn, gateway: Gateway) -> Response:
     """Return the archive: a ZIP of JSON lines with a manifest, at most 64 MiB. 404 unless the export is ready.
 
     403 `reauthentication_required`.

@@ -42,7 +42,9 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", **route("Get a job", views.Job, "The job.", 404))
-@router.get("/{job_id}/status", **route("Get a job (same)", views.Job, "The job.", 404))
+@router.get(
+    "/{job_id}/status", operation_id="jobs_get_job_status", **route("Get a job (same)", views.Job, "The job.", 404)
+)
 async def get_job(job_id: JobId, request: Request, session: Reads, gateway: Gateway) -> Response:
     """Return a job. With `If-None-Match` the response for an unchanged job is an empty 304."""
     job = await gateway.pending_jobs.get_job(job_id, user=session.identity)

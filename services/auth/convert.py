@@ -6,9 +6,9 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
-from chassis import errors, outbox, protobuf, streams
+from chassis import errors, outbox, protobuf
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2, security_event_pb2
-from services.auth import audit, domain
+from services.auth import audit, channels, domain
 from services.auth.accounts import validation
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.sessions import user_agents
@@ -131,7 +131,7 @@ def sessions_revoked(revocation: domain.Revocation) -> outbox.Message:
         occur_time=protobuf.to_timestamp(revocation.revoked_at),
     )
     return outbox.Message(
-        subject=streams.events_subject("auth", str(revocation.user_id)),
+        subject=channels.SESSIONS.subject(revocation.user_id),
         payload=event.SerializeToString(),
     )
 

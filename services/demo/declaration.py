@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import worker
-from chassis import errors, outbox, streams
+from chassis import errors, outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from repruv.jobs.v1 import jobs_service_pb2
-from services.demo import convert, schema, storage
+from services.demo import channels, convert, schema, storage
 from services.demo.domain import Action, Mode
 from worker import outbox as worker_outbox
 
@@ -24,7 +24,7 @@ _SUBMITTING = frozenset({Action.ENABLE, Action.DISABLE})
 async def publish(tx: outbox.Transaction, mode: Mode, action: Action) -> None:
     """Publish the event of the transition that led to `mode`, and submit the job that it accepted."""
     payload = convert.event_to_proto(mode, action).SerializeToString()
-    subject = streams.events_subject("demo", str(mode.owner_id))
+    subject = channels.DEMO.subject(mode.owner_id)
     tx.publish(outbox.Message(subject=subject, payload=payload))
     if action in _SUBMITTING:
         tx.publish(worker_outbox.submit_message(submit(mode)))

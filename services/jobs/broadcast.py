@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from chassis import bus, tracing
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import convert
+from services.jobs import channels, convert
 from services.jobs.domain import Job
 
 logger = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ class Broadcaster:
     def progress(self, job: Job) -> None:
         """Broadcast the progress of a job to its watchers, without the payload."""
         self.send(
-            f"jobs.progress.{job.spec.owner_id}",
+            channels.PROGRESS.subject(job.spec.owner_id),
             job_events_pb2.JobProgressed(job=convert.job_to_proto(job, max_bytes=0)),
         )
 
     def logged(self, owner_id: UUID, job_id: UUID, attempt: int, line_count: int) -> None:
         """Broadcast that an attempt has logged lines, without their texts."""
         message = job_events_pb2.LinesLogged(job_id=str(job_id), attempt=attempt, line_count=line_count)
-        self.send(f"jobs.logs.{owner_id}", message)
+        self.send(channels.LOGS.subject(owner_id), message)
 
     def send(self, subject: str, message: Message) -> None:
         """Broadcast a message."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import bus, paging, postgres, protobuf
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, domain, mapping
+from services.jobs import broadcast, channels, domain, mapping
 from services.jobs.schema import jobs
 
 COUNTED = 100
@@ -73,7 +73,7 @@ class Notifications:
             unread_count=unread_count, count_time=protobuf.to_timestamp(counted_at)
         )
         # It may be lost: other tabs load the count when the user opens them.
-        self._broadcaster.send(f"jobs.notifications_read.{owner_id}", message)
+        self._broadcaster.send(channels.NOTIFICATIONS_READ.subject(owner_id), message)
 
 
 async def _count(conn: AsyncConnection, owner_id: UUID) -> tuple[int, datetime]:

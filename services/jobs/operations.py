@@ -19,6 +19,7 @@ from repruv.jobs.v1 import job_events_pb2
 from services.jobs import (
     backlog,
     broadcast,
+    channels,
     checkpoints,
     counters,
     domain,
@@ -133,7 +134,9 @@ class Operations:
             if job.state is State.RUNNING:
                 self.claimed_ranks.add(job)
             elif job.state is State.CANCELLING:
-                self._broadcaster.send("jobs.cancel", job_events_pb2.JobCancelRequested(job_id=str(job.job_id)))
+                self._broadcaster.send(
+                    channels.CANCEL.address, job_events_pb2.JobCancelRequested(job_id=str(job.job_id))
+                )
         for job in tx.progressed:
             self._broadcaster.progress(job)
 

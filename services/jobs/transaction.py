@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox, tracing
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, convert, domain, event_log, storage, submit
+from services.jobs import broadcast, channels, convert, domain, event_log, storage, submit
 from services.jobs.domain import Job, State
 from services.jobs.submit import SubmitResult
 
@@ -99,12 +99,12 @@ class Transaction:
                     positions.setdefault(group, tracing.within(job.spec.traceparent))
         await event_log.insert_events(self.conn, events)
         self.broadcasts = [
-            (f"jobs.live_events.{owner_id}", batch, positions.get(owner_id, ""))
+            (channels.LIVE_EVENTS.subject(owner_id), batch, positions.get(owner_id, ""))
             for owner_id, payloads in live.items()
             for batch in _batches(payloads)
         ]
         return [
-            outbox.Message(subject=f"jobs.events.{about}", payload=batch, traceparent=positions.get(about, ""))
+            outbox.Message(subject=channels.EVENTS.subject(about), payload=batch, traceparent=positions.get(about, ""))
             for about, payloads in durable.items()
             for batch in _batches(payloads)
         ]

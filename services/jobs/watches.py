@@ -20,14 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, interest, postgres, run
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import domain, operations
+from services.jobs import channels, domain, operations
 
 MAX_WATCHES = 10_000
 POLL_SECONDS = 1.0
 NOW = -1
 """The position of a watcher that starts with the next event."""
-EVENTS = "jobs.live_events."
-PROGRESS = "jobs.progress."
+EVENTS = channels.LIVE_EVENTS.subject("")
+PROGRESS = channels.PROGRESS.subject("")
 _READ_BATCH = 500
 
 _VERSIONS = sa.text("SELECT job_id, version FROM jobs.jobs WHERE job_id = ANY(:job_ids)")

@@ -6,9 +6,7 @@ import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-import httpx
 import pyotp
 
 from chassis import ids
@@ -17,16 +15,15 @@ from services.auth.connections import secrets as connection_secrets
 from services.auth.encryption.keyring import Keyring
 from services.auth.second_factor import codes
 from tests import traces
-from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD
-from tests.security import secrets_seen, users
+from tests.security import connecting, secrets_seen, users
 from tests.security.conftest import Replicated
+from tests.security.connecting import CONNECTIONS
 from tests.security.users import Person
 
 CHANGED = "canary-changed-anvil-rowing"
 RESET = "canary-reset-anvil-rowing"
 GUESSED = "canary-guessed-anvil-rowing"
-CONNECTIONS = f"/connections/{fake_provider.NAME}"
 
 
 async def turn_second_factor_on(person: Person, secrets: dict[str, str]) -> None:
@@ -53,24 +50,10 @@ async def sign_in_by_two_steps(person: Person, secrets: dict[str, str], password
 
 
 async def connect(system: Replicated, person: Person, secrets: dict[str, str]) -> None:
-    begun = await person.post(f"{CONNECTIONS}/connect", json={"return_to": "/settings/connections"})
-    assert begun.status_code == 202, begun.text
-    url = begun.json()["authorization_url"]
-    parameters = dict(parse_qsl(urlsplit(url).query))
-    secrets |= {"state": parameters["state"], "nonce": parameters["nonce"]}
-    secrets |= await opened(system, person, "connection_authorizations", "sealed_verifier")
-    async with httpx.AsyncClient() as browser:
-        consented = await browser.post(
-            url.partition("?")[0], data={**parameters, "choice": "allow", "name": person.email}
-        )
-    back = urlsplit(consented.headers["location"])
-    secrets["authorization code"] = parse_qs(back.query)["code"][0]
-    assert (await person.get(f"{back.path}?{back.query}")).status_code == 303
-
-    async def is_connected() -> bool:
-        return bool((await person.get(CONNECTIONS)).json()["status"] == "connected")
-
-    await waiting.until(is_connected, "the platform is connected")
+    async with connecting.connection(person) as authorization:
+        secrets |= {name: authorization.parameters[name] for name in ("state", "nonce")}
+        secrets |= await opened(system, person, "connection_authorizations", "sealed_verifier")
+    secrets["authorization code"] = authorization.code
     for column in ("sealed_access_token", "sealed_refresh_token"):
         secrets |= await opened(system, person, "connection_secrets", column)
 

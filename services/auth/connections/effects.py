@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from chassis import outbox, streams
+from chassis import outbox
 from lifecycle.declaration import Lifecycle
-from services.auth import audit, schema
+from services.auth import audit, channels, schema
 from services.auth import domain as accounts
 from services.auth.connections import convert, domain, jobs, pending_revocations, secrets, storage
 from services.auth.connections.domain import Action, Connection, State
@@ -61,7 +61,7 @@ class Effects:
         `session_id` is the session of the user who acted; or `admin` acted.
         """
         event = convert.event_to_proto(connection, action, title=self.title(connection.platform))
-        subject = streams.events_subject("auth", f"connections.{connection.user_id}")
+        subject = channels.CONNECTIONS.subject(connection.user_id)
         tx.publish(outbox.Message(subject=subject, payload=event.SerializeToString()))
         if action in _SUBMITTING:
             tx.publish(worker_outbox.submit_message(jobs.move(connection)))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import worker
-from chassis import errors, outbox, streams
+from chassis import errors, outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from repruv.jobs.v1 import jobs_service_pb2
-from services.demo import schema
+from services.demo import channels, schema
 from services.demo.exports import convert, domain, storage
 from services.demo.exports.domain import Action, Export
 from worker import outbox as worker_outbox
@@ -21,7 +21,7 @@ async def publish(tx: outbox.Transaction, export: Export, action: Action) -> Non
     """Publish the event of the transition that led to `export`, delete chunks it no longer needs, submit its job."""
     if action in _DELETING:
         await storage.delete_chunks(tx.conn, export.owner_id)
-    subject = streams.events_subject("demo", f"exports.{export.owner_id}")
+    subject = channels.EXPORTS.subject(export.owner_id)
     tx.publish(outbox.Message(subject=subject, payload=convert.event_to_proto(export, action).SerializeToString()))
     if action is Action.START:
         tx.publish(worker_outbox.submit_message(submit(export)))

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from chassis import bus, run
 from repruv.jobs.v1 import job_events_pb2
+from services.jobs import channels
 from services.jobs.domain import Job
 
 MAX_WAITERS = 1_000
@@ -137,7 +138,7 @@ class Waiters:
 
     def subscribe(self, nats: bus.Bus) -> None:
         """Subscribe to the wake-ups of other replicas."""
-        nats.subscribe("jobs.wake.>", self.on_wakeup)
+        nats.subscribe(channels.WAKE.subject(">"), self.on_wakeup)
 
     @contextmanager
     def register(self, kinds: Collection[str], limit: int, worker: str) -> Iterator[Waiter]:
@@ -166,7 +167,8 @@ class Waiters:
         """Wake the longest waiting calls for so many newly ready jobs, here first, then in other replicas."""
         if remaining := self.wake_here(kind, jobs):
             self._send(
-                f"jobs.wake.{kind}", job_events_pb2.JobSubmitted(kind=kind, jobs=remaining, replica=self._replica)
+                channels.WAKE.subject(kind),
+                job_events_pb2.JobSubmitted(kind=kind, jobs=remaining, replica=self._replica),
             )
 
     def wake_here(self, kind: str, jobs: int = ANY) -> int:

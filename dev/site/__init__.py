@@ -1,0 +1,1 @@
+"""The documentation site: the Markdown files of this repository and generated references, for MkDocs (`make docs`)."""
