@@ -16,7 +16,7 @@ router = APIRouter(prefix="/auth/notification-settings", tags=["security"])
 @router.get("", **route("Read the notification settings", views.NotificationSettings, "The settings."))
 async def get_notification_settings(session: Reads) -> Response:
     """Return what the user is notified of."""
-    return answer(views.notification_settings(session.user.notification_settings))
+    return answer(views.notification_settings(session.user))
 
 
 @router.patch(
@@ -31,4 +31,4 @@ async def update_notification_settings(
         request.job_emails = views.JOB_EMAILS[body.job_emails]
     updated = await gateway.auth.update_notification_settings.send(session.identity, request)
     gateway.sessions.forget_refreshed(session.user_id, {session.session_id})
-    return answer(views.notification_settings(updated.user.notification_settings))
+    return answer(views.notification_settings(updated.user))

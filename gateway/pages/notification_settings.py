@@ -49,6 +49,6 @@ class NotificationSettings(Page):
 
     async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         visitor = await self.begin(request)
-        saved = views.notification_settings(visitor.session.user.notification_settings)
+        saved = views.notification_settings(visitor.session.user)
         values = {"page_notices": "yes" if saved["page_notices"] else "", "job_emails": saved["job_emails"]}
         return visitor.show("notification_settings", PATH, {"form": form or forms.filled(values, {})}, status=status)

@@ -168,8 +168,7 @@ async def _position(session: sessions.Session, container: Container, *, is_fragm
 
 
 async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:
-    # A previous release of auth, in a rolling upgrade, has no settings.
-    if session.user.HasField("notification_settings") and not session.user.notification_settings.page_notices:
+    if not views.notification_settings(session.user)["page_notices"]:
         return None
     try:
         page = await container.jobs.list_notifications.quick(session.identity, page_size=UNREAD, page_token="")

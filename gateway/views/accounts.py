@@ -29,6 +29,15 @@ SESSIONS_PATH = "/settings/sessions"
 TOKENS_PATH = "/settings/tokens"
 
 
+class NotificationSettings(TypedDict):
+    """What a user is notified of."""
+
+    page_notices: Annotated[bool, Field(description="Whether pages show finished jobs that are unread.")]
+    job_emails: Annotated[
+        JobEmails, Field(description="Long jobs that an email tells about when they end while the user is away.")
+    ]
+
+
 class User(TypedDict):
     """A person with an account."""
 
@@ -41,17 +50,7 @@ class User(TypedDict):
     has_second_factor: bool
     disabled_at: str | None
     deletion_at: Annotated[str | None, Field(description="When the account will be erased; null: it stays.")]
-    job_emails: Annotated[JobEmails, derive.Of("notification_settings.job_emails")]
-    page_notices: Annotated[bool, derive.Of("notification_settings.page_notices")]
-
-
-class NotificationSettings(TypedDict):
-    """What a user is notified of."""
-
-    page_notices: Annotated[bool, Field(description="Whether pages show finished jobs that are unread.")]
-    job_emails: Annotated[
-        JobEmails, Field(description="Long jobs that an email tells about when they end while the user is away.")
-    ]
+    notification_settings: NotificationSettings
 
 
 _Zone = Annotated[str | None, Field(description="An IANA time zone; null: the browser's.", examples=["Europe/Berlin"])]
@@ -138,8 +137,6 @@ class Security(TypedDict):
     events: Annotated[list[SecurityEvent], Field(description="The last 20, newest first.")]
 
 
-user = derive.view(User, auth_pb2.User)
-"""Returns an account."""
 THEMES: dict[Theme, auth_pb2.Theme.ValueType] = {
     "system": auth_pb2.THEME_SYSTEM,
     "light": auth_pb2.THEME_LIGHT,
@@ -153,8 +150,20 @@ JOB_EMAILS: dict[JobEmails, auth_pb2.JobEmails.ValueType] = {
     "failed": auth_pb2.JOB_EMAILS_FAILED,
     "none": auth_pb2.JOB_EMAILS_NONE,
 }
-notification_settings = derive.view(NotificationSettings, auth_pb2.NotificationSettings)
-"""Returns what a user is notified of."""
+_JOB_EMAILS: dict[int, JobEmails] = {proto: setting for setting, proto in JOB_EMAILS.items()}
+
+
+def notification_settings(account: auth_pb2.User) -> NotificationSettings:
+    """Return what a user is notified of; a previous release of auth, in a rolling upgrade, has no settings."""
+    settings = account.notification_settings
+    return {
+        "page_notices": settings.page_notices or not account.HasField("notification_settings"),
+        "job_emails": _JOB_EMAILS.get(settings.job_emails, "all"),
+    }
+
+
+user = derive.view(User, auth_pb2.User, notification_settings=notification_settings)
+"""Returns an account."""
 security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
 security = derive.view(Security, auth_service_pb2.GetSecurityResponse)
 """Returns how an account is protected."""

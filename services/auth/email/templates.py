@@ -193,11 +193,11 @@ def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) ->
 
 def ended_jobs(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: str) -> Email:
     """Tell a user about the long jobs that ended while they were away, the latest first."""
-    closing = f"You get this email because you were away. Choose what we email you: {public_url}/settings/notifications"
+    closing = f"Choose what we email you: {public_url}/settings/notifications"
     if len(ended) == 1:
         [job] = ended
         paragraphs: list[str | layout.Linked] = [
-            f"{_ending(job)} after {_duration(job.run_time)}.",
+            f"This job {_state(job)} after {_duration(job.run_time)}, while you were away.",
             f"When: {_time(job.finished_at, zone)}",
             *([f"What went wrong: {job.error_message}"] if job.error_message else []),
         ]
@@ -221,7 +221,11 @@ def ended_jobs(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: 
 
 
 def _ending(job: EndedJob) -> str:
-    return f"{kind_name(job.kind)}: {'completed' if job.is_completed else 'failed'}"
+    return f"{kind_name(job.kind)}: {_state(job)}"
+
+
+def _state(job: EndedJob) -> str:
+    return "completed" if job.is_completed else "failed"
 
 
 def _duration(duration: timedelta) -> str:

@@ -152,7 +152,7 @@ async def test_email_tells_about_a_long_job(
     job_id = await end(away.user_id, failed=jobs_server.failed("mailbox_full"))
     text = await mail(away.user_id)
     assert f"To: {away.email}" in text
-    assert ": failed after 2 min 5 s." in text
+    assert "This job failed after 2 min 5 s, while you were away." in text
     assert "What went wrong: It did not work." in text
     assert text.count(f"{PUBLIC_URL}/jobs/{job_id}") == 2  # plain text and HTML
     assert text.count(f"{PUBLIC_URL}/settings/notifications") == 2

@@ -80,6 +80,11 @@ async def test_renewed_session_resends_its_cookie_to_cookie_clients(
     async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url) as http:
         await grow_old()
         http.cookies.set("session", token)
+        # A hidden page refreshes itself: nobody uses the session.
+        hidden = await http.get("/api/v1/auth/me", headers={"X-Background": "1"})
+        assert (hidden.status_code, "set-cookie" in hidden.headers) == (200, False)
+    async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url) as http:
+        http.cookies.set("session", token)
         renewed = await http.get("/api/v1/auth/me")
         assert parsed(renewed)[0] == f"session={token}"
         assert "set-cookie" not in (await http.get("/api/v1/auth/me")).headers

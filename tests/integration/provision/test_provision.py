@@ -13,6 +13,7 @@ from chassis import settings as chassis_settings
 from chassis import streams
 from dev.embedded import EmbeddedServers
 from provision import roles, settings
+from provision import streams as provision_streams
 from provision.services import SERVICES
 from tests.integration.provision.conftest import PASSWORDS
 
@@ -99,6 +100,16 @@ async def test_streams_and_consumers_have_their_settings(fresh_engines: Embedded
     assert consumer.ack_wait == streams.ACK_WAIT_SECONDS
     assert not consumer.backoff
     assert consumer.deliver_subject is None, "a pull consumer"
+    await client.close()
+
+
+async def test_consumer_of_the_previous_release_gets_its_further_filter(fresh_engines: EmbeddedServers) -> None:
+    client = await nats.connect(fresh_engines.nats.url)
+    js = client.jetstream()
+    await js.add_consumer("JOBS", streams.consumer_config("jobs", "auth", ("auth.>",)))
+    await provision_streams.provision(fresh_engines.nats.url, SERVICES, seconds=60.0)
+    consumer = (await js.consumer_info("JOBS", "auth")).config
+    assert consumer.filter_subjects == ["jobs.events.auth.>", "jobs.events.jobs.long_ended"]
     await client.close()
 
 
