@@ -165,7 +165,7 @@ def notification_settings(account: auth_pb2.User) -> NotificationSettings:
 user = derive.view(User, auth_pb2.User, notification_settings=notification_settings)
 """Returns an account."""
 security_event = derive.view(SecurityEvent, security_event_pb2.SecurityEvent)
-security = derive.view(Security, auth_service_pb2.GetSecurityResponse)
+security = derive.view(Security, auth_service_pb2.GetSecurityResponse, user=lambda response: user(response.user))
 """Returns how an account is protected."""
 email_change = derive.view(EmailChange, auth_service_pb2.EmailChange)
 """Returns a pending change of the address."""
