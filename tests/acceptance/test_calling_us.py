@@ -24,14 +24,14 @@ SECONDS = 120.0
 PAGE = ROOT / "docs" / "calling-us.md"
 
 
-async def output_of(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command that must succeed; return its output."""
+async def output_of(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, code: int = 0) -> str:
+    """Run a command that must end with this exit code; return its output."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     async with asyncio.timeout(SECONDS):
         output = (await process.communicate())[0].decode()
-    assert process.returncode == 0, output
+    assert process.returncode == code, output
     return output
 
 
@@ -49,7 +49,7 @@ async def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
     await output_of(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
     pip = (sys.executable, "-m", "pip", "--python", folder / "venv/bin/python", "install", "--quiet", "--no-compile")
-    await output_of(*pip, "-c", constraints, wheel, cwd=folder)
+    await output_of(*pip, "-c", constraints, f"{wheel}[types]", cwd=folder)
     return folder
 
 
@@ -90,3 +90,16 @@ async def test_code_of_the_page_runs_outside_this_repository(
     assert output.splitlines()[-2:] == ["JOB_STATE_COMPLETED 3 3", "{'month': '2026-10', 'pages': 3.0}"]
     jobs = (await user.get("/jobs")).json()["jobs"]
     assert [(job["kind"], job["status"]) for job in jobs] == [("reports.monthly", "completed")]
+
+
+async def test_a_type_checker_sees_the_types_of_the_wheel(project: Path) -> None:
+    check = (sys.executable, "-m", "mypy", "--strict", "--python-executable", project / "venv/bin/python")
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    files = ("connection.py", "submit.py", "work.py")
+    assert "no issues found in 3 source files" in await output_of(*check, *files, cwd=project, env=outside)
+
+    wrong = "from repruv.jobs.v1 import job_pb2\nfrom repruv_client import new_id\njob_pb2.Job(job_id=7)\nnew_id().x\n"
+    (project / "wrong.py").write_text(wrong)
+    errors = await output_of(*check, "wrong.py", cwd=project, env=outside, code=1)
+    assert 'incompatible type "int"' in errors
+    assert '"str" has no attribute "x"' in errors

@@ -1,10 +1,12 @@
-"""Relative links in Markdown files lead to files that exist."""
+"""Relative links in Markdown files lead to files that exist, and the documentation site has a place for each page."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 from pathlib import Path
+
+from dev.site import navigation
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
@@ -21,3 +23,9 @@ def test_relative_links_lead_to_existing_files() -> None:
         if not (document.parent / link).exists()
     ]
     assert broken == []
+
+
+def test_every_page_has_a_place_in_the_navigation_of_the_site() -> None:
+    placed = {page for pages in navigation.SECTIONS.values() for page in pages} | {navigation.GLOSSARY}
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")} <= placed
+    assert [page for page in placed if not (ROOT / page).exists()] == []

@@ -1,4 +1,4 @@
-"""The committed stubs are what the protos give, and the protos are clean."""
+"""The committed stubs and the AsyncAPI document are what the protos and channels give, and the protos are clean."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+
+from dev import asyncapi
 
 PROTOS = Path(__file__).parents[2] / "protos"
 
@@ -23,6 +25,10 @@ def generator() -> ModuleType:
 
 def test_committed_stubs_are_current() -> None:
     assert generator().differences() == []
+
+
+def test_asyncapi_document_is_current() -> None:
+    assert asyncapi.TARGET.read_text() == asyncapi.generate(), "make protos"
 
 
 def test_protos_pass_buf_lint() -> None:
