@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -36,17 +38,16 @@ class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
 Connect = Callable[[str, str], Client]
 
 
+def paths_of(files: tls.Certificate) -> tuple[str, str, str]:
+    return files.certificate, files.key, files.authority
+
+
 @pytest.fixture
 def connect(certificate: Callable[[str], tls.Certificate], seeds: dict[str, str]) -> Connect:
     """Return a client that signs as one service and has the certificate of one."""
 
     def make(signer: str, holder: str) -> Client:
-        files = certificate(holder)
-        return Client(
-            signer,
-            identity_key=seeds[signer],
-            certificate=Certificate(files.certificate, files.key, files.authority),
-        )
+        return Client(signer, identity_key=seeds[signer], certificate=Certificate(*paths_of(certificate(holder))))
 
     return make
 
@@ -147,3 +148,32 @@ async def test_the_server_must_have_the_certificate_of_the_called_service(
         with pytest.raises(CallFailed) as failed:
             await client.call(stub.GetJob, messages.GetJobRequest(), timeout=1.0)
     assert not failed.value.code
+
+
+async def test_renewed_certificate_files_are_used_by_the_same_client(
+    serving: tuple[Servicer, str],
+    certificate: Callable[[str], tls.Certificate],
+    seeds: dict[str, str],
+    tmp_path: Path,
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    def install(holder: str) -> None:
+        for path in paths_of(certificate(holder)):
+            shutil.copy(path, tmp_path)
+
+    install("gateway")
+    paths = Certificate(*(str(tmp_path / Path(path).name) for path in paths_of(certificate("demo"))))
+    async with Client("demo", identity_key=seeds["demo"], certificate=paths) as client:
+        stub = jobs_service_pb2_grpc.JobsServiceStub(client.channel("jobs", serving[1]))
+
+        async def is_accepted() -> bool:
+            try:
+                await client.call(stub.GetJob, messages.GetJobRequest(), timeout=60.0)
+            except CallFailed as failure:
+                assert failure.code == "certificate_mismatch"
+                return False
+            return True
+
+        assert not await is_accepted()
+        install("demo")
+        await eventually(is_accepted)
