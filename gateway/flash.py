@@ -35,6 +35,7 @@ _INFO = {
     "everywhere_out": "You're signed out on all devices.",
     "session_unknown": "This session had already ended.",
     "token_unknown": "This API token had already ended.",
+    "consent_declined": "You declined access at the platform. Nothing was connected.",
     "disconnecting": "Disconnecting…",
     "cancelled": "Enabling demo mode was cancelled.",
     "dismissed": "Failure dismissed. You can enable demo mode again.",

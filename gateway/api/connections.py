@@ -83,7 +83,9 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
         return _leaving(redirects.see(views.CONNECTIONS_PATH, say=say, secure=secure))
     except errors.Unavailable:
         return _leaving(redirects.see(views.CONNECTIONS_PATH, say="connection_unavailable", secure=secure))
-    return _leaving(redirects.see(redirects.local(finished.return_to) or views.CONNECTIONS_PATH, secure=secure))
+    is_declined = views.connection_state(finished.connection) == "disconnected"
+    path = redirects.local(finished.return_to) or views.CONNECTIONS_PATH
+    return _leaving(redirects.see(path, say="consent_declined" if is_declined else "", secure=secure))
 
 
 @router.post(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from gateway import views
@@ -12,6 +12,8 @@ from gateway.api import schemas
 from gateway.api.dependencies import Gateway, PageSize, PageToken, Reads, answer, route
 from repruv.demo.v1 import demo_service_pb2
 
+Days = Annotated[int, Query(ge=1, le=180, description="The number of days in `interactions_per_day`.")]
+Date = Annotated[str, Query(pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="Only those of this day (UTC).")]
 Order = Literal["newest", "most_viewed"]
 
 router = APIRouter(tags=["content"])
@@ -20,9 +22,9 @@ router = APIRouter(tags=["content"])
 @router.get(
     "/metrics/dashboard", **route("The dashboard's numbers", views.Dashboard, "The numbers, at most a minute old.")
 )
-async def dashboard(session: Reads, gateway: Gateway) -> Response:
+async def dashboard(session: Reads, gateway: Gateway, days: Days = 30) -> Response:
     """Return the metrics of the visible data."""
-    return answer(views.dashboard(await gateway.demo.get_dashboard(session.identity)))
+    return answer(views.dashboard(await gateway.demo.get_dashboard(session.identity, days=days)))
 
 
 @router.get("/content", **route("List content items", views.Content, "A page of them."))
@@ -48,6 +50,7 @@ async def list_interactions(
     sentiment: views.Sentiment | None = None,
     needs_reply: bool = False,
     content_id: schemas.Text = "",
+    date: Date = "",
 ) -> Response:
     """Return visible interactions, newest first."""
     rpc_request = demo_service_pb2.ListInteractionsRequest(
@@ -57,5 +60,6 @@ async def list_interactions(
         sentiment=sentiment or "",
         needs_reply=needs_reply,
         content_id=content_id,
+        date=date,
     )
     return answer(views.interactions(await gateway.demo.list_interactions.send(session.identity, rpc_request)))

@@ -14,6 +14,8 @@ class Bar:
 
     date: str
     count: int
+    before: int | None
+    """The count of the same day of the period before; None if that is not known."""
     x: float
     y: float
     width: float
@@ -31,6 +33,10 @@ class BarChart:
     total: int
     bars: tuple[Bar, ...]
     peak: Bar | None
+    before: str
+    """The path of the period before, a step for each day; empty if there is none."""
+    total_before: int
+    """The total of the period before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +51,27 @@ class Segment:
 
 
 def bar_chart(
-    days: Sequence[Mapping[str, Any]], *, width: float = 600, height: float = 160, gap: float = 0.28
+    days: Sequence[Mapping[str, Any]],
+    before: Sequence[Mapping[str, Any]] = (),
+    *,
+    width: float = 600,
+    height: float = 160,
+    gap: float = 0.28,
 ) -> BarChart:
-    """Return the chart of `[{date, count}]`, oldest first. `gap` is the part of each day's slot that stays empty, 0 to 1."""
+    """Return the chart of `[{date, count}]`, oldest first. `gap` is the part of each day's slot that stays empty, 0 to 1.
+
+    `before` has the days of the period before, as many or none.
+    """
     counts = [max(0, int(day["count"])) for day in days]
+    counts_before = [max(0, int(day["count"])) for day in before] if len(before) == len(days) else []
     highest = max(counts, default=0)
-    ceiling = nice_ceiling(highest)
+    ceiling = nice_ceiling(max([highest, *counts_before]))
     slot = width / len(counts) if counts else width
     bars = tuple(
         Bar(
             date=str(day["date"]),
             count=count,
+            before=counts_before[position] if counts_before else None,
             x=round(position * slot + slot * gap / 2, 2),
             y=round(height - height * count / ceiling, 2),
             width=round(slot * (1 - gap), 2),
@@ -64,6 +80,8 @@ def bar_chart(
         )
         for position, (day, count) in enumerate(zip(days, counts, strict=True))
     )
+    tops = [round(height - height * count / ceiling, 2) for count in counts_before]
+    steps = [f"{round(at * slot, 2):g} {top:g}H{round((at + 1) * slot, 2):g}" for at, top in enumerate(tops)]
     return BarChart(
         width=width,
         height=height,
@@ -71,7 +89,29 @@ def bar_chart(
         total=sum(counts),
         bars=bars,
         peak=next((bar for bar in bars if bar.peak), None),
+        before="M" + "L".join(steps) if steps else "",
+        total_before=sum(counts_before),
     )
+
+
+def ticks(days: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the dates at which equal parts of the days begin: each of a week, or six."""
+    parts = len(days) if len(days) <= 7 else 6
+    return [str(days[len(days) * part // parts]["date"]) for part in range(parts)]
+
+
+def change(now: int, before: int) -> str:
+    """Return how a number compares with the one before it: "12% more than", "as many as"; empty if that was 0."""
+    if not before:
+        return ""
+    percent = round(100 * (now - before) / before)
+    return f"{abs(percent):,}% {'more' if percent > 0 else 'fewer'} than" if percent else "as many as"
+
+
+def share(days: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Return the share of a sentiment in all days, 0 to 1; None without interactions."""
+    total = sum(int(day["count"]) for day in days)
+    return sum(int(day["sentiment"][name]) for day in days) / total if total else None
 
 
 def segments(counts: Mapping[Any, int], names: Iterable[str], *, width: float = 100) -> tuple[Segment, ...]:

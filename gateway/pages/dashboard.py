@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from datetime import date
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +19,9 @@ from gateway.container import Container
 from gateway.pages import loaders, page_request
 from gateway.pages.page import Page
 
+RANGES = (7, 30, 90)
+"""Days that the charts can show."""
+DEFAULT_DAYS = 30
 UNVERIFIED = "email_unverified"
 
 
@@ -31,15 +37,15 @@ class Dashboard(Page):
         visitor = await self.begin(request)
         if not visitor.session.user.can_access_dashboard:
             return self._show_closed(visitor)
-        filters = _filters_of(request)
+        filters, days = _filters_of(request), _days_of(request)
         try:
             overview, connections = await asyncio.gather(
-                loaders.overview(self._container.demo, visitor.identity, filters),
+                loaders.overview(self._container.demo, visitor.identity, filters, days=2 * days),
                 loaders.connections(self._container.connections, visitor.identity),
             )
         except errors.InvalidArgument:
             # A token of other filters has no older page.
-            return self.see(_address(filters))
+            return self.see(_address(filters, days))
         except errors.PermissionDenied as error:
             # The services check the signed identity, which may be minutes older than the session.
             if error.code != UNVERIFIED:
@@ -51,8 +57,12 @@ class Dashboard(Page):
             "interactions": overview.interactions,
             "filters": filters,
             "choices": loaders,
-            "newest": _address(filters) if filters.page_token else "",
-            "older": _address(filters, overview.older) if overview.older else "",
+            "newest": _address(filters, days) if filters.page_token else "",
+            "older": _address(filters, days, overview.older) if overview.older else "",
+            "ranges": [(each, _address(dataclasses.replace(filters, page_token=""), each)) for each in RANGES],
+            "days": days,
+            "default_days": DEFAULT_DAYS,
+            "address": partial(_filtered, days),
             "content": overview.content,
             "connections": connections,
         }
@@ -70,16 +80,40 @@ def _filters_of(request: Request) -> loaders.InteractionFilter:
         kind=kind if kind in loaders.KINDS else "",
         sentiment=sentiment if sentiment in loaders.SENTIMENTS else "",
         needs_reply=query.get("needs_reply") == "yes",
+        date=_day(query.get("date", "")),
         page_token=query.get("page_token", "").encode("utf-8", "replace").decode().replace("\0", ""),
     )
 
 
-def _address(filters: loaders.InteractionFilter, page_token: str = "") -> str:
+def _days_of(request: Request) -> int:
+    """Return how many days the charts show."""
+    text = request.query_params.get("days", "")
+    return next((days for days in RANGES if text == str(days)), DEFAULT_DAYS)
+
+
+def _day(text: str) -> str:
+    """Return a day in the form YYYY-MM-DD; empty for anything else."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return ""
+    return text if text == day.isoformat() and day != date.max else ""
+
+
+def _filtered(days: int, **filters: Any) -> str:
+    """Return the address of the list with these filters alone."""
+    return _address(loaders.InteractionFilter(**filters), days)
+
+
+def _address(filters: loaders.InteractionFilter, days: int, page_token: str = "") -> str:
     query = {
+        "days": "" if days == DEFAULT_DAYS else str(days),
         "kind": filters.kind,
         "sentiment": filters.sentiment,
         "needs_reply": "yes" if filters.needs_reply else "",
+        "date": filters.date,
         "page_token": page_token,
     }
     query_string = urlencode({name: value for name, value in query.items() if value})
-    return f"{views.DASHBOARD_PATH}?{query_string}#recent" if query_string else views.DASHBOARD_PATH
+    anchor = "#recent" if filters.is_narrow or page_token else ""
+    return f"{views.DASHBOARD_PATH}{'?' if query_string else ''}{query_string}{anchor}"

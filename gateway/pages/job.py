@@ -28,7 +28,6 @@ CHILDREN = 50
 LINES = 200
 LATER = {"demo.enable": "demo", "demo.disable": "demo", "auth.connect": "connection", "auth.disconnect": "connection"}
 """Kinds whose jobs move a resource: a retry of one that is not the resource's current job would end cancelled."""
-_REOPENED = frozenset({"failed", "cancelled"})
 _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)+")
 
 
@@ -90,6 +89,7 @@ class Job(Page):
             "entries": timeline.entries(past),
             "children": children,
             "made": labels.made(shown) if is_own else None,
+            "platform": next((each["title"] for each in connections or () if each["job_id"] == job.job_id), ""),
             "fields": _fields(shown["result"]),
             **operator,
         }
@@ -138,7 +138,7 @@ class Job(Page):
         return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
 
     async def _connections(self, job: job_pb2.Job, identity: str) -> list[views.Connection] | None:
-        if LATER.get(job.spec.kind) != "connection" or views.job_state(job) not in _REOPENED:
+        if LATER.get(job.spec.kind) != "connection":
             return None
         return await loaders.connections(self._container.connections, identity)
 

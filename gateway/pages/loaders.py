@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 INTERACTIONS = 8
 CONTENT = 6
+ARRIVING = 4
 READS = 3
 OLDER_THAN_ANY = -1
 """A version older than any other: an open page fetches its fragment at the first demo event of its stream."""
@@ -33,12 +34,14 @@ class InteractionFilter:
     kind: str = ""
     sentiment: str = ""
     needs_reply: bool = False
+    date: str = ""
+    """A day (UTC), `YYYY-MM-DD`."""
     page_token: str = ""
 
     @property
     def is_narrow(self) -> bool:
         """Whether a filter is set."""
-        return bool(self.kind or self.sentiment or self.needs_reply or self.page_token)
+        return bool(self.kind or self.sentiment or self.needs_reply or self.date or self.page_token)
 
 
 UNFILTERED = InteractionFilter()
@@ -70,13 +73,21 @@ class Overview:
         )
 
 
-async def demo_status(client: clients.Demo, identity: str) -> views.Json:
-    """Return the state of demo mode; `unknown` while the demo service does not answer."""
-    response = await _if_there(client.get_demo.quick(identity))
+async def demo_status(client: clients.Demo, identity: str, *, arriving: int = 0) -> views.Json:
+    """Return the state of demo mode; `unknown` while the demo service does not answer.
+
+    `arriving` is the number of interactions that are shown while the job writes them.
+    """
+    response = await _if_there(client.get_demo.quick(identity, arriving_count=arriving))
     if response is None:
         return _unknown()
     status = views.demo_status(response.demo, response.job if response.HasField("job") else None)
-    return {**status, "estimated_finish_at": views.optional_time(response.job.progress, "estimate_time")}
+    written = demo_service_pb2.ListInteractionsResponse(interactions=response.arriving)
+    return {
+        **status,
+        "estimated_finish_at": views.optional_time(response.job.progress, "estimate_time"),
+        "arriving": views.interactions(written)["interactions"],
+    }
 
 
 async def connections(client: clients.Connections, identity: str) -> list[views.Connection] | None:
@@ -85,30 +96,36 @@ async def connections(client: clients.Connections, identity: str) -> list[views.
     return None if response is None else [views.connection(connection) for connection in response.connections]
 
 
-async def overview(client: clients.Demo, identity: str, filters: InteractionFilter = UNFILTERED) -> Overview:
-    """Read what the dashboard shows, again if a transition came between. Raises `InvalidArgument` for a foreign page."""
-    result = await _overview(client, identity, filters)
+async def overview(
+    client: clients.Demo, identity: str, filters: InteractionFilter = UNFILTERED, *, days: int = 30
+) -> Overview:
+    """Read what the dashboard shows, with numbers of so many days, again if a transition came between.
+
+    Raises `InvalidArgument` for a foreign page.
+    """
+    result = await _overview(client, identity, filters, days)
     for _ in range(READS - 1):
         if result.is_of_one_moment:
             break
-        result = await _overview(client, identity, filters)
+        result = await _overview(client, identity, filters, days)
     if result.metrics is None or not result.is_of_one_moment:
         result.demo["version"] = OLDER_THAN_ANY
     return result
 
 
-async def _overview(client: clients.Demo, identity: str, filters: InteractionFilter) -> Overview:
+async def _overview(client: clients.Demo, identity: str, filters: InteractionFilter, days: int) -> Overview:
     latest = demo_service_pb2.ListInteractionsRequest(
         page_size=INTERACTIONS,
         page_token=filters.page_token,
         kind=filters.kind,
         sentiment=filters.sentiment,
         needs_reply=filters.needs_reply,
+        date=filters.date,
     )
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(
-        demo_status(client, identity),
-        _if_there(client.get_dashboard.quick(identity)),
+        demo_status(client, identity, arriving=ARRIVING),
+        _if_there(client.get_dashboard.quick(identity, days=days)),
         _if_there(client.list_interactions.send(identity, latest, quick=True)),
         _if_there(client.list_content.send(identity, most_viewed, quick=True)),
     )
@@ -148,4 +165,5 @@ def _unknown() -> views.Json:
         "enabled_at": None,
         "expires_at": None,
         "message": "",
+        "arriving": [],
     }

@@ -43,6 +43,9 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         spark_line=sparklines.line,
         asset=asset,
         bar_chart=charts.bar_chart,
+        chart_ticks=charts.ticks,
+        chart_change=charts.change,
+        chart_share=charts.share,
         segments=charts.segments,
         share_columns=charts.share_columns,
     )

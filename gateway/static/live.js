@@ -39,8 +39,13 @@ export function start({ stream, lastEventId }) {
   if (live().dataset.watch) watch(live().dataset.watch);
   document.addEventListener('visibilitychange', refreshStale);
   addEventListener('pageshow', (event) => event.persisted && refresh('back'));
+  setInterval(refreshRegularly, 1000);
+}
+
+/** Refreshes #live at its interval, which may change with its state. */
+function refreshRegularly() {
   const seconds = Number(live().dataset.refreshSeconds);
-  if (seconds) setInterval(() => document.hidden || refresh('interval'), seconds * 1000);
+  if (seconds && !document.hidden && Date.now() - fetchedAt >= seconds * 1000) refresh('interval');
 }
 
 const LOG_MS = 500; // between refreshes for log lines
@@ -264,7 +269,9 @@ function showLink(state) {
   const show = () => {
     box.dataset.state = state;
     box.hidden = !['reconnecting', 'polling', 'offline', 'signed-out'].includes(state);
-    if (state === 'signed-out') announce('You have been signed out.');
+    if (state !== 'signed-out') return;
+    document.getElementById('main').hidden = true; // the next person at this screen must not read it
+    announce('You have been signed out.');
   };
   if (state === 'reconnecting' && box.hidden) notice = setTimeout(show, NOTICE_AFTER_MS);
   else if (state !== 'reconnecting') show();

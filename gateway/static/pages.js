@@ -49,6 +49,8 @@ document.addEventListener('click', (event) => {
     event.preventDefault();
     dialog.showModal();
   }
+  const closer = event.target.closest('[data-close]');
+  if (closer) document.getElementById(closer.dataset.close).remove();
   const copier = event.target.closest('[data-copy]');
   if (copier) copy(copier, document.getElementById(copier.dataset.copy));
   const revealer = event.target.closest('[data-reveal]');

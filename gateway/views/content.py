@@ -106,7 +106,7 @@ class Dashboard(TypedDict):
     sentiment: SentimentCounts
     views: int
     likes: int
-    interactions_per_day: Annotated[list[DayCount], Field(description="The last 30 days, oldest first.")]
+    interactions_per_day: Annotated[list[DayCount], Field(description="The last `days` days (UTC), oldest first.")]
     computed_at: str | None
 
 

@@ -122,8 +122,8 @@ def example_to_proto(example: preview.Example) -> demo_service_pb2.PreviewDemoRe
     )
 
 
-def dashboard_to_proto(numbers: read_models.Dashboard) -> demo_service_pb2.GetDashboardResponse:
-    """Convert the dashboard's numbers."""
+def dashboard_to_proto(numbers: read_models.Dashboard, days: int) -> demo_service_pb2.GetDashboardResponse:
+    """Convert the dashboard's numbers, with the last `days` days."""
     return demo_service_pb2.GetDashboardResponse(
         demo=numbers.is_demo,
         content_count=numbers.content_count,
@@ -137,7 +137,7 @@ def dashboard_to_proto(numbers: read_models.Dashboard) -> demo_service_pb2.GetDa
         likes=numbers.likes,
         interactions_per_day=[
             demo_service_pb2.DayCount(date=day.date.isoformat(), count=day.count, sentiment_counts=day.sentiment_counts)
-            for day in numbers.interactions_per_day
+            for day in numbers.interactions_per_day[-days:]
         ],
         compute_time=protobuf.to_timestamp(numbers.computed_at),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -54,20 +55,7 @@ async def list_interactions(
 ) -> list[read_models.Interaction]:
     """Read interactions, newest first, that come after the position `before`."""
     rows = interactions.c
-    # A subquery rather than a join: it is run for the rows of the page only, even while the planner has no statistics of
-    # rows that were just written and would join first and sort then.
-    title = sa.select(content.c.title).where(
-        content.c.owner_id == rows.owner_id,
-        content.c.generation == rows.generation,
-        content.c.position == rows.content_position,
-    )
-    columns = [column for column in rows if column is not rows.owner_id]
-    statement = (
-        sa.select(*columns, title.scalar_subquery().label("content_title"))
-        .where(rows.owner_id == owner_id, rows.generation == generation)
-        .order_by(rows.occurred_at.desc(), rows.position.desc())
-        .limit(limit)
-    )
+    statement = _with_titles(owner_id, generation).order_by(rows.occurred_at.desc(), rows.position.desc()).limit(limit)
     if filters.kind:
         statement = statement.where(rows.kind == filters.kind)
     if filters.sentiment:
@@ -76,9 +64,36 @@ async def list_interactions(
         statement = statement.where(_waits)
     if filters.content:
         statement = statement.where(rows.generation == filters.content[0], rows.content_position == filters.content[1])
+    if filters.day:
+        begin = datetime.combine(filters.day, time(), UTC)
+        statement = statement.where(rows.occurred_at >= begin, rows.occurred_at < begin + timedelta(days=1))
     if before:
         statement = statement.where(sa.tuple_(rows.occurred_at, rows.position) < before)
     return [read_models.Interaction(**row) for row in (await conn.execute(statement)).mappings()]
+
+
+async def list_written(
+    conn: AsyncConnection, owner_id: UUID, generation: int, limit: int
+) -> list[read_models.Interaction]:
+    """Read the interactions that were written last, the newest first."""
+    statement = _with_titles(owner_id, generation).order_by(interactions.c.position.desc()).limit(limit)
+    return [read_models.Interaction(**row) for row in (await conn.execute(statement)).mappings()]
+
+
+def _with_titles(owner_id: UUID, generation: int) -> sa.Select[Any]:
+    """Select interactions with the titles of what they are about."""
+    rows = interactions.c
+    # A subquery rather than a join: it is run for the rows of the page only, even while the planner has no statistics of
+    # rows that were just written and would join first and sort then.
+    title = sa.select(content.c.title).where(
+        content.c.owner_id == rows.owner_id,
+        content.c.generation == rows.generation,
+        content.c.position == rows.content_position,
+    )
+    columns = [column for column in rows if column is not rows.owner_id]
+    return sa.select(*columns, title.scalar_subquery().label("content_title")).where(
+        rows.owner_id == owner_id, rows.generation == generation
+    )
 
 
 async def read_dashboard(conn: AsyncConnection, owner_id: UUID, generation: int) -> read_models.Dashboard:

@@ -12,9 +12,13 @@ from chassis import errors
 
 KINDS = ("comment", "review", "mention")
 SENTIMENTS = ("positive", "neutral", "negative")
-DAYS = 30
-"""How many days the dashboard shows."""
+DAYS = 180
+"""How many days the dashboard knows."""
+DEFAULT_DAYS = 30
+MAX_ARRIVING = 5
+"""How many written interactions are shown while demo mode is being enabled."""
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _CONTENT_ID = re.compile(r"c-(\d{1,18})-(\d{1,9})")
 
 
@@ -69,6 +73,8 @@ class Filters:
     needs_reply: bool = False
     content: tuple[int, int] | None = None
     """Generation and position of a content item."""
+    day: date | None = None
+    """A day (UTC)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +109,38 @@ def order(value: str) -> Order:
     return Order(_one_of("order_by", value or Order.NEWEST, tuple(Order)))
 
 
-def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str) -> Filters:
+def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str, date: str) -> Filters:
     """Read the filters of interactions. Raises `InvalidArgument`."""
     return Filters(
         kind=_one_of("kind", kind, KINDS) if kind else None,
         sentiment=_one_of("sentiment", sentiment, SENTIMENTS) if sentiment else None,
         needs_reply=needs_reply,
         content=_parse_content_id(content_id) if content_id else None,
+        day=_parse_day(date) if date else None,
     )
+
+
+def days(value: int) -> int:
+    """Return the number of days of a dashboard. Raises `InvalidArgument`."""
+    if value < 0:
+        raise errors.InvalidArgument("days must not be negative.", field="days")
+    return min(value or DEFAULT_DAYS, DAYS)
 
 
 def content_id(generation: int, position: int) -> str:
     """Return the id of a content item; opaque to readers."""
     return f"c-{generation}-{position}"
+
+
+def _parse_day(value: str) -> date:
+    # date.fromisoformat takes other forms too; a day after the last one of the calendar has no time.
+    try:
+        day = date.fromisoformat(value) if _DAY.fullmatch(value) else date.max
+    except ValueError:
+        day = date.max
+    if day == date.max:
+        raise errors.InvalidArgument("date must be a day, YYYY-MM-DD.", field="date")
+    return day
 
 
 def _parse_content_id(value: str) -> tuple[int, int]:

@@ -65,7 +65,12 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
 
     async def GetDemo(self, request: pb.GetDemoRequest, context: Context) -> pb.GetDemoResponse:
         mode, job = await self._demo.get(access.owner())
-        return pb.GetDemoResponse(demo=convert.demo_to_proto(mode), job=job)
+        # Rows are for those who may see the dashboard.
+        count = request.arriving_count
+        arriving = await self._views.arriving(access.viewer(), count) if count else ()
+        return pb.GetDemoResponse(
+            demo=convert.demo_to_proto(mode), job=job, arriving=map(convert.interaction_to_proto, arriving)
+        )
 
     async def PreviewDemo(self, request: pb.PreviewDemoRequest, context: Context) -> pb.PreviewDemoResponse:
         access.owner()
@@ -74,7 +79,8 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
         return convert.example_to_proto(example)
 
     async def GetDashboard(self, request: pb.GetDashboardRequest, context: Context) -> pb.GetDashboardResponse:
-        return convert.dashboard_to_proto(await self._views.dashboard(access.viewer()))
+        days = read_models.days(request.days)
+        return convert.dashboard_to_proto(await self._views.dashboard(access.viewer()), days)
 
     async def ListContent(self, request: pb.ListContentRequest, context: Context) -> pb.ListContentResponse:
         page = await self._views.list_content(
@@ -92,6 +98,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             sentiment=request.sentiment,
             needs_reply=request.needs_reply,
             content_id=request.content_id,
+            date=request.date,
         )
         page = await self._views.list_interactions(
             access.viewer(), filters, page_size=request.page_size, page_token=request.page_token

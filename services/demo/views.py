@@ -87,8 +87,18 @@ class Views:
         token = paging.token([str(mode.generation), last.occurred_at.isoformat(), str(last.position)], filters=filters)
         return InteractionPage(interactions=rows[:limit], next_page_token=token)
 
+    async def arriving(self, owner_id: UUID, count: int) -> Sequence[read_models.Interaction]:
+        """Read what the job that enables demo mode has written last, at most 5; nothing in other states."""
+        limit = min(count, read_models.MAX_ARRIVING)
+        if limit <= 0:
+            return ()
+        async with self._snapshot(owner_id) as (conn, mode):
+            if mode.state is not State.ENABLING:
+                return ()
+            return await queries.list_written(conn, owner_id, mode.generation, limit)
+
     async def dashboard(self, owner_id: UUID) -> read_models.Dashboard:
-        """Read the numbers: at most 60 s old, never older than the latest transition."""
+        """Read the numbers, with all days: at most 60 s old, never older than the latest transition."""
         async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
         if mode.state is not State.ENABLED:

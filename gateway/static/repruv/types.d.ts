@@ -112,7 +112,7 @@ export interface Dashboard {
   sentiment: SentimentCounts;
   views: number;
   likes: number;
-  /** The last 30 days, oldest first. */
+  /** The last `days` days (UTC), oldest first. */
   interactions_per_day: DayCount[];
   computed_at: string | null;
 }

@@ -261,6 +261,20 @@ async def test_lists_and_dashboard_through_grpc(
     )
     assert (numbers.demo, numbers.content_count, numbers.interaction_count) == (True, 5, 60)
     assert len(numbers.interactions_per_day) == 30
+    longer = await user.call(
+        user.demo.GetDashboard, demo_service_pb2.GetDashboardRequest(days=500), timeout=TIMEOUT, user_token=user.token
+    )
+    assert list(longer.interactions_per_day[-30:]) == list(numbers.interactions_per_day)
+    assert len(longer.interactions_per_day) == 180
+    busy = max(longer.interactions_per_day, key=lambda day: day.count)
+    of_day = await user.call(
+        user.demo.ListInteractions,
+        demo_service_pb2.ListInteractionsRequest(date=busy.date, page_size=100),
+        timeout=TIMEOUT,
+        user_token=user.token,
+    )
+    days = {row.occur_time.ToDatetime().date().isoformat() for row in of_day.interactions}
+    assert (days, len(of_day.interactions)) == ({busy.date}, busy.count)
     content = await user.call(
         user.demo.ListContent, demo_service_pb2.ListContentRequest(), timeout=TIMEOUT, user_token=user.token
     )

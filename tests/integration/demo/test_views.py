@@ -36,10 +36,14 @@ async def test_rows_are_visible_only_while_enabled(owner: Owner, shown: views.Vi
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
     assert await owner.counts() == (12, 700)
     assert await visible(shown, owner) == nothing
+    assert [row.position for row in await shown.arriving(owner.owner_id, 9)] == [699, 698, 697, 696, 695]
+    assert await shown.arriving(owner.owner_id, -1) == ()
     await owner.settle(await owner.update(JobPhase.FAILED))
     assert await visible(shown, owner) == nothing
+    assert await shown.arriving(owner.owner_id, 5) == ()
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert await visible(shown, owner) == (12, 100, True)
+    assert await shown.arriving(owner.owner_id, 5) == ()
     await owner.disable()
     assert await owner.counts() == (12, 2_500)
     assert await visible(shown, owner) == nothing
@@ -178,7 +182,7 @@ async def test_the_dashboard_agrees_with_a_count_by_hand(owner: Owner, shown: vi
     assert (numbers.views, numbers.likes) == (sum(item.views for item in items), sum(item.likes for item in items))
     days = Counter((row.occurred_at.astimezone(UTC).date(), row.sentiment) for row in rows)
     today = numbers.computed_at.astimezone(UTC).date()
-    expected = [today - timedelta(days=ago) for ago in range(29, -1, -1)]
+    expected = [today - timedelta(days=ago) for ago in range(read_models.DAYS - 1, -1, -1)]
     assert [day.date for day in numbers.interactions_per_day] == expected
     for day in numbers.interactions_per_day:
         counts = {name: days[day.date, name] for name in read_models.SENTIMENTS}
@@ -190,7 +194,7 @@ async def test_the_dashboard_without_interactions(owner: Owner, shown: views.Vie
     numbers = await shown.dashboard(owner.owner_id)
     assert (numbers.is_demo, numbers.content_count, numbers.interaction_count) == (True, 3, 0)
     assert (numbers.average_rating, numbers.response_rate) == (None, None)
-    assert len(numbers.interactions_per_day) == 30
+    assert len(numbers.interactions_per_day) == read_models.DAYS
 
 
 async def test_the_dashboard_is_computed_once_for_several_readers(owner: Owner, shown: views.Views) -> None:

@@ -39,3 +39,29 @@ async def test_finished_jobs_are_shown_until_read(account: Account) -> None:
     answer = await submit(account.http, page, "/notifications/read", job_id="", origin=PATH)
     assert (answer.status_code, answer.headers["location"]) == (303, PATH)
     assert "Recently finished" not in (await probe(account)).text
+
+
+async def test_charts_have_ranges_and_lead_to_filtered_lists(account: Account) -> None:
+    await enabled(account)
+    page = await probe(account)
+    assert "in the last 30 days" in page.text
+    week = await probe(account, f"{PATH}?days=7")
+    assert "in the last 7 days" in week.text
+    days = [link for link in week.links if "date=" in link]
+    # A bar, a column and a row of each table for every day.
+    assert len(days) == 4 * 7
+    assert all(link.startswith(f"{PATH}?days=7&date=") and link.endswith("#recent") for link in days)
+    assert {f"{PATH}?days=7&needs_reply=yes#recent", f"{PATH}?days=7&kind=review#recent"} <= set(week.links)
+    assert f"{PATH}?days=90" in week.links
+    numbers = (await account.http.get("/api/v1/metrics/dashboard", params={"days": 180})).json()
+    busiest = max(numbers["interactions_per_day"], key=lambda day: day["count"])
+    listed = (await account.http.get("/api/v1/interactions", params={"date": busiest["date"], "page_size": 100})).json()
+    assert len(listed["interactions"]) == busiest["count"]
+    shown = await probe(account, f"{PATH}?date={busiest['date']}")
+    assert listed["interactions"][0]["author"]["name"] in shown.text
+    for nonsense in ("days=31", "date=2026-02-30", "date=20261123", "date=9999-12-31"):
+        assert "Latest interactions" in (await probe(account, f"{PATH}?{nonsense}")).text
+    for field, value in (("days", 181), ("days", 0), ("date", "today"), ("date", "2026-02-30")):
+        path = "/api/v1/metrics/dashboard" if field == "days" else "/api/v1/interactions"
+        answer = await account.http.get(path, params={field: value})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

@@ -66,18 +66,32 @@ def test_options_at_the_bounds_are_accepted(content: int, interactions: int) -> 
         ("content_id", "c-1-x"),
         ("content_id", "c-1-99999999999"),
         ("content_id", "i-1-1"),
+        ("date", "2026-02-30"),
+        ("date", "20261123"),
+        ("date", "2026-W01-1"),
+        ("date", "9999-12-31"),
+        ("date", "2026-11-23T00:00"),
     ],
 )
 def test_unknown_filters_are_refused(field: str, value: str) -> None:
-    arguments = {"kind": "", "sentiment": "", "content_id": "", field: value}
+    arguments = {"kind": "", "sentiment": "", "content_id": "", "date": "", field: value}
     with pytest.raises(errors.InvalidArgument) as refused:
         read_models.filters(needs_reply=False, **arguments)
     assert refused.value.field == field
 
 
 def test_the_id_of_a_content_item_filters_by_it() -> None:
-    filters = read_models.filters(kind="", sentiment="", needs_reply=False, content_id=read_models.content_id(3, 14))
+    filters = read_models.filters(
+        kind="", sentiment="", needs_reply=False, content_id=read_models.content_id(3, 14), date=""
+    )
     assert filters.content == (3, 14)
+
+
+def test_days_of_a_dashboard_are_bounded() -> None:
+    assert [read_models.days(value) for value in (0, 1, 180, 181)] == [30, 1, 180, 180]
+    with pytest.raises(errors.InvalidArgument) as refused:
+        read_models.days(-1)
+    assert refused.value.field == "days"
 
 
 def test_an_unknown_order_is_refused() -> None:

@@ -25,6 +25,44 @@ def test_the_first_of_equal_days_is_the_peak() -> None:
     assert chart.peak is chart.bars[1]
 
 
+def test_the_period_before_is_on_the_same_scale() -> None:
+    chart = charts.bar_chart(days(1, 2), days(4, 8), width=100, height=80)
+    assert (chart.ceiling, chart.total, chart.total_before) == (8, 3, 12)
+    assert [bar.before for bar in chart.bars] == [4, 8]
+    assert chart.before == "M0 40H50L50 0H100"
+
+
+def test_a_period_before_of_another_length_is_left_out() -> None:
+    chart = charts.bar_chart(days(1, 2), days(4))
+    assert (chart.before, chart.total_before, chart.bars[0].before) == ("", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        (120, 100, "20% more than"),
+        (90, 100, "10% fewer than"),
+        (100, 100, "as many as"),
+        (0, 5, "100% fewer than"),
+        (5, 0, ""),
+        (5_000, 1, "499,900% more than"),
+    ],
+)
+def test_a_change_is_told_in_words(now: int, before: int, words: str) -> None:
+    assert charts.change(now, before) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "dates"), [(0, []), (2, ["01", "02"]), (7, ["01", "02", "03", "04", "05", "06", "07"])]
+)
+def test_every_day_of_a_week_has_a_tick(count: int, dates: list[str]) -> None:
+    assert charts.ticks(days(*range(count))) == [f"2026-11-{date}" for date in dates]
+
+
+def test_longer_periods_have_six_ticks() -> None:
+    assert charts.ticks(days(*range(30))) == [f"2026-11-{date:02}" for date in (1, 6, 11, 16, 21, 26)]
+
+
 @pytest.mark.parametrize("counts", [(), (0, 0)])
 def test_a_chart_without_interactions_has_no_peak(counts: tuple[int, ...]) -> None:
     chart = charts.bar_chart(days(*counts))

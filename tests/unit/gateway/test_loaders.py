@@ -21,10 +21,10 @@ class Service:
         self.list_interactions = SimpleNamespace(send=self._list_interactions)
         self.list_content = SimpleNamespace(send=self._list_content)
 
-    async def _get_demo(self, _: str) -> demo_service_pb2.GetDemoResponse:
+    async def _get_demo(self, *_: Any, **__: Any) -> demo_service_pb2.GetDemoResponse:
         return demo_service_pb2.GetDemoResponse(demo=demo_pb2.Demo(state=demo_pb2.DEMO_STATE_ENABLED, version=2))
 
-    async def _get_dashboard(self, _: str) -> demo_service_pb2.GetDashboardResponse:
+    async def _get_dashboard(self, *_: Any, **__: Any) -> demo_service_pb2.GetDashboardResponse:
         self.rounds += 1
         if self.rounds <= self._late:
             return demo_service_pb2.GetDashboardResponse()

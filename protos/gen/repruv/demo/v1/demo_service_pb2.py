@@ -28,7 +28,7 @@ from repruv.demo.v1 import demo_pb2 as repruv_dot_demo_dot_v1_dot_demo__pb2
 from repruv.jobs.v1 import job_pb2 as repruv_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!repruv/demo/v1/demo_service.proto\x12\x0erepruv.demo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19repruv/demo/v1/demo.proto\x1a\x18repruv/jobs/v1/job.proto\"\xe6\x01\n\x11\x45nableDemoRequest\x12\x14\n\x0cprofile_type\x18\x01 \x01(\t\x12\r\n\x05niche\x18\x02 \x01(\t\x12\x1a\n\rcontent_count\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x11interaction_count\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12/\n\x0c\x65xpire_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\n\x0e_content_countB\x14\n\x12_interaction_count\"Z\n\x12\x45nableDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"-\n\x12\x44isableDemoRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"[\n\x13\x44isableDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x14\n\x12\x44ismissDemoRequest\"9\n\x13\x44ismissDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\"\x10\n\x0eGetDemoRequest\"W\n\x0fGetDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\x12 \n\x03job\x18\x02 \x01(\x0b\x32\x13.repruv.jobs.v1.Job\"9\n\x12PreviewDemoRequest\x12\x14\n\x0cprofile_type\x18\x01 \x01(\t\x12\r\n\x05niche\x18\x02 \x01(\t\"\xa4\x01\n\x13PreviewDemoResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.repruv.demo.v1.DemoProfile\x12,\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x1b.repruv.demo.v1.ContentItem\x12\x31\n\x0cinteractions\x18\x03 \x03(\x0b\x32\x1b.repruv.demo.v1.Interaction\"\x15\n\x13GetDashboardRequest\"\xe8\x04\n\x14GetDashboardResponse\x12\x0c\n\x04\x64\x65mo\x18\x01 \x01(\x08\x12\x15\n\rcontent_count\x18\x02 \x01(\x03\x12\x19\n\x11interaction_count\x18\x03 \x01(\x03\x12\x1b\n\x0e\x61verage_rating\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12M\n\rrating_counts\x18\x05 \x03(\x0b\x32\x36.repruv.demo.v1.GetDashboardResponse.RatingCountsEntry\x12\x1a\n\rresponse_rate\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x11needs_reply_count\x18\x07 \x01(\x03\x12S\n\x10sentiment_counts\x18\x08 \x03(\x0b\x32\x39.repruv.demo.v1.GetDashboardResponse.SentimentCountsEntry\x12\r\n\x05views\x18\t \x01(\x03\x12\r\n\x05likes\x18\n \x01(\x03\x12\x36\n\x14interactions_per_day\x18\x0b \x03(\x0b\x32\x18.repruv.demo.v1.DayCount\x12\x30\n\x0c\x63ompute_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x33\n\x11RatingCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14SentimentCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x11\n\x0f_average_ratingB\x10\n\x0e_response_rate\"\xa8\x01\n\x08\x44\x61yCount\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12G\n\x10sentiment_counts\x18\x03 \x03(\x0b\x32-.repruv.demo.v1.DayCount.SentimentCountsEntry\x1a\x36\n\x14SentimentCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"M\n\x12ListContentRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\"\\\n\x13ListContentResponse\x12,\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x1b.repruv.demo.v1.ContentItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x17ListInteractionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tsentiment\x18\x04 \x01(\t\x12\x13\n\x0bneeds_reply\x18\x05 \x01(\x08\x12\x12\n\ncontent_id\x18\x06 \x01(\t\"f\n\x18ListInteractionsResponse\x12\x31\n\x0cinteractions\x18\x01 \x03(\x0b\x32\x1b.repruv.demo.v1.Interaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x16StreamOwnerRowsRequest\x12\x10\n\x08owner_id\x18\x01 \x01(\t\"F\n\x17StreamOwnerRowsResponse\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t2\xb6\x06\n\x0b\x44\x65moService\x12S\n\nEnableDemo\x12!.repruv.demo.v1.EnableDemoRequest\x1a\".repruv.demo.v1.EnableDemoResponse\x12V\n\x0b\x44isableDemo\x12\".repruv.demo.v1.DisableDemoRequest\x1a#.repruv.demo.v1.DisableDemoResponse\x12V\n\x0b\x44ismissDemo\x12\".repruv.demo.v1.DismissDemoRequest\x1a#.repruv.demo.v1.DismissDemoResponse\x12J\n\x07GetDemo\x12\x1e.repruv.demo.v1.GetDemoRequest\x1a\x1f.repruv.demo.v1.GetDemoResponse\x12V\n\x0bPreviewDemo\x12\".repruv.demo.v1.PreviewDemoRequest\x1a#.repruv.demo.v1.PreviewDemoResponse\x12Y\n\x0cGetDashboard\x12#.repruv.demo.v1.GetDashboardRequest\x1a$.repruv.demo.v1.GetDashboardResponse\x12V\n\x0bListContent\x12\".repruv.demo.v1.ListContentRequest\x1a#.repruv.demo.v1.ListContentResponse\x12\x65\n\x10ListInteractions\x12\'.repruv.demo.v1.ListInteractionsRequest\x1a(.repruv.demo.v1.ListInteractionsResponse\x12\x64\n\x0fStreamOwnerRows\x12&.repruv.demo.v1.StreamOwnerRowsRequest\x1a\'.repruv.demo.v1.StreamOwnerRowsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!repruv/demo/v1/demo_service.proto\x12\x0erepruv.demo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19repruv/demo/v1/demo.proto\x1a\x18repruv/jobs/v1/job.proto\"\xe6\x01\n\x11\x45nableDemoRequest\x12\x14\n\x0cprofile_type\x18\x01 \x01(\t\x12\r\n\x05niche\x18\x02 \x01(\t\x12\x1a\n\rcontent_count\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x11interaction_count\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12/\n\x0c\x65xpire_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\n\x0e_content_countB\x14\n\x12_interaction_count\"Z\n\x12\x45nableDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"-\n\x12\x44isableDemoRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"[\n\x13\x44isableDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x14\n\x12\x44ismissDemoRequest\"9\n\x13\x44ismissDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\"(\n\x0eGetDemoRequest\x12\x16\n\x0e\x61rriving_count\x18\x01 \x01(\x05\"\x86\x01\n\x0fGetDemoResponse\x12\"\n\x04\x64\x65mo\x18\x01 \x01(\x0b\x32\x14.repruv.demo.v1.Demo\x12 \n\x03job\x18\x02 \x01(\x0b\x32\x13.repruv.jobs.v1.Job\x12-\n\x08\x61rriving\x18\x03 \x03(\x0b\x32\x1b.repruv.demo.v1.Interaction\"9\n\x12PreviewDemoRequest\x12\x14\n\x0cprofile_type\x18\x01 \x01(\t\x12\r\n\x05niche\x18\x02 \x01(\t\"\xa4\x01\n\x13PreviewDemoResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.repruv.demo.v1.DemoProfile\x12,\n\x07\x63ontent\x18\x02 \x03(\x0b\x32\x1b.repruv.demo.v1.ContentItem\x12\x31\n\x0cinteractions\x18\x03 \x03(\x0b\x32\x1b.repruv.demo.v1.Interaction\"#\n\x13GetDashboardRequest\x12\x0c\n\x04\x64\x61ys\x18\x01 \x01(\x05\"\xe8\x04\n\x14GetDashboardResponse\x12\x0c\n\x04\x64\x65mo\x18\x01 \x01(\x08\x12\x15\n\rcontent_count\x18\x02 \x01(\x03\x12\x19\n\x11interaction_count\x18\x03 \x01(\x03\x12\x1b\n\x0e\x61verage_rating\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12M\n\rrating_counts\x18\x05 \x03(\x0b\x32\x36.repruv.demo.v1.GetDashboardResponse.RatingCountsEntry\x12\x1a\n\rresponse_rate\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x11needs_reply_count\x18\x07 \x01(\x03\x12S\n\x10sentiment_counts\x18\x08 \x03(\x0b\x32\x39.repruv.demo.v1.GetDashboardResponse.SentimentCountsEntry\x12\r\n\x05views\x18\t \x01(\x03\x12\r\n\x05likes\x18\n \x01(\x03\x12\x36\n\x14interactions_per_day\x18\x0b \x03(\x0b\x32\x18.repruv.demo.v1.DayCount\x12\x30\n\x0c\x63ompute_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x33\n\x11RatingCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14SentimentCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x11\n\x0f_average_ratingB\x10\n\x0e_response_rate\"\xa8\x01\n\x08\x44\x61yCount\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12G\n\x10sentiment_counts\x18\x03 \x03(\x0b\x32-.repruv.demo.v1.DayCount.SentimentCountsEntry\x1a\x36\n\x14SentimentCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"M\n\x12ListContentRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08order_by\x18\x03 \x01(\t\"\\\n\x13ListContentResponse\x12,\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x1b.repruv.demo.v1.ContentItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x17ListInteractionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tsentiment\x18\x04 \x01(\t\x12\x13\n\x0bneeds_reply\x18\x05 \x01(\x08\x12\x12\n\ncontent_id\x18\x06 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x07 \x01(\t\"f\n\x18ListInteractionsResponse\x12\x31\n\x0cinteractions\x18\x01 \x03(\x0b\x32\x1b.repruv.demo.v1.Interaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x16StreamOwnerRowsRequest\x12\x10\n\x08owner_id\x18\x01 \x01(\t\"F\n\x17StreamOwnerRowsResponse\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t2\xb6\x06\n\x0b\x44\x65moService\x12S\n\nEnableDemo\x12!.repruv.demo.v1.EnableDemoRequest\x1a\".repruv.demo.v1.EnableDemoResponse\x12V\n\x0b\x44isableDemo\x12\".repruv.demo.v1.DisableDemoRequest\x1a#.repruv.demo.v1.DisableDemoResponse\x12V\n\x0b\x44ismissDemo\x12\".repruv.demo.v1.DismissDemoRequest\x1a#.repruv.demo.v1.DismissDemoResponse\x12J\n\x07GetDemo\x12\x1e.repruv.demo.v1.GetDemoRequest\x1a\x1f.repruv.demo.v1.GetDemoResponse\x12V\n\x0bPreviewDemo\x12\".repruv.demo.v1.PreviewDemoRequest\x1a#.repruv.demo.v1.PreviewDemoResponse\x12Y\n\x0cGetDashboard\x12#.repruv.demo.v1.GetDashboardRequest\x1a$.repruv.demo.v1.GetDashboardResponse\x12V\n\x0bListContent\x12\".repruv.demo.v1.ListContentRequest\x1a#.repruv.demo.v1.ListContentResponse\x12\x65\n\x10ListInteractions\x12\'.repruv.demo.v1.ListInteractionsRequest\x1a(.repruv.demo.v1.ListInteractionsResponse\x12\x64\n\x0fStreamOwnerRows\x12&.repruv.demo.v1.StreamOwnerRowsRequest\x1a\'.repruv.demo.v1.StreamOwnerRowsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,37 +54,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISMISSDEMORESPONSE']._serialized_start=658
   _globals['_DISMISSDEMORESPONSE']._serialized_end=715
   _globals['_GETDEMOREQUEST']._serialized_start=717
-  _globals['_GETDEMOREQUEST']._serialized_end=733
-  _globals['_GETDEMORESPONSE']._serialized_start=735
-  _globals['_GETDEMORESPONSE']._serialized_end=822
-  _globals['_PREVIEWDEMOREQUEST']._serialized_start=824
-  _globals['_PREVIEWDEMOREQUEST']._serialized_end=881
-  _globals['_PREVIEWDEMORESPONSE']._serialized_start=884
-  _globals['_PREVIEWDEMORESPONSE']._serialized_end=1048
-  _globals['_GETDASHBOARDREQUEST']._serialized_start=1050
-  _globals['_GETDASHBOARDREQUEST']._serialized_end=1071
-  _globals['_GETDASHBOARDRESPONSE']._serialized_start=1074
-  _globals['_GETDASHBOARDRESPONSE']._serialized_end=1690
-  _globals['_GETDASHBOARDRESPONSE_RATINGCOUNTSENTRY']._serialized_start=1546
-  _globals['_GETDASHBOARDRESPONSE_RATINGCOUNTSENTRY']._serialized_end=1597
-  _globals['_GETDASHBOARDRESPONSE_SENTIMENTCOUNTSENTRY']._serialized_start=1599
-  _globals['_GETDASHBOARDRESPONSE_SENTIMENTCOUNTSENTRY']._serialized_end=1653
-  _globals['_DAYCOUNT']._serialized_start=1693
-  _globals['_DAYCOUNT']._serialized_end=1861
-  _globals['_DAYCOUNT_SENTIMENTCOUNTSENTRY']._serialized_start=1599
-  _globals['_DAYCOUNT_SENTIMENTCOUNTSENTRY']._serialized_end=1653
-  _globals['_LISTCONTENTREQUEST']._serialized_start=1863
-  _globals['_LISTCONTENTREQUEST']._serialized_end=1940
-  _globals['_LISTCONTENTRESPONSE']._serialized_start=1942
-  _globals['_LISTCONTENTRESPONSE']._serialized_end=2034
-  _globals['_LISTINTERACTIONSREQUEST']._serialized_start=2037
-  _globals['_LISTINTERACTIONSREQUEST']._serialized_end=2175
-  _globals['_LISTINTERACTIONSRESPONSE']._serialized_start=2177
-  _globals['_LISTINTERACTIONSRESPONSE']._serialized_end=2279
-  _globals['_STREAMOWNERROWSREQUEST']._serialized_start=2281
-  _globals['_STREAMOWNERROWSREQUEST']._serialized_end=2323
-  _globals['_STREAMOWNERROWSRESPONSE']._serialized_start=2325
-  _globals['_STREAMOWNERROWSRESPONSE']._serialized_end=2395
-  _globals['_DEMOSERVICE']._serialized_start=2398
-  _globals['_DEMOSERVICE']._serialized_end=3220
+  _globals['_GETDEMOREQUEST']._serialized_end=757
+  _globals['_GETDEMORESPONSE']._serialized_start=760
+  _globals['_GETDEMORESPONSE']._serialized_end=894
+  _globals['_PREVIEWDEMOREQUEST']._serialized_start=896
+  _globals['_PREVIEWDEMOREQUEST']._serialized_end=953
+  _globals['_PREVIEWDEMORESPONSE']._serialized_start=956
+  _globals['_PREVIEWDEMORESPONSE']._serialized_end=1120
+  _globals['_GETDASHBOARDREQUEST']._serialized_start=1122
+  _globals['_GETDASHBOARDREQUEST']._serialized_end=1157
+  _globals['_GETDASHBOARDRESPONSE']._serialized_start=1160
+  _globals['_GETDASHBOARDRESPONSE']._serialized_end=1776
+  _globals['_GETDASHBOARDRESPONSE_RATINGCOUNTSENTRY']._serialized_start=1632
+  _globals['_GETDASHBOARDRESPONSE_RATINGCOUNTSENTRY']._serialized_end=1683
+  _globals['_GETDASHBOARDRESPONSE_SENTIMENTCOUNTSENTRY']._serialized_start=1685
+  _globals['_GETDASHBOARDRESPONSE_SENTIMENTCOUNTSENTRY']._serialized_end=1739
+  _globals['_DAYCOUNT']._serialized_start=1779
+  _globals['_DAYCOUNT']._serialized_end=1947
+  _globals['_DAYCOUNT_SENTIMENTCOUNTSENTRY']._serialized_start=1685
+  _globals['_DAYCOUNT_SENTIMENTCOUNTSENTRY']._serialized_end=1739
+  _globals['_LISTCONTENTREQUEST']._serialized_start=1949
+  _globals['_LISTCONTENTREQUEST']._serialized_end=2026
+  _globals['_LISTCONTENTRESPONSE']._serialized_start=2028
+  _globals['_LISTCONTENTRESPONSE']._serialized_end=2120
+  _globals['_LISTINTERACTIONSREQUEST']._serialized_start=2123
+  _globals['_LISTINTERACTIONSREQUEST']._serialized_end=2275
+  _globals['_LISTINTERACTIONSRESPONSE']._serialized_start=2277
+  _globals['_LISTINTERACTIONSRESPONSE']._serialized_end=2379
+  _globals['_STREAMOWNERROWSREQUEST']._serialized_start=2381
+  _globals['_STREAMOWNERROWSREQUEST']._serialized_end=2423
+  _globals['_STREAMOWNERROWSRESPONSE']._serialized_start=2425
+  _globals['_STREAMOWNERROWSRESPONSE']._serialized_end=2495
+  _globals['_DEMOSERVICE']._serialized_start=2498
+  _globals['_DEMOSERVICE']._serialized_end=3320
 # @@protoc_insertion_point(module_scope)

@@ -208,12 +208,17 @@ class GetDemoRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ARRIVING_COUNT_FIELD_NUMBER: _builtins.int
+    arriving_count: _builtins.int
+    """How many of the newest written interactions the response includes while the state is enabling, at most 5; 0: none."""
     def __init__(
         self,
+        *,
+        arriving_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_count", b"arriving_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,6 +232,7 @@ class GetDemoResponse(_message.Message):
 
     DEMO_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    ARRIVING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def demo(self) -> _demo_pb2.Demo:
         """Demo mode."""
@@ -235,15 +241,22 @@ class GetDemoResponse(_message.Message):
     def job(self) -> _job_pb2.Job:
         """The job of demo.job_id, while the state is enabling, disabling or failed and the jobs service answers; else absent."""
 
+    @_builtins.property
+    def arriving(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.Interaction]:
+        """The interactions that the job has written last, newest first, if they were requested and the state is enabling. Lists and
+        numbers show none before the state is enabled.
+        """
+
     def __init__(
         self,
         *,
         demo: _demo_pb2.Demo | None = ...,
         job: _job_pb2.Job | None = ...,
+        arriving: _abc.Iterable[_demo_pb2.Interaction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["demo", b"demo", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["demo", b"demo", "job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving", b"arriving", "demo", b"demo", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,12 +332,17 @@ class GetDashboardRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DAYS_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """Days in interactions_per_day, 1 to 180; 0: 30. Above 180 counts as 180."""
     def __init__(
         self,
+        *,
+        days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,7 +432,7 @@ class GetDashboardResponse(_message.Message):
 
     @_builtins.property
     def interactions_per_day(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayCount]:
-        """The last 30 days (UTC), oldest first, days without interactions included."""
+        """The requested number of days (UTC) until today, oldest first, days without interactions included."""
 
     @_builtins.property
     def compute_time(self) -> _timestamp_pb2.Timestamp:
@@ -573,6 +591,7 @@ class ListInteractionsRequest(_message.Message):
     SENTIMENT_FIELD_NUMBER: _builtins.int
     NEEDS_REPLY_FIELD_NUMBER: _builtins.int
     CONTENT_ID_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
@@ -585,6 +604,8 @@ class ListInteractionsRequest(_message.Message):
     """Only interactions that need a reply."""
     content_id: _builtins.str
     """Only interactions with this content item; empty: any."""
+    date: _builtins.str
+    """Only interactions of this day (UTC), `YYYY-MM-DD`; empty: any."""
     def __init__(
         self,
         *,
@@ -594,10 +615,11 @@ class ListInteractionsRequest(_message.Message):
         sentiment: _builtins.str = ...,
         needs_reply: _builtins.bool = ...,
         content_id: _builtins.str = ...,
+        date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "kind", b"kind", "needs_reply", b"needs_reply", "page_size", b"page_size", "page_token", b"page_token", "sentiment", b"sentiment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "date", b"date", "kind", b"kind", "needs_reply", b"needs_reply", "page_size", b"page_size", "page_token", b"page_token", "sentiment", b"sentiment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
