@@ -52,6 +52,10 @@ async def test_refused_consent_does_not_connect(mina: Visitor, platform: str) ->
     page = await mina.open(CONNECTIONS)
     await consent(page, "Deny")
     await expect(card(page)).to_contain_text("Not connected", timeout=PATIENCE_MS)
+    message = page.get_by_text("You declined access at the platform.")
+    await expect(message).to_be_visible()
+    await page.get_by_role("button", name="Close message").click()
+    await expect(message).to_have_count(0)
 
 
 async def test_abandoned_consent_can_be_restarted_or_cancelled(mina: Visitor, platform: str) -> None:

@@ -96,8 +96,10 @@ async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User
     assert (await other.post("/auth/sessions/revoke-all", json={"keep_current": True})).status_code == 204
     await other.close()
     await expect(page.locator("#link-state").get_by_text("You have been signed out.")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Dashboard")).to_be_hidden()
 
     await page.get_by_role("link", name="Sign in again").click()
+    await expect(page.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     await page.get_by_label("Email").fill(user.email)
     await page.get_by_label("Password").fill("not the password")
     mina.tolerate("422")
