@@ -72,6 +72,7 @@ docs: $(INSTALLED) .venv-docs/.installed ## Build the documentation site into si
 	@install -D -t .docs/pages/assets .venv-docs/node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js
 	@# Not quietly: then MkDocs counts no warnings, and --strict has no effect.
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file .docs/mkdocs.yml --site-dir $(CURDIR)/site
+	@! grep -rE --include=*.html '<(script|img|link|iframe)[^>]* (src|href)="?(https?:)?//' site | grep -v 'rel="?canonical' || { echo "the site loads files from elsewhere"; exit 1; }
 
 wheel: $(INSTALLED) ## Build the stubs and the client for services outside this repository into dist/
 	@$(BIN)/python protos/build_wheel.py dist
