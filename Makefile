@@ -92,7 +92,7 @@ clean: ## Delete the virtual environment and all caches; data stays
 
 ### Slow tests
 
-chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=…)
+chaos: $(INSTALLED) ## Disturb a system at random (CHAOS_SECONDS=60 CHAOS_SEED=… CHAOS_HA=1)
 	$(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 mutants: $(INSTALLED) ## Take guards out, one at a time: each time a test must fail (ARGS=name)

@@ -91,6 +91,11 @@ class Stream:
         """The events of jobs that have an id: the transitions."""
         return [event for event in self.events if event.name == "job" and event.id is not None]
 
+    @property
+    def position(self) -> int:
+        """The sequence that the stream has reached."""
+        return max((event.id for event in self.events if event.id is not None), default=0)
+
     def must_be_gap_free(self) -> None:
         """Assert that every transition was sent once, in order, without a reset."""
         first = next(event.id for event in self.events if event.name == "hello")

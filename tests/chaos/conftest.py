@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.chaos.journal import Journal
 from tests.chaos.proxy import Proxies
 from tests.previous import release
 
+IS_HA = bool(os.environ.get("CHAOS_HA"))
+"""Whether PostgreSQL has a standby and NATS three nodes."""
 SCALE = {"auth": 2, "demo": 2, "jobs": 2, WORKER: 3, "gateway": 2}
 VARIABLES = {
     "PASSWORD_MEMORY_KIB": "1024",
@@ -52,6 +55,9 @@ def clocks(tmp_path: Path) -> Clocks:
 @pytest.fixture
 def disks(tmp_path: Path) -> Iterator[dict[str, Disk]]:
     """The disks of the engines."""
+    if IS_HA:
+        yield {}
+        return
     with file_systems(tmp_path / "disk" / "data") as disks:
         yield disks
 
@@ -82,6 +88,7 @@ async def system(
             scale=SCALE,
             env={**VARIABLES, **platforms, "EMAIL_URL": f"folder:{tmp_path / 'mails'}"},
             log=tmp_path / "log",
+            ha=IS_HA,
             front=proxies.front,
             variant=variant,
         )

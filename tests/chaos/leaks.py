@@ -80,8 +80,8 @@ async def nothing_outlives_the_processes(system: System) -> None:
         await system.stop(name)
 
     async def is_alone() -> bool:
-        connected = (await _monitor(system, "/connz"))["num_connections"]
-        return not connected and not await few_connections(system)
+        connected = [(await _monitor(system, "/connz", node))["num_connections"] for node in _nats_nodes(system)]
+        return not any(connected) and not await few_connections(system)
 
     await waiting.until(is_alone, "all connections are closed", seconds=30.0)
 
@@ -98,8 +98,12 @@ async def connect(system: System) -> Client:
     )
 
 
-async def _monitor(system: System, path: str) -> dict[str, Any]:
-    server = system.servers["nats"]
+def _nats_nodes(system: System) -> list[str]:
+    return [name for name in system.servers if name.startswith("nats")]
+
+
+async def _monitor(system: System, path: str, node: str = "nats") -> dict[str, Any]:
+    server = system.servers[node]
     assert isinstance(server, Nats)
     async with httpx.AsyncClient(base_url=server.monitor_url, timeout=10.0) as client:
         state: dict[str, Any] = (await client.get(path)).json()

@@ -15,6 +15,7 @@ from tests.chaos.journal import Journal
 LEASE_SECONDS = 3.0
 TARGETS = {WORKER: 6, "jobs": 4, "demo": 3, "gateway": 1, "auth": 2, "auth-worker": 1, "nats": 2, "postgres": 2}
 """The parts to disturb, with their relative frequency."""
+ENGINES = ("nats", "postgres")
 CLOCKS = ("auth", "demo", "jobs", "gateway", WORKER)
 """The processes whose first replica has a wrong clock."""
 STEP_SECONDS = 6.0
@@ -31,13 +32,21 @@ class Nemesis:
     """Kills, stops, pauses and restarts parts, and records its actions."""
 
     def __init__(
-        self, system: System, clocks: Clocks, seed: int, journal: Journal, *, upgraded: Mapping[str, str]
+        self,
+        system: System,
+        clocks: Clocks,
+        seed: int,
+        journal: Journal,
+        *,
+        upgraded: Mapping[str, str],
+        spares_engines: bool = False,
     ) -> None:
         """`upgraded` has the variables that a replica gets when it is restarted for an upgrade."""
         self.journal = journal
         self.random = random.Random(seed)
         self.disturbed = {name: asyncio.Lock() for name in TARGETS}
         """One disturbance of a part at a time."""
+        self._targets = {name: weight for name, weight in TARGETS.items() if not (spares_engines and name in ENGINES)}
         self._system = system
         self._clocks = clocks
         self._upgraded = upgraded
@@ -74,7 +83,7 @@ class Nemesis:
             await asyncio.sleep(self.random.uniform(0.1, 2.0))
 
     async def _disturb(self) -> None:
-        name = self.random.choices(list(TARGETS), list(TARGETS.values()))[0]
+        name = self.random.choices(list(self._targets), list(self._targets.values()))[0]
         deeds = [self._kill, self._kill, self._stop, self._pause, self._pause]
         # PostgreSQL's backends are processes of their own, which a pause of the first would not reach.
         deed = self.random.choice(deeds[:3] if name == "postgres" else deeds)

@@ -20,6 +20,7 @@ from tests.chaos.leaks import STREAMS
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.proxy import Proxies, Proxy
 
+STANDBYS = {"postgres": ("postgres-standby",), "nats": ("nats-2", "nats-3")}
 WEIGHTS = {"postgres": 5, "jobs": 5, "nats": 3, "demo": 3, "auth": 3, "gateway": 4}
 SNAPSHOT_SECONDS = 20.0
 FULL_BYTES = 20_000
@@ -29,7 +30,17 @@ DISK_SECONDS = 4.0
 class Network:
     """Disturbs one connection at a time; the nemesis decides and records."""
 
-    def __init__(self, system: System, proxies: Proxies, disks: Mapping[str, Disk], nemesis: Nemesis) -> None:
+    def __init__(
+        self,
+        system: System,
+        proxies: Proxies,
+        disks: Mapping[str, Disk],
+        nemesis: Nemesis,
+        *,
+        spares_engines: bool = False,
+    ) -> None:
+        """With `spares_engines` only connections are disturbed: the engines are not single ones."""
+        self._spares_engines = spares_engines
         self._system = system
         self._proxies = proxies
         self._disks = disks
@@ -40,6 +51,9 @@ class Network:
     async def rage(self, seconds: float) -> None:
         """Disturb for so long; once: a snapshot, streams full, one deleted, NATS without its store, disks full."""
         ends_at = self._loop.time() + seconds
+        if self._spares_engines:
+            await self._disturb_until(ends_at)
+            return
         await asyncio.gather(
             self._disturb_until(ends_at),
             self._nemesis.after(seconds * 0.1, self._hold_snapshot),
@@ -56,13 +70,16 @@ class Network:
     async def _disturb_until(self, ends_at: float) -> None:
         while self._loop.time() < ends_at:
             name = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-            await self._disturb(self._random.choice(self._proxies.all[name]))
+            hosts = [host for host in (name, *STANDBYS.get(name, ())) if host in self._proxies.all]
+            await self._disturb(self._random.choice([proxy for host in hosts for proxy in self._proxies.all[host]]))
             await asyncio.sleep(self._random.uniform(0.1, 2.0))
 
     async def _disturb(self, proxy: Proxy) -> None:
         seconds = self._random.choice([0.5, 1.5, 4.0, 8.0])
         deeds = ["latency", "loss", "throttle", "half-open", "reset", "refuse"]
-        deed = self._random.choice([*deeds, "lost commits", "lost commits"] if proxy.name == "postgres" else deeds)
+        deed = self._random.choice(
+            [*deeds, "lost commits", "lost commits"] if proxy.name.startswith("postgres") else deeds
+        )
         self._nemesis.note(f"connections to {proxy.name} at {proxy.target}: {deed} for {seconds:g} s")
         match deed:
             case "latency":

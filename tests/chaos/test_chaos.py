@@ -18,7 +18,9 @@ from tests.acceptance.users import User
 from tests.chaos import checker, leaks, neighbours
 from tests.chaos.actor import Actor
 from tests.chaos.clocks import Clocks
+from tests.chaos.conftest import IS_HA
 from tests.chaos.disks import Disk
+from tests.chaos.failover import Failover
 from tests.chaos.journal import Journal
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.network import Network
@@ -35,20 +37,21 @@ QUIET_SECONDS = 120.0
 async def test_order_after_chaos(
     system: System, proxies: Proxies, clocks: Clocks, disks: dict[str, Disk], journal: Journal
 ) -> None:
-    print(f"\nCHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
+    print(f"\nCHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g} CHAOS_HA={IS_HA:d}")
     journal.write("run", seed=SEED, seconds=SECONDS)
     urls = [f"http://127.0.0.1:{proxies.front('gateway', urlsplit(url).port or 0)}" for url in system.urls]
     users = [await User.register(urls[number % 2]) for number in range(USERS)]
     actors = [Actor(user, SEED + number, journal, has_platform=True) for number, user in enumerate(users)]
-    nemesis = Nemesis(system, clocks, SEED, journal, upgraded=release.variables(release.ROOT))
-    network = Network(system, proxies, disks, nemesis)
+    nemesis = Nemesis(system, clocks, SEED, journal, upgraded=release.variables(release.ROOT), spares_engines=IS_HA)
+    network = Network(system, proxies, disks, nemesis, spares_engines=IS_HA)
+    raging: list[Nemesis | Network | Failover] = [nemesis, network, *([Failover(system, nemesis)] if IS_HA else [])]
     async with AsyncExitStack() as stack:
         streams = {user.user_id: await stack.enter_async_context(Stream(user)) for user in users}
         before = await leaks.baseline(system)
         stop = asyncio.Event()
         acting = [asyncio.create_task(actor.act(stop)) for actor in actors]
         try:
-            await asyncio.gather(nemesis.rage(SECONDS), network.rage(SECONDS))
+            await asyncio.gather(*(each.rage(SECONDS) for each in raging))
         finally:
             stop.set()
             proxies.heal()
@@ -66,7 +69,7 @@ async def test_order_after_chaos(
         await checker.transitions_are_legal(system)
         await checker.errors_are_explained(system)
         await checker.nothing_leaks(system)
-        await checker.streams_are_complete(system, streams)
+        await checker.streams_are_complete(system, streams, may_reset=IS_HA)
         await leaks.nothing_remains(system, before)
         for user_id, stream in streams.items():
             for event in stream.events:

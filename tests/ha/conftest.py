@@ -59,16 +59,12 @@ class Load:
         latest = {row["owner_id"]: row["last_sequence"] for row in rows}
 
         async def have_caught_up() -> bool:
-            return all(_position(stream) == latest.get(owner, 0) for owner, stream in self.streams.items())
+            return all(stream.position == latest.get(owner, 0) for owner, stream in self.streams.items())
 
         await waiting.until(have_caught_up, "the streams have sent everything", seconds=60.0)
         for stream in self.streams.values():
             stream.must_never_fall_back()
         print(f"answers: {dict(self.answers)}; jobs: {dict(Counter(known.values()))}")
-
-
-def _position(stream: Stream) -> int:
-    return max((event.id for event in stream.events if event.id is not None), default=0)
 
 
 @pytest.fixture
