@@ -75,7 +75,7 @@ def _run(tree: Path, mutant: Mutant) -> str:
             command, cwd=tree, env=environment, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
         ).returncode
     except subprocess.TimeoutExpired:
-        return "red"
+        return "timed out"
     finally:
         path.write_text(text)
     return {0: "SURVIVED", TESTS_FAILED: "red"}.get(code, "no test ran")
