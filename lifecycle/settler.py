@@ -98,12 +98,21 @@ class Settler(Generic[R, A]):
         return len(stale), sum(isinstance(result, BaseException) for result in results)
 
     async def end_overdue(self, *, limit: int) -> int:
-        """End what has waited for its user for longer than `Wait.limit`; return how many."""
+        """End what has waited for its user for longer than `Wait.limit`; return how many have ended.
+
+        One that fails keeps no other from its end.
+        """
         async with self._single.connect() as conn:
             overdue = await self._rows.list_overdue(conn, limit=limit)
+        ended = 0
         for resource in overdue:
-            await self._end_wait(resource)
-        return len(overdue)
+            try:
+                await self._end_wait(resource)
+            except Exception:
+                logger.exception("wait not ended", extra={"generation": resource.generation})
+            else:
+                ended += 1
+        return ended
 
     async def _check(self, resource: R) -> None:
         job = await self._jobs.get(str(resource.job_id))

@@ -45,7 +45,7 @@ async def run(
             parts = _by_owner(await owners_of(items))
             if len(parts) == 1 and not _is_deadlock(error):
                 raise _contended() from error
-        elif len(items) == 1 or _is_unavailable(error):
+        elif len(items) == 1 or is_unavailable(error):
             raise
         else:
             parts = [[position] for position in range(len(items))]
@@ -77,7 +77,7 @@ async def _run_part(call: Call[Item, Result], items: Sequence[Item]) -> Sequence
     try:
         return await call(items)
     except Exception as error:  # noqa: BLE001 - every error is reported to the callers
-        if len(items) > 1 and not _is_unavailable(error):
+        if len(items) > 1 and not is_unavailable(error):
             return [result for item in items for result in await _run_part(call, [item])]
         return [_as_error(error)] * len(items)
 
@@ -97,7 +97,8 @@ def _is_deadlock(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and isinstance(error.orig, DeadlockDetected)
 
 
-def _is_unavailable(error: Exception) -> bool:
+def is_unavailable(error: Exception) -> bool:
+    """Return whether the database does not answer, or not now."""
     return isinstance(error, errors.Unavailable | TimeoutError) or postgres.translate(error) is not None
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
-from services.jobs import domain, kinds
+from services.jobs import domain, isolation, kinds
 from services.jobs.convert import MASK, require_unmasked
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules.cron import Overlap, Registration, Schedule
@@ -194,36 +194,53 @@ class Schedules:
             return job
 
     async def _fire_due(self) -> tuple[int, float | None]:
-        """Fire what is due; return the number of schedules, and the seconds to the next one."""
-        fired = 0
+        """Fire what is due; return the number of schedules, and the seconds to the next one.
+
+        A schedule that fails stays due and is tried again with the next call, after the others.
+        """
+        fired, failed = 0, set[str]()
         while True:
             seconds = await self._seconds_to_next()
-            if seconds is None or seconds > 0 or not await self._fire_next():
-                return fired, seconds
+            if seconds is None or seconds > 0 or not await self._fire_next(failed):
+                return fired - len(failed), None if failed else seconds
             fired += 1
 
     async def _seconds_to_next(self) -> float | None:
         async with self._single.connect() as conn:
             return await storage.seconds_to_next(conn)
 
-    async def _fire_next(self) -> bool:
-        """Submit the jobs of one due schedule and advance it; False if other replicas have locked all due schedules."""
-        async with self._transaction() as tx:
-            locked = await storage.lock_due(tx.conn)
-            if locked is None:
-                return False
-            schedule, now = locked
-            name = schedule.registration.name
-            try:
-                times = cron.due(schedule, now)
-                next_at = cron.next_time(schedule.registration, now)
-            except errors.InvalidArgument as error:
-                logger.error("schedule postponed", extra={"schedule": name, "cause": error.message})  # noqa: TRY400
-                await storage.postpone(tx.conn, name, POSTPONE)
-                return True
-            await self._submit_jobs(tx, schedule, times)
-            await storage.advance(tx.conn, name, next_at)
+    async def _fire_next(self, failed: set[str]) -> bool:
+        """Submit the jobs of one due schedule and advance it; False if other replicas have locked all due schedules.
+
+        Leaves out those that have `failed`, and adds one whose jobs are refused.
+        """
+        name = ""
+        try:
+            async with self._transaction() as tx:
+                locked = await storage.lock_due(tx.conn, other_than=failed)
+                if locked is None:
+                    return False
+                schedule, now = locked
+                name = schedule.registration.name
+                await self._fire(tx, schedule, now)
+        except Exception as error:
+            if not name or (isolation.is_unavailable(error) and not isolation.is_contended(error)):
+                raise
+            logger.exception("schedule not fired", extra={"schedule": name})
+            failed.add(name)
         return True
+
+    async def _fire(self, tx: Transaction, schedule: Schedule, now: datetime) -> None:
+        name = schedule.registration.name
+        try:
+            times = cron.due(schedule, now)
+            next_at = cron.next_time(schedule.registration, now)
+        except errors.InvalidArgument as error:
+            logger.error("schedule postponed", extra={"schedule": name, "cause": error.message})  # noqa: TRY400
+            await storage.postpone(tx.conn, name, POSTPONE)
+            return
+        await self._submit_jobs(tx, schedule, times)
+        await storage.advance(tx.conn, name, next_at)
 
     async def _submit_jobs(self, tx: Transaction, schedule: Schedule, times: Sequence[datetime]) -> None:
         registration = schedule.registration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -42,7 +42,11 @@ _is_registered = ~sa.exists().where(
 _SECONDS_TO_NEXT = sa.select(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now)).where(_is_registered)
 _LOCK_DUE = (
     sa.select(schedules, _now.label("now"))
-    .where(schedules.c.next_at <= _now, _is_registered)
+    .where(
+        schedules.c.next_at <= _now,
+        _is_registered,
+        schedules.c.name != sa.all_(sa.bindparam("other_than", type_=sa.ARRAY(sa.Text))),
+    )
     .order_by(schedules.c.next_at)
     .limit(1)
     .with_for_update(skip_locked=True, of=schedules)
@@ -121,9 +125,9 @@ async def seconds_to_next(conn: AsyncConnection) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-async def lock_due(conn: AsyncConnection) -> tuple[Schedule, datetime] | None:
-    """Lock the schedule that is due longest, and return it with the database's time; None if all due ones are locked."""
-    return _with_time((await conn.execute(_LOCK_DUE)).mappings().first())
+async def lock_due(conn: AsyncConnection, *, other_than: Collection[str]) -> tuple[Schedule, datetime] | None:
+    """Lock the schedule that is due longest, and return it with the database's time; None if all other due ones are locked."""
+    return _with_time((await conn.execute(_LOCK_DUE, {"other_than": list(other_than)})).mappings().first())
 
 
 async def lock(conn: AsyncConnection, name: str) -> tuple[Schedule, datetime] | None:

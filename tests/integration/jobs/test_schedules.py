@@ -366,6 +366,28 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> N
     assert await schedule.schedules.fire() == 0
 
 
+async def test_schedule_whose_job_is_refused_stops_no_other_schedule(schedule: Replica) -> None:
+    await schedule.register()
+    poison = f"{schedule.kind}.poison"
+    async with schedule.engine.begin() as conn:
+        row = cron.Registration(name=poison, kind=schedule.kind, payload={"poison": schedule.kind}, cron="* * * * *")
+        await schedule_operations.register(conn, [row])
+        due = sa.update(schema.schedules).where(schema.schedules.c.name == poison)
+        await conn.execute(due.values(next_at=datetime(2020, 1, 1, tzinfo=UTC)))
+        # No valid job breaks a rule of the database. One of another release may.
+        rule = f"coalesce(payload ->> 'poison', '') <> '{schedule.kind}'"
+        await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison_schedule CHECK ({rule}) NOT VALID"))
+    try:
+        await schedule.make_due()
+        assert await schedule.schedules.fire() == 1
+        assert len(await schedule.fired()) == 1
+    finally:
+        async with schedule.engine.begin() as conn:
+            await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison_schedule"))
+    # Its time is not lost.
+    assert await schedule.schedules.fire() == 1
+
+
 async def test_invalid_schedules_are_refused_and_not_stored(schedule: Replica) -> None:
     good = cron.Registration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
     bad = cron.Registration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import worker
 from chassis import errors
 from lifecycle.machine import JobPhase
-from services.auth.connections import jobs, secrets, storage
+from services.auth.connections import jobs, schema, secrets, storage
 from services.auth.connections.domain import Action, State
 from services.auth.connections.handlers import connect, dependencies, disconnect, due
 from services.auth.encryption.keyring import Keyring
@@ -332,6 +332,23 @@ async def test_abandoned_consent_is_disconnected_by_a_read_or_the_schedule(
     for user in (owner, other):
         assert [reason for reason, _ in await user.published_events()] == ["connect_begun", "abandoned"]
         assert not await user.row_exists("connection_authorizations")
+
+
+async def test_wait_whose_row_is_locked_keeps_no_other_from_its_end(
+    owner: Any, new_owner: Callable[..., Awaitable[Any]]
+) -> None:
+    locked = await new_owner()
+    for user, age in ((locked, "20 minutes"), (owner, "10 minutes")):
+        await user.begin()
+        await user.age("changed_at", age)
+    dependencies = owner.parts.dependencies
+    async with dependencies.engine.connect() as conn:
+        row = sa.select(schema.connections).where(schema.connections.c.user_id == locked.user_id).with_for_update()
+        await conn.execute(row)
+        await due.abandon(dependencies, owner.parts.settler, testing.RecordingContext())
+        assert (await owner.connection()).state is State.DISCONNECTED
+    await due.abandon(dependencies, owner.parts.settler, testing.RecordingContext())
+    assert (await locked.connection()).state is State.DISCONNECTED
 
 
 async def test_rejected_job_ends_its_transition(owner: Any) -> None:
