@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 120.0
 
 
 async def main() -> None:
-    """Take them; `DEMO_BATCH_PAUSE_MS=20 make up` gives the one of the progress time enough."""
+    """Take them; `DEMO_BATCH_PAUSE_MS=40 make up` gives the one of the progress time enough."""
     user = await User.register(URL)
     async with chromium.running() as browser:
 
@@ -39,8 +39,12 @@ async def main() -> None:
 
         page = await open_page("/settings/demo-mode", {**DESK, "height": 520}, "light")
         job_id = await user.enable({**OPTIONS, "interaction_count": 20_000})
-        await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[4-9]\d%"), timeout=60_000)
+        await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[3-9]\d%"), timeout=60_000)
         await page.screenshot(path=IMAGES / "enabling.png")
+        page = await open_page("/settings/demo-mode/break", {**DESK, "height": 700}, "light")
+        await page.get_by_role("button", name="Kill the worker").click()
+        await expect(page.locator(".stopwatches__time strong")).to_be_visible(timeout=60_000)
+        await page.screenshot(path=IMAGES / "break-it.png")
         await user.status_is("enabled", seconds=PATIENCE_SECONDS)
         for name, path, size, scheme in (
             ("job", f"/jobs/{job_id}", {**DESK, "height": 720}, "dark"),
