@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib.metadata
 import os
@@ -87,7 +88,9 @@ async def test_code_of_the_page_runs_outside_this_repository(
     python = project / "venv/bin/python"
     async with worker(project, environment):
         output = await output_of(python, "submit.py", user.user_id, cwd=project, env=environment)
-    assert output.splitlines()[-2:] == ["JOB_STATE_COMPLETED 3 3", "{'month': '2026-10', 'pages': 3.0}"]
+    last_snapshot, result = output.splitlines()[-2:]
+    assert last_snapshot == "JOB_STATE_COMPLETED 3 3"
+    assert ast.literal_eval(result) == {"month": "2026-10", "pages": 3}
     jobs = (await user.get("/jobs")).json()["jobs"]
     assert [(job["kind"], job["status"]) for job in jobs] == [("reports.monthly", "completed")]
 
