@@ -164,7 +164,7 @@ async def test_one_email_lists_the_jobs_of_its_window(
 ) -> None:
     listed = [await end(away.user_id, at=END + timedelta(seconds=second)) for second in range(12)]
     failed = await end(away.user_id, at=END + timedelta(minutes=1), failed=jobs_server.failed("mailbox_full"))
-    others = [await end(away.user_id, at=END - notifications.WINDOW), await end(away.user_id, seconds=59)]
+    others = [await end(away.user_id, at=END + notifications.WINDOW), await end(away.user_id, seconds=59)]
     text = await mail(away.user_id)
     assert "Subject: Jobs: 12 completed and 1 failed" in text
     assert "And 3 more." in text
