@@ -60,6 +60,16 @@ async def test_bell_counts_unread_notifications(account: Account, end: End) -> N
     assert {f"/jobs/{completed}", f"/jobs/{failed}"} <= set(page.links)
 
 
+async def test_pages_without_notices_show_none_but_the_page_of_notifications_does(account: Account, end: End) -> None:
+    ended = await end(account)
+    await account.http.patch("/api/v1/auth/notification-settings", json={"page_notices": False})
+    for path in ("/dashboard", "/jobs", PATH):
+        assert "data-latest" not in (page := await probe(account, path)).attributes["bell"]
+    assert f"/jobs/{ended}" in page.links
+    await account.http.patch("/api/v1/auth/notification-settings", json={"page_notices": True})
+    assert (await probe(account, "/dashboard")).attributes["bell"]["data-latest"] == ended
+
+
 async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:
     earlier, latest = await end(account), await end(account)
     page = await probe(account)
