@@ -100,6 +100,19 @@ async def test_workers_get_time_to_renew_after_an_outage(
     assert await is_rescued()
 
 
+async def test_workers_get_time_to_renew_after_a_restart_of_the_database(
+    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+) -> None:
+    job = await submitted()
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs_helpers.expire(jobs_engine, job.job_id)
+    # The database was started less than this grace ago.
+    await Maintenance(jobs).rescue(grace=timedelta(days=10_000))
+    assert (await jobs.get(job.job_id, owner_id=None)).state is State.RUNNING
+    await jobs_helpers.rescue(jobs)
+    assert (await jobs.get(job.job_id, owner_id=None)).state is State.RETRYING
+
+
 async def test_due_jobs_do_not_delay_a_rescue(
     jobs: Operations,
     jobs_engine: AsyncEngine,
