@@ -100,6 +100,37 @@ async def test_cancelled_heartbeat_keeps_its_connection_and_the_repeated_one_sha
     assert renewals == 2
 
 
+async def test_claim_waits_for_no_locked_job(
+    unhurried: Operations, jobs: Operations, submitted: jobs_helpers.Submit, kind: str, locked: Locks
+) -> None:
+    first, second = await submitted(), await submitted()
+    async with locked(LOCK_JOB, first.job_id):
+        async with asyncio.timeout(60):
+            claimed = await unhurried.claim(worker="w1", kinds=[kind], limit=10)
+    assert [job.job_id for job in claimed] == [second.job_id]
+
+
+async def test_claim_locks_owners_in_one_order(
+    unhurried: Operations,
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    locked: Locks,
+    eventually: Eventually,
+) -> None:
+    low, high = sorted((uuid4(), uuid4()))
+    for owner_id in (high, low):
+        await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
+    async with locked(LOCK_OWNER, low):
+        claiming = asyncio.create_task(unhurried.claim(worker="w1", kinds=[kind], limit=10))
+        await eventually(lambda: waits_for_lock(jobs_engine))
+        # The claim does not have the second one yet.
+        async with locked(f"{LOCK_OWNER} NOWAIT", high):
+            pass
+    assert len(await claiming) == 2
+
+
 async def test_finishes_of_others_do_not_wait_for_a_locked_owner(
     jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str, locked: Locks
 ) -> None:

@@ -36,6 +36,26 @@ async def shift_tokens(owner: Any, interval: str) -> None:
         await conn.execute(statement, {"by": interval, "user": owner.user_id})
 
 
+async def test_slower_refresh_does_not_replace_the_tokens_of_the_faster_one(
+    owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    provider = type(owner.parts.dependencies.providers["tampering"])
+    refresh, faster = provider.refresh, []
+
+    async def overtaken(self: Any, *arguments: Any) -> Any:
+        tokens = await refresh(self, *arguments)
+        monkeypatch.setattr(provider, "refresh", refresh)
+        assert await owner.refresh() == {"refreshed": True}
+        faster.append(await owner.tokens())
+        return tokens
+
+    monkeypatch.setattr(provider, "refresh", overtaken)
+    assert await owner.refresh() == {"refreshed": False}
+    assert await owner.tokens() == faster[0]
+
+
 @pytest.mark.parametrize("is_taken_back", [True, False])
 async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch, is_taken_back: bool
