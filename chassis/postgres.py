@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-from sqlalchemy import event, exc
+from sqlalchemy import Engine, event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -29,7 +29,8 @@ _UNUSABLE_SERVER = frozenset({"25006", "57P01", "57P02", "57P03"})
 # lock_not_available, query_canceled.
 _TIMEOUTS = frozenset({"55P03", "57014"})
 
-_autocommit_twins: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+# By the engine below the asynchronous one, whose comparison costs ten times as much.
+_autocommit_twins: WeakKeyDictionary[Engine, AsyncEngine] = WeakKeyDictionary()
 
 
 def engine(
@@ -69,7 +70,7 @@ def engine(
             (autocommit_size, {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}),
         )
     )
-    _autocommit_twins[new_engine] = twin
+    _autocommit_twins[new_engine.sync_engine] = twin
     for pool, each in (("transactions", new_engine), ("autocommit", twin)):
         _export(name, pool, each)
     event.listen(new_engine.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
@@ -121,7 +122,7 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     For reads, and for what is one statement: a third of the round trips, and no ROLLBACK at the end of the block. Its
     connections are so from the start: switching one over at each checkout can be cancelled half-way, and then it is lost.
     """
-    return _autocommit_twins[engine]
+    return _autocommit_twins[engine.sync_engine]
 
 
 def translate(error: Exception) -> errors.Error | None:

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import postgres, tracing
@@ -26,7 +26,7 @@ KEEP_SECONDS = 300.0
 """Time after which a connection returns to the pool, which replaces the old ones."""
 
 
-_kept: WeakKeyDictionary[AsyncEngine, _Kept] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     On a `postgres.autocommit` engine each statement is a transaction of its own. Raises the errors of SQLAlchemy, as
     `engine.begin()` does.
     """
-    kept = _kept.get(engine) or _Kept(engine)
+    kept = _kept.get(engine.sync_engine) or _Kept(engine)
     conn, until = await kept.take(engine)
     try:
         with tracing.span("transaction"):
@@ -75,7 +75,7 @@ class _Kept:
         self._limit = min(KEPT_CONNECTIONS, pool.size() // 2)
         self._connections: list[tuple[AsyncConnection, float]] = []
         """Each with the time until which it is kept; the last one was used last."""
-        _kept[engine] = self
+        _kept[engine.sync_engine] = self
         event.listen(engine.sync_engine, "engine_disposed", lambda _: self._dispose())
 
     async def take(self, engine: AsyncEngine) -> tuple[AsyncConnection, float]:

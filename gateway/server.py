@@ -13,12 +13,15 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chassis import run
 from gateway import settings
 from gateway.stream import raw_connection
 
 GRACEFUL_SECONDS = 6
 DRAIN_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
+DATE_SECONDS = 1.0
+"""The resolution of the Date header."""
 UNACKNOWLEDGED_MS = 30_000
 REQUEST_SECONDS = 30.0
 """In which a request has to arrive, with its body, and the first one of a connection has to begin."""
@@ -50,19 +53,19 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, drain: Callable[[float], Awaitable[None]]) -> None:
         super().__init__(config)
         self._drain = drain
+        self._stop = asyncio.Event()
 
     async def serve_until(self, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
         """Serve on `shared`, or else on the configured address, until `stop` is set; then close connections and return."""
+        self._stop = stop
+        await self.serve(sockets=[shared] if shared else None)
 
-        async def forward() -> None:
-            await stop.wait()
-            self.should_exit = True
-
-        forwarding = asyncio.create_task(forward())
-        try:
-            await self.serve(sockets=[shared] if shared else None)
-        finally:
-            forwarding.cancel()
+    async def main_loop(self) -> None:
+        """Update the Date header each second until `stop` is set. uvicorn looks ten times a second."""
+        is_stopped = False
+        while not is_stopped:
+            await self.on_tick(0)
+            is_stopped = await run.wait(self._stop, DATE_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, end the streams, then stop as uvicorn does."""

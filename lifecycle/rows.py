@@ -22,6 +22,8 @@ from lifecycle.machine import A, Error, Fence, Key, Machine, Resource
 R = TypeVar("R", bound=Resource)
 """The snapshot of a resource."""
 
+AGE = sa.bindparam("age", type_=sa.Interval)
+"""The parameter of a `take_statement`: the least time between two looks at a resource."""
 _now = sa.func.now()
 
 
@@ -78,6 +80,12 @@ class Rows(Generic[R, A]):
         record_job_version = sa.update(table).where(*self.of_key).values(job_version=sa.bindparam("new_version"))
         self._get, self._lock, self._hold = Prepared(get), Prepared(lock), Prepared(hold)
         self._begin_attempt, self._record_job_version = Prepared(begin_attempt), Prepared(record_job_version)
+        # One condition a state: so the planner can prove that the predicate of a partial index holds.
+        is_working = sa.or_(
+            *(sa.and_(columns.state == state, columns.job_id.is_not(None)) for state in machine.working)
+        )
+        is_stale = columns.changed_at < _now - AGE
+        self._take_stale = Prepared(self.take_statement(is_working, is_stale, order=columns.checked_at.nulls_first()))
 
     async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> R:
         """Read a resource; with `lock`, no other transaction can change it."""
@@ -167,33 +175,12 @@ class Rows(Generic[R, A]):
 
     async def take_stale(self, conn: AsyncConnection, *, age: timedelta, limit: int) -> list[R]:
         """Take resources whose job has been moving them for longer than `age`, the longest unchecked first."""
-        columns = self.table.c
-        # One condition a state: so the planner can prove that the predicate of a partial index holds.
-        working = (sa.and_(columns.state == state, columns.job_id.is_not(None)) for state in self.machine.working)
-        return await self.take(
-            conn,
-            sa.or_(*working),
-            columns.changed_at < _now - age,
-            age=age,
-            limit=limit,
-            order=columns.checked_at.nulls_first(),
-        )
+        return await self.take(conn, self._take_stale, age=age, limit=limit)
 
-    async def take(
-        self, conn: AsyncConnection, *conditions: sa.ColumnElement[bool], age: timedelta, limit: int, order: Any
-    ) -> list[R]:
-        """Take the first resources that meet the conditions, each at most once per `age` over all replicas."""
-        columns = self.table.c
-        is_unchecked = sa.or_(columns.checked_at.is_(None), columns.checked_at < _now - age)
-        chosen = (
-            sa.select(*self._key_columns())
-            .where(*conditions, is_unchecked)
-            .order_by(order)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        taken = sa.update(self.table).where(sa.tuple_(*self._key_columns()).in_(chosen)).values(checked_at=_now)
-        return [self._read(row) for row in (await conn.execute(taken.returning(self.table))).mappings()]
+    async def take(self, conn: AsyncConnection, statement: Prepared, *, age: timedelta, limit: int) -> list[R]:
+        """Take the first resources by a `take_statement`, each at most once per `age` over all replicas."""
+        rows = await statement.execute(conn, {"age": age, "limit": limit})
+        return [self._read(dict(zip(self._names, row, strict=True))) for row in rows]
 
     async def list_overdue(self, conn: AsyncConnection, *, limit: int) -> list[R]:
         """List resources that have waited for their user for longer than `Wait.limit`, the longest first."""
@@ -233,6 +220,20 @@ class Rows(Generic[R, A]):
         columns = self.table.c
         moved = self.move_statement(action, names | {"attempt"}, is_guarded=True)
         return moved.where(columns.job_id == sa.bindparam("job"), columns.attempt <= sa.bindparam("new_attempt"))
+
+    def take_statement(self, *conditions: sa.ColumnElement[bool], order: Any) -> dml.ReturningUpdate[Any]:
+        """Return the statement for `take` that chooses resources by conditions, the first ones by `order`."""
+        columns = self.table.c
+        is_unchecked = sa.or_(columns.checked_at.is_(None), columns.checked_at < _now - AGE)
+        chosen = (
+            sa.select(*self._key_columns())
+            .where(*conditions, is_unchecked)
+            .order_by(order)
+            .limit(sa.bindparam("limit"))
+            .with_for_update(skip_locked=True)
+        )
+        taken = sa.update(self.table).where(sa.tuple_(*self._key_columns()).in_(chosen)).values(checked_at=_now)
+        return taken.returning(self.table)
 
     def can(self, action: A) -> sa.ColumnElement[bool]:
         """Return the condition that the state permits an action."""

@@ -9,7 +9,7 @@ from typing import Generic
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, outbox, postgres
+from chassis import errors, outbox, postgres, transactions
 from lifecycle import rows, updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.machine import ENDED, A, JobUpdate
@@ -87,7 +87,7 @@ class Settler(Generic[R, A]):
 
     async def _sweep_batch(self, age: timedelta) -> tuple[int, int]:
         """Check one batch; return its size, and how many of it could not be checked."""
-        async with self._single.connect() as conn:
+        async with transactions.begin(self._single) as conn:
             stale = await self._rows.take_stale(conn, age=age, limit=BATCH)
         results = await asyncio.gather(*map(self._check, stale), return_exceptions=True)
         for resource, result in zip(stale, results, strict=True):

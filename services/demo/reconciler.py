@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import postgres
+from chassis import postgres, transactions
 from services.demo import idempotency, stalled_transactions, storage, sweeper
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Reconciler:
 
     async def end_stalled(self, *, age: timedelta = STALLED) -> int:
         """End transactions whose own process has been silent for longer than `age`; return how many."""
-        async with postgres.autocommit(self._engine).connect() as conn:
+        async with transactions.begin(postgres.autocommit(self._engine)) as conn:
             count = await self._stalled.end(conn, age=age)
         if count:
             logger.warning("stalled transactions ended", extra={"count": count})

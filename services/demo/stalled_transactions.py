@@ -8,19 +8,25 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.prepared import Prepared
+
 # A COPY that waits for its client heeds neither statement_timeout nor idle_in_transaction_session_timeout. Only sessions of
 # our own role can be seen and ended here.
-_WAITING = sa.text("""
+_WAITING = Prepared(
+    sa.text("""
     SELECT a.pid, a.state_change, c.bytes_processed FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c ON c.pid = a.pid
     WHERE a.usename = current_user AND a.datname = current_database() AND a.pid <> pg_backend_pid()
       AND a.xact_start IS NOT NULL AND a.wait_event_type = 'Client'
       AND (c.pid IS NOT NULL OR a.state_change < clock_timestamp() - :age)
-""").bindparams(sa.bindparam("age", type_=sa.Interval))
-_END = sa.text("""
+""")
+)
+_END = Prepared(
+    sa.text("""
     SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM pg_stat_activity a
     JOIN unnest(CAST(:pids AS integer[]), CAST(:changes AS timestamptz[])) s (pid, state_change)
       ON a.pid = s.pid AND a.state_change = s.state_change AND a.wait_event_type = 'Client'
 """)
+)
 
 _Statement = tuple[int, datetime]
 
@@ -41,7 +47,7 @@ class StalledTransactions:
         now = time.monotonic()
         copied: dict[_Statement, tuple[int, float]] = {}
         stalled: list[_Statement] = []
-        for pid, changed_at, size in await conn.execute(_WAITING, {"age": age}):
+        for pid, changed_at, size in await _WAITING.execute(conn, {"age": age}):
             statement = (pid, changed_at)
             if size is not None:
                 before, since = self._copied.get(statement, (size, now))
@@ -52,4 +58,5 @@ class StalledTransactions:
         if not stalled:
             return 0
         parameters = {"pids": [pid for pid, _ in stalled], "changes": [changed_at for _, changed_at in stalled]}
-        return int((await conn.execute(_END, parameters)).scalar_one())
+        ((ended,),) = await _END.execute(conn, parameters)
+        return int(ended)

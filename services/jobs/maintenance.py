@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import postgres
+from chassis import postgres, transactions
 from services.jobs import counters, domain, due, finish, isolation, outcomes, storage, unreadable
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
@@ -41,12 +41,12 @@ class Maintenance:
 
     async def find_work(self) -> due.PendingWork:
         """Return what there is to do, by one query."""
-        async with self._single.connect() as conn:
+        async with transactions.begin(self._single) as conn:
             return await due.find_work(conn)
 
     async def seconds_to_expiry(self) -> float | None:
         """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
-        async with self._single.connect() as conn:
+        async with transactions.begin(self._single) as conn:
             return await due.seconds_to_expiry(conn)
 
     async def rescue(self, *, grace: timedelta) -> int:

@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.prepared import Prepared
 from lifecycle.rows import Rows, common
 from services.auth.connections import domain, secrets
 from services.auth.connections.domain import Account, Action, Connection, Item, JobKind, State
@@ -72,6 +73,16 @@ CONNECTIONS = Rows(
     absent=lambda user_id, platform: Connection(user_id=user_id, platform=platform),
     changes=_CHANGES,
 )
+_TAKE_TO_REFRESH = Prepared(
+    CONNECTIONS.take_statement(connections.c.refresh_at <= _now, order=connections.c.refresh_at)
+)
+_TAKE_TO_SYNC = Prepared(
+    CONNECTIONS.take_statement(
+        connections.c.state == State.CONNECTED,
+        connections.c.synced_at <= _now - domain.SYNC_AFTER,
+        order=connections.c.synced_at,
+    )
+)
 
 
 async def get(conn: AsyncConnection, user_id: UUID, platform: str, *, lock: bool = False) -> Connection:
@@ -96,15 +107,12 @@ async def begin(conn: AsyncConnection, user_id: UUID, platform: str) -> Connecti
 
 async def take_to_refresh(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Connection]:
     """Take connections whose access must be renewed by now, each at most once per `age`, the longest due first."""
-    due = connections.c.refresh_at
-    return await CONNECTIONS.take(conn, due <= _now, age=age, limit=limit, order=due)
+    return await CONNECTIONS.take(conn, _TAKE_TO_REFRESH, age=age, limit=limit)
 
 
 async def take_to_sync(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Connection]:
     """Take connections last read `domain.SYNC_AFTER` ago, each at most once per `age`, the oldest first."""
-    synced = connections.c.synced_at
-    is_old = (connections.c.state == State.CONNECTED, synced <= _now - domain.SYNC_AFTER)
-    return await CONNECTIONS.take(conn, *is_old, age=age, limit=limit, order=synced)
+    return await CONNECTIONS.take(conn, _TAKE_TO_SYNC, age=age, limit=limit)
 
 
 def account_columns(account: Account, published: Sequence[Item]) -> dict[str, Any]:
