@@ -43,11 +43,20 @@ async def delete_expired(engine: AsyncEngine) -> None:
 
     Sessions and API tokens go a week after their end, events after a year, those of strangers after a month, links after a day,
     changes of addresses a week after their request, devices after 400 days without a sign-in, everything else at once.
+    A deletion that fails keeps no other from its rows; its error is raised at the end.
     """
+    failed: dict[Callable[..., Awaitable[int]], Exception] = {}
     largest = BATCH
     while largest == BATCH:
         largest = 0
         for delete in _DELETIONS:
-            async with engine.begin() as conn:
-                largest = max(largest, await delete(conn, limit=BATCH))
+            if delete in failed:
+                continue
+            try:
+                async with engine.begin() as conn:
+                    largest = max(largest, await delete(conn, limit=BATCH))
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                failed[delete] = error
         await asyncio.sleep(PAUSE_SECONDS)
+    if failed:
+        raise next(iter(failed.values()))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import exc
 
 from chassis import errors, postgres
@@ -128,6 +129,19 @@ async def test_backlog_of_old_rows_is_deleted_in_one_pass(
     )
     await maintenance.delete_expired(context.engine)
     assert await sql("SELECT 1 FROM auth.login_failures WHERE key LIKE :mark", mark=f"{mark}%") == []
+
+
+async def test_deletion_that_fails_keeps_no_other_from_its_rows(context: Context, sql: Any) -> None:
+    mark = new_email()
+    await sql(
+        "INSERT INTO auth.login_failures (key, failures, window_ends_at) VALUES (:mark, 1, now() - interval '1 hour')",
+        mark=mark,
+    )
+    async with context.engine.connect() as conn:
+        await conn.execute(sa.text("LOCK TABLE auth.sessions IN SHARE MODE"))
+        with pytest.raises(exc.DBAPIError):
+            await maintenance.delete_expired(context.engine)
+    assert await sql("SELECT 1 FROM auth.login_failures WHERE key = :mark", mark=mark) == []
 
 
 async def test_guesses_at_an_account_are_recorded_up_to_a_bound(
