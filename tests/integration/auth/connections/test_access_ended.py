@@ -144,6 +144,10 @@ async def test_newer_pending_revocations_do_not_starve_older_ones(
     assert await own_generations() == [0, 1, 2, 3, 4, 5]
     # The pause is the age at the last submit: two hours and what this test has taken until then.
     await execute(owner, OLDER, by="3 hours", id=owner.user_id)
+    in_order = (
+        "UPDATE auth.connection_pending_revocations SET submitted_at = submitted_at + generation * interval '1 second'"
+    )
+    await execute(owner, in_order + " WHERE user_id = :id", id=owner.user_id)
     monkeypatch.setattr(maintenance, "ROUNDS", 1)
     assert [await own_generations() for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
 
