@@ -17,7 +17,8 @@ from gateway.pages.page import Page
 from repruv.jobs.v1 import jobs_service_pb2
 
 PATH = "/jobs"
-PAGE = 20
+ROWS = (20, 50, 100)
+"""How many jobs a page can have."""
 SAYS: Mapping[str, str] = {
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
@@ -52,7 +53,7 @@ class Jobs(Page):
         """Show the user's jobs, newest first."""
         visitor = await self.begin(request)
         filters = filters_of(request)
-        rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=PAGE)
+        rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=filters.rows)
         filters.apply(rpc_request)
         demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
@@ -68,11 +69,12 @@ class Jobs(Page):
 
 
 class JobFilter:
-    """Filters of a list of jobs, and the token of a page."""
+    """Filters of a list of jobs, the size of its pages, and the token of a page."""
 
-    def __init__(self, *, state: str, kind: str, page_token: str) -> None:
+    def __init__(self, *, state: str, kind: str, rows: int, page_token: str) -> None:
         self.state = state
         self.kind = kind
+        self.rows = rows
         self.page_token = page_token
 
     @property
@@ -88,7 +90,8 @@ class JobFilter:
 
     def address(self, path: str, page_token: str = "") -> str:
         """Return the address of a page of the same jobs; the newest unless a token is given."""
-        query = {"state": self.state, "kind": self.kind, "page_token": page_token}
+        rows = "" if self.rows == ROWS[0] else str(self.rows)
+        query = {"state": self.state, "kind": self.kind, "rows": rows, "page_token": page_token}
         query_string = urlencode({name: value for name, value in query.items() if value})
         return f"{path}?{query_string}" if query_string else path
 
@@ -100,6 +103,7 @@ def filters_of(request: Request) -> JobFilter:
     return JobFilter(
         state=state if state in FILTERS else "",
         kind=_plain(query.get("kind", ""))[:100],
+        rows=next((rows for rows in ROWS if query.get("rows") == str(rows)), ROWS[0]),
         page_token=_plain(query.get("page_token", "")),
     )
 
@@ -118,6 +122,7 @@ def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None)
         "jobs": jobs if page else None,
         "filters": filters,
         "kinds": list(kinds),
+        "rows": ROWS,
         "newest": filters.address(PATH) if filters.page_token else "",
         "older": filters.address(PATH, page.next_page_token) if page and page.next_page_token else "",
     }

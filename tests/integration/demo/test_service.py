@@ -168,10 +168,15 @@ def user(make_user: Callable[..., User]) -> User:
     return make_user()
 
 
-@pytest.mark.parametrize("rpc", ["GetDashboard", "ListContent", "ListInteractions"])
-async def test_dashboard_requires_a_verified_address(make_user: Callable[..., User], rpc: str) -> None:
+@pytest.mark.parametrize(
+    ("rpc", "fields"),
+    [("GetDashboard", {}), ("ListContent", {}), ("ListInteractions", {}), ("GetDemo", {"arriving_count": 1})],
+)
+async def test_dashboard_requires_a_verified_address(
+    make_user: Callable[..., User], rpc: str, fields: dict[str, int]
+) -> None:
     user = make_user(can_access_dashboard=False)
-    request = getattr(demo_service_pb2, f"{rpc}Request")()
+    request = getattr(demo_service_pb2, f"{rpc}Request")(**fields)
     with pytest.raises(errors.PermissionDenied) as refused:
         await user.call(getattr(user.demo, rpc), request, timeout=TIMEOUT, user_token=user.token)
     assert refused.value.code == "email_unverified"
