@@ -35,12 +35,12 @@ class Breaks:
         self._demo = demo
         self._watches: set[asyncio.Task[None]] = set()
 
-    async def break_part(self, part: str, *, user: str, owner_id: str) -> None:
+    async def break_part(self, part: str, *, user: str) -> None:
         """Break `part` while the user's demo job runs. Raises `FailedPrecondition` without one, or when one is broken."""
         before = await self._demo.get_demo(user)
         if views.demo_state(before.demo) != "enabling" or before.job.state not in _BREAKABLE:
             raise errors.FailedPrecondition("No demo job is running.", code="nothing_to_break")
-        broken = await self.launcher.break_part(part, owner_id=owner_id, job_id=before.demo.job_id)
+        broken = await self.launcher.break_part(part, job_id=before.demo.job_id)
         watch = asyncio.create_task(self._watch(broken, before, user), name=f"watch {broken.break_id}")
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)

@@ -35,10 +35,9 @@ STOP_CHECK_SECONDS = 0.1
 
 @dataclass(slots=True, kw_only=True)
 class Break:
-    """A part that was broken while an owner's job ran."""
+    """A part that was broken while a job ran."""
 
     part: str
-    owner_id: str
     job_id: str
     break_id: str = field(default_factory=lambda: secrets.token_hex(8))
     broken_at: float = 0.0
@@ -53,7 +52,6 @@ class Break:
         return {
             "break_id": self.break_id,
             "part": self.part,
-            "owner_id": self.owner_id,
             "job_id": self.job_id,
             "elapsed_seconds": time.monotonic() - self.broken_at,
             "is_back": self.is_back,
@@ -97,7 +95,7 @@ class Control:
         with self._lock:
             return [each.view() for each in reversed(self._breaks) if each.broken_at]
 
-    def break_part(self, part: str, owner_id: str, job_id: str) -> dict[str, Any]:
+    def break_part(self, part: str, job_id: str) -> dict[str, Any]:
         """Break a part, and return when it is dead. Raises `Refused`."""
         if part not in breaks.PARTS:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "part_unknown")
@@ -106,7 +104,7 @@ class Control:
                 raise Refused(HTTPStatus.CONFLICT, "break_running")
             if time.monotonic() < self._next_at:
                 raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "break_too_soon")
-            asked = self._broken = Break(part=part, owner_id=owner_id, job_id=job_id)
+            asked = self._broken = Break(part=part, job_id=job_id)
             self._breaks.append(asked)
             if self._is_slow:
                 self._slow_until = time.monotonic() + SLOW_SECONDS

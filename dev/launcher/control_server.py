@@ -110,7 +110,7 @@ def _read(control: Control, path: str) -> Answer:
 def _act(control: Control, path: str, body: dict[str, str]) -> Answer:
     match path.strip("/").split("/"):
         case ["breaks"]:
-            return control.break_part(body.get("part", ""), body.get("owner_id", ""), body.get("job_id", ""))
+            return control.break_part(body.get("part", ""), body.get("job_id", ""))
         case ["breaks", break_id, "progress"]:
             control.note_progress(break_id)
             return {}

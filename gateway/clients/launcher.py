@@ -34,7 +34,6 @@ class Break:
 
     break_id: str
     part: str
-    owner_id: str
     job_id: str
     elapsed_seconds: float
     """Since the fault."""
@@ -55,9 +54,9 @@ class Launcher:
         """Return the latest breaks, the newest first."""
         return [Break(**each) for each in (await self._call("GET", "/breaks", READ_SECONDS))["breaks"]]
 
-    async def break_part(self, part: str, *, owner_id: str, job_id: str) -> Break:
+    async def break_part(self, part: str, *, job_id: str) -> Break:
         """Break a part; return when it is dead. Raises `FailedPrecondition` or `ResourceExhausted` for one too many."""
-        body = {"part": part, "owner_id": owner_id, "job_id": job_id}
+        body = {"part": part, "job_id": job_id}
         return Break(**await self._call("POST", "/breaks", ACT_SECONDS, body))
 
     async def note_progress(self, break_id: str) -> None:

@@ -64,7 +64,7 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
     await shows(page, "Demo mode active")
     assert await tint(page.locator(".banner")) == "purple"
-    await expect(page.get_by_text("1.2K", exact=True)).to_be_visible()
+    await expect(page.get_by_role("link", name="1.2K interactions")).to_be_visible()
     await shows(page, "Latest interactions")
     assert await is_still_the_same(page)
 

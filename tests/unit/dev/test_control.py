@@ -18,7 +18,7 @@ from dev.launcher.stack import Stack
 from dev.subprocesses import Flag
 
 NO_STACK = cast(Stack, None)
-ASKED = {"part": "nothing", "owner_id": "owner", "job_id": "job"}
+ASKED = {"part": "nothing", "job_id": "job"}
 
 
 class Nothing:
@@ -116,7 +116,7 @@ def test_a_part_is_broken_once_started_until_it_runs_and_the_next_waits(
 
 def test_a_request_ends_with_the_launcher(nothing: Nothing, control: Control) -> None:
     answers: list[str] = []
-    asking = threading.Thread(target=lambda: answers.append(control.break_part("nothing", "owner", "job")["part"]))
+    asking = threading.Thread(target=lambda: answers.append(control.break_part("nothing", "job")["part"]))
     asking.start()
     while asking.is_alive():
         control.close()
