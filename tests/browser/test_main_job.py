@@ -111,3 +111,13 @@ async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) ->
     await enable(page, 50)
     await shows(page, "Demo mode active")
     await expect(page.get_by_text("50 interactions and 60 content items are ready.")).to_be_visible()
+
+
+async def test_a_cancelled_enable_says_so(mina: Visitor, user: User) -> None:
+    await user.enable({"niche": "food", "interaction_count": 20_000})
+    await user.written(100)
+    page, other = await mina.open(SETTINGS), await mina.open(SETTINGS)
+    await page.get_by_role("button", name="Cancel").click()
+    for tab in (page, other):
+        await shows(tab, "Demo mode is off")
+        await expect(tab.get_by_text("Enabling demo mode was cancelled.").first).to_be_visible()
