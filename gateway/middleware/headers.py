@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Encoded = Sequence[tuple[bytes, bytes]]
+"""Headers with names in lower case."""
 
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
@@ -38,10 +40,11 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
-        self._headers = {**_HEADERS, "Content-Security-Policy": CONTENT_POLICY}
+        headers = {**_HEADERS, "Content-Security-Policy": CONTENT_POLICY}
         if https:
-            self._headers["Content-Security-Policy"] += "; upgrade-insecure-requests"
-            self._headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
+            headers["Content-Security-Policy"] += "; upgrade-insecure-requests"
+            headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
+        self._headers = encode(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -51,14 +54,20 @@ class SecurityHeaders:
         await self._app(scope, receive, adding(self._headers, send))
 
 
-def adding(headers: Mapping[str, str], send: Send) -> Send:
+def encode(headers: Mapping[str, str]) -> Encoded:
+    """Return headers as the server sends them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def adding(headers: Encoded, send: Send) -> Send:
     """Add headers to an answer that does not have them."""
 
     async def add(message: Message) -> None:
         if message["type"] == "http.response.start":
-            response_headers = MutableHeaders(scope=message)
-            for name, value in headers.items():
-                response_headers.setdefault(name, value)
+            # Once per answer, not a search for each header.
+            own = message.get("headers", [])
+            names = {name for name, _ in own}
+            message["headers"] = [*own, *(header for header in headers if header[0] not in names)]
         await send(message)
 
     return add

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from email.message import Message
 
 from starlette.datastructures import Headers
@@ -39,6 +40,7 @@ class MediaType:
         await self._app(scope, receive, send)
 
 
+@functools.lru_cache(maxsize=64)
 def is_json(content_type: str) -> bool:
     """Return whether a Content-Type is JSON in UTF-8."""
     parsed = Message()

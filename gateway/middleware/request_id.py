@@ -43,7 +43,7 @@ class RequestId:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         token = logs.request_id.set(request_id)
         try:
-            await self._app(scope, receive, headers.adding({"X-Request-Id": request_id}, send))
+            await self._app(scope, receive, headers.adding([(b"x-request-id", request_id.encode())], send))
         finally:
             logs.request_id.reset(token)
 
