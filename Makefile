@@ -44,6 +44,7 @@ reset: $(INSTALLED) ## Delete all local data, after asking
 test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
 	@tests/prometheus/install
+	@tests/helm/install
 	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
 
 smoke: $(INSTALLED) ## Run the main job, unit and contract tests, in less than a minute
@@ -80,6 +81,7 @@ wheel: $(INSTALLED) ## Build the stubs and the client for services outside this 
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmarks' peers, into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt
 	cd requirements && for name in auth demo docs jobs gateway provision; do $(lock_with) -c dev.txt $$name.in -o $$name.txt || exit 1; done
+	cd requirements && $(lock_with) --no-deps --no-emit-index-url helm.in -o helm.txt
 	for peers in bench/jobs/peers bench/stream/peers bench/monolith; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 

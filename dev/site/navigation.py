@@ -12,6 +12,7 @@ SECTIONS: dict[str, list[str]] = {
     "How-to": [
         *(f"docs/{name}.md" for name in ("new-operation", "frontend", "calling-us", "operations", "tracing")),
         "docs/high-availability.md",
+        "docs/kubernetes.md",
         "docs/cut-over.md",
         "CONTRIBUTING.md",
     ],

@@ -25,6 +25,8 @@ from chassis import errors
 PASSES = 2
 LANES = 1
 WAITING_PER_CORE = 16
+MAX_CORES = 4
+"""A container sees all cores of its host: without a bound a host of 64 cores would hash 64 passwords at once, in 4 GiB."""
 BCRYPT_BYTES = 72
 
 T = TypeVar("T")
@@ -76,7 +78,7 @@ class Passwords:
     """Hashes and verifies passwords. Methods raise `TooBusy` when the queue is full."""
 
     def __init__(self, *, memory_kib: int, cores: int | None = None, waiting_per_core: int = WAITING_PER_CORE) -> None:
-        cores = cores or os.cpu_count() or 1
+        cores = cores or min(os.cpu_count() or 1, MAX_CORES)
         self._hasher = argon2.PasswordHasher(
             time_cost=PASSES, memory_cost=memory_kib, parallelism=LANES, type=argon2.Type.ID
         )

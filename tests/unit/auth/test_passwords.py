@@ -115,3 +115,14 @@ async def test_a_flood_of_new_passwords_leaves_the_login_slots() -> None:
         assert [isinstance(answer, TooBusy) for answer in checked] == [False] * 4 + [True] * 2
         hashed = await asyncio.gather(*flood, return_exceptions=True)
         assert len([answer for answer in hashed if isinstance(answer, TooBusy)]) == 4
+
+
+async def test_a_host_of_many_cores_hashes_four_passwords_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    passwords = Passwords(memory_kib=64, waiting_per_core=0)
+    try:
+        answers = await asyncio.gather(*(passwords.verify(None, "x") for _ in range(8)), return_exceptions=True)
+    finally:
+        passwords.close()
+    # Each had a slot before the first one ended.
+    assert [isinstance(answer, TooBusy) for answer in answers] == [False] * 4 + [True] * 4

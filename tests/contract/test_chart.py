@@ -1,0 +1,39 @@
+"""The Helm chart follows from docker-compose.yml. tests/helm renders it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from dev import chart
+
+ROOT = Path(__file__).parents[2]
+VALUES = yaml.safe_load((ROOT / "deploy/helm/repruv/values.yaml").read_text())
+OTHER_DEFAULTS = {
+    "ENVIRONMENT": "production",
+    "LOG_FORMAT": "json",
+    # The operator must choose these.
+    "PUBLIC_URL": "",
+    "POSTGRES_HOSTS": "",
+    "NATS_HOSTS": "",
+    "EMAIL_FROM": "",
+}
+
+
+def test_chart_has_the_processes_of_the_compose_file() -> None:
+    assert chart.TARGET.read_text() == chart.render(), "write it again: python -m dev.chart"
+
+
+def test_values_have_the_settings_of_the_compose_file_with_its_defaults() -> None:
+    assert VALUES["settings"] == {**chart.settings(), **OTHER_DEFAULTS}
+
+
+def test_values_describe_every_process() -> None:
+    assert VALUES["processes"].keys() == chart.processes().keys()
+
+
+def test_no_secret_is_a_setting() -> None:
+    words = ("PASSWORD", "SECRET", "KEY", "TOKEN", "HEADERS")
+    found = {name for name in chart.settings() if any(name.endswith(word) or f"{word}S" in name for word in words)}
+    assert found == set()
