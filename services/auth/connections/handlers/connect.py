@@ -69,8 +69,8 @@ async def _exchange(
     """Exchange the code for tokens, and store them. A code whose answer is not known is never sent again."""
     if stored.consent is None or stored.code_sent_at is not None:
         raise await _fail(dependencies, attempt, connection, ErrorCode.CONSENT_EXPIRED)
-    async with attempt.fenced() as tx:
-        await secrets.mark_code_sent(tx.conn, tx.resource, is_sent=True)
+    # Until the commit is certain: a lost reply would let the next call take the code for sent.
+    await retry_storage(lambda: _mark_code_sent(attempt, is_sent=True))
     transaction = Transaction(
         redirect_uri=operations.redirect_uri(dependencies.public_url, connection.platform),
         state="",
@@ -81,14 +81,18 @@ async def _exchange(
         tokens = await provider.exchange(stored.consent.code, transaction)
     except Failed as error:
         if isinstance(error, Unavailable) and not isinstance(error, Lost) and error.got is None:
-            async with attempt.fenced() as tx:
-                await secrets.mark_code_sent(tx.conn, tx.resource, is_sent=False)
+            await retry_storage(lambda: _mark_code_sent(attempt, is_sent=False))
             raise retry_later(error, connection.platform) from None
         _log(attempt, connection, error)
         code = ErrorCode.CONSENT_EXPIRED if isinstance(error, Unavailable) else _code(error)
         raise await _fail(dependencies, attempt, connection, code, error.got) from None
     await _store(dependencies, attempt, stored, tokens)
     return tokens
+
+
+async def _mark_code_sent(attempt: Attempt, *, is_sent: bool) -> None:
+    async with attempt.fenced() as tx:
+        await secrets.mark_code_sent(tx.conn, tx.resource, is_sent=is_sent)
 
 
 async def _store(dependencies: Dependencies, attempt: Attempt, stored: secrets.Stored, tokens: Tokens) -> None:

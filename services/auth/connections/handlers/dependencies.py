@@ -96,14 +96,14 @@ async def discard_late(dependencies: Dependencies, present: Connection, generati
 
 
 async def retry_storage(store: Callable[[], Awaitable[T]]) -> T:
-    """Store what cannot be fetched again, also over a short outage of the database. Raises the last failure."""
+    """Store what cannot be fetched or done again, also over a short outage of the database. Raises the last failure."""
     for _ in range(STORE_TRIES - 1):
         try:
             return await store()
         except Exception as error:
             if postgres.translate(error) is None:
                 raise
-            logger.warning("storing tokens waits for the database")
+            logger.warning("a step of a connection waits for the database")
         await asyncio.sleep(STORE_PAUSE)
     return await store()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 import worker
 from chassis import errors
+from lifecycle import attempts
 from lifecycle.machine import JobPhase
 from services.auth.connections import jobs, schema, secrets, storage
 from services.auth.connections.domain import Action, State
@@ -161,6 +163,28 @@ async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: A
     with pytest.raises(worker.JobFailed):
         await owner.connect()
     await owner.connect(await owner.context(attempt=2))
+    assert (await owner.connection()).state is State.CONNECTED
+    assert len(await tampering.requests_to("/token")) == 1
+
+
+async def test_lost_reply_of_the_commit_before_the_code_is_sent_costs_no_consent(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fenced, lost = attempts.Attempt.fenced, 0
+
+    @asynccontextmanager
+    async def lose_reply(attempt: Any) -> AsyncIterator[Any]:
+        nonlocal lost
+        async with fenced(attempt) as tx:
+            yield tx
+        if not lost:
+            lost += 1
+            raise sa.exc.OperationalError("COMMIT", None, psycopg.OperationalError("the connection is lost"))
+
+    monkeypatch.setattr(attempts.Attempt, "fenced", lose_reply)
+    monkeypatch.setattr(dependencies, "STORE_PAUSE", 0.0)
+    await owner.connected()
+    assert lost == 1
     assert (await owner.connection()).state is State.CONNECTED
     assert len(await tampering.requests_to("/token")) == 1
 
