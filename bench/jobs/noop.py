@@ -19,8 +19,8 @@ from chassis.rpc import client
 
 KIND = "demo.noop"
 CONCURRENCY = 100
-OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(1_000)]
-"""The number of users that the jobs are spread over."""
+OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(int(os.environ.get("BENCH_OWNERS", "1000")))]
+"""The users that the jobs are spread over. With BENCH_OWNERS=1 all transitions wait for one row, as those of system jobs do."""
 LATELY_SECONDS = 3_600
 """Older jobs are history and are ignored."""
 UNFINISHED = f"SELECT count(*) FROM jobs.jobs WHERE kind = '{KIND}' AND job_id >= %s AND finished_at IS NULL"  # noqa: S608

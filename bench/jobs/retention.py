@@ -48,14 +48,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=500_000, help="finished jobs (default: 500000)")
     parser.add_argument("--snapshot", action="store_true", help="with a snapshot open meanwhile, as pg_dump keeps one")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory, _database(Path(directory)) as (admin, url):
-        _fill(admin, chosen.jobs)
+    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory, database(Path(directory)) as (admin, url):
+        fill(admin, chosen.jobs)
         with _snapshot(admin) if chosen.snapshot else nullcontext():
             asyncio.run(_delete(url))
 
 
 @contextmanager
-def _database(directory: Path) -> Iterator[tuple[str, str]]:
+def database(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yield the URLs of the superuser and of the jobs service's role for a new database with its tables."""
     server = Postgres(directory, password=PASSWORD)
     server.start()
     try:
@@ -75,7 +76,8 @@ def _snapshot(url: str) -> Iterator[None]:
         yield
 
 
-def _fill(url: str, count: int) -> None:
+def fill(url: str, count: int) -> None:
+    """Insert finished jobs."""
     with psycopg.connect(url, autocommit=True) as conn:
         for first in range(1, count + 1, CHUNK):
             conn.execute(INSERT, {"first": first, "last": min(first + CHUNK - 1, count), "all": count})

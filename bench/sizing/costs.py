@@ -1,0 +1,53 @@
+"""What one of each thing costs. Every figure was measured; the comment names the page or the command that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+JOB_MS: Mapping[str, float] = {"jobs": 0.51, "postgres": 0.24, "worker": 0.11, "nats": 0.05}
+"""Processor time of a job without work of its own, by process: docs/jobs-engine.md, `make bench-jobs`."""
+JOB_WAL = 5.6 * KIB
+"""At most: events and outbox rows 3.4, the job and its attempt 2.2: docs/performance.md, `make bench ARGS=budget`."""
+JOB_DISK = 2_394.0
+"""A finished job with its attempt, its events and all indexes: `python -m bench.jobs.stored`."""
+DELETED_JOB_MS = 0.10
+DELETED_JOBS_PER_SECOND = 500_000 / 300
+"""One run of the schedule jobs.cleanup each five minutes deletes at most 500,000: docs/decisions/0049."""
+SYSTEM_JOBS_PER_SECOND = 230.0
+"""Jobs of one owner, whose transitions wait for one row: the slower of 608 and 230, beside 1,482 and 1,797 of 1,000 owners.
+`BENCH_OWNERS=1 make bench-jobs ARGS="--only repruv --count 2000"`, on two cores at a load average of 8 to 14."""
+
+ENABLE_MS: Mapping[str, float] = {
+    name: part * 20.8 / 31.5
+    for name, part in {
+        "jobs": 7.6,
+        "postgres": 6.0,
+        "demo": 4.8,
+        "worker": 4.7,
+        "gateway": 4.3,
+        "auth": 2.2,
+        "nats": 1.9,
+    }.items()
+}
+"""Processor time of an enable at 100/s (20.8), by the shares at 20/s: docs/performance.md, `make bench ARGS=monolith`."""
+ENABLE_WAL = 15.2 * KIB
+
+STREAM_MEMORY = 21.3 * KIB
+STREAM_CONNECT_MS = 1.1
+FRAME_MS = 0.1
+"""5,000 events a second take half a processor: docs/streams.md, `make bench-stream`. A ping is counted as a frame."""
+STREAM_SECONDS = 600.0
+PING_SECONDS = 13.5
+STREAMS_PER_PROCESS = 50_000
+POSITIONS_SECONDS, POSITIONS_PER_CALL = 2.0, 500
+POSITIONS_MS: Mapping[str, float] = {"postgres": 2.10, "jobs": 1.63}
+"""A read of 500 positions: `python -m bench.jobs.stored`."""
+EVENTS_PER_JOB = 3
+"""Submitted, started, ended."""
+
+MEMORY: Mapping[str, int] = dict.fromkeys(("auth", "demo", "jobs", "worker", "gateway"), 110 * MIB)
+"""Resident, without streams, at most: docs/jobs-engine.md."""
+CONNECTIONS: Mapping[str, int] = {"auth": 16, "demo": 20, "jobs": 30, "worker": 8, "gateway": 0}
+"""Of one process: docs/operations.md."""
