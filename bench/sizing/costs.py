@@ -47,7 +47,7 @@ POSITIONS_MS: Mapping[str, float] = {"postgres": 2.10, "jobs": 1.63}
 EVENTS_PER_JOB = 3
 """Submitted, started, ended."""
 
-MEMORY: Mapping[str, int] = dict.fromkeys(("auth", "demo", "jobs", "worker", "gateway"), 110 * MIB)
-"""Resident, without streams, at most: docs/jobs-engine.md."""
+MEMORY: Mapping[str, int] = dict.fromkeys(("auth", "demo", "jobs", "worker", "gateway"), 138 * MIB)
+"""Resident, without streams, at most: docs/kubernetes.md."""
 CONNECTIONS: Mapping[str, int] = {"auth": 16, "demo": 20, "jobs": 30, "worker": 8, "gateway": 0}
 """Of one process: docs/operations.md."""

@@ -18,7 +18,10 @@ SECTIONS: dict[str, list[str]] = {
     ],
     "Reference": ["docs/configuration.md", "docs/bounds.md", "docs/dependencies.md", "CHANGELOG.md"],
     "Explanation": [
-        *(f"docs/{name}.md" for name in ("architecture", "jobs-engine", "streams", "reliability", "performance", "scale")),
+        *(
+            f"docs/{name}.md"
+            for name in ("architecture", "jobs-engine", "streams", "reliability", "performance", "scale")
+        ),
         "docs/pages.md",
         "docs/security.md",
     ],
