@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -37,3 +39,10 @@ def test_no_secret_is_a_setting() -> None:
     words = ("PASSWORD", "SECRET", "KEY", "TOKEN", "HEADERS")
     found = {name for name in chart.settings() if any(name.endswith(word) or f"{word}S" in name for word in words)}
     assert found == set()
+
+
+def test_chart_images_wheel_and_changelog_have_one_version() -> None:
+    described = yaml.safe_load((ROOT / "deploy/helm/repruv/Chart.yaml").read_text())
+    wheel = tomllib.loads((ROOT / "protos/pyproject.toml").read_text())["project"]["version"]
+    newest = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert {described["version"], described["appVersion"], wheel} == {newest}
