@@ -17,6 +17,7 @@ import yaml
 KNOWN_KEYS = frozenset({
     "build", "image", "command", "environment", "depends_on", "healthcheck", "ports", "restart", "stop_grace_period",
     "init", "volumes", "stop_signal", "shm_size", "entrypoint", "profiles", "logging", "mem_limit",
+    "read_only", "tmpfs",
 })  # fmt: skip
 CONDITIONS = frozenset({"service_started", "service_healthy", "service_completed_successfully"})
 DEFAULT_GRACE_SECONDS = 10.0

@@ -185,6 +185,11 @@ def test_processes_can_be_scaled(name: str) -> None:
     assert ("ports" in service) == (name == "gateway")
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_process_writes_to_no_file_of_its_image(name: str) -> None:
+    assert (DOCUMENT["services"][name]["read_only"], DOCUMENT["services"][name]["tmpfs"]) == (True, ["/tmp"])  # noqa: S108
+
+
 @pytest.mark.parametrize("name", BUILT)
 def test_a_dockerfile_copies_nothing_foreign(name: str) -> None:
     path = dockerfile_of(name)
