@@ -119,6 +119,8 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request. Raises `Unexpected` for any other status than `expected`."""
+        # The gateway closes connections that are idle for a while.
+        self._idle = [connection for connection in self._idle if connection.is_open]
         connection = self._idle.pop() if self._idle else await self.connect()
         answer = await connection.request(self.head(method, path, cookie=cookie, body=body, headers=headers))
         if connection.is_open:
