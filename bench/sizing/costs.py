@@ -13,8 +13,8 @@ JOB_WAL = 5.6 * KIB
 JOB_DISK = 2_394.0
 """A finished job with its attempt, its events and all indexes: `python -m bench.jobs.stored`."""
 DELETED_JOB_MS = 0.10
-DELETED_JOBS_PER_SECOND = 500_000 / 300
-"""One run of the schedule jobs.cleanup each five minutes deletes at most 500,000: docs/decisions/0049."""
+DELETED_JOBS_PER_SECOND = 1_000 / (1_000 * DELETED_JOB_MS / 1e3 + 0.05)
+"""jobs.cleanup deletes one batch of 1,000 after the other, with a pause of 0.05 s: docs/decisions/0049."""
 SYSTEM_JOBS_PER_SECOND = 230.0
 """Jobs of one owner, whose transitions wait for one row: the slower of 608 and 230, beside 1,482 and 1,797 of 1,000 owners.
 `BENCH_OWNERS=1 make bench-jobs ARGS="--only repruv --count 2000"`, on two cores at a load average of 8 to 14."""

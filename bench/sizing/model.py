@@ -115,7 +115,7 @@ def limits(load: Load, server: Server) -> list[Limit]:
         Limit(
             name="jobs.cleanup, deleted jobs a second",
             used=load.jobs_per_second / costs.DELETED_JOBS_PER_SECOND,
-            remedy="a larger bound; shards",
+            remedy="a cleanup for each kind; shards",
         ),
         Limit(
             name="jobs of the system a second, by the row of jobs.owners",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -193,6 +194,23 @@ async def test_retention_works_in_batches_and_continues_after_an_interruption(
     rest, _ = await clean(batch=2)
     assert (rest.jobs, rest.is_complete) == (1, True)
     assert [await rows_of(jobs_engine, job.job_id) for job in jobs_ended] == [GONE] * 5
+
+
+async def test_flood_of_one_kind_does_not_keep_the_jobs_of_another(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[..., domain.Spec], clean: Clean
+) -> None:
+    await clean()
+    for kind, count in (("a.few", 1), ("m.flood", 4), ("z.few", 1)):
+        for _ in range(count):
+            job, _ = await jobs.submit(ids.uuid7(), dataclasses.replace(spec(), kind=kind))
+            await jobs.cancel(job.job_id, owner_id=None, reason="requested")
+            await age_job(jobs_engine, job.job_id, WEEK * 2)
+    cut_off, _ = await clean(batch=1, max_batches=3)
+    assert (cut_off.jobs, cut_off.is_complete) == (3, False)
+    left = sa.select(schema.jobs.c.kind).where(schema.jobs.c.kind.in_(["a.few", "m.flood", "z.few"]))
+    async with jobs_engine.connect() as conn:
+        assert (await conn.execute(left)).scalars().all() == ["m.flood"] * 3
+    await clean()
 
 
 async def test_job_retried_concurrently_is_not_deleted(
