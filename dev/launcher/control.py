@@ -132,7 +132,17 @@ class Control:
                 if not self._wake.wait(deadline - time.monotonic()):
                     raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "launcher_busy")
 
+    def speed_up(self) -> None:
+        """Let demo workers write at their own speed again."""
+        with self._lock:
+            self._slow_until = 0.0
+
     # --- the launcher's thread ---
+
+    def is_settled(self) -> bool:
+        """Return whether all parts run again, at their own speed."""
+        with self._lock:
+            return self._broken is None and not self._is_slow
 
     def tend(self, stack: Stack, stop_requested: Flag, *, seconds: float) -> None:
         """Do what was asked for; wait `seconds` for it at most."""

@@ -175,19 +175,21 @@ class System:
 
     @asynccontextmanager
     async def tended_by(self, control: Control) -> AsyncIterator[None]:
-        """Let the system be broken by requests while the context lasts, as `make up` does."""
-        stop = subprocesses.Flag()
+        """Let the system be broken by requests while the context lasts, as `make up` does. At its end all parts run again."""
+        stop, never = subprocesses.Flag(), subprocesses.Flag()
 
         def tend() -> None:
-            while not stop.is_set():
-                control.tend(self._stack, stop, seconds=TEND_SECONDS)
+            while not (stop.is_set() and control.is_settled()):
+                control.tend(self._stack, never, seconds=TEND_SECONDS)
 
         tending = asyncio.ensure_future(self._do(tend))
         try:
             yield
         finally:
+            control.speed_up()
             stop.set()
             await tending
+            await self.heal()
 
     def worker_index(self, worker: str) -> int:
         """Return the replica that a worker's name (…-<host>-<pid>-<random>) belongs to."""
