@@ -88,15 +88,24 @@ class System:
         finally:
             events.close()
 
+    async def finished(self) -> float:
+        """Wait until every accepted operation has ended. Return the seconds waited."""
+        return await self._empty("""
+            SELECT (SELECT count(*) FROM demo.demo_modes WHERE state IN ('enabling', 'disabling'))
+                 + (SELECT count(*) FROM jobs.jobs WHERE finished_at IS NULL)
+        """)
+
     async def quiet(self) -> float:
         """Wait until no job is active and every outbox is empty. Return the seconds waited."""
-        began = time.perf_counter()
-        unfinished = """
+        return await self._empty("""
             SELECT (SELECT count(*) FROM jobs.jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM jobs.outbox)
                  + (SELECT count(*) FROM demo.outbox)
-        """
+        """)
+
+    async def _empty(self, count: LiteralString) -> float:
+        began = time.perf_counter()
         async with asyncio.timeout(QUIET_SECONDS), await self.connect_database() as conn:
-            while await _number(conn, unfinished) > 0:  # noqa: ASYNC110 - the database has no event for it
+            while await _number(conn, count) > 0:  # noqa: ASYNC110 - the database has no event for it
                 await asyncio.sleep(POLL_SECONDS)
         return time.perf_counter() - began
 
