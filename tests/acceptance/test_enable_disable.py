@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from tests.acceptance import waiting
 from tests.acceptance.conftest import NewUser
 from tests.acceptance.consistency_watch import ConsistencyWatch
 from tests.acceptance.streams import Stream
@@ -45,9 +46,14 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
 
 async def test_status_of_enabling_has_progress(user: User) -> None:
     await user.enable(OPTIONS)
-    await user.written(200)
-    status = (await user.get("/demo/status")).json()
-    assert status["status"] == "enabling"
+
+    async def reported() -> dict[str, Any] | None:
+        """Return the status once the job has reported progress, which it does after its first rows."""
+        status = await user.probe("/demo/status")
+        assert status is None or status["status"] == "enabling"
+        return status if status and status["progress"] and status["progress"]["total"] else None
+
+    status = await waiting.until(reported, "the job reports progress")
     assert status["job_status"] == "running"
     assert status["progress"]["total"] == 2000
     await user.status_is("enabled")
