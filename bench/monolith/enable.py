@@ -14,7 +14,7 @@ from bench.monolith import stack
 from bench.samples import Row, Section, percentile
 from bench.system import System
 
-LOADS = ((20.0, 400), (100.0, 1000))
+LOADS = ((20.0, 400), (100.0, 3000))
 """Requests per second, and requests of a round."""
 ROUNDS = 2
 DRAIN_SECONDS = 60.0
