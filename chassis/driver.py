@@ -32,6 +32,8 @@ Result = TypeVar("Result")
 class Connection(psycopg.AsyncConnection[Any]):
     """A connection that waits for the server without system calls of its own."""
 
+    raw_cursor_factory: type[psycopg.AsyncRawCursor[Any]] = psycopg.AsyncRawCursor
+    """The class of cursors for statements with PostgreSQL's own placeholders ($1), as `cursor_factory` for all others."""
     _loop: asyncio.AbstractEventLoop | None = None
     _watched: int = -1
     """The socket that the event loop watches, or -1. It must not be closed before the loop has forgotten it."""

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ClauseElement
 
 from chassis import arrays
+from chassis.driver import Connection
 
 _EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 _PLACEHOLDER = re.compile(r"%%|%\((\w+)\)s")
@@ -57,7 +58,7 @@ class Prepared:
             prepare = driver.prepare_threshold is not None  # never behind a pooler
             values = {**self._literals, **parameters}
             ordered = [values[name] for name in self._order]
-            cursor = psycopg.AsyncRawCursor(driver)
+            cursor = driver.raw_cursor_factory(driver)
             await cursor.execute(
                 self._query,
                 [arrays.literal(value) if type(value) is list else value for value in ordered],
@@ -85,10 +86,10 @@ async def fail(conn: AsyncConnection, sql: str, error: psycopg.Error) -> NoRetur
     raise exc.DBAPIError.instance(sql, None, error, psycopg.Error, dialect=_dialect) from error
 
 
-def driver_connection(conn: AsyncConnection) -> psycopg.AsyncConnection:
+def driver_connection(conn: AsyncConnection) -> Connection:
     """Return the driver's connection below SQLAlchemy's. Both are in the same transaction."""
     sync = conn.sync_connection
     assert sync is not None  # noqa: S101 - only an opened connection gets here
     driver = sync.connection.driver_connection
-    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - by the dialect of the URL
+    assert isinstance(driver, Connection)  # noqa: S101 - `chassis.postgres` opens all connections
     return driver

@@ -33,8 +33,8 @@ def _described(statement: str) -> tuple[str, tracing.Attributes]:
     return name, {"db.system.name": "postgresql", "db.query.summary": name, "db.query.text": statement[:MAX_TEXT]}
 
 
-class Cursor(psycopg.AsyncCursor[Any]):
-    """A cursor whose statements are spans."""
+class _Recording(psycopg.AsyncCursor[Any]):
+    """Records statements as spans."""
 
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Execute a statement."""
@@ -57,12 +57,21 @@ class Cursor(psycopg.AsyncCursor[Any]):
                 yield copy
 
 
+class Cursor(_Recording):
+    """A cursor whose statements are spans."""
+
+
+class RawCursor(_Recording, psycopg.AsyncRawCursor[Any]):
+    """The same for statements with PostgreSQL's own placeholders."""
+
+
 class Connection(driver.Connection):
     """A connection whose statements and commits are spans."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cursor_factory = Cursor
+        self.raw_cursor_factory = RawCursor
 
     async def commit(self) -> None:
         """Commit."""

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import outbox, run, tracing
+from chassis import outbox, postgres, run, tracing, transactions
+from chassis.prepared import Prepared
 from chassis.tracing import export, spans
+from dev.embedded import EmbeddedServers
 from services.demo import schema
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -62,6 +64,20 @@ async def test_message_of_a_crashed_process_is_sent_within_its_trace(
         background.start("relay", relay.run)
         await eventually(has_been_sent)
     assert tracing.trace_id(sent_at[0]) == trace_id
+
+
+async def test_prepared_statement_is_a_span(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    recording = spans.Spans("test", exporter, ratio=1.0)
+    monkeypatch.setattr(tracing, "_tracer", recording)
+    engine = postgres.engine(servers.postgres.url, name="test")
+    statement = Prepared(sa.select(sa.func.count()).select_from(sa.table("pg_class", schema="pg_catalog")))
+    with tracing.root("request", "", "server"):
+        async with transactions.begin(engine) as conn:
+            await statement.execute(conn, {})
+    await engine.dispose()
+    recording.stop(30.0)
+    assert "SELECT pg_catalog.pg_class" in [span.name for span in exporter.get_finished_spans()]
 
 
 async def test_backend_that_does_not_answer_costs_spans_and_nothing_else() -> None:
