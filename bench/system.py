@@ -53,7 +53,7 @@ class System:
         self.http = http.Client(stack.url)
 
     async def sign_up(self, count: int) -> list[User]:
-        """Register users and sign them in. The gateway has not cached their sessions."""
+        """Register users and sign them in. The gateway caches their sessions for a minute."""
         users: list[User] = []
 
         async def register(_: int) -> None:
@@ -66,7 +66,7 @@ class System:
         return users
 
     async def sign_in(self, user: User) -> User:
-        """Sign the user in to a new session that the gateway has not cached."""
+        """Sign the user in to a new session."""
         answer = await self.http.request("POST", "/api/v1/auth/login", expected=200, body=user.account)
         return replace(user, cookie="; ".join(answer.cookies))
 

@@ -96,7 +96,8 @@ class Bus:
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
             connect_timeout=3,
-            ping_interval=10,
+            # A connection that broke silently is noticed after 10 to 15 s.
+            ping_interval=5,
             max_outstanding_pings=2,
             graceful_timeout=5.0,
             ack_policy=AckPolicy.MANUAL,

@@ -49,9 +49,12 @@ class Container:
     breaks: Breaks | None
     """Breaks parts for a demonstration; None where nothing may be broken."""
 
-    async def end_previous_session(self, request: Request) -> None:
-        """End the session whose cookie came with a sign-in request."""
+    async def begin_session(self, request: Request, response: Response, signed_in: clients.SignInResponse) -> None:
+        """Set the cookies of a new session, cache it, and end the session whose cookie came with the sign-in request."""
         await session_replacement.end_previous(request, auth=self.auth, sessions=self.sessions, cookie=self.cookie)
+        await self.sessions.prefetch(signed_in.token)
+        self.cookie.set(response, signed_in.token, signed_in.session)
+        self.device_cookie.keep(request, response)
 
     def rotate_token(self, response: Response, rotated: clients.RotatedToken, *, by_cookie: bool) -> None:
         """Continue a session under its new token."""

@@ -44,10 +44,8 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
     )
     if not registered.token:
         return answer({"message": EMAIL_SENT}, 202)
-    await gateway.end_previous_session(request)
     response = answer({"user": views.user(registered.user)}, 201)
-    gateway.cookie.set(response, registered.token, registered.session)
-    gateway.device_cookie.keep(request, response)
+    await gateway.begin_session(request, response, registered)
     return response
 
 
@@ -61,9 +59,8 @@ async def register(body: schemas_auth.Registration, request: Request, gateway: G
 async def begin_guest_session(request: Request, gateway: Gateway) -> Response:
     """Create a guest, who is deleted with all data after some hours, and sign in with a cookie."""
     admitted = await gateway.auth.begin_guest_session(client=gateway.device_cookie.client(request))
-    await gateway.end_previous_session(request)
     response = answer({"user": views.user(admitted.user)}, 201)
-    gateway.cookie.set(response, admitted.token, admitted.session)
+    await gateway.begin_session(request, response, admitted)
     return response
 
 
@@ -150,9 +147,7 @@ async def me(session: Reads, gateway: Gateway) -> Response:
 
 async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.SignInResponse) -> Response:
     """Return the response to a sign-in, and end the browser's previous session."""
-    await gateway.end_previous_session(request)
     session_view = views.session(signed_in.session, current_id=signed_in.session.session_id)
     response = answer({"user": views.user(signed_in.user), "session": session_view})
-    gateway.cookie.set(response, signed_in.token, signed_in.session)
-    gateway.device_cookie.keep(request, response)
+    await gateway.begin_session(request, response, signed_in)
     return response

@@ -1,14 +1,17 @@
-"""Validates the tokens of sessions and API tokens by calls to auth, and caches the results for seconds.
+"""Validates the tokens of sessions and API tokens by calls to auth, and caches the results for a minute.
 
 A revocation drops the cached session at once. It arrives as an event, or this replica itself makes it. A validation during which
-a revocation arrives is not cached. While NATS is away, revocations do not arrive and the cache is not used.
+a revocation arrives is not cached. While NATS is away, revocations do not arrive and the cache is not used. A connection to NATS
+that broke silently is noticed by its pings.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -17,7 +20,13 @@ from chassis import bus, errors
 from gateway import metrics
 from repruv.auth.v1 import api_token_pb2, auth_events_pb2, auth_pb2, auth_service_pb2
 
-TTL_SECONDS = 5.0
+logger = logging.getLogger(__name__)
+
+TTL_SECONDS = 60.0
+"""How long a cached session answers requests of its user."""
+PASSIVE_TTL_SECONDS = 5.0
+"""How long it answers passive validations, and how long the result of a passive one is cached: an open page must neither see an
+ended session for longer, nor keep a session in use from its renewal."""
 SCOPES: dict[int, str] = {
     api_token_pb2.API_TOKEN_SCOPE_READ: "read",
     api_token_pb2.API_TOKEN_SCOPE_WRITE: "write",
@@ -97,6 +106,13 @@ class Validator(Protocol):
         """Return the session of a token. Raises `Unauthenticated`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cached:
+    session: Session
+    until: float
+    passive_until: float
+
+
 RevokedCallback = Callable[[str, Collection[str] | None], None]
 RefreshedCallback = Callable[[str, Collection[str]], None]
 REFRESHED = "refreshed"
@@ -112,7 +128,9 @@ class Sessions:
         self._is_live = is_live
         self._clock = clock
         self._generation = 0
-        self._cache: dict[bytes, tuple[Session, float]] = {}
+        self._cache: dict[bytes, _Cached] = {}
+        self._keys: defaultdict[str, set[bytes]] = defaultdict(set)
+        """The keys of each user in the cache."""
         self._on_revoked: list[RevokedCallback] = []
         self._on_refreshed: list[RefreshedCallback] = []
 
@@ -142,7 +160,7 @@ class Sessions:
         if not _TOKEN.fullmatch(token):
             raise invalid(token)
         key = hashlib.sha256(token.encode()).digest()
-        if (cached := self._cached(key)) is not None:
+        if (cached := self._cached(key, passive=passive)) is not None:
             metrics.SESSION_CACHE_HITS.inc()
             return cached
         metrics.SESSION_CACHE_MISSES.inc()
@@ -152,11 +170,19 @@ class Sessions:
             generation = self._generation
             session = await self._validate_now(token, passive=passive)
             if generation == self._generation:
-                self._store(key, session)
+                self._store(key, session, passive=passive)
                 return session
             # A revocation arrived during the call: auth may have read the session before it was revoked.
             if attempt == _ATTEMPTS:
                 return session
+
+    async def prefetch(self, token: str) -> None:
+        """Cache a session that has just begun: its user's next request follows at once."""
+        try:
+            await self.validate(token)
+        except errors.Error as error:
+            # The sign-in succeeded. The next request validates the session again.
+            logger.warning("new session was not validated", extra={"cause": error.code})
 
     def forget_revoked(self, user_id: str, session_ids: Collection[str] | None) -> None:
         """Drop revoked sessions of a user from the cache, and notify subscribers; None: all sessions of the user."""
@@ -174,12 +200,13 @@ class Sessions:
         """Clear the cache, because a revocation may have been missed."""
         self._generation += 1
         self._cache.clear()
+        self._keys.clear()
 
     def _forget(self, user_id: str, session_ids: Collection[str] | None) -> None:
         self._generation += 1
-        for key, (session, _) in list(self._cache.items()):
-            if session.user_id == user_id and (session_ids is None or session.session_id in session_ids):
-                del self._cache[key]
+        for key in tuple(self._keys.get(user_id, ())):
+            if session_ids is None or self._cache[key].session.session_id in session_ids:
+                self._drop(key)
 
     async def _validate_now(self, token: str, *, passive: bool) -> Session:
         answer = await self._auth.validate_session(token, passive=passive)
@@ -193,16 +220,33 @@ class Sessions:
             is_renewed=answer.is_renewed,
         )
 
-    def _cached(self, key: bytes) -> Session | None:
-        session, until = self._cache.get(key, (None, 0.0))
-        return session if until > self._clock() and self._is_live() else None
+    def _cached(self, key: bytes, *, passive: bool) -> Session | None:
+        cached = self._cache.get(key)
+        if cached is None or not self._is_live():
+            return None
+        return cached.session if self._clock() < (cached.passive_until if passive else cached.until) else None
 
-    def _store(self, key: bytes, session: Session) -> None:
-        self._cache.pop(key, None)
+    def _store(self, key: bytes, session: Session, *, passive: bool) -> None:
+        now = self._clock()
+        limit = min(session.identity_expires, session.expires)
+        until = now + (PASSIVE_TTL_SECONDS if passive else TTL_SECONDS)
+        if (before := self._cache.get(key)) is not None:
+            until = max(until, before.until)
+            self._drop(key)
         while len(self._cache) >= CACHE_LIMIT:
-            del self._cache[next(iter(self._cache))]
-        until = min(self._clock() + TTL_SECONDS, session.identity_expires, session.expires)
-        self._cache[key] = (replace(session, is_renewed=False), until)
+            self._drop(next(iter(self._cache)))
+        self._cache[key] = _Cached(
+            session=replace(session, is_renewed=False),
+            until=min(until, limit),
+            passive_until=min(now + PASSIVE_TTL_SECONDS, limit),
+        )
+        self._keys[session.user_id].add(key)
+
+    def _drop(self, key: bytes) -> None:
+        user_id = self._cache.pop(key).session.user_id
+        self._keys[user_id].discard(key)
+        if not self._keys[user_id]:
+            del self._keys[user_id]
 
     async def _on_event(self, received: bus.Received) -> None:
         event = auth_events_pb2.SessionsRevoked.FromString(received.payload)

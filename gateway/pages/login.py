@@ -180,10 +180,8 @@ class Login(anonymous.Anonymous):
         return await self._sign_in(request, signed_in, path)
 
     async def _sign_in(self, request: Request, signed_in: clients.SignInResponse, path: str) -> Response:
-        await self._container.end_previous_session(request)
         response = self.see(path)
-        self._container.cookie.set(response, signed_in.token, signed_in.session)
-        self._container.device_cookie.keep(request, response)
+        await self._container.begin_session(request, response, signed_in)
         # Cookies from before the sign-in end with it.
         self._container.anonymous_cookie.cookie.clear(response)
         self._challenge.clear(response)

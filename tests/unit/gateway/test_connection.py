@@ -170,7 +170,7 @@ async def test_a_ping_checks_the_session_while_nats_is_away(auth: Auth, monkeypa
 
 async def test_a_ping_checks_nothing_while_nats_is_live(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
-    monkeypatch.setattr(sessions, "TTL_SECONDS", 0.0)
+    monkeypatch.setattr(sessions, "PASSIVE_TTL_SECONDS", 0.0)
     stream = await opened(auth)
     sink = started(stream)
     auth.is_revoked = True
@@ -186,7 +186,7 @@ async def test_no_ping_is_sent_to_a_session_that_ended(
     auth: Auth, monkeypatch: pytest.MonkeyPatch, is_refreshed: bool, reason: str
 ) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
-    monkeypatch.setattr(sessions, "TTL_SECONDS", 0.0)
+    monkeypatch.setattr(sessions, "PASSIVE_TTL_SECONDS", 0.0)
     monkeypatch.setattr(connection, "CONFIRM_SECONDS", 60.0 if is_refreshed else 0.0)
     stream = await opened(auth)
     if is_refreshed:

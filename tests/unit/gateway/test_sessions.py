@@ -59,10 +59,36 @@ def validator(auth: Auth, clock: Clock) -> sessions.Sessions:
     return sessions.Sessions(auth, is_live=lambda: True, clock=clock)
 
 
-async def test_session_is_cached_for_seconds(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
-    for clock.now in (0.0, 4.9, 5.0, 9.9):
+async def test_session_is_cached_for_a_minute(validator: sessions.Sessions, auth: Auth, clock: Clock) -> None:
+    for clock.now in (0.0, 59.9, 60.0, 119.9):
         assert (await validator.validate(TOKEN)).identity == "signed"
     assert auth.calls == 2
+
+
+async def test_open_page_sees_the_end_of_a_session_within_seconds(
+    validator: sessions.Sessions, auth: Auth, clock: Clock
+) -> None:
+    await validator.validate(TOKEN)
+    auth.is_revoked = True
+    clock.now = 4.9
+    await validator.validate(TOKEN, passive=True)
+    clock.now = 5.0
+    with pytest.raises(errors.Unauthenticated):
+        await validator.validate(TOKEN, passive=True)
+
+
+async def test_open_page_does_not_keep_a_session_in_use_from_its_renewal(
+    validator: sessions.Sessions, auth: Auth, clock: Clock
+) -> None:
+    await validator.validate(TOKEN)
+    clock.now = 50.0
+    await validator.validate(TOKEN, passive=True)
+    clock.now = 59.0
+    await validator.validate(TOKEN)
+    assert auth.calls == 2
+    auth.is_renewing = True
+    clock.now = 60.0
+    assert (await validator.validate(TOKEN)).is_renewed
 
 
 async def test_session_is_not_cached_beyond_its_identity(
