@@ -15,9 +15,6 @@ JOB_DISK = 2_394.0
 DELETED_JOB_MS = 0.10
 DELETED_JOBS_PER_SECOND = 1_000 / (1_000 * DELETED_JOB_MS / 1e3 + 0.05)
 """jobs.cleanup deletes one batch of 1,000 after the other, with a pause of 0.05 s: docs/decisions/0049."""
-SYSTEM_JOBS_PER_SECOND = 230.0
-"""Jobs of one owner, whose transitions wait for one row: the slower of 608 and 230, beside 1,482 and 1,797 of 1,000 owners.
-`BENCH_OWNERS=1 make bench-jobs ARGS="--only repruv --count 2000"`, on two cores at a load average of 8 to 14."""
 
 ENABLE_MS: Mapping[str, float] = {
     name: part * 20.8 / 31.5

@@ -18,8 +18,6 @@ class Load:
     jobs_per_second: float
     streams: int
     enables_per_second: float = 0.0
-    system_share: float = 0.01
-    """Share of the jobs that belong to the system, such as emails."""
     handler_ms: float = 0.0
     """Processor time of the work itself, in the worker."""
     retention_days: float = 7.0
@@ -110,17 +108,11 @@ def disk(load: Load) -> float:
 def limits(load: Load, server: Server) -> list[Limit]:
     """Return all limits, the one that is reached first at the beginning."""
     connections = sum(need.connections for need in needs(load, server).values())
-    system = load.jobs_per_second * load.system_share
     found = [
         Limit(
             name="jobs.cleanup, deleted jobs a second",
             used=load.jobs_per_second / costs.DELETED_JOBS_PER_SECOND,
             remedy="a cleanup for each kind; shards",
-        ),
-        Limit(
-            name="jobs of the system a second, by the row of jobs.owners",
-            used=system / costs.SYSTEM_JOBS_PER_SECOND,
-            remedy="several owners for the system",
         ),
         Limit(
             name="disk of finished jobs",

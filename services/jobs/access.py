@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from chassis import errors, identity, ids
+from services.jobs import domain
 
 
 def visible_owner() -> UUID | None:
@@ -39,6 +40,18 @@ def required_owner(requested: str) -> UUID:
     """Return the owner as `owner` does. Raises `InvalidArgument` without one."""
     if (owner_id := owner(requested)) is None:
         raise errors.InvalidArgument("owner_id must be given.", field="owner_id")
+    return owner_id
+
+
+def log_owner(requested: str) -> UUID:
+    """Return the owner whose log of events a call reads. Raises `InvalidArgument` for the system, which has none."""
+    return require_log(required_owner(requested), "owner_id")
+
+
+def require_log(owner_id: UUID, field: str) -> UUID:
+    """Return an owner that has a log of events. Raises `InvalidArgument` for the system."""
+    if owner_id == domain.SYSTEM:
+        raise errors.InvalidArgument("The events of the system form no log: watch its jobs one by one.", field=field)
     return owner_id
 
 

@@ -144,7 +144,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return pb.RetryJobResponse(job=await self._to_proto(job))
 
     async def ListJobEvents(self, request: pb.ListJobEventsRequest, context: Context) -> pb.ListJobEventsResponse:
-        owner_id = access.required_owner(request.owner_id)
+        owner_id = access.log_owner(request.owner_id)
         if not 0 <= request.page_size <= operations.EVENTS_PAGE:
             message = f"page_size must be between 1 and {operations.EVENTS_PAGE}."
             raise errors.InvalidArgument(message, field="page_size")
@@ -159,7 +159,10 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.PermissionDenied("Only services read the events of many owners.")
         if not 1 <= len(request.cursors) <= MAX_CURSORS:
             raise errors.InvalidArgument(f"cursors must be 1 to {MAX_CURSORS}.", field="cursors")
-        cursors = [(ids.parse(cursor.owner_id, "cursors"), cursor.after_sequence) for cursor in request.cursors]
+        cursors = [
+            (access.require_log(ids.parse(cursor.owner_id, "cursors"), "cursors"), cursor.after_sequence)
+            for cursor in request.cursors
+        ]
         limit = min(MAX_EVENTS // len(cursors), operations.EVENTS_PAGE)
         response = pb.BatchListJobEventsResponse()
         for page in await self._jobs.pages(cursors, limit=limit):
@@ -177,7 +180,10 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.PermissionDenied("Only services read positions.")
         if len(request.owner_ids) > 10_000:
             raise errors.InvalidArgument("owner_ids must be at most 10,000.", field="owner_ids")
-        positions = await self._jobs.positions([ids.parse(owner_id, "owner_ids") for owner_id in request.owner_ids])
+        owner_ids = [
+            access.require_log(ids.parse(owner_id, "owner_ids"), "owner_ids") for owner_id in request.owner_ids
+        ]
+        positions = await self._jobs.positions(owner_ids)
         return pb.BatchGetEventPositionsResponse(
             latest_sequences={str(owner_id): sequence for owner_id, sequence in positions.items()}
         )
@@ -199,7 +205,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     async def WatchJobs(
         self, request: pb.WatchJobsRequest, context: Context
     ) -> AsyncGenerator[pb.WatchJobsResponse, None]:
-        owner_id = access.required_owner(request.owner_id)
+        owner_id = access.log_owner(request.owner_id)
         events = self._watches.watch_owner(owner_id, after=request.after_sequence)
         async with aclosing(events):
             async for event in events:

@@ -72,6 +72,9 @@ DELAYED = states(domain.DELAYED)
 WAITING = states(domain.WAITING)
 PENDING = f"'{State.PENDING}'"
 OCCUPIES_SLOT = states(domain.OCCUPIES_SLOT)
+HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
+"""Whether an owner has a log: its row of `owners` numbers the events. The system has none: a shared row would be one lock for
+all its jobs. A trigger of `job_events` numbers its events instead."""
 
 
 LOST_EVENTS = 1_000_000
@@ -84,17 +87,18 @@ that the lost events may have had: cursors of readers become unknown, instead of
 
 
 def numbered(moved: str) -> str:
-    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event."""
+    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event, 0 without."""
     return f"""
-, counted AS (SELECT owner_id, count(*) AS count FROM {moved} GROUP BY owner_id),
+, counted AS (SELECT owner_id, count(*) AS count FROM {moved} WHERE {HAS_LOG} GROUP BY owner_id),
 advanced AS (
     INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
     SELECT owner_id, count, {TIMELINE} FROM counted ORDER BY owner_id
     ON CONFLICT (owner_id) DO UPDATE SET {ADVANCED}
     RETURNING o.owner_id, o.last_sequence
 )
-SELECT m.*, a.last_sequence - c.count + row_number() OVER (PARTITION BY m.owner_id ORDER BY m.job_id) AS sequence
-FROM {moved} m JOIN counted c ON c.owner_id = m.owner_id JOIN advanced a ON a.owner_id = m.owner_id
+SELECT m.*, coalesce(
+    a.last_sequence - c.count + row_number() OVER (PARTITION BY m.owner_id ORDER BY m.job_id), 0) AS sequence
+FROM {moved} m LEFT JOIN counted c ON c.owner_id = m.owner_id LEFT JOIN advanced a ON a.owner_id = m.owner_id
 """
 
 

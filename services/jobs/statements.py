@@ -51,12 +51,12 @@ START_JOB = sql.prepared(f"""{_GIVEN}, started AS (
     INSERT INTO jobs.attempts (job_id, attempt, worker, started_at) SELECT job_id, 1, :worker, now() FROM started
 ), advanced AS (
     INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
-    SELECT owner_id, 2, {sql.TIMELINE} FROM started
+    SELECT owner_id, 2, {sql.TIMELINE} FROM started WHERE {sql.HAS_LOG}
     ON CONFLICT (owner_id) DO UPDATE SET {sql.ADVANCED}
     RETURNING o.last_sequence
 )
-SELECT m.*, a.last_sequence - 1 FROM started m CROSS JOIN advanced a""")
-"""Stores a job that a worker waits for, already claimed, and returns it with the first of its two sequences.
+SELECT m.*, coalesce(a.last_sequence - 1, 0) FROM started m LEFT JOIN advanced a ON true""")
+"""Stores a job that a worker waits for, already claimed, and returns it with the first of its two sequences, 0 for the system.
 
 It returns no row if another job of these kinds is ready or a kind is limited, as a claim then decides, or if the id is taken.
 """
@@ -129,19 +129,20 @@ WITH chosen AS MATERIALIZED (
     ) events (owner_id, count) GROUP BY owner_id
 ), advanced AS (
     INSERT INTO jobs.owners AS o (owner_id, last_sequence, timeline)
-    SELECT owner_id, count, {sql.TIMELINE} FROM counted ORDER BY owner_id
+    SELECT owner_id, count, {sql.TIMELINE} FROM counted WHERE {sql.HAS_LOG} ORDER BY owner_id
     ON CONFLICT (owner_id) DO UPDATE SET {sql.ADVANCED}
     RETURNING o.owner_id, o.last_sequence
 )
-SELECT {sql.columns("m")}, a.owner_id, a.last_sequence - c.count + 1
-FROM advanced a JOIN counted c ON c.owner_id = a.owner_id LEFT JOIN claimed m ON m.owner_id = a.owner_id
+SELECT {sql.columns("m")}, c.owner_id, coalesce(a.last_sequence - c.count + 1, 0)
+FROM counted c LEFT JOIN advanced a ON a.owner_id = c.owner_id LEFT JOIN claimed m ON m.owner_id = c.owner_id
 """)
 """Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes.
 
 Limited kinds are left out unless their rows in `kinds` are locked.
 
 Advances the sequences of the owners of these jobs and of earlier transitions by the number of their events. An owner's first new
-sequence comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at once, in one order.
+sequence (0 for the system) comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at
+once, in one order.
 """
 
 LOCK_LIMITED = sql.prepared("""

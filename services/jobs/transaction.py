@@ -9,7 +9,8 @@ them; so are the ends of long jobs that notify their owner, on a subject of thei
 
 Locks are taken in one order, or skipped when held: jobs, parents, concurrency keys, owners. A statement that moves jobs may also
 lock their owners, and so number their events, where no other lock can follow: this saves a round trip. Only one statement of a
-transaction locks owners: a second one could lock them in another order.
+transaction locks owners: a second one could lock them in another order. The system has no row of `owners` and no log: its
+events have the sequence 0 here, and the database numbers them when they are inserted.
 """
 
 from __future__ import annotations
@@ -154,15 +155,17 @@ class Transaction:
             self.wakeups.update(await storage.admit_waiting(self.conn, keys))
 
     async def _number(self) -> list[tuple[int, Job, str]]:
-        """Return each transition with its sequence, in the order of the sequences."""
+        """Return each transition with its sequence, in the order of the sequences; first those of the system, with 0."""
         sequences = [self.sequence_of.pop(job.job_id, 0) for job, _ in self.transitions]
         missing = Counter(
-            job.spec.owner_id for (job, _), sequence in zip(self.transitions, sequences, strict=True) if not sequence
+            job.spec.owner_id
+            for (job, _), sequence in zip(self.transitions, sequences, strict=True)
+            if not sequence and job.spec.owner_id != domain.SYSTEM
         )
         following = self.next_of_owner or (await event_log.next_sequences(self.conn, missing) if missing else {})
         numbered = []
         for (job, reason), sequence in zip(self.transitions, sequences, strict=True):
-            if not sequence:
+            if not sequence and job.spec.owner_id != domain.SYSTEM:
                 sequence = following[job.spec.owner_id]
                 following[job.spec.owner_id] += 1
             numbered.append((sequence, job, reason))

@@ -33,9 +33,9 @@ def test_work_of_handlers_needs_workers_and_nothing_else() -> None:
 
 def test_the_first_limit_depends_on_the_load() -> None:
     kept_for_a_year = dataclasses.replace(LOAD, retention_days=365.0)
-    emails = dataclasses.replace(LOAD, system_share=1.0, retention_days=0.1)
+    kept_for_hours = dataclasses.replace(LOAD, jobs_per_second=10_000, retention_days=0.1)
     assert "disk" in model.limits(kept_for_a_year, SERVER)[0].name
-    assert "system" in model.limits(emails, SERVER)[0].name
+    assert "cleanup" in model.limits(kept_for_hours, SERVER)[0].name
     assert model.shards(kept_for_a_year, SERVER) > model.shards(LOAD, SERVER) == 1
 
 

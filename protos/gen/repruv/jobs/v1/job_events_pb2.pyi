@@ -53,7 +53,7 @@ Global___JobEvents: _TypeAlias = JobEvents  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
-    """JobEvent is one committed transition. (owner_id, sequence) identifies it; an owner's sequences have no gaps."""
+    """JobEvent is one committed transition. (owner_id, sequence) identifies that of a user's job; a user's sequences have no gaps."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -65,7 +65,7 @@ class JobEvent(_message.Message):
     owner_id: _builtins.str
     """The owner of the job."""
     sequence: _builtins.int
-    """The owner's sequence; the first event has 1."""
+    """The owner's sequence; the first event has 1. 0 for jobs of the system (nil UUID), whose events form no log."""
     reason: _builtins.str
     """The cause, for example `submitted`, `claimed`, `lease_expired`."""
     @_builtins.property

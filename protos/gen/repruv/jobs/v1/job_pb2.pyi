@@ -617,7 +617,7 @@ class Transition(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The owner's event sequence."""
+    """The owner's event sequence; of a job of the system a number that grows with each of its transitions."""
     state: Global___JobState.ValueType
     """The new state."""
     attempt: _builtins.int

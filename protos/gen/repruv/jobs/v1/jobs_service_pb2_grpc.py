@@ -231,7 +231,8 @@ class JobsServiceServicer:
 
     def ListJobEvents(self, request, context):
         """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
-        `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+        `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one, and with
+        INVALID_ARGUMENT (owner_id) for the system, whose events form no log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

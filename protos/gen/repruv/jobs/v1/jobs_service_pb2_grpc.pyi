@@ -69,7 +69,8 @@ class JobsServiceStub:
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
-    `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+    `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one, and with
+    INVALID_ARGUMENT (owner_id) for the system, whose events form no log.
     """
     BatchListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]
     """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up
@@ -173,7 +174,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
-    `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+    `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one, and with
+    INVALID_ARGUMENT (owner_id) for the system, whose events form no log.
     """
     BatchListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchListJobEventsRequest, _jobs_service_pb2.BatchListJobEventsResponse]  # type: ignore[assignment]
     """BatchListJobEvents returns the events of many owners, each like ListJobEvents. Readers of many streams catch up
@@ -322,7 +324,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListJobEventsResponse, _abc.Awaitable[_jobs_service_pb2.ListJobEventsResponse]]:
         """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
-        `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one.
+        `cursor_unknown` if after_sequence is newer than the newest event or older than the oldest kept one, and with
+        INVALID_ARGUMENT (owner_id) for the system, whose events form no log.
         """
 
     @_abc_1.abstractmethod
