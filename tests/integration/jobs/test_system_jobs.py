@@ -57,7 +57,7 @@ async def uncommitted(engine: AsyncEngine, spec: domain.Spec) -> AsyncIterator[N
         await conn.rollback()
 
 
-async def told(jobs: Operations, job_id: UUID) -> list[str]:
+async def reasons(jobs: Operations, job_id: UUID) -> list[str]:
     """Return the reasons of a job's transitions; their numbers must grow."""
     transitions = (await jobs.history(job_id, owner_id=None)).transitions
     numbers = [row["sequence"] for row in transitions]
@@ -83,10 +83,10 @@ async def test_jobs_of_the_system_wait_for_no_other_and_tell_their_history_in_or
             await asyncio.gather(*(replica.finish(job.job_id, job.attempt, outcome) for job in claimed))
         cancelled, _ = await jobs.submit(ids.uuid7(), make())
         await jobs.cancel(cancelled.job_id, owner_id=None, reason="r")
-        assert await told(jobs, handed.job_id) == ["submitted", "claimed"]
+        assert await reasons(jobs, handed.job_id) == ["submitted", "claimed"]
         for job_id in submitted:
-            assert await told(jobs, job_id) == ["submitted", "claimed", "released", "claimed", "completed"]
-        assert await told(jobs, cancelled.job_id) == ["submitted", "cancel_requested"]
+            assert await reasons(jobs, job_id) == ["submitted", "claimed", "released", "claimed", "completed"]
+        assert await reasons(jobs, cancelled.job_id) == ["submitted", "cancel_requested"]
     assert await jobs.positions([user, SYSTEM]) == {user: 5}
 
 
@@ -124,7 +124,7 @@ async def test_history_keeps_its_order_while_the_previous_release_runs_beside_th
         given = await conn.scalar(sa.text(ADVANCE), {"owner": SYSTEM})
         await _insert(conn, given, job.job_id)
     await jobs.finish(job.job_id, 1, outcomes.Completed())
-    assert await told(jobs, job.job_id) == ["submitted", "claimed", "previous", "completed"]
+    assert await reasons(jobs, job.job_id) == ["submitted", "claimed", "previous", "completed"]
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("DELETE FROM jobs.owners WHERE owner_id = :owner"), {"owner": SYSTEM})
 
