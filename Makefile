@@ -56,17 +56,15 @@ check: $(INSTALLED) ## Lint, formatting, types, protos, generated files
 	$(BIN)/mypy .
 	$(BIN)/buf lint protos
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python -m gateway.generate_types --check
-	$(BIN)/python -m dev.asyncapi --check
+	$(BIN)/python -m dev.generated --check
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-protos: $(INSTALLED) ## Generate protos/gen, the TypeScript types of the gateway, and docs/asyncapi.json
+protos: $(INSTALLED) ## Generate protos/gen, the TypeScript types of the gateway, docs/asyncapi.json and the chart's processes
 	$(BIN)/python protos/generate.py
-	$(BIN)/python -m gateway.generate_types
-	$(BIN)/python -m dev.asyncapi
+	$(BIN)/python -m dev.generated
 
 docs: $(INSTALLED) .venv-docs/.installed ## Build the documentation site into site/
 	@$(BIN)/python -m dev.site .docs

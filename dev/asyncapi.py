@@ -1,14 +1,12 @@
-"""Generate docs/asyncapi.json: the NATS messages of all services, from their channels by FastStream; or check that it is current.
+"""Generates docs/asyncapi.json: the NATS messages of all services, from their channels by FastStream.
 
 Payloads are protobuf. Their schemas describe the JSON form (ProtoJSON) with the field names of the protos.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -142,18 +140,3 @@ class _Models:
 
 def _values(enum: EnumDescriptor) -> Any:
     return Literal[tuple(value.name for value in enum.values)]
-
-
-def main() -> None:
-    """Generate, or with `--check` exit with 1 if the committed file is not current."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    document = generate()
-    if not parser.parse_args().check:
-        TARGET.write_text(document)
-    elif not TARGET.exists() or TARGET.read_text() != document:
-        sys.exit(f"{TARGET.name} is not current, run `make protos`")
-
-
-if __name__ == "__main__":
-    main()

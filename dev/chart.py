@@ -1,4 +1,4 @@
-"""Generates deploy/helm/repruv/files/processes.yaml: the processes of docker-compose.yml, as the chart reads them; or checks it.
+"""Generates deploy/helm/repruv/files/processes.yaml: the processes of docker-compose.yml, as the chart reads them.
 
 The chart has no definition of a process of its own (decision 0007): commands, ports, probes, settings, secrets and calls come
 from the compose file. Settings and secrets become `$(NAME)`, which Kubernetes replaces in environment variables.
@@ -6,9 +6,7 @@ from the compose file. Settings and secrets become `$(NAME)`, which Kubernetes r
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from provision import keys
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 TARGET = ROOT / "deploy" / "helm" / "repruv" / "files" / "processes.yaml"
-HEADER = "# Generated from docker-compose.yml by `python -m dev.chart`.\n"
+HEADER = "# Generated from docker-compose.yml by `python -m dev.generated`.\n"
 
 NOT_IN_CLUSTERS = frozenset({"certificates"})
 """Built services that a cluster has something else for: cert-manager or another authority."""
@@ -52,7 +50,7 @@ def settings() -> dict[str, str]:
     return {name: defaults.get(name, "") for name in sorted(names)}
 
 
-def render() -> str:
+def generate() -> str:
     """Return the content of the generated file."""
     return HEADER + yaml.safe_dump(processes(), sort_keys=False, width=120)
 
@@ -93,18 +91,3 @@ def _process(body: dict[str, Any], definition: compose.Definition) -> dict[str, 
 
 def _host(target: str) -> str:
     return target.rpartition(":")[0]
-
-
-def main() -> None:
-    """Generate, or with `--check` exit with 1 if the committed file is not current."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    text = render()
-    if not parser.parse_args().check:
-        TARGET.write_text(text)
-    elif not TARGET.exists() or TARGET.read_text() != text:
-        sys.exit(f"{TARGET.name} is not current: python -m dev.chart")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,7 @@
-"""Generate `static/repruv/types.d.ts` from the OpenAPI document, or check that the committed file is current."""
+"""Generates `static/repruv/types.d.ts` from the OpenAPI document."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,18 +95,3 @@ def _type(schema: Schema) -> str:
 
 def _literal(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value).lower()
-
-
-def main() -> None:
-    """Generate, or with `--check` exit with 1 if the committed file is not current."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    text = generate()
-    if not parser.parse_args().check:
-        TARGET.write_text(text)
-    elif not TARGET.exists() or TARGET.read_text() != text:
-        sys.exit(f"{TARGET.name} is not current, run `make protos`")
-
-
-if __name__ == "__main__":
-    main()

@@ -23,10 +23,6 @@ OTHER_DEFAULTS = {
 }
 
 
-def test_chart_has_the_processes_of_the_compose_file() -> None:
-    assert chart.TARGET.read_text() == chart.render(), "write it again: python -m dev.chart"
-
-
 def test_values_have_the_settings_of_the_compose_file_with_its_defaults() -> None:
     assert VALUES["settings"] == {**chart.settings(), **OTHER_DEFAULTS}
 
