@@ -94,6 +94,9 @@ def create(
     app.state.container = container
     app.include_router(probes)
     include_api(app)
+    for path, route in api_routes():
+        for method in route.methods or ():
+            metrics.expect(method, path)
     openapi.install(app, container.cookie, api_routes())
     app.router.routes.extend(pages)
     responder = problems.ErrorResponder(error_page)

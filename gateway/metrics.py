@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.registry import Collector
 
 from gateway import workers
 
@@ -33,16 +45,38 @@ STREAM_DELIVERY_SECONDS = Histogram(
 SESSION_CACHE = Counter("session_cache_lookups", "Lookups of sessions by whether they were cached.", ["result"])
 SESSION_CACHE_HITS = SESSION_CACHE.labels("hit")
 SESSION_CACHE_MISSES = SESSION_CACHE.labels("miss")
+_FAILURES = (500, 503, 504)
+"""All statuses from 500 that a response of ours has."""
 STREAM_GAPS = Counter("stream_gaps", "Reads of events that a feed had missed.")
 
 
 def text() -> bytes:
-    """Return the metrics of all worker processes. Those of the interpreter exist only with a single process."""
+    """Return the metrics of all worker processes. Those of the garbage collector exist only with a single process."""
     registry = REGISTRY
     if workers.is_one_of_several():
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(_Processes())
     return generate_latest(registry)
+
+
+class _Processes(Collector):
+    """Processor time, memory and files of each worker process, which `prometheus_client` has for a single process only."""
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for number, pid in workers.pids().items():
+            for metric in ProcessCollector(pid=functools.partial(int, pid), registry=None).collect():
+                family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                for sample in metric.samples:
+                    family.add_sample(sample.name, {"worker": number}, sample.value)
+        return families.values()
+
+
+def expect(method: str, route: str) -> None:
+    """Create the counters of failed requests: Prometheus sees no increase in a counter that appears with its first event."""
+    for status in _FAILURES:
+        REQUESTS.labels(method, route, status)
 
 
 def answered(method: str, route: str, status: int, seconds: float) -> None:
@@ -64,8 +98,7 @@ def _frames(event: str) -> Counter:
 
 @functools.cache
 def _requests(method: str, route: str, status: int) -> Counter:
-    # Prometheus sees no increase in a counter that appears with its first event.
-    REQUESTS.labels(method, route, 503)
+    expect(method, route)
     return REQUESTS.labels(method, route, status)
 
 

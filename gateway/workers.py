@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import multiprocess
 
@@ -28,6 +29,7 @@ STOP_SECONDS = 13.0
 PAUSES = (0.1, 5.0)
 STABLE_SECONDS = 30.0
 ORPHANED_SECONDS = 1.0
+_PID = ".pid"
 
 
 def is_one_of_several() -> bool:
@@ -39,8 +41,14 @@ async def supervise(address: tuple[str, int], count: int, stop: asyncio.Event) -
     """Keep `count` processes running until `stop` is set, then end them. Raises `OSError` when the port is taken."""
     with reserved(address), tempfile.TemporaryDirectory(prefix="gateway-metrics-") as directory:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(count):
-                workers.create_task(_keep(directory, stop))
+            for number in range(count):
+                workers.create_task(_keep(Path(directory), number, stop))
+
+
+def pids() -> dict[str, int]:
+    """Return the ids of the processes that run now, by the number that a process and its successors have."""
+    files = Path(os.environ[METRICS_DIRECTORY]).glob(f"*{_PID}")
+    return {file.stem: int(text) for file in sorted(files) if (text := _content(file))}
 
 
 @contextlib.contextmanager
@@ -75,21 +83,31 @@ def _socket(address: tuple[str, int]) -> socket.socket:
     return listener
 
 
-async def _keep(directory: str, stop: asyncio.Event) -> None:
+def _content(file: Path) -> str:
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""  # its process has just ended
+
+
+async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     pause, longest = PAUSES
     while not stop.is_set():
         started = loop.time()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "work", env={**os.environ, METRICS_DIRECTORY: directory}
+            sys.executable, "-m", "gateway", "work", env={**os.environ, METRICS_DIRECTORY: str(directory)}
         )
+        pid_file = directory / f"{number}{_PID}"
         try:
+            pid_file.write_text(str(process.pid))
             await _ended(process, stop)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-            multiprocess.mark_process_dead(process.pid, directory)  # type: ignore[no-untyped-call]
+            pid_file.unlink(missing_ok=True)
+            multiprocess.mark_process_dead(process.pid, str(directory))  # type: ignore[no-untyped-call]
         if stop.is_set():
             return
         logger.error("worker process ended unexpectedly", extra={"pid": process.pid, "status": process.returncode})

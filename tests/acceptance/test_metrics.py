@@ -131,7 +131,8 @@ def test_counters_of_rare_events_begin_with_zero(scraped: dict[str, list[Metric]
     # `increase` does not see the first event of a counter that appears with it.
     samples = {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in scraped["demo"]
+        for name in ("demo", "gateway")
+        for family in scraped[name]
         for sample in family.samples
     }
     for cause in ("pool_timeout", "statement_timeout", "unreachable", "read_only", "lost"):
@@ -139,6 +140,10 @@ def test_counters_of_rare_events_begin_with_zero(scraped: dict[str, list[Metric]
     assert ("nats_messages_dropped_total", "jobs") in samples
     assert ("grpc_server_handled_total", "INTERNAL", "GetDashboard", "demo") in samples
     assert ("background_loop_failures_total", "relay") in samples
+    assert ("http_requests_total", "POST", "/api/v1/demo/enable", "202") in samples
+    for path in ("/api/v1/demo/enable", "/api/v1/admin/jobs/change"):
+        for status in ("500", "503", "504"):
+            assert ("http_requests_total", "POST", path, status) in samples
 
 
 def test_every_selector_of_an_objective_selects_a_series(scraped: dict[str, list[Metric]]) -> None:
