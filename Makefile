@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel
+.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha hostile fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel
 
 ### Run
 

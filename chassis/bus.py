@@ -127,6 +127,7 @@ class Bus:
     def owns_stream(self, service: str) -> None:
         """Mark this process as publisher of the events of `service`; it recreates the stream if it is gone."""
         self._stream = service
+        metrics.NATS_STORE_FAILURES.labels(streams.stream_name(service))
 
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Call `callback` after each connect and reconnect: messages without a stream may have been missed until then."""
@@ -193,7 +194,13 @@ class Bus:
         stream = streams.stream_name(subject.partition(".")[0])
         with tracing.sending(subject):
             headers = {"Nats-Msg-Id": message_id, **(tracing.headers() or {})}
-            await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
+            try:
+                await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
+            except Exception:
+                # A stream whose disk was full answers nothing until NATS is restarted, although the connection is fine.
+                if self.is_connected:
+                    metrics.NATS_STORE_FAILURES.labels(stream).inc()
+                raise
 
     async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
         """Publish a message that may be lost; do nothing while NATS is down."""

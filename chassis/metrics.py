@@ -62,6 +62,11 @@ NATS_CONSUMER_PENDING = Gauge(
         "stream", "consumer",
     ],
 )  # fmt: skip
+NATS_STORE_FAILURES = Counter(
+    "nats_stream_store_failures",
+    "Events that a stream did not store although NATS was connected. They stay in the outbox.",
+    ["stream"],
+)
 NATS_DROPPED = Counter("nats_messages_dropped", "Events that were dropped after failing repeatedly.", ["stream"])
 CERTIFICATE_EXPIRY = Gauge(
     "tls_certificate_expiry_timestamp_seconds",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import nats
 import pytest
+from nats.js.api import DiscardPolicy
+from prometheus_client import REGISTRY
 
 from chassis import bus, errors, run, streams
 from dev.embedded import Nats
@@ -102,6 +105,29 @@ async def test_the_same_event_published_twice_is_stored_once(server: Nats, event
             await tested_bus.publish(message_id, "jobs.events.owner", payload)
         await eventually(recorder.has(b"second"))
     assert recorder.payloads == [b"first", b"second"]
+
+
+async def test_stream_that_stores_nothing_is_counted(server: Nats, eventually: Eventually) -> None:
+    tested_bus = bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("demo")
+    is_connected = connected(tested_bus)
+
+    def failures() -> float | None:
+        return REGISTRY.get_sample_value("nats_stream_store_failures_total", {"stream": "DEMO"})
+
+    before = failures()
+    assert before is not None, "`rate` sees no increase in a counter that appears with its first event"
+    async with run.Background() as background:
+        background.start("bus", tested_bus.run)
+        await eventually(is_connected)
+        await tested_bus.publish("id-1", "demo.events.owner", b"stored")
+        client = await nats.connect(server.url)
+        sealed = replace(streams.stream_config("demo", 1), sealed=True, discard=DiscardPolicy.NEW, max_age=0)
+        await client.jetstream().update_stream(sealed)
+        await client.close()
+        with pytest.raises(Exception, match="sealed"):
+            await tested_bus.publish("id-2", "demo.events.owner", b"refused")
+    assert failures() == before + 1
 
 
 async def test_event_of_a_failing_handler_is_redelivered(
