@@ -1,15 +1,16 @@
-"""Conversions between Python values and protobuf's Timestamp, Duration, Struct and Value.
+"""Conversions between Python values and protobuf's enums, Timestamp, Duration, Struct and Value.
 
 All numbers of a Struct are floats. Larger integers than a float represents exactly are rejected, not rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pydantic_core
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,9 +20,47 @@ from chassis import errors
 MAX_INTEGER = 2**53
 """Up to this absolute value every integer has an exact float."""
 
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 86_400
+
+Name = TypeVar("Name", bound=str)
+
+
+class Enum(Generic[Name]):
+    """The values of a protobuf enum and their names in Python: `JOB_STATE_PENDING` is `pending`."""
+
+    def __init__(
+        self, enum: EnumDescriptor, names: Iterable[Name], field: str = "", *, unset: Name | None = None
+    ) -> None:
+        """Take the names that are valid, and the one that a message without the `field` has; None: it is required."""
+        numbers = enum_numbers(enum)
+        self._field = field
+        self._numbers = {name: numbers[name] for name in names}
+        self._names = {number: name for name, number in self._numbers.items()}
+        if unset is not None:
+            self._names[0] = unset
+
+    def to_proto(self, name: Name) -> Any:
+        """Return the value of a name."""
+        return self._numbers[name]
+
+    def from_proto(self, number: int) -> Name:
+        """Return the name of a value. Raise `InvalidArgument` naming the field for an unknown one."""
+        if (name := self._names.get(number)) is None:
+            choices = ", ".join(self._numbers)
+            raise errors.InvalidArgument(f"{self._field} must be one of {choices}.", field=self._field)
+        return name
+
+
+def enum_names(enum: EnumDescriptor) -> dict[Any, Any]:
+    """Return the name of each value as `Enum` has it, `unspecified` included."""
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {value.number: value.name.removeprefix(prefix).lower() for value in enum.values}
+
+
+def enum_numbers(enum: EnumDescriptor) -> dict[Any, Any]:
+    """Return the value of each name, without `unspecified`."""
+    return {name: number for number, name in enum_names(enum).items() if number}
 
 
 def to_timestamp(moment: datetime | None) -> Timestamp | None:

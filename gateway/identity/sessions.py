@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from chassis import bus, errors
+from chassis import bus, errors, protobuf
 from gateway import metrics
 from repruv.auth.v1 import api_token_pb2, auth_events_pb2, auth_pb2, auth_service_pb2
 
@@ -27,10 +27,7 @@ TTL_SECONDS = 60.0
 PASSIVE_TTL_SECONDS = 5.0
 """How long it answers passive validations, and how long the result of a passive one is cached: an open page must neither see an
 ended session for longer, nor keep a session in use from its renewal."""
-SCOPES: dict[int, str] = {
-    api_token_pb2.API_TOKEN_SCOPE_READ: "read",
-    api_token_pb2.API_TOKEN_SCOPE_WRITE: "write",
-}
+SCOPES: dict[int, str] = protobuf.enum_names(api_token_pb2.ApiTokenScope.DESCRIPTOR)
 CACHE_LIMIT = 10_000
 _ATTEMPTS = 3
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")

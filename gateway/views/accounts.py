@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chassis import protobuf
 from gateway.views import demo as demo_views
 from gateway.views import derive
 from repruv.auth.v1 import auth_pb2, auth_service_pb2, security_event_pb2
@@ -137,19 +138,11 @@ class Security(TypedDict):
     events: Annotated[list[SecurityEvent], Field(description="The last 20, newest first.")]
 
 
-THEMES: dict[Theme, auth_pb2.Theme.ValueType] = {
-    "system": auth_pb2.THEME_SYSTEM,
-    "light": auth_pb2.THEME_LIGHT,
-    "dark": auth_pb2.THEME_DARK,
-}
+THEMES: dict[Theme, auth_pb2.Theme.ValueType] = protobuf.enum_numbers(auth_pb2.Theme.DESCRIPTOR)
 _THEMES: dict[int, Theme] = {proto: theme for theme, proto in THEMES.items()}
 profile = derive.view(Profile, auth_pb2.User, theme=lambda user: _THEMES.get(user.theme, "system"))
 """Returns the profile of an account."""
-JOB_EMAILS: dict[JobEmails, auth_pb2.JobEmails.ValueType] = {
-    "all": auth_pb2.JOB_EMAILS_ALL,
-    "failed": auth_pb2.JOB_EMAILS_FAILED,
-    "none": auth_pb2.JOB_EMAILS_NONE,
-}
+JOB_EMAILS: dict[JobEmails, auth_pb2.JobEmails.ValueType] = protobuf.enum_numbers(auth_pb2.JobEmails.DESCRIPTOR)
 _JOB_EMAILS: dict[int, JobEmails] = {proto: setting for setting, proto in JOB_EMAILS.items()}
 
 

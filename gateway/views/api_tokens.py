@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chassis import protobuf
 from gateway.views import derive
 from repruv.auth.v1 import api_token_pb2
 
 ApiTokenScope = Literal["read", "write"]
-SCOPES: dict[ApiTokenScope, api_token_pb2.ApiTokenScope.ValueType] = {
-    "read": api_token_pb2.API_TOKEN_SCOPE_READ,
-    "write": api_token_pb2.API_TOKEN_SCOPE_WRITE,
-}
+SCOPES: dict[ApiTokenScope, api_token_pb2.ApiTokenScope.ValueType] = protobuf.enum_numbers(
+    api_token_pb2.ApiTokenScope.DESCRIPTOR
+)
 _SCOPES: dict[int, ApiTokenScope] = {proto: scope for scope, proto in SCOPES.items()}
 
 

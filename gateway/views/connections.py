@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chassis import protobuf
 from gateway.views import derive
 from gateway.views.times import ErrorInfo
 from repruv.auth.v1 import connection_pb2
 
 ConnectionStatus = Literal["disconnected", "connecting", "connected", "disconnecting", "failed"]
 
-CONNECTION_STATES: dict[connection_pb2.ConnectionState.ValueType, ConnectionStatus] = derive.enum_names(
+CONNECTION_STATES: dict[connection_pb2.ConnectionState.ValueType, ConnectionStatus] = protobuf.enum_names(
     connection_pb2.ConnectionState.DESCRIPTOR
 )
 CONNECTION_TRANSITIONAL = frozenset({"connecting", "disconnecting"})

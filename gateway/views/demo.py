@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chassis import protobuf
 from gateway.views import derive, times
 from gateway.views.content import ContentItem, Interaction, content, interactions
 from gateway.views.jobs import JobStatus, Progress, job_state, progress
@@ -16,7 +17,7 @@ from repruv.jobs.v1 import job_pb2
 
 DemoState = Literal["disabled", "enabling", "enabled", "disabling", "failed"]
 
-DEMO_STATES: dict[demo_pb2.DemoState.ValueType, DemoState] = derive.enum_names(demo_pb2.DemoState.DESCRIPTOR)
+DEMO_STATES: dict[demo_pb2.DemoState.ValueType, DemoState] = protobuf.enum_names(demo_pb2.DemoState.DESCRIPTOR)
 DEMO_TRANSITIONAL = frozenset({"enabling", "disabling"})
 
 _DEMO_MESSAGES = {

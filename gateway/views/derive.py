@@ -6,16 +6,15 @@ field. Enum values lose their prefix and are lower case. Empty strings and unset
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
+from chassis import protobuf
 from gateway.views import times
 
 Shape = TypeVar("Shape")
@@ -33,12 +32,6 @@ class Of:
 def view(shape: type[Shape], message: type[M], **computed: Getter) -> Callable[[M], Shape]:
     """Return the function from `message` to `shape`, a TypedDict. `computed` has the fields that are more than copies."""
     return _view(shape, message.DESCRIPTOR, computed)
-
-
-def enum_names(enum: EnumDescriptor) -> dict[Any, Any]:
-    """Return the names of the values as JSON has them: `JOB_STATE_PENDING` is `pending`."""
-    prefix = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", enum.name).upper() + "_"
-    return {value.number: value.name.removeprefix(prefix).lower() for value in enum.values}
 
 
 def _view(shape: Any, descriptor: Any, computed: Mapping[str, Getter]) -> Callable[[Any], Any]:
@@ -83,7 +76,7 @@ def _conversion(field: Any, hint: Any) -> Getter:
     kind = field.message_type
     if kind is None:
         if field.enum_type is not None:
-            return enum_names(field.enum_type).__getitem__
+            return protobuf.enum_names(field.enum_type).__getitem__
         return list if field.is_repeated else _same
     if kind.GetOptions().map_entry:
         return dict

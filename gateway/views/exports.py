@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chassis import protobuf
 from gateway.views import derive
 from gateway.views.times import ErrorInfo
 from repruv.demo.v1 import exports_service_pb2
 
 ExportState = Literal["none", "exporting", "ready", "failed"]
-_STATES: dict[exports_service_pb2.ExportState.ValueType, ExportState] = derive.enum_names(
+_STATES: dict[exports_service_pb2.ExportState.ValueType, ExportState] = protobuf.enum_names(
     exports_service_pb2.ExportState.DESCRIPTOR
 )
 

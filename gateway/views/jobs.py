@@ -15,7 +15,7 @@ from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 JobStatus = Literal["scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled"]
 AttemptOutcome = Literal["completed", "failed", "cancelled", "released", "snoozed", "waiting", "crashed"]
 
-JOB_STATES: dict[job_pb2.JobState.ValueType, JobStatus] = derive.enum_names(job_pb2.JobState.DESCRIPTOR)
+JOB_STATES: dict[job_pb2.JobState.ValueType, JobStatus] = protobuf.enum_names(job_pb2.JobState.DESCRIPTOR)
 CANCELLABLE = frozenset({"scheduled", "pending", "running", "retrying"})
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 SUPERSEDED = "superseded"

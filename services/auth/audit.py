@@ -6,7 +6,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -16,11 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
 from services.auth import domain, throttling
-from services.auth.accounts import storage as account_storage
 from services.auth.schema import login_failures, security_events, sessions
 
-RETENTION = timedelta(days=366)
-ATTEMPT_RETENTION = timedelta(days=31)
 """For events that strangers cause."""
 ATTEMPTS_PER_ACCOUNT = 20
 ATTEMPTS_WITHOUT_ACCOUNT = 1_000
@@ -84,6 +81,8 @@ ATTEMPTS = (
     Kind.REGISTRATION_REPEATED,
 )
 """Kinds that strangers cause; then they have no actor. A trigger allows their deletion after a month."""
+# Written out, for the partial index.
+IS_ATTEMPT = sa.text(f"actor_id IS NULL AND kind IN ({', '.join(repr(kind.value) for kind in ATTEMPTS)})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,21 +176,6 @@ async def list_events(
         statement = statement.where(security_events.c.event_id < before)
     rows = await conn.execute(statement.order_by(security_events.c.event_id.desc()).limit(limit))
     return [Event(**{**row._mapping, "kind": Kind(row.kind)}) for row in rows]
-
-
-async def delete_old_events(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete events older than `RETENTION`; return their number."""
-    is_old = security_events.c.occurred_at < account_storage.NOW - RETENTION
-    return await account_storage.delete_batch(conn, security_events, security_events.c.event_id, is_old, limit)
-
-
-async def delete_old_attempts(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete events of strangers older than `ATTEMPT_RETENTION`; return their number."""
-    is_old = security_events.c.occurred_at < account_storage.NOW - ATTEMPT_RETENTION
-    # Written out, for the partial index.
-    kinds = sa.text(f"actor_id IS NULL AND kind IN ({', '.join(repr(kind.value) for kind in ATTEMPTS)})")
-    condition = sa.and_(is_old, kinds)
-    return await account_storage.delete_batch(conn, security_events, security_events.c.event_id, condition, limit)
 
 
 def _client(client: domain.Client) -> dict[str, object]:

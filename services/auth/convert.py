@@ -6,31 +6,18 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
-from chassis import errors, outbox, protobuf
+from chassis import outbox, protobuf
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2, security_event_pb2
 from services.auth import audit, channels, domain
 from services.auth.accounts import validation
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.sessions import user_agents
 
-ROLES = {
-    domain.Role.USER: auth_pb2.USER_ROLE_USER,
-    domain.Role.ADMIN: auth_pb2.USER_ROLE_ADMIN,
-    domain.Role.GUEST: auth_pb2.USER_ROLE_GUEST,
-}
-THEMES = {
-    domain.Theme.SYSTEM: auth_pb2.THEME_SYSTEM,
-    domain.Theme.LIGHT: auth_pb2.THEME_LIGHT,
-    domain.Theme.DARK: auth_pb2.THEME_DARK,
-}
-JOB_EMAILS = {
-    domain.JobEmails.NONE: auth_pb2.JOB_EMAILS_NONE,
-    domain.JobEmails.FAILED: auth_pb2.JOB_EMAILS_FAILED,
-    domain.JobEmails.ALL: auth_pb2.JOB_EMAILS_ALL,
-}
-_JOB_EMAILS: dict[int, domain.JobEmails] = {proto: setting for setting, proto in JOB_EMAILS.items()}
-_THEMES: dict[int, domain.Theme] = {proto: theme for theme, proto in THEMES.items()}
-_ROLES: dict[int, domain.Role] = {proto: role for role, proto in ROLES.items() if role is not domain.Role.GUEST}
+_ROLES = protobuf.Enum(auth_pb2.UserRole.DESCRIPTOR, domain.Role)
+ASSIGNABLE_ROLES = protobuf.Enum(auth_pb2.UserRole.DESCRIPTOR, (domain.Role.USER, domain.Role.ADMIN), "role")
+"""The roles that an admin can set."""
+THEMES = protobuf.Enum(auth_pb2.Theme.DESCRIPTOR, domain.Theme, "theme")
+JOB_EMAILS = protobuf.Enum(auth_pb2.JobEmails.DESCRIPTOR, domain.JobEmails, "job_emails")
 
 
 def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2.User:
@@ -39,40 +26,19 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
         user_id=str(user.user_id),
         email=user.email,
         name=user.name,
-        role=ROLES[user.role],
+        role=_ROLES.to_proto(user.role),
         create_time=protobuf.to_timestamp(user.created_at),
         email_verified=user.email_verified_at is not None,
         has_second_factor=user.has_second_factor,
         disable_time=protobuf.to_timestamp(user.disabled_at),
         can_access_dashboard=user.can_access_dashboard(verification_period),
         time_zone=user.time_zone,
-        theme=THEMES[user.theme],
+        theme=THEMES.to_proto(user.theme),
         deletion_time=protobuf.to_timestamp(user.deletion_due_at),
         notification_settings=auth_pb2.NotificationSettings(
-            page_notices=user.page_notices, job_emails=JOB_EMAILS[user.job_emails]
+            page_notices=user.page_notices, job_emails=JOB_EMAILS.to_proto(user.job_emails)
         ),
     )
-
-
-def job_emails_from_proto(setting: int) -> domain.JobEmails:
-    """Convert the setting of emails about ended jobs. Raises `InvalidArgument`."""
-    if (converted := _JOB_EMAILS.get(setting)) is None:
-        raise errors.InvalidArgument("The emails must be none, failed or all.", field="job_emails")
-    return converted
-
-
-def theme_from_proto(theme: int) -> domain.Theme:
-    """Convert a theme. Raises `InvalidArgument`."""
-    if (converted := _THEMES.get(theme)) is None:
-        raise errors.InvalidArgument("The theme must be system, light or dark.", field="theme")
-    return converted
-
-
-def role_from_proto(role: int) -> domain.Role:
-    """Convert a role. Raises `InvalidArgument`."""
-    if (converted := _ROLES.get(role)) is None:
-        raise errors.InvalidArgument("The role must be user or admin.", field="role")
-    return converted
 
 
 def session_to_proto(session: domain.Session) -> auth_pb2.Session:

@@ -251,7 +251,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             actor(),
             name=request.name if request.HasField("name") else None,
             time_zone=request.time_zone if request.HasField("time_zone") else None,
-            theme=convert.theme_from_proto(request.theme) if request.HasField("theme") else None,
+            theme=convert.THEMES.from_proto(request.theme) if request.HasField("theme") else None,
         )
         return pb.UpdateProfileResponse(user=self._user(user))
 
@@ -260,7 +260,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     ) -> pb.UpdateNotificationSettingsResponse:
         user = await self._notification_settings.update(
             actor(),
-            job_emails=convert.job_emails_from_proto(request.job_emails) if request.HasField("job_emails") else None,
+            job_emails=convert.JOB_EMAILS.from_proto(request.job_emails) if request.HasField("job_emails") else None,
             page_notices=request.page_notices if request.HasField("page_notices") else None,
         )
         return pb.UpdateNotificationSettingsResponse(user=self._user(user))

@@ -15,7 +15,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import domain
-from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.schema import login_failures
 
@@ -147,9 +146,3 @@ async def count_within(conn: AsyncConnection, key: str, limit: int) -> bool:
 async def forget(conn: AsyncConnection, keys: Iterable[str]) -> None:
     """Reset the counts of keys."""
     await conn.execute(sa.delete(login_failures).where(login_failures.c.key.in_(sorted(keys))))
-
-
-async def delete_closed_windows(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete counts whose window has ended; return their number."""
-    is_closed = login_failures.c.window_ends_at < NOW
-    return await account_storage.delete_batch(conn, login_failures, login_failures.c.key, is_closed, limit)

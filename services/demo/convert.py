@@ -10,13 +10,15 @@ from repruv.jobs.v1 import job_pb2
 from services.demo import dataset, domain, options, preview, read_models
 from services.demo.domain import Mode
 
+_STATES = protobuf.Enum(demo_pb2.DemoState.DESCRIPTOR, domain.State)
+
 
 def demo_to_proto(mode: Mode) -> demo_pb2.Demo:
     """Convert a snapshot."""
     chosen = mode.options
     return demo_pb2.Demo(
         owner_id=str(mode.owner_id),
-        state=demo_pb2.DemoState.Value(f"DEMO_STATE_{mode.state.upper()}"),
+        state=_STATES.to_proto(mode.state),
         generation=mode.generation,
         version=mode.version,
         job_id=str(mode.job_id or ""),

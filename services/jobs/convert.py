@@ -21,18 +21,7 @@ MAX_SNOOZE = timedelta(days=30)
 MAX_IN_EVENT_BYTES = domain.SMALL_PAYLOAD_BYTES
 """Events leave out a larger payload or result."""
 
-
-def state_to_proto(state: domain.State) -> job_pb2.JobState.ValueType:
-    """Return the enum value of a state."""
-    return job_pb2.JobState.Value(f"JOB_STATE_{state.upper()}")
-
-
-def state_from_proto(value: job_pb2.JobState.ValueType) -> domain.State:
-    """Return the state of an enum value. Raises `InvalidArgument` for an unknown value."""
-    try:
-        return domain.State(job_pb2.JobState.Name(value).removeprefix("JOB_STATE_").lower())
-    except ValueError:
-        raise errors.InvalidArgument("states must be known job states.", field="states") from None
+STATES = protobuf.Enum(job_pb2.JobState.DESCRIPTOR, domain.State, "states")
 
 
 def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None = None) -> domain.Spec:
@@ -129,7 +118,7 @@ def job_to_proto(
             parent_id=str(job.spec.parent_id) if job.spec.parent_id else "",
             traceparent=job.spec.traceparent or "",
         ),
-        state=state_to_proto(job.state),
+        state=STATES.to_proto(job.state),
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         crashes=job.crashes,
@@ -225,7 +214,7 @@ def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
     """Return a transition as proto."""
     return job_pb2.Transition(
         sequence=row["sequence"],
-        state=state_to_proto(domain.State(row["state"])),
+        state=STATES.to_proto(domain.State(row["state"])),
         attempt=row["attempt"],
         reason=row["reason"],
         occur_time=protobuf.to_timestamp(row["occurred_at"]),

@@ -110,7 +110,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         page = await self._jobs.list_page(
             owner_id=access.owner(request.owner_id),
-            states={convert.state_from_proto(state) for state in request.states},
+            states=set(map(convert.STATES.from_proto, request.states)),
             kinds=_kinds(request.kinds),
             parent_id=ids.parse(request.parent_id, "parent_id") if request.parent_id else None,
             page_size=request.page_size,

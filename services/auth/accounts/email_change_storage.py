@@ -12,7 +12,6 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids, postgres
-from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.schema import email_changes, users
 
@@ -125,13 +124,6 @@ async def set_email(conn: AsyncConnection, user_id: uuid.UUID, email: str) -> bo
             raise
         return False
     return True
-
-
-async def delete_ended_changes(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete changes that can be neither confirmed nor revoked; return their number."""
-    return await account_storage.delete_batch(
-        conn, email_changes, email_changes.c.change_id, email_changes.c.revocable_until < NOW, limit
-    )
 
 
 async def _find(conn: AsyncConnection, *conditions: sa.ColumnElement[bool]) -> EmailChange | None:

@@ -183,14 +183,6 @@ async def _set(conn: AsyncConnection, user_id: uuid.UUID, **values: Any) -> None
     await conn.execute(sa.update(users).where(users.c.user_id == user_id).values(**values))
 
 
-async def delete_batch(
-    conn: AsyncConnection, table: sa.Table, key: sa.Column[Any], condition: sa.ColumnElement[bool], limit: int
-) -> int:
-    """Delete at most `limit` rows, skipping those that other transactions have locked; return their number."""
-    batch = sa.select(key).where(condition).limit(limit).with_for_update(skip_locked=True)
-    return (await conn.execute(sa.delete(table).where(key.in_(batch)))).rowcount
-
-
 def user(row: Any, prefix: str = "") -> domain.User:
     """Build a user from the columns `USER` of a row."""
     values = {column.name: getattr(row, f"{prefix}{column.name}") for column in USER}

@@ -55,7 +55,7 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         return pb.BatchGetUsersResponse(users=map(self._user, users))
 
     async def SetUserRole(self, request: pb.SetUserRoleRequest, context: RpcContext) -> pb.SetUserRoleResponse:
-        role = convert.role_from_proto(request.role)
+        role = convert.ASSIGNABLE_ROLES.from_proto(request.role)
         user = await self._administration.set_role(actor(), ids.parse(request.user_id, "user_id"), role)
         return pb.SetUserRoleResponse(user=self._user(user))
 

@@ -33,7 +33,7 @@ class ApiTokenServicer(api_token_service_pb2_grpc.ApiTokenServiceServicer):
         api_token, token = await self._api_tokens.create(
             actor(),
             name=request.name,
-            scopes=token_convert.scopes_from_proto(request.scopes),
+            scopes=set(map(token_convert.SCOPES.from_proto, request.scopes)),
             lifetime_days=request.lifetime_days,
             client=convert.client_from_proto(request.client),
         )

@@ -15,7 +15,7 @@ from chassis import ids
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
-from services.auth.api_tokens.domain import PER_USER, RETENTION, USE_NOTED_AFTER, ApiToken, Scope
+from services.auth.api_tokens.domain import PER_USER, USE_NOTED_AFTER, ApiToken, Scope
 from services.auth.schema import api_tokens, users
 
 IS_ACTIVE = sa.and_(api_tokens.c.revoked_at.is_(None), api_tokens.c.expires_at > NOW)
@@ -153,14 +153,6 @@ async def has_others(conn: AsyncConnection, *, created_before: datetime) -> bool
     """Return whether an active token that was created before then is left."""
     others = sa.exists().where(IS_ACTIVE, api_tokens.c.created_at <= created_before)
     return bool(await conn.scalar(sa.select(others)))
-
-
-async def delete_ended_tokens(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete tokens that expired or were revoked more than `RETENTION` ago; return their number."""
-    ended_at = sa.func.least(api_tokens.c.expires_at, api_tokens.c.revoked_at)
-    return await account_storage.delete_batch(
-        conn, api_tokens, api_tokens.c.token_id, ended_at < NOW - RETENTION, limit
-    )
 
 
 async def _revoke(

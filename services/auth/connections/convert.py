@@ -8,6 +8,7 @@ from repruv.auth.v1 import auth_events_pb2, connection_pb2
 from services.auth.connections import domain
 from services.auth.connections.domain import Connection, State
 
+_STATES = protobuf.Enum(connection_pb2.ConnectionState.DESCRIPTOR, State)
 _SHOW_JOB = frozenset({State.CONNECTING, State.DISCONNECTING, State.FAILED})
 
 
@@ -17,7 +18,7 @@ def connection_to_proto(connection: Connection, *, title: str) -> connection_pb2
         user_id=str(connection.user_id),
         platform=connection.platform,
         title=title,
-        state=connection_pb2.ConnectionState.Value(f"CONNECTION_STATE_{connection.state.upper()}"),
+        state=_STATES.to_proto(connection.state),
         version=connection.version,
         job_id=str(connection.job_id or "") if connection.state in _SHOW_JOB else "",
         account=_account(connection.account) if connection.account else None,

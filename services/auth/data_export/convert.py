@@ -5,7 +5,9 @@ from __future__ import annotations
 from chassis import protobuf
 from repruv.auth.v1 import data_export_service_pb2 as pb
 from repruv.jobs.v1 import job_pb2
-from services.auth.data_export.domain import DataExport
+from services.auth.data_export.domain import DataExport, State
+
+_STATES = protobuf.Enum(pb.DataExportState.DESCRIPTOR, State)
 
 
 def data_export_to_proto(data_export: DataExport) -> pb.DataExport:
@@ -13,7 +15,7 @@ def data_export_to_proto(data_export: DataExport) -> pb.DataExport:
     error = data_export.error
     return pb.DataExport(
         user_id=str(data_export.user_id),
-        state=pb.DataExportState.Value(f"DATA_EXPORT_STATE_{data_export.state.upper()}"),
+        state=_STATES.to_proto(data_export.state),
         version=data_export.version,
         job_id=str(data_export.job_id or ""),
         byte_count=data_export.byte_count,

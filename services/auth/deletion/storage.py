@@ -116,9 +116,8 @@ async def erase(conn: AsyncConnection, erasing: Erasing) -> None:
     """Delete the account and all rows that name the user. What the user did to others stays, without the user's id."""
     user_id = erasing.user_id
     events = security_events
-    attempts = sa.text(f"actor_id IS NULL AND kind IN ({', '.join(repr(kind.value) for kind in audit.ATTEMPTS)})")
     await conn.execute(sa.delete(events).where(events.c.user_id == user_id))
-    await conn.execute(sa.delete(events).where(attempts, events.c.details["email"].astext == erasing.emails[0]))
+    await conn.execute(sa.delete(events).where(audit.IS_ATTEMPT, events.c.details["email"].astext == erasing.emails[0]))
     others = sa.update(events).where(events.c.actor_id == user_id)
     await conn.execute(others.values(actor_id=None, session_id=None))
     names_user = [sa.func.strpos(login_failures.c.key, text) > 0 for text in (str(user_id), *erasing.emails)]

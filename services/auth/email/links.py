@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.email import jobs as email_jobs
 from services.auth.schema import mail_tokens
-
-RETENTION = timedelta(days=1)
 
 
 async def replace_link(
@@ -44,12 +40,6 @@ async def use_link(conn: AsyncConnection, purpose: email_jobs.Purpose, token_has
     """Mark a link as used; False if it is not valid, or no longer."""
     statement = sa.update(mail_tokens).where(_is_valid(purpose, token_hash)).values(used_at=NOW)
     return (await conn.execute(statement)).rowcount == 1
-
-
-async def delete_ended_links(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete links a day after their expiry; return their number."""
-    is_old = mail_tokens.c.expires_at < NOW - RETENTION
-    return await account_storage.delete_batch(conn, mail_tokens, mail_tokens.c.token_hash, is_old, limit)
 
 
 def _is_valid(purpose: email_jobs.Purpose, token_hash: bytes) -> sa.ColumnElement[bool]:

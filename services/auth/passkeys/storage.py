@@ -13,7 +13,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
-from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.passkeys.domain import (
     CEREMONY_LIFETIME,
@@ -96,14 +95,6 @@ async def spend_ceremony(
         passkey_challenges.c.expires_at > NOW,
     )
     return (await conn.execute(sa.delete(passkey_challenges).where(is_valid))).rowcount == 1
-
-
-async def delete_ended_ceremonies(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete expired challenges; return their number."""
-    is_expired = passkey_challenges.c.expires_at < NOW
-    return await account_storage.delete_batch(
-        conn, passkey_challenges, passkey_challenges.c.challenge, is_expired, limit
-    )
 
 
 def _is_passkey(user_id: uuid.UUID, passkey_id: uuid.UUID) -> sa.ColumnElement[bool]:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.encryption.key_rotation import EncryptedColumn
 from services.auth.schema import login_challenges, recovery_codes, second_factors
@@ -157,17 +156,3 @@ async def use_challenge(conn: AsyncConnection, challenge_hash: bytes) -> None:
 async def void_challenges(conn: AsyncConnection, user_id: uuid.UUID) -> None:
     """Delete the challenges of an account, because its credentials have changed."""
     await conn.execute(sa.delete(login_challenges).where(login_challenges.c.user_id == user_id))
-
-
-async def delete_ended_challenges(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete expired challenges; return their number."""
-    is_expired = login_challenges.c.expires_at < NOW
-    return await account_storage.delete_batch(
-        conn, login_challenges, login_challenges.c.challenge_hash, is_expired, limit
-    )
-
-
-async def delete_unconfirmed_factors(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete pending secrets that have expired; return their number."""
-    is_expired = second_factors.c.confirm_before < NOW
-    return await account_storage.delete_batch(conn, second_factors, second_factors.c.user_id, is_expired, limit)

@@ -8,20 +8,17 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import domain
-from services.auth.accounts import storage as account_storage
 from services.auth.accounts.storage import NOW
 from services.auth.schema import devices
 
 PER_USER = 20
 """Devices that are remembered of a user; the one unused for longest is forgotten."""
-RETENTION = timedelta(days=400)
 """Time without a sign-in after which a device is forgotten; browsers keep no cookie longer."""
 
 
@@ -73,16 +70,3 @@ async def recognize(conn: AsyncConnection, user_id: uuid.UUID, hash_: bytes) -> 
     forgotten = sa.delete(devices).where(devices.c.device_hash.in_(surplus)).cte("forgotten")
     row = (await conn.execute(sa.select(known).add_cte(remembered, forgotten))).one()
     return Recognition(is_known=row.is_known, is_first=row.is_first)
-
-
-async def delete_unused_devices(conn: AsyncConnection, *, limit: int) -> int:
-    """Delete devices unused for `RETENTION`, except the last one of each user; return their number.
-
-    Without the last one the next sign-in would count as the first, even an attacker's.
-    """
-    newer = devices.alias()
-    is_unused = sa.and_(
-        devices.c.last_seen_at < NOW - RETENTION,
-        sa.exists().where(newer.c.user_id == devices.c.user_id, newer.c.last_seen_at > devices.c.last_seen_at),
-    )
-    return await account_storage.delete_batch(conn, devices, devices.c.device_hash, is_unused, limit)

@@ -315,11 +315,5 @@ async def _revoke(
     )
 
 
-async def delete_ended_sessions(conn: AsyncConnection, *, retention: timedelta, limit: int) -> int:
-    """Delete sessions whose idle expiry is older than `retention`, revoked or not; return their number."""
-    is_old = sessions.c.idle_expires_at < NOW - retention
-    return await account_storage.delete_batch(conn, sessions, sessions.c.session_id, is_old, limit)
-
-
 def _session(row: Any, prefix: str = "") -> domain.Session:
     return domain.Session(**{column.name: getattr(row, f"{prefix}{column.name}") for column in _SESSION})

@@ -5,14 +5,16 @@ from __future__ import annotations
 from chassis import protobuf
 from repruv.demo.v1 import exports_service_pb2
 from repruv.jobs.v1 import job_pb2
-from services.demo.exports.domain import Action, Export
+from services.demo.exports.domain import Action, Export, State
+
+_STATES = protobuf.Enum(exports_service_pb2.ExportState.DESCRIPTOR, State)
 
 
 def export_to_proto(export: Export) -> exports_service_pb2.Export:
     """Convert a snapshot."""
     return exports_service_pb2.Export(
         owner_id=str(export.owner_id),
-        state=exports_service_pb2.ExportState.Value(f"EXPORT_STATE_{export.state.upper()}"),
+        state=_STATES.to_proto(export.state),
         version=export.version,
         job_id=str(export.job_id or ""),
         row_count=export.row_count,

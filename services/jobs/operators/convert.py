@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from chassis import errors, ids, paging, protobuf
+from chassis import ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
-from services.jobs.convert import job_to_proto, state_from_proto, state_to_proto
+from services.jobs.convert import STATES, job_to_proto
 from services.jobs.operators import bulk, error_groups, job_filters, job_search, kind_controls, overview
 from services.jobs.rates import histogram, reader
 
-_ORDERS = {
-    pb.JOB_ORDER_UNSPECIFIED: job_search.Order.NEWEST,
-    pb.JOB_ORDER_NEWEST: job_search.Order.NEWEST,
-    pb.JOB_ORDER_OLDEST: job_search.Order.OLDEST,
-    pb.JOB_ORDER_LONGEST_WAIT: job_search.Order.LONGEST_WAIT,
-    pb.JOB_ORDER_LONGEST_RUN: job_search.Order.LONGEST_RUN,
-}
+ORDERS = protobuf.Enum(pb.JobOrder.DESCRIPTOR, job_search.Order, "order", unset=job_search.Order.NEWEST)
+CHANGES = protobuf.Enum(pb.JobChange.DESCRIPTOR, bulk.Change, "change")
+SPANS = protobuf.Enum(pb.RateSpan.DESCRIPTOR, reader.Span, "span", unset=reader.Span.HOUR)
 
 
 def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
@@ -30,7 +26,7 @@ def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
         if message.HasField(f"create_time_{name}")  # type: ignore[arg-type]
     }
     return job_filters.JobFilter(
-        states=frozenset(map(state_from_proto, message.states)),
+        states=frozenset(map(STATES.from_proto, message.states)),
         kinds=frozenset(message.kinds),
         owner_id=ids.parse(message.owner_id, "owner_id") if message.owner_id else None,
         worker=message.worker,
@@ -41,23 +37,6 @@ def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
         without_system=message.without_system,
         fingerprint=message.fingerprint,
     )
-
-
-def order_from_proto(value: pb.JobOrder.ValueType) -> job_search.Order:
-    """Return an order of jobs. Raises `InvalidArgument` for an unknown value."""
-    if value not in _ORDERS:
-        raise errors.InvalidArgument("order must be a known order.", field="order")
-    return _ORDERS[value]
-
-
-_CHANGES = {pb.JOB_CHANGE_RETRY: bulk.Change.RETRY, pb.JOB_CHANGE_CANCEL: bulk.Change.CANCEL}
-
-
-def change_from_proto(value: pb.JobChange.ValueType) -> bulk.Change:
-    """Return a change of many jobs. Raises `InvalidArgument` for an unset or unknown value."""
-    if value not in _CHANGES:
-        raise errors.InvalidArgument("change must be a known change.", field="change")
-    return _CHANGES[value]
 
 
 def row_to_proto(row: job_search.Row) -> pb.JobRow:
@@ -77,7 +56,7 @@ def count_to_proto(count: job_search.Count) -> pb.CountJobsResponse:
         count=count.count,
         has_more=count.has_more,
         owner_count=count.owners,
-        groups=[pb.JobCount(kind=kind, state=state_to_proto(state), count=jobs) for kind, state, jobs in count.groups],
+        groups=[pb.JobCount(kind=kind, state=STATES.to_proto(state), count=jobs) for kind, state, jobs in count.groups],
     )
 
 
@@ -165,21 +144,6 @@ def group_to_proto(group: error_groups.ErrorGroup) -> pb.ErrorGroup:
         trend=group.trend,
         last_job_id=str(group.last_job_id),
     )
-
-
-_SPANS = {
-    pb.RATE_SPAN_UNSPECIFIED: reader.Span.HOUR,
-    pb.RATE_SPAN_HOUR: reader.Span.HOUR,
-    pb.RATE_SPAN_DAY: reader.Span.DAY,
-    pb.RATE_SPAN_WEEK: reader.Span.WEEK,
-}
-
-
-def span_from_proto(value: pb.RateSpan.ValueType) -> reader.Span:
-    """Return a time up to now. Raises `InvalidArgument` for an unknown value."""
-    if value not in _SPANS:
-        raise errors.InvalidArgument("span must be a known span.", field="span")
-    return _SPANS[value]
 
 
 def rates_to_proto(rates: reader.Rates) -> pb.GetRatesResponse:

@@ -54,7 +54,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         _require_operator()
         page = await self._search.page(
             convert.filter_from_proto(request.filter),
-            order=convert.order_from_proto(request.order),
+            order=convert.ORDERS.from_proto(request.order),
             page_size=request.page_size,
             page_token=request.page_token,
         )
@@ -70,7 +70,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def ChangeJobs(self, request: pb.ChangeJobsRequest, context: Context) -> pb.ChangeJobsResponse:
         _require_operator()
-        selected, change = convert.filter_from_proto(request.filter), convert.change_from_proto(request.change)
+        selected, change = convert.filter_from_proto(request.filter), convert.CHANGES.from_proto(request.change)
         counts = convert.count_to_proto(await self._changes.count(selected, change))
         if request.dry_run:
             return pb.ChangeJobsResponse(counts=counts)
@@ -86,7 +86,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def GetRates(self, request: pb.GetRatesRequest, context: Context) -> pb.GetRatesResponse:
         _require_operator()
-        return convert.rates_to_proto(await self._rates.read(convert.span_from_proto(request.span)))
+        return convert.rates_to_proto(await self._rates.read(convert.SPANS.from_proto(request.span)))
 
     async def ListProblems(self, request: pb.ListProblemsRequest, context: Context) -> pb.ListProblemsResponse:
         _require_operator()

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chassis import errors, protobuf
+from chassis import protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import job_pb2, kind_pb2
-from services.jobs.convert import MAX_PAYLOAD_BYTES, json_from_proto, json_to_proto, mask_fields, state_to_proto
+from services.jobs.convert import MAX_PAYLOAD_BYTES, STATES, json_from_proto, json_to_proto, mask_fields
 from services.jobs.domain import State
 from services.jobs.schedules import cron, operations
+
+_CATCH_UPS = protobuf.Enum(kind_pb2.CatchUp.DESCRIPTOR, cron.CatchUp, "catch_up", unset=cron.CatchUp.LAST)
+_OVERLAPS = protobuf.Enum(kind_pb2.Overlap.DESCRIPTOR, cron.Overlap, "overlap", unset=cron.Overlap.SKIP)
 
 
 def schedule_from_proto(message: kind_pb2.ScheduleRegistration) -> cron.Registration:
     """Return the registration of a schedule. Raises `InvalidArgument` for an unknown choice."""
-    try:
-        catch_up = kind_pb2.CatchUp.Name(message.catch_up).removeprefix("CATCH_UP_").lower()
-    except ValueError:
-        raise errors.InvalidArgument("catch_up must be LAST, NONE or ALL.", field="catch_up") from None
-    try:
-        overlap = kind_pb2.Overlap.Name(message.overlap).removeprefix("OVERLAP_").lower()
-    except ValueError:
-        raise errors.InvalidArgument("overlap must be SKIP, ALLOW or QUEUE.", field="overlap") from None
     return cron.Registration(
         name=message.name,
         kind=message.kind,
         payload=json_from_proto(message.payload, "payload", MAX_PAYLOAD_BYTES),
         cron=message.cron,
         time_zone=message.time_zone or "UTC",
-        catch_up=cron.CatchUp("last" if message.catch_up == kind_pb2.CATCH_UP_UNSPECIFIED else catch_up),
-        overlap=cron.Overlap("skip" if message.overlap == kind_pb2.OVERLAP_UNSPECIFIED else overlap),
+        catch_up=_CATCH_UPS.from_proto(message.catch_up),
+        overlap=_OVERLAPS.from_proto(message.overlap),
     )
 
 
@@ -44,7 +39,7 @@ def details_to_proto(details: operations.Details) -> pb.GetScheduleResponse:
             kind_pb2.ScheduleRun(
                 time=protobuf.to_timestamp(run.time),
                 job_id=str(run.job_id or ""),
-                state=state_to_proto(State(run.state)) if run.state else job_pb2.JOB_STATE_UNSPECIFIED,
+                state=STATES.to_proto(State(run.state)) if run.state else job_pb2.JOB_STATE_UNSPECIFIED,
             )
             for run in details.runs
         ],
@@ -61,8 +56,8 @@ def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
             payload=json_to_proto(registration.payload),
             cron=registration.cron,
             time_zone=registration.time_zone,
-            catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{registration.catch_up.upper()}"),
-            overlap=kind_pb2.Overlap.Value(f"OVERLAP_{registration.overlap.upper()}"),
+            catch_up=_CATCH_UPS.to_proto(registration.catch_up),
+            overlap=_OVERLAPS.to_proto(registration.overlap),
         ),
         pause_time=protobuf.to_timestamp(schedule.paused_at),
         next_time=protobuf.to_timestamp(schedule.next_at),

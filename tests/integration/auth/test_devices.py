@@ -108,7 +108,7 @@ async def test_unused_devices_are_forgotten_but_the_last(
     account = await gateway.account()
     await sign_in(gateway, account, new_device())
     shift = "UPDATE auth.devices SET first_seen_at = first_seen_at - :by, last_seen_at = last_seen_at - :by"
-    await sql(f"{shift} WHERE user_id = :user", by=devices.RETENTION * 2, user=account.user_id)
+    await sql(f"{shift} WHERE user_id = :user", by=maintenance.DEVICE_RETENTION * 2, user=account.user_id)
     await maintenance.delete_expired(engine)
     [(count,)] = await sql("SELECT count(*) FROM auth.devices WHERE user_id = :user", user=account.user_id)
     assert count == 1
