@@ -191,6 +191,13 @@ class Rows(Generic[R, A]):
         statement = sa.select(self.table).where(*is_overdue).order_by(columns.changed_at).limit(limit)
         return [self._read(row) for row in (await conn.execute(statement)).mappings()]
 
+    async def lock_unchanged(self, conn: AsyncConnection, action: A, *, age: timedelta, limit: int) -> list[R]:
+        """Lock resources that `action` can move and that have not changed for `age`, the oldest first; skip locked ones."""
+        changed_at = self.table.c.changed_at
+        statement = sa.select(self.table).where(self.can(action), changed_at <= _now - age).order_by(changed_at)
+        rows = await conn.execute(statement.limit(limit).with_for_update(skip_locked=True))
+        return [self._read(row) for row in rows.mappings()]
+
     async def execute(
         self, conn: AsyncConnection, statement: Prepared, key: Key, parameters: Mapping[str, Any] | None = None
     ) -> R | None:

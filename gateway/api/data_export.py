@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
+from gateway import downloads
 from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented, route
 from gateway.identity.client_info import client_info
 from gateway.views import data_exports as views
@@ -43,16 +41,7 @@ async def download_data_export(session: SignedIn, gateway: Gateway) -> Response:
     403 `reauthentication_required`.
     """
     changed_at = (await gateway.data_exports.get(session.identity)).data_export.change_time.ToDatetime()
-    # The first part is read before the response begins: an error still becomes a problem. A later one breaks the body off.
-    parts = gateway.data_exports.download(user=session.identity)
-    first = await anext(parts)
-
-    async def body() -> AsyncGenerator[bytes]:
-        async with aclosing(parts):
-            yield first
-            async for part in parts:
-                yield part
-
     name = f"repruv-data-{changed_at:%Y-%m-%d}.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
-    return StreamingResponse(body(), media_type="application/zip", headers=headers)
+    return await downloads.attachment(
+        gateway.data_exports.download_export(user=session.identity), name, "application/zip"
+    )

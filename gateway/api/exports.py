@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from chassis import errors
-from gateway import idempotency
+from gateway import downloads, idempotency
 from gateway.api import dependencies
 from gateway.api.dependencies import Gateway, Reads, Writes, accepted, answer, documented, route
 from gateway.views import exports as views
@@ -25,9 +22,7 @@ _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
         "Export my reviews",
         views.ExportAccepted,
         "Accepted; `Location` is the job.",
-        400,
-        403,
-        409,
+        *(400, 403, 409),
         status=202,
         extra=dependencies.IDEMPOTENCY,
     ),
@@ -55,16 +50,7 @@ async def file(session: Reads, gateway: Gateway) -> Response:
     export = (await gateway.exports.get_export(session.identity)).export
     if views.export_state(export) != "ready":
         raise errors.NotFound("There is no exported file.", code="export_not_found")
-    # The first part is read before the response begins: an error still becomes a problem. A later one breaks the body off.
-    parts = gateway.exports.download_export(user=session.identity)
-    first = await anext(parts)
-
-    async def body() -> AsyncGenerator[bytes]:
-        async with aclosing(parts):
-            yield first
-            async for part in parts:
-                yield part
-
     name = f"repruv-reviews-{export.change_time.ToDatetime():%Y-%m-%d}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
-    return StreamingResponse(body(), media_type="text/csv; charset=utf-8", headers=headers)
+    return await downloads.attachment(
+        gateway.exports.download_export(user=session.identity), name, "text/csv; charset=utf-8"
+    )

@@ -58,9 +58,7 @@ async def change_password(
         "Forgot the password",
         schemas_auth.Message,
         "The same whether there is an account.",
-        400,
-        403,
-        429,
+        *(400, 403, 429),
         status=202,
         extra=PUBLIC,
     ),
@@ -77,9 +75,7 @@ async def forgot_password(body: schemas_auth.Email, request: Request, gateway: G
         "Set a password by a mailed link",
         None,
         "It is set, and all sessions have ended: sign in.",
-        400,
-        403,
-        429,
+        *(400, 403, 429),
         status=204,
         extra=PUBLIC,
     ),
@@ -98,8 +94,7 @@ async def reset_password(body: schemas_auth.PasswordReset, request: Request, gat
         "Send the verification email",
         schemas_auth.Message,
         "Sent, unless the address is verified already.",
-        403,
-        429,
+        *(403, 429),
         status=202,
     ),
 )
@@ -128,8 +123,7 @@ async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: 
         "Begin with an authenticator app",
         schemas_auth.TotpSecret,
         "What the app needs; confirm it with a code.",
-        403,
-        409,
+        *(403, 409),
     ),
 )
 async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
@@ -146,10 +140,7 @@ async def begin_totp(session: SignedIn, gateway: Gateway) -> Response:
         "Turn the second factor on",
         schemas_auth.SecondFactorEnabled,
         f"Keep the recovery codes. {FRESH}",
-        400,
-        403,
-        409,
-        429,
+        *(400, 403, 409, 429),
     ),
 )
 async def confirm_totp(body: schemas_auth.Code, request: Request, session: SignedIn, gateway: Gateway) -> Response:

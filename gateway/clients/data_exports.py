@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from chassis.rpc import client
 from gateway.clients import service
 from repruv.auth.v1 import data_export_service_pb2 as pb
 from repruv.auth.v1 import data_export_service_pb2_grpc
-
-DOWNLOAD_SECONDS = 600.0
 
 
 class DataExports(service.Client):
@@ -23,10 +20,6 @@ class DataExports(service.Client):
         self.get = self.rpc(stub.GetDataExport, pb.GetDataExportRequest)
         self._stub = stub
 
-    async def download(self, *, user: str) -> AsyncGenerator[bytes, None]:
+    def download_export(self, *, user: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of the archive. Raises `NotFound` or `PermissionDenied` before the first one."""
-        request = pb.DownloadDataExportRequest()
-        call = self._caller.stream(self._stub.DownloadDataExport, request, timeout=DOWNLOAD_SECONDS, user_token=user)
-        async with aclosing(call) as responses:
-            async for response in responses:
-                yield response.data
+        return self.download(self._stub.DownloadDataExport, pb.DownloadDataExportRequest(), user)

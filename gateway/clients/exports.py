@@ -9,8 +9,6 @@ from gateway.clients import service
 from repruv.demo.v1 import exports_service_pb2 as pb
 from repruv.demo.v1 import exports_service_pb2_grpc
 
-DOWNLOAD_SECONDS = 600.0
-
 
 class Exports(service.Client):
     """Exports, which the demo service owns."""
@@ -23,9 +21,6 @@ class Exports(service.Client):
         self.get_export = self.rpc(stub.GetExport, pb.GetExportRequest)
         self._stub = stub
 
-    async def download_export(self, *, user: str) -> AsyncGenerator[bytes]:
+    def download_export(self, *, user: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of the file. Raises `NotFound` before the first one."""
-        request = pb.DownloadExportRequest()
-        call = self._caller.stream(self._stub.DownloadExport, request, timeout=DOWNLOAD_SECONDS, user_token=user)
-        async for response in call:
-            yield response.data
+        return self.download(self._stub.DownloadExport, pb.DownloadExportRequest(), user)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import grpc
@@ -15,6 +16,7 @@ from chassis.rpc import client
 TIMEOUT = 3.0
 QUICK_TIMEOUT = 1.0
 HEALTH_TIMEOUT = 1.0
+DOWNLOAD_TIMEOUT = 600.0
 
 P = ParamSpec("P")
 Request = TypeVar("Request", bound=Message)
@@ -101,3 +103,12 @@ class Client:
                 raise
             # The call was never sent: it has had no effect.
             raise errors.Unavailable(f"The {self.name} service does not answer; try again.") from error
+
+    async def download(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Any], request: Request, user: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the parts of a file. Raises the error in the response before the first one."""
+        call = self._caller.stream(method, request, timeout=DOWNLOAD_TIMEOUT, user_token=user)
+        async with aclosing(call) as responses:
+            async for response in responses:
+                yield response.data

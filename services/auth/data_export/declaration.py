@@ -20,7 +20,7 @@ _DELETING = frozenset({Action.START, Action.CANCEL, Action.FAIL, Action.EXPIRE})
 async def apply_effects(tx: outbox.Transaction, data_export: DataExport, action: Action) -> None:
     """Delete chunks that the export no longer needs, and submit its job. Pages follow the job's own events."""
     if action in _DELETING:
-        await storage.delete_chunks(tx.conn, data_export.user_id)
+        await storage.CHUNKS.delete(tx.conn, data_export)
     if action is Action.START:
         tx.publish(worker_outbox.submit_message(submit(data_export)))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from chassis import errors
 from lifecycle import machine
-from lifecycle.machine import Ending, Error, Step
+from lifecycle.machine import Ending, Error, File, Step
 
 KIND = "auth.export-data"
 MAX_BYTES = 64 << 20
@@ -78,15 +78,11 @@ MACHINE = machine.Machine(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataExport(machine.Resource):
+class DataExport(File):
     """A user's data export."""
 
     user_id: UUID
     state: State = State.NONE
-    chunk_count: int = 0
-    byte_count: int = 0
-    expires_at: datetime | None = None
-    """The time at which the archive is deleted; None unless it is ready."""
 
     @property
     def key(self) -> machine.Key:

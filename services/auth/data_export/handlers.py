@@ -40,7 +40,7 @@ class Exporter:
         async with attempt.begin() as tx:
             current, is_done = tx.resource, tx.is_done
             if not is_done:
-                await storage.delete_chunks(tx.conn, current.user_id)
+                await storage.CHUNKS.delete(tx.conn, current)
                 current = await tx.update(storage.EMPTY)
         if is_done:
             return {"bytes": current.byte_count}
@@ -79,6 +79,6 @@ class Exporter:
             before = tx.resource
             if before.byte_count + len(data) > self.max_bytes:
                 raise worker.JobFailed(domain.TOO_LARGE.code, domain.TOO_LARGE.message, retryable=False)
-            await storage.write_chunk(tx.conn, before, data)
+            await storage.CHUNKS.write(tx.conn, before, data)
             columns = {"chunk_count": before.chunk_count + 1, "byte_count": before.byte_count + len(data)}
             return await tx.move(Action.COMPLETE, columns) if is_last else await tx.update(columns)

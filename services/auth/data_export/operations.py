@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis import errors, ids, outbox
+from chassis import ids
+from lifecycle import files
 from lifecycle.settler import Settler
 from services.auth import domain as auth_domain
-from services.auth import schema, throttling
+from services.auth import throttling
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session
 from services.auth.data_export import domain, storage
@@ -19,7 +21,6 @@ from services.auth.email import jobs as email_jobs
 from services.auth.email.templates import Notice
 from services.auth.sessions import storage as session_storage
 
-EXPIRED_BATCH = 20
 EXPIRY_SECONDS = 60.0
 
 
@@ -65,22 +66,12 @@ class DataExports:
             if data_export.state is not State.READY:
                 raise domain.DataExportNotFound()
             await record(tx.conn, Kind.DATA_EXPORT_DOWNLOADED, by_owner(actor))
-        for position in range(data_export.chunk_count):
-            # A connection for each chunk: a slow reader holds none.
-            async with self.context.autocommit().connect() as conn:
-                data = await storage.read_chunk(conn, data_export, position)
-            if data is None:
-                raise errors.Aborted("The archive was replaced or deleted.", code="data_export_replaced")
-            yield data
+        async with aclosing(storage.CHUNKS.read(self.context.engine, data_export)) as chunks:
+            async for data in chunks:
+                yield data
 
     async def expire(self) -> int:
-        """Delete the archives and failures whose time is over, a batch a transaction; return how many."""
-        total, expired = 0, EXPIRED_BATCH
-        while expired == EXPIRED_BATCH:
-            async with outbox.transaction(self.context.engine, schema.outbox, self.context.relay) as tx:
-                data_exports = await storage.list_expired(tx.conn, limit=EXPIRED_BATCH)
-                for data_export in data_exports:
-                    await DATA_EXPORT.move_locked(tx, data_export, Action.EXPIRE)
-            expired = len(data_exports)
-            total += expired
-        return total
+        """Delete the archives and failures whose time is over; return how many."""
+        return await files.expire(
+            DATA_EXPORT, Action.EXPIRE, age=domain.LIFETIME, engine=self.context.engine, relay=self.context.relay
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from lifecycle import files
 from lifecycle.columns import columns as lifecycle_columns
 from services.auth.schema import metadata
 
@@ -17,11 +18,4 @@ data_exports = sa.Table(
     sa.Column("expires_at", sa.DateTime(timezone=True)),
 )
 
-data_export_chunks = sa.Table(
-    "data_export_chunks",
-    metadata,
-    sa.Column("user_id", sa.Uuid, primary_key=True),
-    sa.Column("generation", sa.BigInteger, primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("data", sa.LargeBinary, nullable=False),
-)
+data_export_chunks = files.chunk_table("data_export_chunks", metadata, "user_id")

@@ -20,7 +20,7 @@ _DELETING = frozenset({Action.START, Action.CANCEL, Action.EXPIRE})
 async def publish(tx: outbox.Transaction, export: Export, action: Action) -> None:
     """Publish the event of the transition that led to `export`, delete chunks it no longer needs, submit its job."""
     if action in _DELETING:
-        await storage.delete_chunks(tx.conn, export.owner_id)
+        await storage.CHUNKS.delete(tx.conn, export)
     subject = channels.EXPORTS.subject(export.owner_id)
     tx.publish(outbox.Message(subject=subject, payload=convert.event_to_proto(export, action).SerializeToString()))
     if action is Action.START:

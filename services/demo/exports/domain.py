@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from chassis import errors
 from lifecycle import machine
-from lifecycle.machine import Ending, Error, Step
+from lifecycle.machine import Ending, Error, File, Step
 
 KIND = "demo.export"
 MAX_ROWS = 100_000
@@ -81,7 +81,7 @@ MACHINE = machine.Machine(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Export(machine.Resource):
+class Export(File):
     """An owner's export."""
 
     owner_id: UUID
@@ -90,10 +90,6 @@ class Export(machine.Resource):
     """The generation of demo mode whose rows are exported."""
     row_count: int = 0
     rows_written: int = 0
-    chunk_count: int = 0
-    byte_count: int = 0
-    expires_at: datetime | None = None
-    """The time at which the file is deleted; None unless it is ready."""
 
     @property
     def key(self) -> machine.Key:

@@ -51,7 +51,7 @@ async def _write_chunk(tx: FencedTransaction[Export, Action], limit: int, max_by
     data = csv_file.encode(rows, has_header=before.chunk_count == 0)
     if len(data) > domain.MAX_CHUNK_BYTES or before.byte_count + len(data) > max_bytes:
         raise _failed(domain.TOO_LARGE)
-    await storage.write_chunk(tx.conn, before, data)
+    await storage.CHUNKS.write(tx.conn, before, data)
     columns = {
         "rows_written": before.rows_written + len(rows),
         "chunk_count": before.chunk_count + 1,

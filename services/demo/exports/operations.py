@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
+from lifecycle import files
 from lifecycle.machine import Error
 from lifecycle.settler import Settler
 from services.demo import idempotency, schema
@@ -18,7 +20,6 @@ from services.demo.exports import domain, storage
 from services.demo.exports.declaration import EXPORT
 from services.demo.exports.domain import Action, Export, State
 
-EXPIRED_BATCH = 20
 EXPIRY_SECONDS = 60.0
 _RUNNING = Error(code="export_running", message="An export is being made; cancel it, or wait for its end.")
 
@@ -77,22 +78,10 @@ class Operations:
             export = await storage.EXPORTS.get(conn, (owner_id,))
         if export.state is not State.READY:
             raise errors.NotFound("There is no exported file.", code="export_not_found")
-        for position in range(export.chunk_count):
-            # A connection for each chunk: a slow reader holds none.
-            async with self._single.connect() as conn:
-                data = await storage.read_chunk(conn, export, position)
-            if data is None:
-                raise errors.Aborted("The file was replaced or deleted.", code="export_replaced")
-            yield data
+        async with aclosing(storage.CHUNKS.read(self._engine, export)) as chunks:
+            async for data in chunks:
+                yield data
 
     async def expire(self) -> int:
-        """Delete the files and failures whose time is over, a batch a transaction; return how many."""
-        total, expired = 0, EXPIRED_BATCH
-        while expired == EXPIRED_BATCH:
-            async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
-                exports = await storage.list_expired(tx.conn, limit=EXPIRED_BATCH)
-                for export in exports:
-                    await EXPORT.move_locked(tx, export, Action.EXPIRE)
-            expired = len(exports)
-            total += expired
-        return total
+        """Delete the files and failures whose time is over; return how many."""
+        return await files.expire(EXPORT, Action.EXPIRE, age=domain.LIFETIME, engine=self._engine, relay=self._relay)

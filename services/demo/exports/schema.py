@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from lifecycle import files
 from lifecycle.columns import columns as lifecycle_columns
 from services.demo.schema import metadata
 
@@ -22,11 +23,4 @@ exports = sa.Table(
     sa.Column("expires_at", _time),
 )
 
-export_chunks = sa.Table(
-    "export_chunks",
-    metadata,
-    sa.Column("owner_id", sa.Uuid, primary_key=True),
-    sa.Column("generation", sa.BigInteger, primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("data", sa.LargeBinary, nullable=False),
-)
+export_chunks = files.chunk_table("export_chunks", metadata, "owner_id")

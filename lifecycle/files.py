@@ -1,0 +1,76 @@
+"""A resource that is a file: a job writes it to the database in chunks, and it is deleted after some time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chassis import errors, outbox, postgres
+from lifecycle.declaration import Lifecycle
+from lifecycle.machine import A, File
+
+EXPIRED_BATCH = 20
+
+F = TypeVar("F", bound=File)
+
+
+def chunk_table(name: str, metadata: sa.MetaData, owner: str) -> sa.Table:
+    """Return the table of the chunks; `owner` is the column that is the primary key of the files."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column(owner, sa.Uuid, primary_key=True),
+        sa.Column("generation", sa.BigInteger, primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+    )
+
+
+class Chunks(Generic[F]):
+    """The chunks of all files of a service, in a `chunk_table`."""
+
+    def __init__(self, table: sa.Table) -> None:
+        self._table = table
+        self._owner, self._generation, self._position = table.primary_key.columns
+
+    async def write(self, conn: AsyncConnection, file: F, data: bytes) -> None:
+        """Write the next chunk."""
+        (owner,) = file.key
+        key = {self._owner: owner, self._generation: file.generation, self._position: file.chunk_count}
+        await conn.execute(sa.insert(self._table).values({**key, self._table.c.data: data}))
+
+    async def delete(self, conn: AsyncConnection, file: F) -> None:
+        """Delete all chunks of the owner, of every generation."""
+        await conn.execute(sa.delete(self._table).where(self._owner == file.key[0]))
+
+    async def read(self, engine: AsyncEngine, file: F) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks in order. Raises `Aborted` if the file is replaced or deleted meanwhile."""
+        single = postgres.autocommit(engine)
+        of_file = (self._owner == file.key[0], self._generation == file.generation)
+        for position in range(file.chunk_count):
+            # A connection for each chunk: a slow reader holds none.
+            async with single.connect() as conn:
+                statement = sa.select(self._table.c.data).where(*of_file, self._position == position)
+                data: bytes | None = await conn.scalar(statement)
+            if data is None:
+                raise errors.Aborted("The file was replaced or deleted.", code="export_replaced")
+            yield data
+
+
+async def expire(
+    lifecycle: Lifecycle[F, A], action: A, *, age: timedelta, engine: AsyncEngine, relay: outbox.Sender | None
+) -> int:
+    """Move the files that have not changed for `age` by `action`, a batch a transaction; return how many."""
+    total, count = 0, EXPIRED_BATCH
+    while count == EXPIRED_BATCH:
+        async with outbox.transaction(engine, lifecycle.outbox_table, relay) as tx:
+            expired = await lifecycle.rows.lock_unchanged(tx.conn, action, age=age, limit=EXPIRED_BATCH)
+            for file in expired:
+                await lifecycle.move_locked(tx, file, action)
+        count = len(expired)
+        total += count
+    return total
