@@ -33,8 +33,10 @@ def chunk_table(name: str, metadata: sa.MetaData, owner: str) -> sa.Table:
 class Chunks(Generic[F]):
     """The chunks of all files of a service, in a `chunk_table`."""
 
-    def __init__(self, table: sa.Table) -> None:
+    def __init__(self, table: sa.Table, *, replaced_code: str) -> None:
+        """Take the table, and the code of the error for a file that is replaced while it is read."""
         self._table = table
+        self._replaced_code = replaced_code
         self._owner, self._generation, self._position = table.primary_key.columns
 
     async def write(self, conn: AsyncConnection, file: F, data: bytes) -> None:
@@ -57,7 +59,7 @@ class Chunks(Generic[F]):
                 statement = sa.select(self._table.c.data).where(*of_file, self._position == position)
                 data: bytes | None = await conn.scalar(statement)
             if data is None:
-                raise errors.Aborted("The file was replaced or deleted.", code="export_replaced")
+                raise errors.Aborted("The file was replaced or deleted.", code=self._replaced_code)
             yield data
 
 

@@ -35,4 +35,4 @@ DATA_EXPORTS = Rows(
     },
 )
 
-CHUNKS: Chunks[DataExport] = Chunks(data_export_chunks)
+CHUNKS: Chunks[DataExport] = Chunks(data_export_chunks, replaced_code="data_export_replaced")

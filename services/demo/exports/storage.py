@@ -37,7 +37,7 @@ EXPORTS = Rows(
     },
 )
 
-CHUNKS: Chunks[Export] = Chunks(export_chunks)
+CHUNKS: Chunks[Export] = Chunks(export_chunks, replaced_code="export_replaced")
 
 
 async def read_interactions(conn: AsyncConnection, export: Export, *, limit: int) -> Sequence[Mapping[Any, Any]]:

@@ -137,7 +137,7 @@ class JobFilter(_message.Message):
     without_system: _builtins.bool
     """Whether the system's own jobs are left out."""
     fingerprint: _builtins.str
-    """Jobs whose latest attempt failed with this fingerprint (Attempt.failure); at most 100 characters."""
+    """Jobs whose latest attempt failed with this fingerprint (Attempt.fingerprint); at most 100 characters."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Any of these states; empty: all."""
