@@ -51,7 +51,7 @@ def test_page_names_tests_that_exist() -> None:
 
 
 def test_every_finding_of_the_review_has_its_mend_and_mutants() -> None:
-    audit = rows("The review, finding by finding")
+    audit = rows("Findings of a review")
     assert [row[0] for row in audit] == FINDINGS
     named = {name for row in audit for name in re.findall(r"`([a-z0-9-]+)`", row[-1])}
     assert named <= {mutant.name for mutant in MUTANTS}
