@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, Protocol
+
+_INVALID = "invalid_"
+"""The beginning of the keys of details that name further invalid fields."""
 
 
 class Error(Exception):
@@ -21,12 +25,42 @@ class Error(Exception):
         self.details = details or {}
         super().__init__(self.message)
 
+    @property
+    def mistakes(self) -> dict[str, str]:
+        """The messages about all invalid inputs, by field; that of the error itself is the first."""
+        others = {key.removeprefix(_INVALID): text for key, text in self.details.items() if key.startswith(_INVALID)}
+        return ({self.field: self.message} if self.field else {}) | others
+
 
 class InvalidArgument(Error):
     """The request is not valid."""
 
     status = "INVALID_ARGUMENT"
     default_code = "invalid_argument"
+
+
+class Validation:
+    """Checks several fields and raises one error that names all invalid ones."""
+
+    def __init__(self) -> None:
+        self._noted: list[InvalidArgument] = []
+
+    @contextmanager
+    def field(self) -> Iterator[None]:
+        """Note the `InvalidArgument` of the block, which names a field. Its message must be ASCII, for gRPC's metadata."""
+        try:
+            yield
+        except InvalidArgument as error:
+            self._noted.append(error)
+
+    def end(self) -> None:
+        """Raise the first error that was noted, with the fields and messages of the others."""
+        if not self._noted:
+            return
+        first, *others = self._noted
+        for other in others:
+            first.details |= {f"{_INVALID}{field}": message for field, message in other.mistakes.items()}
+        raise first
 
 
 class OutOfRange(Error):

@@ -153,7 +153,7 @@ def _of_error(error: errors.Error) -> Problem:
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.details.get("scope", "")}"'
     if status in {429, 503, 504}:
         headers["Retry-After"] = error.details.get("retry_after_seconds", RETRY_SECONDS)
-    offending = [{"field": error.field, "detail": error.message}] if error.field else []
+    offending = [{"field": field, "detail": message} for field, message in error.mistakes.items()]
     return Problem(status=status, code=error.code, detail=error.message, errors=offending, headers=headers)
 
 

@@ -9,14 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import errors
-from gateway import flash, problems, redirects
+from gateway import flash, redirects
 from gateway.container import Container
 from gateway.middleware import form_tokens, headers
 from gateway.pages import forms, rendering
 from gateway.pages.reader import Reader
 
 MAX_TOKEN = 256
-SECRETS = frozenset({"password", "code"})
 
 
 class Anonymous:
@@ -77,13 +76,9 @@ class Anonymous:
         more: Mapping[str, Any] | None = None,
     ) -> Response:
         """Show a form with its mistakes. Raises `error` again if it is not about the form."""
-        if (failure := forms.mistakes_of(error, fields.keys())) is None:
-            raise error
-        status, mistakes = failure
-        values = {name: text for name, text in fields.items() if name not in SECRETS and name != form_tokens.FIELD}
-        response = self.show(request, template, forms.filled(values, mistakes), status=status, more=more)
-        if status in {429, 503}:
-            response.headers.update(problems.problem_of(error).headers)
+        status, form = forms.refused(error, fields)
+        response = self.show(request, template, form, status=status, more=more)
+        response.headers.update(forms.retry_headers(error, status))
         return response
 
     def show_link(self, request: Request, template: str) -> Response:

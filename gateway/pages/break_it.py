@@ -47,7 +47,7 @@ class BreakIt(Page):
 
     async def show(self, request: Request) -> Response:
         """Show the job, what was broken while it ran, and at its end whether a row is missing."""
-        visitor = await self.begin(request)
+        visitor = await self.begin(request, with_demo=False)
         demo, breaks = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity), self._list_breaks()
         )

@@ -41,7 +41,7 @@ class Connections(Page):
 
     async def show(self, request: Request) -> Response:
         """Show the connections and their states."""
-        visitor = await self.begin(request)
+        visitor = await self.begin(request, with_demo=False)
         demo, connections = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity),
             loaders.connections(self._container.connections, visitor.identity),

@@ -34,7 +34,7 @@ class Dashboard(Page):
 
     async def show(self, request: Request) -> Response:
         """Show the numbers, the latest interactions and the most viewed content, or why they are not visible yet."""
-        visitor = await self.begin(request)
+        visitor = await self.begin(request, with_demo=False)
         if not visitor.session.user.can_access_dashboard:
             return self._show_closed(visitor)
         filters, days = _filters_of(request), _days_of(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +12,6 @@ from chassis import errors
 from gateway import views
 from gateway.container import Container
 from gateway.identity.client_info import client_info
-from gateway.pages import loaders
 from gateway.pages.page import Page
 from gateway.views import data_exports as export_views
 
@@ -37,10 +35,7 @@ class DataExport(Page):
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""
         visitor = await self.begin(request)
-        demo, context = await asyncio.gather(
-            loaders.demo_status(self._container.demo, visitor.identity), self._export(visitor.identity)
-        )
-        return visitor.show("data", PATH, {"demo": demo, **context})
+        return visitor.show("data", PATH, await self._export(visitor.identity))
 
     async def start(self, request: Request) -> Response:
         """Start an export."""

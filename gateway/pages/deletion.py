@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -40,9 +41,7 @@ class Deletion(Page):
                 session.identity, email=fields["email"], client=client_info(request)
             )
         except errors.Error as error:
-            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
-                raise
-            return await self._show(request, forms.filled(fields, failure[1]), status=failure[0])
+            return await self.show_again(error, fields, partial(self._show, request))
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
         return self.see(PATH)
 

@@ -59,8 +59,7 @@ class DemoMode(Page):
         try:
             accepted = await self._container.demo.enable_demo.send(session.identity, rpc_request)
         except errors.InvalidArgument as error:
-            _, mistakes = forms.mistakes_of(error, FIELDS) or (422, {})
-            return await self._show(request, forms.filled(fields, mistakes), status=422)
+            return await self.show_again(error, fields, partial(self._show, request))
         except errors.Error as error:
             return self.see(views.DEMO_PATH, say=_flash_of(error))
         return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
@@ -121,7 +120,7 @@ class DemoMode(Page):
     async def _show(
         self, request: Request, form: dict[str, Any], *, example: views.DemoExample | None = None, status: int = 200
     ) -> Response:
-        visitor = await self.begin(request)
+        visitor = await self.begin(request, with_demo=False)
         context = {
             "demo": await loaders.demo_status(self._container.demo, visitor.identity),
             "choices": choices,

@@ -39,7 +39,7 @@ class Exports(Page):
 
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""
-        visitor = await self.begin(request)
+        visitor = await self.begin(request, with_demo=False)
         demo, context = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity), self._export(visitor.identity)
         )

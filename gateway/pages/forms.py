@@ -12,6 +12,8 @@ from gateway import problems
 from gateway.middleware import form_tokens
 
 MAX_FIELDS = 20
+SECRETS = frozenset({"password", "current_password", "new_password", "code", form_tokens.FIELD})
+"""Fields whose values are not shown again."""
 WHOLE = "form"
 """The name of errors that belong to the whole form instead of one field."""
 
@@ -36,17 +38,28 @@ async def read(request: Request, *names: str) -> dict[str, str]:
     }
 
 
-def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]] | None:
-    """Return status and mistakes by field of a form that failed with `error`; None if the error is not about the form."""
+def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]]:
+    """Return status and mistakes by field of a form that failed with `error`; raise `error` if it is not about the form."""
     if error.code == form_tokens.CODE:
         return 403, {WHOLE: error.message}
-    if error.code in {"invalid_credentials", "invalid_code"}:
-        return 422, {error.field if error.field in fields else WHOLE: error.message}
-    if isinstance(error, errors.InvalidArgument | errors.AlreadyExists):
-        return 422, {error.field if error.field in fields else WHOLE: error.message}
+    is_invalid = isinstance(error, errors.InvalidArgument | errors.AlreadyExists)
+    if is_invalid or error.code in {"invalid_credentials", "invalid_code"}:
+        mistakes = {name: text for name, text in error.mistakes.items() if name in fields}
+        return 422, mistakes or {WHOLE: error.message}
     if isinstance(error, errors.ResourceExhausted | errors.Unavailable):
         return problems.problem_of(error).status, {WHOLE: _retry_sentence(error)}
-    return None
+    raise error
+
+
+def refused(error: errors.Error, fields: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+    """Return status and form to show again after `error`, without what must not be repeated. Raises as `mistakes_of`."""
+    status, mistakes = mistakes_of(error, fields.keys())
+    return status, filled({name: text for name, text in fields.items() if name not in SECRETS}, mistakes)
+
+
+def retry_headers(error: errors.Error, status: int) -> Mapping[str, str]:
+    """Return when to send a form again that was refused with `error` and is shown with `status`."""
+    return problems.problem_of(error).headers if status in {429, 503} else {}
 
 
 def _retry_sentence(error: errors.Error) -> str:

@@ -50,7 +50,7 @@ class Job(Page):
 
     async def show(self, request: Request) -> Response:
         """Show a job with its history."""
-        visitor = await self.begin(request)
+        visitor = await self.begin(request, with_demo=False)
         job_id = _job_id(request)
         job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
         is_operator = visitor.session.user.role == auth_pb2.USER_ROLE_ADMIN

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from chassis import errors
 from gateway import views
 from gateway.container import Container
-from gateway.pages import labels, loaders
+from gateway.pages import labels
 from gateway.pages.page import Page
 from repruv.jobs.v1 import jobs_service_pb2
 
@@ -55,17 +55,16 @@ class Jobs(Page):
         filters = filters_of(request)
         rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=filters.rows)
         filters.apply(rpc_request)
-        demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
             page = await self._container.jobs.list_jobs.send(visitor.identity, rpc_request)
         except errors.InvalidArgument:
             # A page of other filters or of another release has nothing older to show. An invalid kind has no jobs.
             if filters.page_token:
                 return self.see(filters.address(PATH))
-            return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, jobs_service_pb2.ListJobsResponse())})
+            return visitor.show("jobs", PATH, _listing(filters, jobs_service_pb2.ListJobsResponse()))
         except errors.Unavailable:
-            return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, None)}, status=503)
-        return visitor.show("jobs", PATH, {"demo": demo, **_listing(filters, page)})
+            return visitor.show("jobs", PATH, _listing(filters, None), status=503)
+        return visitor.show("jobs", PATH, _listing(filters, page))
 
 
 class JobFilter:

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import redirects, views
 from gateway.container import Container
-from gateway.pages import loaders
 from gateway.pages.page import Page
 
 PATH = "/notifications"
@@ -33,7 +32,6 @@ class Notifications(Page):
         """Show unread notifications, newest first."""
         visitor = await self.begin(request)
         token = request.query_params.get("page_token", "")
-        demo = await loaders.demo_status(self._container.demo, visitor.identity)
         try:
             page = views.notifications(
                 await self._container.jobs.list_notifications(visitor.identity, page_size=PAGE, page_token=token)
@@ -41,8 +39,8 @@ class Notifications(Page):
         except errors.InvalidArgument:
             return self.see(PATH)
         except errors.Unavailable:
-            return visitor.show("notifications", PATH, {"demo": demo, "page": None, "newest": ""}, status=503)
-        return visitor.show("notifications", PATH, {"demo": demo, "page": page, "newest": PATH if token else ""})
+            return visitor.show("notifications", PATH, {"page": None, "newest": ""}, status=503)
+        return visitor.show("notifications", PATH, {"page": page, "newest": PATH if token else ""})
 
     async def read(self, request: Request) -> Response:
         """Mark one notification as read, or all if the form names none; redirect to the page of the form."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from chassis import errors
 from gateway import redirects
 from gateway.container import Container
 from gateway.identity import sessions
-from gateway.pages import page_request
+from gateway.pages import forms, page_request
 
 
 class Page:
@@ -46,13 +47,22 @@ class Page:
         ]
         return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
 
-    async def begin(self, request: Request) -> page_request.Visitor:
-        """Load what every page shows. Raises `Unauthenticated`."""
-        return await page_request.begin(request, self._container)
+    async def begin(self, request: Request, *, with_demo: bool = True) -> page_request.Visitor:
+        """Load what every page shows, as `page_request.begin` does. Raises `Unauthenticated`."""
+        return await page_request.begin(request, self._container, with_demo=with_demo)
 
     async def read_form(self, request: Request, *names: str) -> tuple[sessions.Session, dict[str, str]]:
         """Return the session and the named fields. Raises `Unauthenticated` or `PermissionDenied` `form_expired`."""
         return await page_request.read_form(request, self._container, *names)
+
+    async def show_again(
+        self, error: errors.Error, fields: Mapping[str, str], show: Callable[..., Awaitable[Response]]
+    ) -> Response:
+        """Show the form that failed with `error`, by `show(form, status=…)`. Raises `error` if it is not about the form."""
+        status, form = forms.refused(error, fields)
+        response = await show(form, status=status)
+        response.headers.update(forms.retry_headers(error, status))
+        return response
 
     def see(self, path: str, *, say: str = "") -> Response:
         """Redirect to a page, which shows the flash message of the code `say`."""

@@ -16,7 +16,7 @@ from gateway import flash, redirects, views
 from gateway.container import Container
 from gateway.identity import authentication, sessions
 from gateway.middleware import form_tokens
-from gateway.pages import forms, rendering, templating
+from gateway.pages import forms, loaders, rendering, templating
 from gateway.pages.reader import Reader
 from repruv.auth.v1 import auth_pb2
 
@@ -53,6 +53,8 @@ class Visitor:
     form_token: str
     unread: views.Notifications | None
     """The latest unread notifications; None if the user wants none on pages, or they could not be read."""
+    demo: views.Json | None
+    """The state of demo mode as the badge shows it; None if the page reads it itself."""
     secure: bool
 
     @property
@@ -72,7 +74,7 @@ class Visitor:
             "unread": self.unread,
             "last_event_id": self.last_event_id,
             "idempotency_key": f"page-{ids.uuid7()}",
-            "demo": None,
+            "demo": self.demo,
         }
         template = f"{page}_fragment.html" if self.is_fragment and page in FRAGMENTS else f"{page}.html"
         response = rendering.answer(self.reader, template, {**common, **context}, status)
@@ -82,18 +84,21 @@ class Visitor:
         return response
 
 
-async def begin(request: Request, container: Container, *, is_outage: bool = False) -> Visitor:
+async def begin(request: Request, container: Container, *, with_demo: bool = True, is_outage: bool = False) -> Visitor:
     """Load what every page needs. Call it before reading what the page shows. Raises `Unauthenticated`.
 
-    During an outage the page does without its position and the notifications, and calls nothing for them.
+    A page that follows demo mode reads it after this, `with_demo=False`: its state must not be older than the position.
+    During an outage the page does without position, notifications and demo mode, and calls nothing for them.
     """
     session = await session_of(request, container)
     _require_account(session, request.url.path)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
-    position, unread = None, None
+    position, unread, demo = None, None, None
     if not is_outage:
-        position, unread = await asyncio.gather(
-            _position(session, container, is_fragment=is_fragment), _unread(session, container)
+        position, unread, demo = await asyncio.gather(
+            _position(session, container, is_fragment=is_fragment),
+            _unread(session, container),
+            _demo(session, container) if with_demo else _nothing(),
         )
     return Visitor(
         request=request,
@@ -105,6 +110,7 @@ async def begin(request: Request, container: Container, *, is_outage: bool = Fal
         flash=None if is_fragment else getattr(request.state, _FLASH, None) or flash.take(request),
         form_token=container.form_tokens.of_session(session.session_id),
         unread=unread,
+        demo=demo,
         secure=container.settings.is_https,
     )
 
@@ -165,6 +171,14 @@ async def _position(session: sessions.Session, container: Container, *, is_fragm
     except errors.Error as error:
         logger.warning("position in the event stream is not available", extra={"cause": error.code})
         return None
+
+
+async def _demo(session: sessions.Session, container: Container) -> views.Json:
+    return await loaders.demo_status(container.demo, session.identity)
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:

@@ -5,63 +5,43 @@ from __future__ import annotations
 import functools
 import zoneinfo
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from chassis import errors
 from gateway import views
-from gateway.container import Container
-from gateway.pages import forms, reader
-from gateway.pages.page import Page
+from gateway.pages import reader
+from gateway.pages.settings_form import SettingsForm
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
-PATH = views.PROFILE_PATH
-FIELDS = ("name", "time_zone", "theme")
 _AREAS = frozenset({"Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"})
 
 
-class Profile(Page):
+class Profile(SettingsForm):
     """`/settings/profile`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"save": self.save})]
+    path = views.PROFILE_PATH
+    template = "profile"
+    fields = ("name", "time_zone", "theme")
+    saved = "profile_saved"
 
-    async def show(self, request: Request) -> Response:
-        """Show the profile."""
-        return await self._show(request)
+    def values(self, user: auth_pb2.User) -> Mapping[str, str]:
+        """Return the profile."""
+        profile = views.profile(user)
+        return {"name": profile["name"], "time_zone": profile["time_zone"] or "", "theme": profile["theme"]}
 
-    async def save(self, request: Request) -> Response:
+    async def send(self, identity: str, fields: Mapping[str, str]) -> None:
         """Change the profile."""
-        session, fields = await self.read_form(request, *FIELDS)
         changes = auth_service_pb2.UpdateProfileRequest(name=fields["name"], time_zone=fields["time_zone"])
         changes.theme = next(
             (value for theme, value in views.THEMES.items() if theme == fields["theme"]), auth_pb2.THEME_UNSPECIFIED
         )
-        try:
-            await self._container.auth.update_profile.send(session.identity, changes)
-        except errors.Error as error:
-            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
-                raise
-            return await self._show(request, forms.filled(fields, failure[1]), status=failure[0])
-        self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
-        return self.see(PATH, say="profile_saved")
+        await self._container.auth.update_profile.send(identity, changes)
 
-    async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
-        visitor = await self.begin(request)
-        profile = views.profile(visitor.session.user)
-        saved = {"name": profile["name"], "time_zone": profile["time_zone"] or "", "theme": profile["theme"]}
-        form = form or forms.filled(saved, {})
-        context = {
-            "profile": profile,
-            "form": form,
-            "zones": zones(form["values"]["time_zone"]),
-            "zone_of_browser": reader.zone_of_browser(request),
-        }
-        return visitor.show("profile", PATH, context, status=status)
+    def context(self, request: Request, form: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the time zones to choose from."""
+        return {"zones": zones(form["values"]["time_zone"]), "zone_of_browser": reader.zone_of_browser(request)}
 
 
 def zones(chosen: str) -> list[tuple[str, list[tuple[str, str]]]]:

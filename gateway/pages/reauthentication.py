@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -33,7 +34,7 @@ class Reauthentication(Page):
 
     async def show(self, request: Request) -> Response:
         """Show the form."""
-        return await self._show(request, request.query_params.get("next", ""), {})
+        return await self._show(request, forms.filled({"next": request.query_params.get("next", "")}, {}))
 
     async def prove(self, request: Request) -> Response:
         """Check the proof, replace the session token and return to the sensitive page."""
@@ -43,19 +44,17 @@ class Reauthentication(Page):
                 session.identity, password=fields["password"], code=fields["code"], client=client_info(request)
             )
         except errors.Error as error:
-            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
-                raise
-            return await self._show(request, fields["next"], failure[1], status=failure[0])
+            return await self.show_again(error, fields, partial(self._show, request))
         next_path = redirects.local(fields["next"]) or views.SECURITY_PATH
         response = self.see(next_path, say="proved")
         self._container.rotate_token(response, reauthenticated, by_cookie=True)
         return response
 
-    async def _show(self, request: Request, next_path: str, mistakes: dict[str, str], *, status: int = 200) -> Response:
+    async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
         visitor = await self.begin(request)
         context: dict[str, Any] = {
-            "next": redirects.local(next_path),
-            "form": forms.filled({}, mistakes),
+            "next": redirects.local(form["values"]["next"]),
+            "form": form,
             "has_passkey": await self._has_passkey(visitor.identity),
         }
         return visitor.show("reauthenticate", redirects.REAUTHENTICATE, context, status=status)

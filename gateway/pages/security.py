@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -10,10 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import problems, views
+from gateway import views
 from gateway.container import Container
 from gateway.identity.client_info import client_info
-from gateway.pages import forms, loaders, qr
+from gateway.pages import forms, qr
 from gateway.pages.page import Page
 
 PATH = views.SECURITY_PATH
@@ -60,7 +62,7 @@ class Security(Page):
                 client=client_info(request),
             )
         except errors.Error as error:
-            return await self._show_again(request, error, PASSWORD_FIELDS, "password")
+            return await self._show_again(request, error, fields, "password")
         response = self.see(PATH, say="password_changed")
         self._container.rotate_token(response, changed, by_cookie=True)
         self._container.sessions.forget_revoked(session.user_id, None)
@@ -72,7 +74,7 @@ class Security(Page):
         try:
             await self._container.auth.request_email_verification(session.identity)
         except errors.Error as error:
-            return await self._show_again(request, error, (), "verification")
+            return await self._show_again(request, error, {}, "verification")
         return self.see(PATH, say="mail_sent")
 
     async def change_email(self, request: Request) -> Response:
@@ -83,7 +85,7 @@ class Security(Page):
                 session.identity, email=fields["email"], client=client_info(request)
             )
         except errors.Error as error:
-            return await self._show_again(request, error, EMAIL_FIELDS, "email", fields)
+            return await self._show_again(request, error, fields, "email")
         return self.see(PATH, say="email_change_sent")
 
     async def cancel_email_change(self, request: Request) -> Response:
@@ -104,11 +106,11 @@ class Security(Page):
         try:
             confirmed = await self._container.auth.confirm_totp(session.identity, code=fields["code"])
         except errors.Error as error:
-            failure = forms.mistakes_of(error, ("code",))
+            status, mistakes = forms.mistakes_of(error, ("code",))
             # The form sends back the secret that was shown only once; without it the enrolment cannot continue.
-            if failure is None or qr.secret_of(fields["uri"]) is None:
+            if qr.secret_of(fields["uri"]) is None:
                 raise
-            return await self._show_enrolment(request, fields["uri"], failure[1], status=failure[0])
+            return await self._show_enrolment(request, fields["uri"], mistakes, status=status)
         response = await self._show_codes(request, list(confirmed.recovery_codes), is_new=True)
         self._container.rotate_token(response, confirmed, by_cookie=True)
         return response
@@ -119,7 +121,7 @@ class Security(Page):
         try:
             disabled = await self._container.auth.disable_totp(session.identity, code=fields["code"])
         except errors.Error as error:
-            return await self._show_again(request, error, ("code",), "totp")
+            return await self._show_again(request, error, fields, "totp")
         response = self.see(PATH, say="factor_disabled")
         self._container.rotate_token(response, disabled, by_cookie=True)
         return response
@@ -136,7 +138,7 @@ class Security(Page):
         try:
             await self._container.passkeys.rename(session.identity, passkey_id=_passkey_id(fields), name=fields["name"])
         except errors.InvalidArgument as error:
-            return await self._show_again(request, error, (), "passkeys")
+            return await self._show_again(request, error, {}, "passkeys")
         return self.see(PATH, say="passkey_renamed")
 
     async def remove_passkey(self, request: Request) -> Response:
@@ -149,15 +151,13 @@ class Security(Page):
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
     ) -> Response:
         visitor = await self.begin(request)
-        security, passkeys, demo = await asyncio.gather(
+        security, passkeys = await asyncio.gather(
             self._container.auth.get_security(visitor.identity),
             self._container.passkeys.list_passkeys(visitor.identity),
-            loaders.demo_status(self._container.demo, visitor.identity),
         )
         context = {
             "security": views.security(security),
             "passkeys": views.passkeys(passkeys),
-            "demo": demo,
             "can_access_dashboard": security.user.can_access_dashboard,
             "form": form or forms.blank(),
             "about": about,
@@ -168,18 +168,11 @@ class Security(Page):
         self,
         request: Request,
         error: errors.Error,
-        fields: tuple[str, ...],
+        fields: Mapping[str, str],
         about: str,
-        values: dict[str, str] | None = None,
     ) -> Response:
         """Show the page with the mistakes of the form named `about`. Raises `error` again if it is not about the form."""
-        if error.code == "session_invalid" or (failure := forms.mistakes_of(error, fields)) is None:
-            raise error
-        status, mistakes = failure
-        response = await self._show(request, forms.filled(values or {}, mistakes), about=about, status=status)
-        if status in {429, 503}:
-            response.headers.update(problems.problem_of(error).headers)
-        return response
+        return await self.show_again(error, fields, partial(self._show, request, about=about))
 
     async def _show_enrolment(
         self, request: Request, uri: str, mistakes: dict[str, str], *, status: int = 200

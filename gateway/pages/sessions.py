@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,7 +10,6 @@ from chassis import ids
 from gateway import redirects, views
 from gateway.container import Container
 from gateway.middleware import headers
-from gateway.pages import loaders
 from gateway.pages.page import Page
 
 PATH = views.SESSIONS_PATH
@@ -33,16 +30,13 @@ class Sessions(Page):
     async def show(self, request: Request) -> Response:
         """Show the active sessions, this one first."""
         visitor = await self.begin(request)
-        listed, demo = await asyncio.gather(
-            self._container.auth.list_sessions(visitor.identity),
-            loaders.demo_status(self._container.demo, visitor.identity),
-        )
+        listed = await self._container.auth.list_sessions(visitor.identity)
         session_views = [
             views.session(auth_session, current_id=visitor.session.session_id) for auth_session in listed.sessions
         ]
         # Sorting keeps the order of the rest: most recently used first.
         session_views.sort(key=lambda auth_session: not auth_session["current"])
-        return visitor.show("sessions", PATH, {"sessions": session_views, "demo": demo})
+        return visitor.show("sessions", PATH, {"sessions": session_views})
 
     async def revoke(self, request: Request) -> Response:
         """End one session; ending the current one signs out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import problems, views
+from gateway import views
 from gateway.container import Container
 from gateway.identity.client_info import client_info
-from gateway.pages import forms, loaders
+from gateway.pages import forms
 from gateway.pages.page import Page
 
 PATH = views.TOKENS_PATH
@@ -51,12 +51,7 @@ class Tokens(Page):
         except errors.FailedPrecondition as error:
             return await self._show(request, forms.filled(fields, {forms.WHOLE: error.message}), status=409)
         except errors.Error as error:
-            if error.code == "session_invalid" or (failure := forms.mistakes_of(error, FIELDS)) is None:
-                raise
-            response = await self._show(request, forms.filled(fields, failure[1]), status=failure[0])
-            if failure[0] in {429, 503}:
-                response.headers.update(problems.problem_of(error).headers)
-            return response
+            return await self.show_again(error, fields, partial(self._show, request))
         visitor = await self.begin(request)
         context = {"api_token": views.api_token(created.api_token), "token": created.token}
         return visitor.show("token", PATH, context)
@@ -71,15 +66,11 @@ class Tokens(Page):
 
     async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
         visitor = await self.begin(request)
-        listed, demo = await asyncio.gather(
-            self._container.api_tokens.list_tokens(visitor.identity),
-            loaders.demo_status(self._container.demo, visitor.identity),
-        )
+        listed = await self._container.api_tokens.list_tokens(visitor.identity)
         context = {
             "api_tokens": [views.api_token(api_token) for api_token in listed.api_tokens],
             "fresh_until": views.optional_time(listed, "fresh_until_time"),
             "lifetimes": LIFETIMES,
-            "demo": demo,
             "form": form,
         }
         return visitor.show("tokens", PATH, context, status=status)

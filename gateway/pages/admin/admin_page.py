@@ -19,9 +19,9 @@ class AdminPage(Page):
 
     says: ClassVar[Mapping[str, str]] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
 
-    async def begin(self, request: Request) -> page_request.Visitor:
+    async def begin(self, request: Request, *, with_demo: bool = False) -> page_request.Visitor:
         """Load what every admin page shows. Raises `NotFound` for other users."""
-        visitor = await super().begin(request)
+        visitor = await super().begin(request, with_demo=with_demo)
         _require_admin(visitor.session)
         return visitor
 

@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from starlette.requests import Request
@@ -161,23 +161,18 @@ class Kinds(AdminPage):
         names = (*(field.key for field in form), "job_id", "owner", "run_at", "replayed")
         session, values = await self.read_form(request, *names)
         try:
-            owner_id = (
-                await people.owner_id(self._container, values["owner"], user=session.identity)
-                if values["owner"]
-                else ""
-            )
-            if owner_id is None:
-                raise errors.InvalidArgument("There is no such user.", field="owner")
             rpc_request = admin_service_pb2.RunJobRequest(
-                job_id=str(ids.parse(values["job_id"], "job_id")),
-                kind=details["kind"]["kind"],
-                payload=payloads.to_struct(payload_form.read(form, values)),
-                owner_id=owner_id,
+                job_id=str(ids.parse(values["job_id"], "job_id")), kind=details["kind"]["kind"]
             )
-            if values["run_at"]:
-                if (moment := job_query.moment(values["run_at"])) is None:
-                    raise errors.InvalidArgument("Enter a date and a time.", field="run_at")
-                rpc_request.run_at.FromDatetime(moment)
+            validation = errors.Validation()
+            with validation.field():
+                rpc_request.payload.CopyFrom(payloads.to_struct(payload_form.read(form, values)))
+            with validation.field():
+                rpc_request.owner_id = await self._owner_id(values["owner"], session.identity)
+            with validation.field():
+                if moment := _moment(values["run_at"]):
+                    rpc_request.run_at.FromDatetime(moment)
+            validation.end()
             job = (await self._container.engine.run_job.send(session.identity, rpc_request)).job
         except errors.Error as error:
             return await self._show_again(request, error, values, form)
@@ -200,6 +195,12 @@ class Kinds(AdminPage):
             return await self._show_again(request, error, values, form)
         return self.see(f"{schedules.PATH}/{registration.name}", say="schedule_saved")
 
+    async def _owner_id(self, owner: str, user: str) -> str:
+        owner_id = await people.owner_id(self._container, owner, user=user) if owner else ""
+        if owner_id is None:
+            raise errors.InvalidArgument("There is no such user.", field="owner")
+        return owner_id
+
     async def _session(self, request: Request) -> sessions.Session:
         """Return the session of an admin: the fields of the form follow from what only admins read."""
         return (await self.begin(request)).session
@@ -209,17 +210,18 @@ class Kinds(AdminPage):
     ) -> Response:
         by_field = {field.name: field.key for field in form}
         if isinstance(error, errors.InvalidArgument):
-            error = errors.InvalidArgument(error.message, field=by_field.get(error.field, error.field))
-        if (failure := forms.mistakes_of(error, values.keys())) is None:
-            raise error
+            error = errors.InvalidArgument(
+                error.message, field=by_field.get(error.field, error.field), details=error.details
+            )
+        status, mistakes = forms.mistakes_of(error, values.keys())
         visitor = await self.begin(request)
         sensitive = {field.key for field in form if field.is_sensitive}
         shown = {name: value for name, value in values.items() if name not in sensitive}
         context = {
             **await self._kind(request, visitor, values["replayed"]),
-            "form": forms.filled(shown, failure[1]),
+            "form": forms.filled(shown, mistakes),
         }
-        return visitor.show("admin/kind", f"{PATH}/{request.path_params['kind']}", context, status=failure[0])
+        return visitor.show("admin/kind", f"{PATH}/{request.path_params['kind']}", context, status=status)
 
     async def limit(self, request: Request) -> Response:
         """Replace the limits of a kind; show the form again if one is invalid."""
@@ -228,12 +230,19 @@ class Kinds(AdminPage):
         try:
             await self._container.engine.set_kind_limits(session.identity, kind=name, limits=_limits(fields))
         except errors.InvalidArgument as error:
-            if (failure := forms.mistakes_of(error, fields.keys())) is None:
-                raise
+            status, form = forms.refused(error, fields)
             visitor = await self.begin(request)
-            context = {**await self._kind(request, visitor), "form": forms.filled(fields, failure[1])}
-            return visitor.show("admin/kind", f"{PATH}/{name}", context, status=failure[0])
+            return visitor.show(
+                "admin/kind", f"{PATH}/{name}", {**await self._kind(request, visitor), "form": form}, status=status
+            )
         return self.see(f"{PATH}/{name}", say="kind_limited")
+
+
+def _moment(text: str) -> datetime | None:
+    moment = job_query.moment(text) if text else None
+    if text and moment is None:
+        raise errors.InvalidArgument("Enter a date and a time.", field="run_at")
+    return moment
 
 
 def _is_runnable(details: engine.KindDetails) -> bool:
@@ -274,15 +283,18 @@ def _is_paused(kind: engine.Kind | None) -> bool:
 
 
 def _limits(fields: dict[str, str]) -> kind_pb2.KindLimits:
-    """Return the limits of a form; empty: no limit. Raises `InvalidArgument`."""
-    limits = kind_pb2.KindLimits(
-        max_running=_count(fields, "max_running", MOST),
-        max_running_per_key=_count(fields, "max_running_per_key", MOST),
-        rate_count=_count(fields, "rate_count", MOST),
-    )
-    if seconds := _count(fields, "rate_period_seconds", LONGEST_SECONDS):
-        period = Duration()
-        period.FromTimedelta(timedelta(seconds=seconds))
+    """Return the limits of a form; empty: no limit. Raises `InvalidArgument` naming all invalid fields."""
+    limits, period, validation = kind_pb2.KindLimits(), Duration(), errors.Validation()
+    with validation.field():
+        limits.max_running = _count(fields, "max_running", MOST)
+    with validation.field():
+        limits.max_running_per_key = _count(fields, "max_running_per_key", MOST)
+    with validation.field():
+        limits.rate_count = _count(fields, "rate_count", MOST)
+    with validation.field():
+        period.FromTimedelta(timedelta(seconds=_count(fields, "rate_period_seconds", LONGEST_SECONDS)))
+    validation.end()
+    if period.seconds:
         limits.rate_period.CopyFrom(period)
     return limits
 

@@ -64,21 +64,23 @@ def fields(schema: Mapping[str, Any] | None, payload: Mapping[str, Any], sensiti
 
 
 def read(form: Sequence[Field], values: Mapping[str, str]) -> dict[str, Any]:
-    """Return the payload of a sent form; empty optional fields are left out. Raises `InvalidArgument` naming the input."""
+    """Return the payload of a sent form; empty optional fields are left out. Raises `InvalidArgument` naming the inputs."""
     if len(form) == 1 and form[0].key == WHOLE:
         payload = _json(values[WHOLE] or "{}", WHOLE)
         if not isinstance(payload, dict):
             raise errors.InvalidArgument("Enter a JSON object.", field=WHOLE)
         return payload
-    payload = {}
+    payload, validation = {}, errors.Validation()
     for field in form:
         text = values[field.key]
-        if field.type == "boolean":
-            payload[field.name] = text == "yes"
-        elif text.strip() or (field.is_required and field.type in {"text", "lines"}):
-            payload[field.name] = _value(field, text)
-        elif field.is_required:
-            raise errors.InvalidArgument("Enter a value.", field=field.key)
+        with validation.field():
+            if field.type == "boolean":
+                payload[field.name] = text == "yes"
+            elif text.strip() or (field.is_required and field.type in {"text", "lines"}):
+                payload[field.name] = _value(field, text)
+            elif field.is_required:
+                raise errors.InvalidArgument("Enter a value.", field=field.key)
+    validation.end()
     return payload
 
 

@@ -96,12 +96,11 @@ class Schedules(AdminPage):
             message.catch_up = kind_pb2.CatchUp.Value(f"CATCH_UP_{schedule['catch_up'].upper()}")
             await self._container.engine.set_schedule(session.identity, registration=message)
         except errors.Error as error:
-            if (failure := forms.mistakes_of(error, values.keys())) is None:
-                raise
+            status, mistakes = forms.mistakes_of(error, values.keys())
             shown = {field.key for field in form if field.is_sensitive}
-            filled = forms.filled({name: text for name, text in values.items() if name not in shown}, failure[1])
+            filled = forms.filled({name: text for name, text in values.items() if name not in shown}, mistakes)
             context = {**await self._one(request, visitor), "form": filled}
-            return visitor.show("admin/schedule", _path(request), context, status=failure[0])
+            return visitor.show("admin/schedule", _path(request), context, status=status)
         return self.see(_path(request), say="schedule_saved")
 
     async def delete(self, request: Request) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis import outbox
+from chassis import errors, outbox
 from services.auth import audit, domain, throttling
 from services.auth.accounts import email_change_storage, validation
 from services.auth.accounts import storage as account_storage
@@ -50,9 +50,14 @@ class Accounts:
         Raises `EmailTaken`, `InvalidArgument`, `TooManyAttempts` and `TooBusy`. Unless registration is open it returns None
         and sends an email, whether or not the address has an account.
         """
-        email = validation.normalize_email(email)
-        name = validation.clean_name(name)
-        validation.check_password(password, email=email)
+        fields = errors.Validation()
+        with fields.field():
+            email = validation.normalize_email(email)
+        with fields.field():
+            name = validation.clean_name(name)
+        with fields.field():
+            validation.check_password(password, email=email)
+        fields.end()
         is_open = self.context.is_registration_open
         limits = throttling.of_registrations(client, self.context.registrations_per_address)
         if not is_open:

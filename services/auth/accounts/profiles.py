@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from chassis import errors
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.accounts import validation
@@ -24,8 +25,12 @@ class Profiles:
 
         Raises `InvalidArgument` and `SessionInvalid`.
         """
-        name = None if name is None else validation.clean_name(name)
-        time_zone = None if time_zone is None else validation.check_time_zone(time_zone)
+        fields = errors.Validation()
+        with fields.field():
+            name = None if name is None else validation.clean_name(name)
+        with fields.field():
+            time_zone = None if time_zone is None else validation.check_time_zone(time_zone)
+        fields.end()
         async with self.context.transaction() as tx:
             await session_storage.get_current(tx.conn, actor)
             user = (await lock_account(tx.conn, actor.user_id)).user

@@ -42,7 +42,14 @@ class ApiTokens:
 
         Raises `InvalidArgument`, `TooManyApiTokens` and `TooManyAttempts`.
         """
-        name, ordered, lifetime = _check_name(name), _check_scopes(scopes), _check_lifetime(lifetime_days)
+        fields = errors.Validation()
+        with fields.field():
+            name = _check_name(name)
+        with fields.field():
+            ordered = _check_scopes(scopes)
+        with fields.field():
+            lifetime = _check_lifetime(lifetime_days)
+        fields.end()
         token = tokens.new_api_token()
         async with self.context.transaction() as tx:
             conn, user_id = tx.conn, actor.user_id
