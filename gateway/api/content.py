@@ -14,6 +14,7 @@ from repruv.demo.v1 import demo_service_pb2
 
 Days = Annotated[int, Query(ge=1, le=180, description="The number of days in `interactions_per_day`.")]
 Date = Annotated[str, Query(pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="Only those of this day (UTC).")]
+DateDays = Annotated[int, Query(ge=1, le=31, description="How many days from `date` on.")]
 Order = Literal["newest", "most_viewed"]
 
 router = APIRouter(tags=["content"])
@@ -51,6 +52,7 @@ async def list_interactions(
     needs_reply: bool = False,
     content_id: schemas.Text = "",
     date: Date = "",
+    days: DateDays = 1,
 ) -> Response:
     """Return visible interactions, newest first."""
     rpc_request = demo_service_pb2.ListInteractionsRequest(
@@ -61,5 +63,6 @@ async def list_interactions(
         needs_reply=needs_reply,
         content_id=content_id,
         date=date,
+        days=days,
     )
     return answer(views.interactions(await gateway.demo.list_interactions.send(session.identity, rpc_request)))

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+WEEK = 7
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One day: a rectangle in chart units, y growing downwards."""
+    """One day or week: a rectangle in chart units, y growing downwards."""
 
     date: str
+    until: str
+    """The last day."""
+    span: int
+    """The number of days."""
     count: int
     before: int | None
-    """The count of the same day of the period before; None if that is not known."""
+    """The count of the same days of the period before; None if that is not known."""
     x: float
     y: float
     width: float
@@ -58,9 +65,9 @@ def bar_chart(
     height: float = 160,
     gap: float = 0.28,
 ) -> BarChart:
-    """Return the chart of `[{date, count}]`, oldest first. `gap` is the part of each day's slot that stays empty, 0 to 1.
+    """Return the chart of days or `weeks`, oldest first. `gap` is the part of each slot that stays empty, 0 to 1.
 
-    `before` has the days of the period before, as many or none.
+    `before` has those of the period before, as many or none.
     """
     counts = [max(0, int(day["count"])) for day in days]
     counts_before = [max(0, int(day["count"])) for day in before] if len(before) == len(days) else []
@@ -70,6 +77,8 @@ def bar_chart(
     bars = tuple(
         Bar(
             date=str(day["date"]),
+            until=_until(day),
+            span=_span(day),
             count=count,
             before=counts_before[position] if counts_before else None,
             x=round(position * slot + slot * gap / 2, 2),
@@ -92,6 +101,34 @@ def bar_chart(
         before="M" + "L".join(steps) if steps else "",
         total_before=sum(counts_before),
     )
+
+
+def weeks(days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return days, oldest first, added up by weeks, `[{date, until, span, count, sentiment}]`; the oldest may be shorter."""
+    first = len(days) % WEEK
+    starts = [*([0] if first else []), *range(first, len(days), WEEK)]
+    return [_sum(days[start:end]) for start, end in zip(starts, [*starts[1:], len(days)], strict=True)]
+
+
+def _sum(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    sentiment: Counter[str] = Counter()
+    for day in days:
+        sentiment.update(day["sentiment"])
+    return {
+        "date": days[0]["date"],
+        "until": days[-1]["date"],
+        "span": len(days),
+        "count": sum(int(day["count"]) for day in days),
+        "sentiment": sentiment,
+    }
+
+
+def _until(day: Mapping[str, Any]) -> str:
+    return str(day.get("until", day["date"]))
+
+
+def _span(day: Mapping[str, Any]) -> int:
+    return int(day.get("span", 1))
 
 
 def ticks(days: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -131,9 +168,11 @@ def segments(counts: Mapping[Any, int], names: Iterable[str], *, width: float = 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One day's parts of its whole, on top of each other; none on a day without any."""
+    """The parts of one day or week, on top of each other; none without any interaction."""
 
     date: str
+    until: str
+    span: int
     counts: Mapping[str, int]
     x: float
     width: float
@@ -144,7 +183,7 @@ class Column:
 def share_columns(
     days: Sequence[Mapping[str, Any]], names: Sequence[str], *, width: float = 600, height: float = 100
 ) -> tuple[Column, ...]:
-    """Return the days of `[{date, sentiment}]`, oldest first, each as high as the chart; the first name is at the bottom."""
+    """Return the columns of days or `weeks`, oldest first, each as high as the chart; the first name is at the bottom."""
     slot = width / len(days) if days else width
     columns = []
     for position, day in enumerate(days):
@@ -152,7 +191,17 @@ def share_columns(
         stacked = segments(counts, names, width=height)
         parts = tuple((c.name, round(height - c.x - c.width, 2), c.width) for c in stacked if c.count)
         x, slim = round(position * slot + slot * 0.14, 2), round(slot * 0.72, 2)
-        columns.append(Column(date=str(day["date"]), counts=counts, x=x, width=slim, parts=parts))
+        columns.append(
+            Column(
+                date=str(day["date"]),
+                until=_until(day),
+                span=_span(day),
+                counts=counts,
+                x=x,
+                width=slim,
+                parts=parts,
+            )
+        )
     return tuple(columns)
 
 

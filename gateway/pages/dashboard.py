@@ -22,6 +22,9 @@ from gateway.pages.page import Page
 RANGES = (7, 30, 90)
 """Days that the charts can show."""
 DEFAULT_DAYS = 30
+WEEKLY_FROM = 90
+"""From how many days on a bar of the charts is a week."""
+MAX_SPAN = 7
 UNVERIFIED = "email_unverified"
 
 
@@ -52,6 +55,7 @@ class Dashboard(Page):
                 raise
             return self._show_closed(visitor)
         context: dict[str, Any] = {
+            "step": "week" if days >= WEEKLY_FROM else "day",
             "demo": overview.demo,
             "metrics": overview.metrics,
             "interactions": overview.interactions,
@@ -81,6 +85,7 @@ def _filters_of(request: Request) -> loaders.InteractionFilter:
         sentiment=sentiment if sentiment in loaders.SENTIMENTS else "",
         needs_reply=query.get("needs_reply") == "yes",
         date=_day(query.get("date", "")),
+        span=_span_of(request),
         page_token=query.get("page_token", "").encode("utf-8", "replace").decode().replace("\0", ""),
     )
 
@@ -89,6 +94,12 @@ def _days_of(request: Request) -> int:
     """Return how many days the charts show."""
     text = request.query_params.get("days", "")
     return next((days for days in RANGES if text == str(days)), DEFAULT_DAYS)
+
+
+def _span_of(request: Request) -> int:
+    """Return how many days from the date of the filters on are listed."""
+    text = request.query_params.get("span", "")
+    return next((span for span in range(1, MAX_SPAN + 1) if text == str(span)), 1)
 
 
 def _day(text: str) -> str:
@@ -112,6 +123,7 @@ def _address(filters: loaders.InteractionFilter, days: int, page_token: str = ""
         "sentiment": filters.sentiment,
         "needs_reply": "yes" if filters.needs_reply else "",
         "date": filters.date,
+        "span": str(filters.span) if filters.date and filters.span > 1 else "",
         "page_token": page_token,
     }
     query_string = urlencode({name: value for name, value in query.items() if value})

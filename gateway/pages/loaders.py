@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -36,7 +37,14 @@ class InteractionFilter:
     needs_reply: bool = False
     date: str = ""
     """A day (UTC), `YYYY-MM-DD`."""
+    span: int = 1
+    """How many days from that one on."""
     page_token: str = ""
+
+    @property
+    def until(self) -> str:
+        """The last day, `YYYY-MM-DD`."""
+        return (dt.date.fromisoformat(self.date) + dt.timedelta(days=self.span - 1)).isoformat()
 
     @property
     def is_narrow(self) -> bool:
@@ -121,6 +129,7 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
         sentiment=filters.sentiment,
         needs_reply=filters.needs_reply,
         date=filters.date,
+        days=filters.span,
     )
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(

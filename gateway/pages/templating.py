@@ -44,6 +44,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         asset=asset,
         bar_chart=charts.bar_chart,
         chart_ticks=charts.ticks,
+        chart_weeks=charts.weeks,
         chart_change=charts.change,
         chart_share=charts.share,
         segments=charts.segments,

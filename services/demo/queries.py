@@ -66,7 +66,9 @@ async def list_interactions(
         statement = statement.where(rows.generation == filters.content[0], rows.content_position == filters.content[1])
     if filters.day:
         begin = datetime.combine(filters.day, time(), UTC)
-        statement = statement.where(rows.occurred_at >= begin, rows.occurred_at < begin + timedelta(days=1))
+        statement = statement.where(
+            rows.occurred_at >= begin, rows.occurred_at < begin + timedelta(days=filters.day_count)
+        )
     if before:
         statement = statement.where(sa.tuple_(rows.occurred_at, rows.position) < before)
     return [read_models.Interaction(**row) for row in (await conn.execute(statement)).mappings()]

@@ -15,6 +15,7 @@ SENTIMENTS = ("positive", "neutral", "negative")
 DAYS = 180
 """How many days the dashboard knows."""
 DEFAULT_DAYS = 30
+MAX_FILTER_DAYS = 31
 MAX_ARRIVING = 5
 """How many written interactions are shown while demo mode is being enabled."""
 
@@ -75,6 +76,8 @@ class Filters:
     """Generation and position of a content item."""
     day: date | None = None
     """A day (UTC)."""
+    day_count: int = 1
+    """How many days from that one on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ def order(value: str) -> Order:
     return Order(_one_of("order_by", value or Order.NEWEST, tuple(Order)))
 
 
-def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str, date: str) -> Filters:
+def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str, date: str, day_count: int = 1) -> Filters:
     """Read the filters of interactions. Raises `InvalidArgument`."""
     return Filters(
         kind=_one_of("kind", kind, KINDS) if kind else None,
@@ -117,6 +120,7 @@ def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str, da
         needs_reply=needs_reply,
         content=_parse_content_id(content_id) if content_id else None,
         day=_parse_day(date) if date else None,
+        day_count=_parse_day_count(day_count or 1) if date else 1,
     )
 
 
@@ -141,6 +145,12 @@ def _parse_day(value: str) -> date:
     if day == date.max:
         raise errors.InvalidArgument("date must be a day, YYYY-MM-DD.", field="date")
     return day
+
+
+def _parse_day_count(value: int) -> int:
+    if not 1 <= value <= MAX_FILTER_DAYS:
+        raise errors.InvalidArgument(f"days must be 1 to {MAX_FILTER_DAYS}.", field="days")
+    return value
 
 
 def _parse_content_id(value: str) -> tuple[int, int]:

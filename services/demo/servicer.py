@@ -99,6 +99,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             needs_reply=request.needs_reply,
             content_id=request.content_id,
             date=request.date,
+            day_count=request.days,
         )
         page = await self._views.list_interactions(
             access.viewer(), filters, page_size=request.page_size, page_token=request.page_token

@@ -592,6 +592,7 @@ class ListInteractionsRequest(_message.Message):
     NEEDS_REPLY_FIELD_NUMBER: _builtins.int
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     DATE_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
@@ -606,6 +607,8 @@ class ListInteractionsRequest(_message.Message):
     """Only interactions with this content item; empty: any."""
     date: _builtins.str
     """Only interactions of this day (UTC), `YYYY-MM-DD`; empty: any."""
+    days: _builtins.int
+    """The number of days from `date` on, 1 to 31; 0: 1. Without `date` it has no effect."""
     def __init__(
         self,
         *,
@@ -616,10 +619,11 @@ class ListInteractionsRequest(_message.Message):
         needs_reply: _builtins.bool = ...,
         content_id: _builtins.str = ...,
         date: _builtins.str = ...,
+        days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "date", b"date", "kind", b"kind", "needs_reply", b"needs_reply", "page_size", b"page_size", "page_token", b"page_token", "sentiment", b"sentiment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "date", b"date", "days", b"days", "kind", b"kind", "needs_reply", b"needs_reply", "page_size", b"page_size", "page_token", b"page_token", "sentiment", b"sentiment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
