@@ -16,7 +16,7 @@ from gateway.clients.data_exports import DataExports
 from gateway.clients.exports import Exports
 from gateway.clients.launcher import Launcher
 from gateway.identity import session_replacement
-from gateway.identity.cookies import AnonymousCookie, DeviceCookie, SessionCookie
+from gateway.identity.cookies import AnonymousCookie, DeviceCookie, EmailCookie, SessionCookie
 from gateway.identity.sessions import Sessions
 from gateway.middleware.form_tokens import FormTokens
 from gateway.pending_jobs import PendingJobs
@@ -44,6 +44,7 @@ class Container:
     cookie: SessionCookie
     anonymous_cookie: AnonymousCookie
     device_cookie: DeviceCookie
+    email_cookie: EmailCookie
     form_tokens: FormTokens
     streams: hub.Hub
     breaks: Breaks | None
@@ -119,6 +120,7 @@ def assemble(config: settings.Settings) -> Container:
         cookie=SessionCookie(secure=config.is_https),
         anonymous_cookie=AnonymousCookie(secure=config.is_https),
         device_cookie=DeviceCookie(secure=config.is_https),
+        email_cookie=EmailCookie(secure=config.is_https),
         form_tokens=FormTokens(config.identity_key),
         streams=streams,
         breaks=Breaks(Launcher(config.break_url, config.break_token), demo) if config.break_url else None,

@@ -1,4 +1,4 @@
-"""Cookies that scripts cannot read: the session's token, the sign-in challenge, and the visit that binds forms to a browser."""
+"""Cookies that scripts cannot read: the session's token, the sign-in challenge, what binds forms to a browser, the address."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from repruv.auth.v1 import auth_pb2
 CHALLENGE_SECONDS = 300
 DEVICE_SECONDS = 400 * 86_400
 """As long as browsers keep a cookie; each sign-in sets it again."""
+MAX_EMAIL = 254
 _DEVICE_STATE = "device"
 _VISIT = re.compile(r"[\w-]{32}", re.ASCII)
 
@@ -130,6 +132,31 @@ class DeviceCookie:
     def keep(self, request: Request, response: Response) -> None:
         """Set the cookie of the client of a sign-in that succeeded."""
         self.cookie.set(response, getattr(request.state, _DEVICE_STATE), DEVICE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailCookie:
+    """The address of the user who is signed in. It fills the sign-in form after the session has ended, until they sign out."""
+
+    secure: bool
+
+    @property
+    def cookie(self) -> Cookie:
+        """The underlying cookie."""
+        return Cookie(plain_name="email", secure=self.secure)
+
+    def read(self, request: HTTPConnection) -> str:
+        """Return the address; empty without one."""
+        return unquote(self.cookie.read(request) or "")[:MAX_EMAIL]
+
+    def keep(self, request: HTTPConnection, response: Response, email: str, *, is_remembered: bool) -> None:
+        """Set the cookie unless the browser has it: as long as a device is known, or until the browser is closed."""
+        if email and self.read(request) != email:
+            self.cookie.set(response, quote(email), DEVICE_SECONDS if is_remembered else None)
+
+    def clear(self, response: Response) -> None:
+        """Delete the cookie."""
+        self.cookie.clear(response)
 
 
 def challenge(*, secure: bool) -> Cookie:

@@ -1,12 +1,16 @@
-"""The choices of the demo mode form, and their validation."""
+"""The choices of the demo mode form, their validation, and the cookie that keeps the latest for the next time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from urllib.parse import parse_qsl, urlencode
 
 from google.protobuf.duration_pb2 import Duration
+from starlette.requests import Request
+from starlette.responses import Response
 
+from gateway import views
 from gateway.demo_options import (
     AUTO,
     CONTENT_LIMITS,
@@ -26,10 +30,15 @@ __all__ = [
     "count",
     "expiry",
     "mistakes",
+    "remember",
+    "remembered",
 ]
 
 EXPIRIES = {"": None, "1": timedelta(days=1), "7": timedelta(days=7), "30": timedelta(days=30)}
 """After how long demo mode is disabled automatically, by the value that the form sends."""
+FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
+COOKIE = "demo_choices"
+_COOKIE_SECONDS = 86_400
 _NOT_OFFERED = "Choose one of the options."
 
 
@@ -57,6 +66,23 @@ def expiry(text: str) -> Duration | None:
     message = Duration()
     message.FromTimedelta(delay)
     return message
+
+
+def remember(response: Response, fields: Mapping[str, str], *, secure: bool) -> None:
+    """Keep valid choices in the browser for a day."""
+    value = urlencode({name: fields[name].strip() for name in FIELDS})
+    response.set_cookie(
+        COOKIE, value, max_age=_COOKIE_SECONDS, path=views.DEMO_PATH, secure=secure, httponly=True, samesite="lax"
+    )
+
+
+def remembered(request: Request) -> dict[str, str]:
+    """Return the choices of the latest form that was accepted in this browser; empty if there are none."""
+    sent = dict(parse_qsl(request.cookies.get(COOKIE, ""), keep_blank_values=True, errors="replace"))
+    values = {name: sent[name] for name in FIELDS if name in sent}
+    return (
+        {} if len(values) < len(FIELDS) or mistakes(values) else {name: text for name, text in values.items() if text}
+    )
 
 
 def _mistake_of_choice(text: str, choices: tuple[str, ...]) -> str:

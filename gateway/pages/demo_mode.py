@@ -16,7 +16,7 @@ from gateway.pages import choices, forms, loaders
 from gateway.pages.page import Page
 from repruv.demo.v1 import demo_service_pb2
 
-FIELDS = ("profile_type", "niche", "content_count", "interaction_count", "expires")
+FIELDS = choices.FIELDS
 # Pages with forms that post here.
 _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH, views.BREAK_PATH})
 
@@ -41,7 +41,7 @@ class DemoMode(Page):
 
     async def show(self, request: Request) -> Response:
         """Show the state of demo mode."""
-        return await self._show(request, forms.blank())
+        return await self._show(request, forms.filled(choices.remembered(request), {}))
 
     async def enable(self, request: Request) -> Response:
         """Enable demo mode."""
@@ -62,7 +62,9 @@ class DemoMode(Page):
             return await self.show_again(error, fields, partial(self._show, request))
         except errors.Error as error:
             return self.see(views.DEMO_PATH, say=_flash_of(error))
-        return self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
+        response = self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
+        choices.remember(response, fields, secure=self._container.settings.is_https)
+        return response
 
     async def preview(self, request: Request) -> Response:
         """Show the filled form with an example of the data that it would create."""

@@ -81,7 +81,7 @@ class Login(anonymous.Anonymous):
 
     async def show_login(self, request: Request) -> Response:
         """Show the form; a signed-in user is redirected."""
-        return await self._show_form(request, "login.html")
+        return await self._show_form(request, "login.html", email=self._container.email_cookie.read(request))
 
     async def show_register(self, request: Request) -> Response:
         """Show the form; a signed-in user is redirected."""
@@ -167,6 +167,7 @@ class Login(anonymous.Anonymous):
         response = self.see(redirects.LOGIN, say="signed_out")
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
+        self._container.email_cookie.clear(response)
         try:
             session, _ = await page_request.read_form(request, self._container)
             await self._container.auth.revoke_session(session.identity, session_id=session.session_id, reason="logout")
@@ -187,12 +188,12 @@ class Login(anonymous.Anonymous):
         self._challenge.clear(response)
         return response
 
-    async def _show_form(self, request: Request, template: str) -> Response:
+    async def _show_form(self, request: Request, template: str, *, email: str = "") -> Response:
         next_path = redirects.local(request.query_params.get("next", ""))
         session = await self._session(request)
         if session and session.user.role != auth_pb2.USER_ROLE_GUEST:
             return self.see(next_path or await self._first_page(session))
-        return self.show(request, template, {"values": {"next": next_path}, "errors": {}})
+        return self.show(request, template, {"values": {"next": next_path, "email": email}, "errors": {}})
 
     def _front_again(self, request: Request, fields: Mapping[str, str], error: errors.Error) -> Response:
         return self.show_again(request, "front.html", fields, error, more=self._front())

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from chassis import errors, ids
 from gateway import flash, redirects, views
 from gateway.container import Container
-from gateway.identity import authentication, sessions
+from gateway.identity import authentication, cookies, sessions
 from gateway.middleware import form_tokens
 from gateway.pages import forms, loaders, rendering, templating
 from gateway.pages.reader import Reader
@@ -79,6 +79,10 @@ class Visitor:
         template = f"{page}_fragment.html" if self.is_fragment and page in FRAGMENTS else f"{page}.html"
         response = rendering.answer(self.reader, template, {**common, **context}, status)
         self.reader.remember(self.request, response, secure=self.secure)
+        is_remembered = self.session.auth_session.is_remembered
+        cookies.EmailCookie(secure=self.secure).keep(
+            self.request, response, self.session.user.email, is_remembered=is_remembered
+        )
         if self.flash is not None:
             flash.clear(response, secure=self.secure)
         return response

@@ -67,4 +67,5 @@ class Sessions(Page):
         response = self.see(redirects.LOGIN, say=say)
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
+        self._container.email_cookie.clear(response)
         return response

@@ -90,7 +90,8 @@ async def test_sessions_show_what_they_run_on(new_visitor: NewVisitor, user: Use
 async def test_demo_badge_is_on_the_account_pages(mina: Visitor, user: User) -> None:
     await user.enable({"niche": "food", "interaction_count": 10})
     await user.status_is("enabled")
-    for path in (SECURITY, "/settings/sessions"):
+    mina.tolerate("404")
+    for path in (SECURITY, "/settings/sessions", "/settings/profile", "/reauthenticate", "/logout", "/nowhere"):
         page = await mina.open(path)
         await expect(page.locator("#demo-badge")).to_be_visible()
     await user.disable()

@@ -69,7 +69,7 @@ async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
     await page.clock.run_for(2_400)
     await expect(link).to_be_hidden()
     await page.clock.run_for(200)
-    await expect(link.get_by_text("Reconnecting…")).to_be_visible()
+    await expect(link.get_by_text("Connection lost. Reconnecting…")).to_be_visible()
 
     # What kept the stream back lets go.
     await user.enable(SMALL)

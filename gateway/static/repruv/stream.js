@@ -8,7 +8,7 @@ const LAST_RETRY_MS = 30_000;
 const FAILURES_BEFORE_POLLING = 4;
 const STABLE_MS = 5000; // a stream that broke sooner counts as a failure in a row
 const HELLO_WITHIN_MS = 10_000; // the first frame: without it a proxy is buffering
-const HEARTBEATS_MISSED = 2.5;
+const GRACE_MS = 5000; // a ping comes within each heartbeat: without it the gateway hangs, or the connection is dead
 const DEFAULT_HEARTBEAT_S = 15;
 const CONTROL = ['hello', 'ping', 'reset', 'bye'];
 
@@ -84,7 +84,7 @@ export function openStream({ url, ask, types, lastEventId = '', isVerified, snap
 
   function watch() {
     clearTimeout(watchdog);
-    watchdog = openedAt === null ? setTimeout(startPolling, HELLO_WITHIN_MS) : setTimeout(lost, HEARTBEATS_MISSED * heartbeat);
+    watchdog = openedAt === null ? setTimeout(startPolling, HELLO_WITHIN_MS) : setTimeout(lost, heartbeat + GRACE_MS);
   }
 
   // A buffering proxy will buffer again, so there is no need to wait for more failures.
@@ -186,7 +186,7 @@ export function openStream({ url, ask, types, lastEventId = '', isVerified, snap
   on(document, 'visibilitychange', () => {
     if (document.hidden || away) return;
     if (retry !== undefined) reconnect();
-    else if (source && Date.now() - frameAt > HEARTBEATS_MISSED * heartbeat) resume();
+    else if (source && Date.now() - frameAt > heartbeat + GRACE_MS) resume();
   });
 
   enter('connecting');

@@ -197,6 +197,35 @@ async def test_the_list_of_sessions_ends_each_of_them(account: Account, browser:
     assert (out.headers["location"], "session" in account.http.cookies) == ("/login", False)
 
 
+async def test_registration_names_all_invalid_fields_at_once(browser: httpx.AsyncClient) -> None:
+    page = Page(await browser.get("/register"))
+    sent = {"name": "\u202eMina", "email": "nobody", "password": "short"}
+    answer = await submit(browser, page, "/register", **sent)
+    shown = Page(answer)
+    assert answer.status_code == 422
+    assert {"name-error", "email-error", "password-error"} <= shown.attributes.keys()
+    assert shown.forms["/register"]["email"] == "nobody"
+    assert "short" not in answer.text
+    problem = (await browser.post("/api/v1/auth/register", json=sent)).json()
+    assert [each["field"] for each in problem["errors"]] == ["email", "name", "password"]
+
+
+async def test_sign_in_after_a_session_has_ended_knows_the_address(
+    account: Account, browser: httpx.AsyncClient
+) -> None:
+    await sign_in(browser, account.email)
+    await browser.get("/settings/profile")
+    await account.http.post("/api/v1/auth/sessions/revoke-all")
+    ended = await browser.get("/settings/profile")
+    assert ended.headers["location"].startswith("/login")
+    assert Page(await browser.get("/login")).attributes["email"]["value"] == account.email
+
+    await sign_in(browser, account.email)
+    page = await probe(browser, "/settings/profile")
+    await submit(browser, page, "/logout")
+    assert Page(await browser.get("/login")).attributes["email"]["value"] == ""
+
+
 async def test_registration_with_verification_sends_an_email(
     auth_settings: Callable[..., AuthSettings], gateway_settings: Callable[..., Settings], account: Account
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page, submit
 from tests.integration.gateway.test_demo_pages import enabled, until
@@ -53,14 +55,31 @@ async def test_charts_have_ranges_and_lead_to_filtered_lists(account: Account) -
     assert all(link.startswith(f"{PATH}?days=7&date=") and link.endswith("#recent") for link in days)
     assert {f"{PATH}?days=7&needs_reply=yes#recent", f"{PATH}?days=7&kind=review#recent"} <= set(week.links)
     assert f"{PATH}?days=90" in week.links
+    quarter = await account.http.get(f"{PATH}?days=90", headers={"Accept": "text/html"})
+    weeks = [link for link in Page(quarter).links if "date=" in link]
+    # The oldest of 13 weeks has six days.
+    assert [len(weeks), sum("&span=7#" in link for link in weeks), sum("&span=6#" in link for link in weeks)] == [
+        52,
+        48,
+        4,
+    ]
+    assert len(quarter.content) < 60_000
     numbers = (await account.http.get("/api/v1/metrics/dashboard", params={"days": 180})).json()
     busiest = max(numbers["interactions_per_day"], key=lambda day: day["count"])
     listed = (await account.http.get("/api/v1/interactions", params={"date": busiest["date"], "page_size": 100})).json()
     assert len(listed["interactions"]) == busiest["count"]
+    week_of = {"date": busiest["date"], "days": 7, "page_size": 100}
+    listed_week = (await account.http.get("/api/v1/interactions", params=week_of)).json()["interactions"]
+    counts = {day["date"]: day["count"] for day in numbers["interactions_per_day"]}
+    seven = [(date.fromisoformat(busiest["date"]) + timedelta(days=day)).isoformat() for day in range(7)]
+    assert len(listed_week) == sum(counts.get(day, 0) for day in seven)
+    assert "Interactions from" in (await probe(account, f"{PATH}?date={busiest['date']}&span=7")).text
     shown = await probe(account, f"{PATH}?date={busiest['date']}")
     assert listed["interactions"][0]["author"]["name"] in shown.text
     for nonsense in ("days=31", "date=2026-02-30", "date=20261123", "date=9999-12-31"):
         assert "Latest interactions" in (await probe(account, f"{PATH}?{nonsense}")).text
+    too_long = await account.http.get("/api/v1/interactions", params={"date": busiest["date"], "days": 32})
+    assert (too_long.status_code, too_long.json()["errors"][0]["field"]) == (422, "days")
     for field, value in (("days", 181), ("days", 0), ("date", "today"), ("date", "2026-02-30")):
         path = "/api/v1/metrics/dashboard" if field == "days" else "/api/v1/interactions"
         answer = await account.http.get(path, params={field: value})

@@ -173,12 +173,15 @@ async def test_empty_counts_are_the_defaults(account: Account) -> None:
 async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> None:
     page = await probe(account)
     async with writes_held():
-        await act(account, page, "enable", **BIG)
+        await act(account, page, "enable", profile_type="brand", **BIG)
         moving = await until(account, "Writing")
         assert await act(account, moving, "cancel") == SETTINGS
         assert f"{SETTINGS}/cancel" not in (await until(account, "Cancelling")).forms
     off = await until(account, "Demo mode is off")
     assert "removed" not in off.text
+    # The choices are kept.
+    assert off.forms[f"{SETTINGS}/enable"]["interaction_count"] == BIG["interaction_count"]
+    assert off.forms[f"{SETTINGS}/enable"]["profile_type"] == "brand"
     # The form that was sent before does nothing; a fresh one does.
     await act(account, page, "enable", **SMALL)
     assert "This form was already sent" in (await probe(account)).text

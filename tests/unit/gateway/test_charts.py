@@ -32,6 +32,16 @@ def test_the_period_before_is_on_the_same_scale() -> None:
     assert chart.before == "M0 40H50L50 0H100"
 
 
+def test_weeks_end_with_the_newest_day_and_the_oldest_may_be_shorter() -> None:
+    moods = [{**day, "sentiment": {"positive": day["count"]}} for day in days(*range(1, 10))]
+    short, whole = charts.weeks(moods)
+    assert (short["date"], short["until"], short["span"], short["count"]) == ("2026-11-01", "2026-11-02", 2, 3)
+    assert (whole["date"], whole["until"], whole["span"], whole["count"]) == ("2026-11-03", "2026-11-09", 7, 42)
+    assert whole["sentiment"] == {"positive": 42}
+    assert [bar.until for bar in charts.bar_chart([short, whole]).bars] == ["2026-11-02", "2026-11-09"]
+    assert charts.weeks([]) == []
+
+
 def test_a_period_before_of_another_length_is_left_out() -> None:
     chart = charts.bar_chart(days(1, 2), days(4))
     assert (chart.before, chart.total_before, chart.bars[0].before) == ("", 0, None)
