@@ -106,8 +106,8 @@ def bar_chart(
 def weeks(days: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return days, oldest first, added up by weeks, `[{date, until, span, count, sentiment}]`; the oldest may be shorter."""
     first = len(days) % WEEK
-    starts = [*([0] if first else []), *range(first, len(days), WEEK)]
-    return [_sum(days[start:end]) for start, end in zip(starts, [*starts[1:], len(days)], strict=True)]
+    ends = range(first or WEEK, len(days) + 1, WEEK)
+    return [_sum(days[max(0, end - WEEK) : end]) for end in ends]
 
 
 def _sum(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
