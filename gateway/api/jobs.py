@@ -19,22 +19,24 @@ POLL_SECONDS = "2"
 _STATES = {name: value for value, name in views.JOB_STATES.items()}
 
 
-@router.get("", **route("List jobs", views.Jobs, "A page of them, newest first."))
+@router.get("", **route("List jobs", views.Jobs, "A page of them, newest first unless requested otherwise."))
 async def list_jobs(
     session: Reads,
     gateway: Gateway,
     status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
     parent_id: Annotated[schemas.Text, Query(description="Only children of this job.")] = "",
+    oldest_first: bool = False,
     page_size: PageSize = 20,
     page_token: PageToken = "",
 ) -> Response:
-    """Return the user's jobs, newest first."""
+    """Return the user's jobs."""
     rpc_request = jobs_service_pb2.ListJobsRequest(
         owner_id=session.user_id,
         states=[_STATES[name] for name in status],
         kinds=kind,
         parent_id=parent_id,
+        oldest_first=oldest_first,
         page_size=page_size,
         page_token=page_token,
     )

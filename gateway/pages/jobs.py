@@ -19,6 +19,8 @@ from repruv.jobs.v1 import jobs_service_pb2
 PATH = "/jobs"
 ROWS = (20, 50, 100)
 """How many jobs a page can have."""
+ORDERS: Mapping[str, str] = {"": "Newest first", "oldest": "Oldest first"}
+MAX_COUNT = 1_000
 SAYS: Mapping[str, str] = {
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
@@ -53,7 +55,9 @@ class Jobs(Page):
         """Show the user's jobs, newest first."""
         visitor = await self.begin(request)
         filters = filters_of(request)
-        rpc_request = jobs_service_pb2.ListJobsRequest(owner_id=visitor.session.user_id, page_size=filters.rows)
+        rpc_request = jobs_service_pb2.ListJobsRequest(
+            owner_id=visitor.session.user_id, page_size=filters.rows, max_count=MAX_COUNT
+        )
         filters.apply(rpc_request)
         try:
             page = await self._container.jobs.list_jobs.send(visitor.identity, rpc_request)
@@ -70,9 +74,10 @@ class Jobs(Page):
 class JobFilter:
     """Filters of a list of jobs, the size of its pages, and the token of a page."""
 
-    def __init__(self, *, state: str, kind: str, rows: int, page_token: str) -> None:
+    def __init__(self, *, state: str, kind: str, order: str, rows: int, page_token: str) -> None:
         self.state = state
         self.kind = kind
+        self.order = order
         self.rows = rows
         self.page_token = page_token
 
@@ -85,12 +90,13 @@ class JobFilter:
         """Set the filters of a request."""
         rpc_request.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
         rpc_request.kinds.extend([self.kind] if self.kind else [])
+        rpc_request.oldest_first = self.order == "oldest"
         rpc_request.page_token = self.page_token
 
     def address(self, path: str, page_token: str = "") -> str:
-        """Return the address of a page of the same jobs; the newest unless a token is given."""
+        """Return the address of a page of the same jobs; the first unless a token is given."""
         rows = "" if self.rows == ROWS[0] else str(self.rows)
-        query = {"state": self.state, "kind": self.kind, "rows": rows, "page_token": page_token}
+        query = {"state": self.state, "kind": self.kind, "order": self.order, "rows": rows, "page_token": page_token}
         query_string = urlencode({name: value for name, value in query.items() if value})
         return f"{path}?{query_string}" if query_string else path
 
@@ -102,6 +108,7 @@ def filters_of(request: Request) -> JobFilter:
     return JobFilter(
         state=state if state in FILTERS else "",
         kind=_plain(query.get("kind", ""))[:100],
+        order="oldest" if query.get("order") == "oldest" else "",
         rows=next((rows for rows in ROWS if query.get("rows") == str(rows)), ROWS[0]),
         page_token=_plain(query.get("page_token", "")),
     )
@@ -122,6 +129,10 @@ def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None)
         "filters": filters,
         "kinds": list(kinds),
         "rows": ROWS,
-        "newest": filters.address(PATH) if filters.page_token else "",
-        "older": filters.address(PATH, page.next_page_token) if page and page.next_page_token else "",
+        "orders": ORDERS,
+        "count": page.count if page else 0,
+        "max_count": MAX_COUNT,
+        "first": filters.address(PATH) if filters.page_token else "",
+        "previous": filters.address(PATH, page.previous_page_token) if page and page.previous_page_token else "",
+        "next": filters.address(PATH, page.next_page_token) if page and page.next_page_token else "",
     }

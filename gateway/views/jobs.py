@@ -72,10 +72,11 @@ class Job(TypedDict):
 
 
 class Jobs(TypedDict):
-    """A page of jobs, newest first."""
+    """A page of jobs."""
 
     jobs: list[Job]
     next_page_token: Annotated[str, Field(description="Empty on the last page.")]
+    previous_page_token: Annotated[str, Field(description="Empty on the first page.")]
 
 
 class Reached(TypedDict):
@@ -174,7 +175,11 @@ job = derive.view(
 
 def jobs(page: jobs_service_pb2.ListJobsResponse) -> Jobs:
     """Return a page of jobs."""
-    return {"jobs": [job(item) for item in page.jobs], "next_page_token": page.next_page_token}
+    return {
+        "jobs": [job(item) for item in page.jobs],
+        "next_page_token": page.next_page_token,
+        "previous_page_token": page.previous_page_token,
+    }
 
 
 def job_history(job_id: str, history: jobs_service_pb2.GetJobHistoryResponse) -> JobHistory:

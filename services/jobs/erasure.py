@@ -104,7 +104,7 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
 
 async def _cancel(tx: Transaction, owner_id: UUID) -> None:
     job_ids = await storage.list_job_ids(
-        tx.conn, owner_id=owner_id, states=_CANCELLABLE, kinds=(), parent_id=None, before=None, limit=BATCH
+        tx.conn, owner_id=owner_id, states=_CANCELLABLE, kinds=(), parent_id=None, position=None, limit=BATCH
     )
     for job in (await storage.lock_jobs(tx.conn, job_ids)).values():
         if job.state in _CANCELLABLE:

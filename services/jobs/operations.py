@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import batching, bus, errors, outbox, paging, postgres
+from chassis import batching, bus, errors, outbox, postgres
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import (
     backlog,
@@ -27,6 +27,7 @@ from services.jobs import (
     finish,
     heartbeats,
     isolation,
+    job_lists,
     kinds,
     outcomes,
     reopen,
@@ -62,14 +63,6 @@ _NO_INFO = kinds.WorkerInfo()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of jobs."""
-
-    jobs: list[Job]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """Rows of what a job has been through."""
 
@@ -99,6 +92,7 @@ class Operations:
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
         self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
+        self.lists = job_lists.JobLists(engine, self.unreadable_rows)
         self._submits = batching.Batcher(self._submit_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
         self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
 
@@ -180,35 +174,6 @@ class Operations:
     async def _get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
         async with self._single.connect() as conn:
             return await storage.get_jobs(conn, job_ids)
-
-    async def list_page(
-        self,
-        *,
-        owner_id: UUID | None,
-        states: Collection[State],
-        kinds: Collection[str],
-        parent_id: UUID | None,
-        page_size: int,
-        page_token: str,
-    ) -> Page:
-        """Return a page of jobs, newest first."""
-        filters = (str(owner_id), sorted(states), sorted(kinds), str(parent_id))
-        limit = paging.size(page_size)
-        position = paging.position(page_token, filters=filters, length=1)
-        before = _position(position) if position else None
-        page = storage.Filters(
-            owner_id=owner_id, states=states, kinds=kinds, parent_id=parent_id, before=before, limit=limit + 1
-        )
-        rows = await self.unreadable_rows.around(
-            partial(self._list, page), lambda conn: storage.list_job_ids(conn, **page)
-        )
-        jobs = rows[:limit]
-        token = paging.token([str(jobs[-1].job_id)], filters=filters) if len(rows) > limit else ""
-        return Page(jobs=jobs, next_page_token=token)
-
-    async def _list(self, page: storage.Filters) -> list[Job]:
-        async with self._single.connect() as conn:
-            return await storage.list_jobs(conn, **page)
 
     async def history(self, job_id: UUID, *, owner_id: UUID | None) -> History:
         """Return what a job has been through, the newest rows, oldest first. Raises `NotFound`."""
@@ -364,10 +329,3 @@ class Operations:
 
 async def _owners_of_submits(submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[UUID | None]:
     return [spec.owner_id for _, spec in submits]
-
-
-def _position(position: list[str]) -> UUID:
-    try:
-        return UUID(position[0])
-    except ValueError:
-        raise paging.invalid_token() from None

@@ -108,17 +108,22 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return pb.GetJobResponse(job=await self._to_proto(job))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        page = await self._jobs.list_page(
+        page = await self._jobs.lists.page(
             owner_id=access.owner(request.owner_id),
             states=set(map(convert.STATES.from_proto, request.states)),
             kinds=_kinds(request.kinds),
             parent_id=ids.parse(request.parent_id, "parent_id") if request.parent_id else None,
             page_size=request.page_size,
             page_token=request.page_token,
+            oldest_first=request.oldest_first,
+            max_count=request.max_count,
         )
         jobs = await self._shown(page.jobs)
         return pb.ListJobsResponse(
-            jobs=await cooperative.convert(convert.job_to_proto, jobs), next_page_token=page.next_page_token
+            jobs=await cooperative.convert(convert.job_to_proto, jobs),
+            next_page_token=page.next_page_token,
+            previous_page_token=page.previous_page_token,
+            count=page.count,
         )
 
     async def GetJobHistory(self, request: pb.GetJobHistoryRequest, context: Context) -> pb.GetJobHistoryResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, Unpack
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -28,9 +28,11 @@ class Filters(TypedDict):
     states: Collection[State]
     kinds: Collection[str]
     parent_id: UUID | None
-    before: UUID | None
-    """Jobs with smaller ids."""
+    position: UUID | None
+    """Jobs that come after this one."""
     limit: int
+    is_ascending: NotRequired[bool]
+    """Oldest first."""
 
 
 _now = sa.func.now()
@@ -143,7 +145,7 @@ async def count_children(
 
 
 async def list_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[Job]:
-    """Return jobs, newest first by the time in their ids."""
+    """Return jobs, newest first by the time in their ids unless the filters say otherwise."""
     return await _built_jobs(conn, listed(sa.select(*_LIGHT), filters))
 
 
@@ -154,7 +156,8 @@ async def list_job_ids(conn: AsyncConnection, **filters: Unpack[Filters]) -> lis
 
 def listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
     """Return the statement restricted to the jobs of a list, in its order."""
-    statement = statement.order_by(jobs.c.job_id.desc()).limit(filters["limit"])
+    is_ascending = filters.get("is_ascending", False)
+    statement = statement.order_by(jobs.c.job_id if is_ascending else jobs.c.job_id.desc()).limit(filters["limit"])
     if owner_id := filters["owner_id"]:
         statement = statement.where(jobs.c.owner_id == owner_id)
     if parent_id := filters["parent_id"]:
@@ -166,9 +169,15 @@ def listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
             statement = statement.where(jobs.c.finished_at.is_(None))
     if kinds := filters["kinds"]:
         statement = statement.where(jobs.c.kind.in_(kinds))
-    if before := filters["before"]:
-        statement = statement.where(jobs.c.job_id < before)
+    if position := filters["position"]:
+        statement = statement.where(jobs.c.job_id > position if is_ascending else jobs.c.job_id < position)
     return statement
+
+
+async def count_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> int:
+    """Count the jobs of a list up to its limit."""
+    found = listed(sa.select(jobs.c.job_id), filters).subquery()
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(found))).scalar_one())
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:

@@ -279,11 +279,13 @@ export interface JobHistory {
   job_id: string;
 }
 
-/** A page of jobs, newest first. */
+/** A page of jobs. */
 export interface Jobs {
   jobs: Job[];
   /** Empty on the last page. */
   next_page_token: string;
+  /** Empty on the first page. */
+  previous_page_token: string;
 }
 
 /** The signed-in user, and where to go after signing in. */

@@ -72,7 +72,10 @@ async def test_history_has_pages(account: Account, jobs_api: JobsApi, kind: str)
     oldest = await probe(account, older)
     assert rows(oldest, submitted) == [job.job_id for job in submitted[:3]]
     assert "/jobs" in oldest.links
-    assert not [link for link in oldest.links if "page_token=" in link]
+    assert "23 jobs" in oldest.text
+    (newer,) = [link for link in oldest.links if "page_token=" in link]
+    assert rows(await probe(account, newer), submitted) == rows(newest, submitted)
+    assert rows(await probe(account, "/jobs?order=oldest"), submitted) == [job.job_id for job in submitted[:20]]
     assert rows(await probe(account, "/jobs?rows=50"), submitted) == [job.job_id for job in submitted]
     for odd in ("rows=1", "rows=x", "rows=2000000000"):
         assert len(rows(await probe(account, f"/jobs?{odd}"), submitted)) == 20

@@ -167,7 +167,7 @@ class Model(RuleBasedStateMachine):
 
     def probe(self) -> dict[UUID, domain.Job]:
         page = self.run(
-            self.jobs.list_page(
+            self.jobs.lists.page(
                 owner_id=self.owner_id, states=[], kinds=[], parent_id=None, page_size=100, page_token=""
             )
         )

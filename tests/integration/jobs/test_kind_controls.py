@@ -68,7 +68,7 @@ async def test_concurrent_claims_share_the_remaining_capacity(
         claimed = [job_id for batch in claims for job_id in batch]
         assert 2 <= len(claimed) <= 4
         assert len(await jobs.claim(worker="w1", kinds=[kind], limit=100)) == 4 - len(claimed)
-        listed = await jobs.list_page(
+        listed = await jobs.lists.page(
             owner_id=None, states=list(domain.HELD), kinds=[kind], parent_id=None, page_size=100, page_token=""
         )
         assert len(listed.jobs) == 4
@@ -112,7 +112,7 @@ async def test_replica_without_the_broadcast_keeps_a_limit(
     assert len(await jobs_helpers.claim(replica, kind)) <= 1
     replica.kinds.forget()
     await jobs_helpers.claim(replica, kind)
-    listed = await jobs.list_page(
+    listed = await jobs.lists.page(
         owner_id=None, states=list(domain.HELD), kinds=[kind], parent_id=None, page_size=100, page_token=""
     )
     assert len(listed.jobs) == 1

@@ -56,7 +56,7 @@ async def test_only_a_read_and_a_claim_return_a_large_payload(
     claimed = await jobs.claim(worker="w", kinds=[kind], limit=1)
     assert claimed[0].spec.payload == LARGE
     owner_id = claimed[0].spec.owner_id
-    page = await jobs.list_page(owner_id=owner_id, states=(), kinds=(), parent_id=None, page_size=100, page_token="")
+    page = await jobs.lists.page(owner_id=owner_id, states=(), kinds=(), parent_id=None, page_size=100, page_token="")
     finished = await jobs.finish(job_id, 1, outcomes.Completed())
     for job in (*page.jobs, finished):
         assert not job.has_payload

@@ -90,10 +90,10 @@ async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
         "kinds": [],
         "parent_id": None,
     }
-    page = await jobs.list_page(page_size=100, page_token="", **filters)
+    page = await jobs.lists.page(page_size=100, page_token="", **filters)
     assert [each.job_id for each in page.jobs] == [job.job_id]
     async with jobs_engine.connect() as conn:
-        plan = await conn.scalar(explained({**filters, "before": None, "limit": 101}))
+        plan = await conn.scalar(explained({**filters, "position": None, "limit": 101}))
     assert "jobs_unfinished" in str(plan)
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), {"kind": kind})
@@ -113,7 +113,7 @@ async def test_pages_of_jobs_are_newest_first_and_complete(
     listed: list[UUID] = []
     token = ""
     while True:
-        page = await jobs.list_page(
+        page = await jobs.lists.page(
             owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token
         )
         listed += [job.job_id for job in page.jobs]
@@ -121,18 +121,51 @@ async def test_pages_of_jobs_are_newest_first_and_complete(
         if not token:
             break
         with pytest.raises(errors.InvalidArgument) as caught:
-            await jobs.list_page(
+            await jobs.lists.page(
                 owner_id=owner_id, states=[State.FAILED], kinds=[], parent_id=None, page_size=2, page_token=token
             )
         assert caught.value.field == "page_token"
     assert listed == job_ids[::-1]
 
 
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_pages_of_jobs_lead_back_and_are_counted(
+    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID, oldest_first: bool
+) -> None:
+    job_ids = [(await submitted()).job_id for _ in range(5)]
+    expected = job_ids if oldest_first else job_ids[::-1]
+
+    async def page(token: str, max_count: int = 3) -> tuple[list[UUID], str, str]:
+        found = await jobs.lists.page(
+            owner_id=owner_id,
+            states=[],
+            kinds=[],
+            parent_id=None,
+            page_size=2,
+            page_token=token,
+            oldest_first=oldest_first,
+            max_count=max_count,
+        )
+        assert found.count == min(max_count, 5)
+        return [job.job_id for job in found.jobs], found.previous_page_token, found.next_page_token
+
+    first, no_previous, second_token = await page("")
+    second, first_token, third_token = await page(second_token, 10)
+    third, second_again, no_next = await page(third_token, 0)
+    assert (first + second + third, no_previous, no_next) == (expected, "", "")
+    assert await page(second_again) == (second, first_token, third_token)
+    assert await page(first_token) == (first, "", second_token)
+    # The page before the second one stays the same when another job is submitted.
+    await submitted()
+    ahead = await page(first_token)
+    assert ahead == ((first, "", second_token) if oldest_first else (first, ahead[1], second_token))
+
+
 @pytest.mark.parametrize("position", [["x", "y"], ["2026-01-01", "y"], ["x", str(UUID(int=0))]])
 async def test_invalid_position_is_an_invalid_argument(jobs: Operations, owner_id: UUID, position: list[str]) -> None:
     token = paging.token(position, filters=(str(owner_id), [], []))
     with pytest.raises(errors.InvalidArgument) as caught:
-        await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token)
+        await jobs.lists.page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token)
     assert caught.value.field == "page_token"
 
 

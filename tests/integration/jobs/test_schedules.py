@@ -55,7 +55,7 @@ class Replica:
 
     async def fired(self) -> list[domain.Job]:
         """Return the submitted jobs, oldest first."""
-        page = await self.jobs.list_page(
+        page = await self.jobs.lists.page(
             owner_id=domain.SYSTEM, states=(), kinds={self.kind}, parent_id=None, page_size=100, page_token=""
         )
         return page.jobs[::-1]

@@ -38,7 +38,7 @@ async def test_the_same_submit_twice_is_one_job(jobs: Operations, spec: jobs_hel
     job_id = ids.uuid7()
     answers = await asyncio.gather(*(jobs.submit(job_id, spec()) for _ in range(5)))
     assert sorted(created for _, created in answers) == [False] * 4 + [True]
-    page = await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=10, page_token="")
+    page = await jobs.lists.page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=10, page_token="")
     assert [job.job_id for job in page.jobs] == [job_id]
 
 

@@ -17,7 +17,7 @@ from tests.integration.jobs import jobs_helpers
 
 async def undo_jobs(jobs: Operations, kind: str) -> list[domain.Job]:
     """Read the undo jobs of a kind."""
-    page = await jobs.list_page(
+    page = await jobs.lists.page(
         owner_id=None, states=[], kinds=[f"{kind}.undo"], parent_id=None, page_size=100, page_token=""
     )
     return page.jobs

@@ -97,7 +97,7 @@ async def test_unreadable_jobs_do_not_stop_lists_finishes_and_handoffs(
     assert isinstance(ok, domain.Job)
     result, _ = await jobs_helpers.submit_to_waiting_call(jobs, spec(), [kind, f"{kind}.other"], 10)
     assert isinstance(result, tuple)
-    page = await jobs.list_page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=10, page_token="")
+    page = await jobs.lists.page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=10, page_token="")
     assert {job.job_id for job in page.jobs} >= {ended.job_id, running.job_id, waiting.job_id, other.job_id}
     stored = await jobs.get(ended.job_id, owner_id=owner_id)
     assert (stored.state, stored.result) == (State.COMPLETED, {"rows": 7}), "a finished job stays as it is"

@@ -281,6 +281,8 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Only jobs of this owner. Ignored in a call for a user, who sees only their own jobs. Empty in a service's call: all
     owners.
@@ -288,9 +290,13 @@ class ListJobsRequest(_message.Message):
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
-    """next_page_token of the previous response with the same filters."""
+    """next_page_token or previous_page_token of a response with the same filters and order."""
     parent_id: _builtins.str
     """Only children of this job (UUID); empty: any."""
+    oldest_first: _builtins.bool
+    """Whether the oldest job is first."""
+    max_count: _builtins.int
+    """Up to how many jobs of the list are counted, 0 to 1000; 0: none."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Only jobs in one of these states; empty: any."""
@@ -308,10 +314,12 @@ class ListJobsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         parent_id: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
+        max_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "parent_id", b"parent_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "max_count", b"max_count", "oldest_first", b"oldest_first", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "parent_id", b"parent_id", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,21 +333,29 @@ class ListJobsResponse(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    previous_page_token: _builtins.str
+    """Empty on the first page."""
+    count: _builtins.int
+    """The number of jobs in all pages, at most max_count."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """Newest first."""
+        """Newest first, or oldest first as requested."""
 
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
         next_page_token: _builtins.str = ...,
+        previous_page_token: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "jobs", b"jobs", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

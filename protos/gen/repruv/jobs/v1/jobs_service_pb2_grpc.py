@@ -198,7 +198,7 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size).
+        """ListJobs returns jobs, newest first by default. Fails with INVALID_ARGUMENT (page_token, page_size, max_count).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,7 @@ class JobsServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]
     """GetJob returns a job. Fails with NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobsRequest, _jobs_service_pb2.ListJobsResponse]
-    """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
+    """ListJobs returns jobs, newest first by default. Fails with INVALID_ARGUMENT (page_token, page_size, max_count)."""
     GetJobHistory: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]
     """GetJobHistory returns the newest 1,000 attempts and transitions of a job, oldest first. Fails with NOT_FOUND."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]
@@ -159,7 +159,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobRequest, _jobs_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns a job. Fails with NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobsRequest, _jobs_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
+    """ListJobs returns jobs, newest first by default. Fails with INVALID_ARGUMENT (page_token, page_size, max_count)."""
     GetJobHistory: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetJobHistoryRequest, _jobs_service_pb2.GetJobHistoryResponse]  # type: ignore[assignment]
     """GetJobHistory returns the newest 1,000 attempts and transitions of a job, oldest first. Fails with NOT_FOUND."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.CancelJobRequest, _jobs_service_pb2.CancelJobResponse]  # type: ignore[assignment]
@@ -285,7 +285,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListJobsResponse, _abc.Awaitable[_jobs_service_pb2.ListJobsResponse]]:
-        """ListJobs returns jobs, newest first. Fails with INVALID_ARGUMENT (page_token, page_size)."""
+        """ListJobs returns jobs, newest first by default. Fails with INVALID_ARGUMENT (page_token, page_size, max_count)."""
 
     @_abc_1.abstractmethod
     def GetJobHistory(

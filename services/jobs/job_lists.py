@@ -1,0 +1,106 @@
+"""Lists of jobs by filters, page by page in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import errors, paging, postgres
+from services.jobs import storage, unreadable
+from services.jobs.domain import Job, State
+
+MAX_COUNT = 1_000
+_BACK = "back:"
+"""Before the id in the token of a previous page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of jobs, the tokens of its neighbours, and the number of jobs in all pages as far as they were counted."""
+
+    jobs: list[Job]
+    next_page_token: str
+    previous_page_token: str
+    count: int
+
+
+class JobLists:
+    """Reads lists of jobs."""
+
+    def __init__(self, engine: AsyncEngine, unreadable_rows: unreadable.Unreadable) -> None:
+        self._single = postgres.autocommit(engine)
+        self._unreadable_rows = unreadable_rows
+
+    async def page(
+        self,
+        *,
+        owner_id: UUID | None,
+        states: Collection[State],
+        kinds: Collection[str],
+        parent_id: UUID | None,
+        page_size: int,
+        page_token: str,
+        oldest_first: bool = False,
+        max_count: int = 0,
+    ) -> Page:
+        """Return a page of jobs, newest first unless `oldest_first`, and their number up to `max_count`.
+
+        Raises `InvalidArgument` for a token of another list and for a number above `MAX_COUNT`.
+        """
+        if not 0 <= max_count <= MAX_COUNT:
+            raise errors.InvalidArgument(f"max_count must be 0 to {MAX_COUNT}.", field="max_count")
+        of_list = (str(owner_id), sorted(states), sorted(kinds), str(parent_id), *(["oldest"] if oldest_first else []))
+        limit = paging.size(page_size)
+        position = paging.position(page_token, filters=of_list, length=1)
+        is_back = position is not None and position[0].startswith(_BACK)
+        start = _uuid(position[0].removeprefix(_BACK)) if position else None
+        filters = storage.Filters(
+            owner_id=owner_id,
+            states=states,
+            kinds=kinds,
+            parent_id=parent_id,
+            position=start,
+            limit=limit + 1,
+            is_ascending=oldest_first != is_back,
+        )
+        rows = await self._read(filters)
+        if is_back and len(rows) <= limit:
+            # The first page, whole.
+            is_back, start = False, None
+            rows = await self._read({**filters, "position": None, "is_ascending": oldest_first})
+        has_more, jobs = len(rows) > limit, rows[:limit]
+        if is_back:
+            jobs.reverse()
+        has_previous = has_more if is_back else start is not None
+        return Page(
+            jobs=jobs,
+            next_page_token=paging.token([str(jobs[-1].job_id)], filters=of_list) if is_back or has_more else "",
+            previous_page_token=paging.token([_BACK + str(jobs[0].job_id)], filters=of_list)
+            if jobs and has_previous
+            else "",
+            count=await self._count({**filters, "position": None, "limit": max_count}) if max_count else 0,
+        )
+
+    async def _read(self, filters: storage.Filters) -> list[Job]:
+        return await self._unreadable_rows.around(
+            partial(self._list, filters), lambda conn: storage.list_job_ids(conn, **filters)
+        )
+
+    async def _list(self, filters: storage.Filters) -> list[Job]:
+        async with self._single.connect() as conn:
+            return await storage.list_jobs(conn, **filters)
+
+    async def _count(self, filters: storage.Filters) -> int:
+        async with self._single.connect() as conn:
+            return await storage.count_jobs(conn, **filters)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise paging.invalid_token() from None
