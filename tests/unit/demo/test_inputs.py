@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -71,10 +72,14 @@ def test_options_at_the_bounds_are_accepted(content: int, interactions: int) -> 
         ("date", "2026-W01-1"),
         ("date", "9999-12-31"),
         ("date", "2026-11-23T00:00"),
+        ("days", 32),
+        ("days", -1),
     ],
 )
-def test_unknown_filters_are_refused(field: str, value: str) -> None:
-    arguments = {"kind": "", "sentiment": "", "content_id": "", "date": "", field: value}
+def test_unknown_filters_are_refused(field: str, value: str | int) -> None:
+    arguments: dict[str, Any] = {"kind": "", "sentiment": "", "content_id": "", "date": "", field: value}
+    if field == "days":
+        arguments = {**arguments, "date": "2026-11-23", "day_count": arguments.pop("days")}
     with pytest.raises(errors.InvalidArgument) as refused:
         read_models.filters(needs_reply=False, **arguments)
     assert refused.value.field == field
