@@ -79,7 +79,7 @@ def test_options_at_the_bounds_are_accepted(content: int, interactions: int) -> 
 def test_unknown_filters_are_refused(field: str, value: str | int) -> None:
     arguments: dict[str, Any] = {"kind": "", "sentiment": "", "content_id": "", "date": "", field: value}
     if field == "days":
-        arguments = {**arguments, "date": "2026-11-23", "day_count": arguments.pop("days")}
+        arguments |= {"date": "2026-11-23", "day_count": arguments.pop("days")}
     with pytest.raises(errors.InvalidArgument) as refused:
         read_models.filters(needs_reply=False, **arguments)
     assert refused.value.field == field
