@@ -126,7 +126,7 @@ def test_every_volume_and_log_has_a_bound() -> None:
     document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert set(rows("Files")) >= set(document["volumes"])
     for name, service in document["services"].items():
-        assert service.get("logging") == {"driver": "local", "options": {"max-size": "10m", "max-file": "5"}}, name
+        assert service.get("logging") == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}, name
 
 
 @pytest.mark.parametrize("heading", ["Tables", "Streams", "Memory of processes", "Files"])
