@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
@@ -128,6 +129,29 @@ class Old:
         return {
             table: self.sql(f"SELECT xmin::text, t.* FROM {table} t ORDER BY {key}") for table, key in TARGETS.items()
         }
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[str]:
+        """Yield the URL of a role that may only read the old database."""
+        parts = urlsplit(self.url)
+        role = f"reader_of_{parts.path[1:]}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'reads'")
+            connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+            try:
+                yield urlunsplit(parts._replace(netloc=f"{role}:reads@{parts.netloc.rpartition('@')[2]}"))
+            finally:
+                connection.execute(f"DROP OWNED BY {role}")
+                connection.execute(f"DROP ROLE {role}")
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Return all rows of the old database, with the transactions that wrote them."""
+        with psycopg.connect(self.url) as connection:
+            tables = connection.execute("SELECT relid::regclass::text FROM pg_stat_user_tables ORDER BY 1").fetchall()
+            return {
+                table: connection.execute(f"SELECT t.xmin::text, t::text FROM {table} t ORDER BY 2").fetchall()
+                for (table,) in tables
+            }
 
     def user(self, name: str) -> Any:
         [row] = self.sql(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +67,35 @@ def test_killed_import_continues(old: Old, monkeypatch: pytest.MonkeyPatch) -> N
     assert interrupted["tables"]["users"]["imported"] == USERS + 10
     assert interrupted["tables"]["background_jobs"]["imported"] == USERS + 2
     assert old.sql("SELECT count(*) FROM jobs.jobs WHERE kind LIKE 'legacy.%%'") == [(USERS + 2,)]
+
+
+def test_process_killed_in_the_middle_is_continued_by_the_next_and_a_role_that_only_reads_is_enough(
+    old: Old, provisioned: EmbeddedServers, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "provision", "import-legacy", "--report", str(report)]
+    environ = {**os.environ, "ADMIN_DATABASE_URL": provisioned.postgres.url}
+    untouched = old.rows()
+    with old.reader() as reader_url:
+        command += ["--from", reader_url]
+        with psycopg.connect(provisioned.postgres.url) as blocking:
+            blocking.execute("LOCK TABLE auth.connections IN SHARE MODE")
+            process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+            while not old.sql("SELECT 1 FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"):
+                assert process.poll() is None
+            process.kill()
+            process.wait()
+            assert old.sql("SELECT count(*) FROM legacy_import.rows WHERE source <> 'users'") == [(0,)]
+            users = old.everything()["auth.users"]
+            assert len(users) >= USERS + 10
+        # PostgreSQL notices that the process is gone when its statement ends; until then another import is refused.
+        while subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, timeout=60, check=False).returncode:
+            assert old.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    tables = json.loads(report.read_text())["tables"]
+    assert (tables["users"]["imported"], tables["users"]["new_in_this_run"]) == (USERS + 10, 0)
+    assert tables["background_jobs"]["imported"] == USERS + 2
+    assert old.everything()["auth.users"] == users
+    assert old.rows() == untouched, "the way back"
 
 
 def test_dry_run_reports_the_same_and_stores_nothing(old: Old) -> None:
