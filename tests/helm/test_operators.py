@@ -1,0 +1,77 @@
+"""The resources of the chart for KEDA and cert-manager are valid for their schemas."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helm.test_chart import NOT_OF_KUBERNETES, Resource, rendered
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+MODELS = HERE / "node_modules" / "@kubernetes-models"
+
+
+@pytest.fixture(scope="module")
+def resources() -> list[Resource]:
+    """The resources for KEDA and cert-manager; installs the schemas at the versions of the lock file, once."""
+    installed, lock = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        npm: list[str | Path] = [BIN / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(npm, cwd=HERE, capture_output=True, timeout=280, check=True)
+    return [resource for resource in rendered() if resource["apiVersion"] in NOT_OF_KUBERNETES]
+
+
+def refused(resources: list[Resource]) -> list[str]:
+    """Return what the schemas refuse, and names of fields that they do not have."""
+    done = subprocess.run(
+        [BIN / "node", "validate.mjs"],
+        cwd=HERE, input=json.dumps(resources), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    found: list[str] = json.loads(done.stdout)
+    for resource in resources:
+        package = MODELS / resource["apiVersion"].partition("/")[0].removesuffix(".sh").removesuffix(".io")
+        types = "".join(path.read_text() for path in (package / resource["apiVersion"]).glob("*.d.ts"))
+        known = set(re.findall(r'^    "(\w+)"\??:', types, re.MULTILINE))
+        found += [f"{resource['kind']}: unknown field {name}" for name in fields(resource["spec"]) if name not in known]
+    return found
+
+
+def fields(node: object) -> Iterator[str]:
+    """Yield the names of all fields, without those of `metadata`, which are a trigger's own."""
+    if isinstance(node, list):
+        for each in node:
+            yield from fields(each)
+    elif isinstance(node, dict):
+        yield from node
+        for name, value in node.items():
+            if name != "metadata":
+                yield from fields(value)
+
+
+def test_resources_are_valid_for_the_operators(resources: list[Resource]) -> None:
+    assert {resource["kind"] for resource in resources} == {"ScaledObject", "Certificate"}
+    assert refused(resources) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("ScaledObject", {"pollingInterval": "often"}),
+        ("ScaledObject", {"triggers": [{"type": "prometheus"}]}),
+        ("ScaledObject", {"minReplicas": 2}),
+        ("Certificate", {"secretName": None}),
+        ("Certificate", {"dnsName": "auth"}),
+    ],
+)
+def test_what_the_operators_refuse_is_found(resources: list[Resource], kind: str, spec: Resource) -> None:
+    broken = copy.deepcopy(next(resource for resource in resources if resource["kind"] == kind))
+    broken["spec"] |= spec
+    assert refused([broken])

@@ -1,0 +1,15 @@
+// Prints, as JSON, what the schemas of KEDA and cert-manager refuse in the resources on standard input.
+import { readFileSync } from 'node:fs';
+
+const refused = [];
+for (const resource of JSON.parse(readFileSync(0, 'utf8'))) {
+  const { apiVersion, kind } = resource;
+  const name = apiVersion.split('.')[0].replace('/', '-');
+  const models = await import(`@kubernetes-models/${name}/${apiVersion}/${kind}`);
+  try {
+    new models[kind](resource).validate();
+  } catch (error) {
+    refused.push(`${kind} ${resource.metadata.name}: ${error.message}`);
+  }
+}
+console.log(JSON.stringify(refused));
