@@ -76,7 +76,6 @@ class _Measurements(Collector):
 
 
 def registry(*measurements: Measurement) -> CollectorRegistry:
-    """Return a registry of measurements."""
     new = CollectorRegistry()
     new.register(_Measurements(measurements))
     return new

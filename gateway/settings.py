@@ -91,7 +91,6 @@ class Settings(settings.Process):
 
     @property
     def rate_limits(self) -> rate_limits.RateLimits:
-        """The rate limits."""
         return rate_limits.RateLimits(
             user=self.rate_limit_user, network=self.rate_limit_network, sign_in=self.rate_limit_sign_in
         )

@@ -74,7 +74,6 @@ class Connection(driver.Connection):
         self.raw_cursor_factory = RawCursor
 
     async def commit(self) -> None:
-        """Commit."""
         with tracing.span("COMMIT", "client", {"db.system.name": "postgresql"}):
             await super().commit()
 

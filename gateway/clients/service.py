@@ -49,7 +49,6 @@ class Rpc(Generic[P, Request, Response]):
         return self._client.call(self._method, self._request(*args, **fields), "")
 
     def send(self, user: str, request: Request, *, quick: bool = False) -> Awaitable[Response]:
-        """Call it with a request."""
         return self._client.call(self._method, request, user, quick=quick)
 
 

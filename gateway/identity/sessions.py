@@ -49,7 +49,6 @@ class ApiTokenInvalid(errors.Unauthenticated):
 
 
 def invalid(token: str) -> errors.Unauthenticated:
-    """Return the error of an invalid token."""
     return ApiTokenInvalid() if token.startswith(_API_TOKEN) else SessionInvalid()
 
 

@@ -142,7 +142,6 @@ class Security(Page):
         return self.see(PATH, say="passkey_renamed")
 
     async def remove_passkey(self, request: Request) -> Response:
-        """Remove a passkey."""
         session, fields = await self.read_form(request, "passkey_id")
         await self._container.passkeys.remove(session.identity, passkey_id=_passkey_id(fields))
         return self.see(PATH, say="passkey_removed")

@@ -161,7 +161,6 @@ class Feed:
         latest.confirm()
 
     def transition_frame(self, event: job_events_pb2.JobEvent) -> frames.Frame:
-        """Return the frame of a transition."""
         return self._sources.jobs.frame(event.job, sequence=event.sequence)
 
     async def catch_up(self) -> None:

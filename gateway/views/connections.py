@@ -47,7 +47,6 @@ class Connection(TypedDict):
 
 
 def connection_state(snapshot: connection_pb2.Connection) -> ConnectionStatus:
-    """Return the state of a connection."""
     return CONNECTION_STATES[snapshot.state]
 
 

@@ -40,7 +40,6 @@ class ExportStatus(TypedDict):
 
 
 def export_state(export: exports_service_pb2.Export) -> ExportState:
-    """Return the state of an export."""
     return _STATES[export.state]
 
 

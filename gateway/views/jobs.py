@@ -136,7 +136,6 @@ class JobHistory(_History):
 
 
 def job_state(job: job_pb2.Job) -> JobStatus:
-    """Return the state of a job."""
     return JOB_STATES[job.state]
 
 
@@ -174,7 +173,6 @@ job = derive.view(
 
 
 def jobs(page: jobs_service_pb2.ListJobsResponse) -> Jobs:
-    """Return a page of jobs."""
     return {
         "jobs": [job(item) for item in page.jobs],
         "next_page_token": page.next_page_token,

@@ -66,7 +66,6 @@ def notification(job: job_pb2.Job) -> Notification:
 
 
 def notifications(page: jobs_service_pb2.ListNotificationsResponse) -> Notifications:
-    """Return a page of notifications."""
     return {
         "notifications": [notification(job) for job in page.jobs],
         "unread_count": page.unread_count,

@@ -42,7 +42,6 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
 
 
 def session_to_proto(session: domain.Session) -> auth_pb2.Session:
-    """Convert a session."""
     return auth_pb2.Session(
         session_id=str(session.session_id),
         user_id=str(session.user_id),
@@ -68,7 +67,6 @@ def email_change_to_proto(change: EmailChange) -> auth_service_pb2.EmailChange:
 
 
 def event_to_proto(event: audit.Event) -> security_event_pb2.SecurityEvent:
-    """Convert a security event."""
     return security_event_pb2.SecurityEvent(
         event_id=str(event.event_id),
         kind=event.kind.value,

@@ -52,7 +52,6 @@ def of_codes(user_id: uuid.UUID) -> Limits:
 
 
 def of_registrations(client: domain.Client, per_address: int) -> Limits:
-    """Return the limits of registrations."""
     return _of_network("registrations", client, per_address)
 
 

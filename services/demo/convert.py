@@ -40,7 +40,6 @@ def demo_to_proto(mode: Mode) -> demo_pb2.Demo:
 
 
 def profile_to_proto(profile: dataset.Profile) -> demo_pb2.DemoProfile:
-    """Convert a profile."""
     return demo_pb2.DemoProfile(
         profile_type=profile.profile_type,
         niche=profile.niche,
@@ -66,7 +65,6 @@ def expire_after_from_proto(request: demo_service_pb2.EnableDemoRequest) -> time
 
 
 def content_to_proto(item: read_models.Content) -> demo_pb2.ContentItem:
-    """Convert a content item."""
     return demo_pb2.ContentItem(
         content_id=read_models.content_id(item.generation, item.position),
         platform=item.platform,
@@ -79,7 +77,6 @@ def content_to_proto(item: read_models.Content) -> demo_pb2.ContentItem:
 
 
 def interaction_to_proto(row: read_models.Interaction) -> demo_pb2.Interaction:
-    """Convert an interaction."""
     return demo_pb2.Interaction(
         interaction_id=f"i-{row.generation}-{row.position}",
         kind=row.kind,

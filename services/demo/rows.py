@@ -56,21 +56,18 @@ class Removed:
 async def write_content(
     conn: AsyncConnection, owner_id: UUID, generation: int, items: Sequence[dataset.ContentItem]
 ) -> None:
-    """Write content items."""
     await _copy(conn, content, _CONTENT_TYPES, ((owner_id, generation, *item) for item in items))
 
 
 async def write_interactions(
     conn: AsyncConnection, owner_id: UUID, generation: int, batch: Sequence[dataset.Interaction]
 ) -> None:
-    """Write interactions."""
     await _copy(conn, interactions, _INTERACTION_TYPES, ((owner_id, generation, *row) for row in batch))
 
 
 def small_parameters(
     owner_id: UUID, generation: int, items: Sequence[dataset.ContentItem], batch: Sequence[dataset.Interaction]
 ) -> dict[str, Any]:
-    """Return the parameters of `SMALL`."""
     parameters: dict[str, Any] = {"owner": owner_id, "generation": generation}
     for table, records in ((content, items), (interactions, batch)):
         names = _own_columns(table)

@@ -211,7 +211,6 @@ def attempt_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2.At
 
 
 def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:
-    """Return a transition as proto."""
     return job_pb2.Transition(
         sequence=row["sequence"],
         state=STATES.to_proto(domain.State(row["state"])),
@@ -248,7 +247,6 @@ def lines_from_proto(messages: Iterable[job_pb2.LogLine]) -> tuple[domain.LogLin
 
 
 def line_to_proto(row: Mapping[str, Any]) -> job_pb2.LogLine:
-    """Return a log line as proto."""
     return job_pb2.LogLine(
         number=row["number"],
         time=protobuf.to_timestamp(row["logged_at"]),

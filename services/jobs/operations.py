@@ -168,7 +168,6 @@ class Operations:
         return domain.owned((await self.get_many([job_id])).get(job_id), owner_id)
 
     async def get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
-        """Return jobs by id."""
         return await self.unreadable_rows.around(partial(self._get_many, job_ids), unreadable.of(job_ids))
 
     async def _get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from chassis import cooperative, errors, identity, ids, protobuf, tracing
+from chassis import cooperative, errors, identity, ids, protobuf
 from chassis.owner_rows import OwnerRows
 from chassis.rpc import admission
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
@@ -23,10 +22,9 @@ from services.jobs import (
     convert,
     domain,
     erasure,
-    kinds,
     notifications,
     operations,
-    outcomes,
+    requests,
     watches,
 )
 from services.jobs.claims import long_poll
@@ -56,7 +54,6 @@ SCOPES = {
 """The scope with which an API token may make each rpc."""
 
 Context = aio.ServicerContext[Any, Any]
-Item = TypeVar("Item")
 
 MAX_BATCH = 1_000
 MAX_REGISTERED = 100
@@ -67,51 +64,47 @@ MAX_TEXTS = 10
 _SYSTEM = UUID(int=0)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     """Implements `repruv.jobs.v1.JobsService`; the protos document each rpc."""
 
-    def __init__(
-        self,
-        jobs: operations.Operations,
-        job_watches: watches.Watches,
-        unread: notifications.Notifications,
-        owner_rows: OwnerRows,
-    ) -> None:
-        self._jobs = jobs
-        self._owner_rows = owner_rows
-        self._watches = job_watches
-        self._notifications = unread
+    jobs: operations.Operations
+    watches: watches.Watches
+    notifications: notifications.Notifications
+    owner_rows: OwnerRows
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
-        kinds = await self._jobs.kinds.get([request.spec.kind])
-        job, created = await self._jobs.submit(*_submit(request, kinds))
-        return _submitted(request, job, created, kinds)
+        kinds = await self.jobs.kinds.get([request.spec.kind])
+        job, created = await self.jobs.submit(*requests.parse_submit(request, kinds))
+        return requests.submit_response(request, job, created, kinds)
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: Context) -> pb.SubmitJobsResponse:
         if not 1 <= len(request.jobs) <= MAX_BATCH:
             raise errors.InvalidArgument(f"jobs must be 1 to {MAX_BATCH}.", field="jobs")
-        kinds = await self._jobs.kinds.get({item.spec.kind for item in request.jobs})
-        parsed = await cooperative.convert(lambda item: _parsed(partial(_submit, item, kinds)), request.jobs)
+        kinds = await self.jobs.kinds.get({item.spec.kind for item in request.jobs})
+        parsed = await cooperative.convert(
+            lambda item: requests.or_error(requests.parse_submit, item, kinds), request.jobs
+        )
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
-        stored = iter(await self._jobs.submit_many(valid) if valid else ())
+        stored = iter(await self.jobs.submit_many(valid) if valid else ())
         response = pb.SubmitJobsResponse()
         for item, submit in zip(parsed, request.jobs, strict=True):
             result = item if isinstance(item, errors.Error) else next(stored)
             if isinstance(result, errors.Error):
                 response.results.add(error=convert.error_to_proto(result))
             else:
-                response.results.add(submitted=_submitted(submit, *result, kinds))
+                response.results.add(submitted=requests.submit_response(submit, *result, kinds))
         return response
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
-        job = await self._jobs.get(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
+        job = await self.jobs.get(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
         return pb.GetJobResponse(job=await self._to_proto(job))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        page = await self._jobs.lists.page(
+        page = await self.jobs.lists.page(
             owner_id=access.owner(request.owner_id),
             states=set(map(convert.STATES.from_proto, request.states)),
-            kinds=_kinds(request.kinds),
+            kinds=requests.check_kinds(request.kinds),
             parent_id=ids.parse(request.parent_id, "parent_id") if request.parent_id else None,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -128,7 +121,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def GetJobHistory(self, request: pb.GetJobHistoryRequest, context: Context) -> pb.GetJobHistoryResponse:
         job_id = ids.parse(request.job_id, "job_id")
-        history = await self._jobs.history(job_id, owner_id=access.visible_owner())
+        history = await self.jobs.history(job_id, owner_id=access.visible_owner())
         is_operator = access.is_operator()
         return pb.GetJobHistoryResponse(
             attempts=[convert.attempt_to_proto(row, is_operator=is_operator) for row in history.attempts],
@@ -141,11 +134,11 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if len(request.reason) > 100 or "\x00" in request.reason:
             raise errors.InvalidArgument("reason must be at most 100 characters, without NUL.", field="reason")
         job_id = ids.parse(request.job_id, "job_id")
-        job = await self._jobs.cancel(job_id, owner_id=access.visible_owner(), reason=request.reason or "requested")
+        job = await self.jobs.cancel(job_id, owner_id=access.visible_owner(), reason=request.reason or "requested")
         return pb.CancelJobResponse(job=await self._to_proto(job))
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
-        job = await self._jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
+        job = await self.jobs.retry(ids.parse(request.job_id, "job_id"), owner_id=access.visible_owner())
         return pb.RetryJobResponse(job=await self._to_proto(job))
 
     async def ListJobEvents(self, request: pb.ListJobEventsRequest, context: Context) -> pb.ListJobEventsResponse:
@@ -154,7 +147,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             message = f"page_size must be between 1 and {operations.EVENTS_PAGE}."
             raise errors.InvalidArgument(message, field="page_size")
         limit = request.page_size or operations.EVENTS_PAGE
-        events, latest = await self._jobs.list_events(owner_id, after=request.after_sequence, limit=limit)
+        events, latest = await self.jobs.list_events(owner_id, after=request.after_sequence, limit=limit)
         return pb.ListJobEventsResponse(events=map(job_events_pb2.JobEvent.FromString, events), latest_sequence=latest)
 
     async def BatchListJobEvents(
@@ -170,7 +163,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         ]
         limit = min(MAX_EVENTS // len(cursors), operations.EVENTS_PAGE)
         response = pb.BatchListJobEventsResponse()
-        for page in await self._jobs.pages(cursors, limit=limit):
+        for page in await self.jobs.pages(cursors, limit=limit):
             if isinstance(page, errors.Error):
                 response.results.add(error=convert.error_to_proto(page))
             else:
@@ -188,7 +181,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         owner_ids = [
             access.require_log(ids.parse(owner_id, "owner_ids"), "owner_ids") for owner_id in request.owner_ids
         ]
-        positions = await self._jobs.positions(owner_ids)
+        positions = await self.jobs.positions(owner_ids)
         return pb.BatchGetEventPositionsResponse(
             latest_sequences={str(owner_id): sequence for owner_id, sequence in positions.items()}
         )
@@ -198,7 +191,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     ) -> AsyncGenerator[pb.WatchJobResponse, None]:
         if request.after_version < 0:
             raise errors.InvalidArgument("after_version must not be below 0.", field="after_version")
-        snapshots = self._watches.watch_job(
+        snapshots = self.watches.watch_job(
             ids.parse(request.job_id, "job_id"),
             owner_id=access.visible_owner(),
             after_version=request.after_version,
@@ -211,7 +204,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self, request: pb.WatchJobsRequest, context: Context
     ) -> AsyncGenerator[pb.WatchJobsResponse, None]:
         owner_id = access.log_owner(request.owner_id)
-        events = self._watches.watch_owner(owner_id, after=request.after_sequence)
+        events = self.watches.watch_owner(owner_id, after=request.after_sequence)
         async with aclosing(events):
             async for event in events:
                 yield pb.WatchJobsResponse(event=job_events_pb2.JobEvent.FromString(event))
@@ -220,7 +213,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self, request: pb.ListNotificationsRequest, context: Context
     ) -> pb.ListNotificationsResponse:
         owner_id = access.own_owner(request.owner_id)
-        page = await self._notifications.list_page(owner_id, page_size=request.page_size, page_token=request.page_token)
+        page = await self.notifications.list_page(owner_id, page_size=request.page_size, page_token=request.page_token)
         return pb.ListNotificationsResponse(
             jobs=await cooperative.convert(convert.job_to_proto, page.jobs),
             next_page_token=page.next_page_token,
@@ -233,7 +226,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if len(request.job_ids) > MAX_MARKED:
             raise errors.InvalidArgument(f"job_ids must be at most {MAX_MARKED}.", field="job_ids")
         owner_id = access.own_owner(request.owner_id)
-        marked = await self._notifications.mark_read(
+        marked = await self.notifications.mark_read(
             owner_id, [ids.parse(job_id, "job_ids") for job_id in request.job_ids]
         )
         return pb.MarkNotificationsReadResponse(marked_count=marked)
@@ -243,25 +236,25 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument("kinds must name at least one kind.", field="kinds")
         if not 1 <= request.max_jobs <= 100:
             raise errors.InvalidArgument("max_jobs must be between 1 and 100.", field="max_jobs")
-        _require_own_kinds(request.kinds)
-        kinds = _kinds(request.kinds)
+        requests.require_own_kinds(request.kinds)
+        kinds = requests.check_kinds(request.kinds)
         wait = request.wait.ToTimedelta()
         if not timedelta() <= wait <= long_poll.MAX_WAIT:
             message = f"wait must be between 0 and {long_poll.MAX_WAIT.total_seconds():.0f} s."
             raise errors.InvalidArgument(message, field="wait")
-        jobs = await self._jobs.long_poll.claim(
-            worker=_worker(request.worker), kinds=kinds, limit=request.max_jobs, wait=wait
+        jobs = await self.jobs.long_poll.claim(
+            worker=requests.check_worker(request.worker), kinds=kinds, limit=request.max_jobs, wait=wait
         )
         lease = Duration()
-        lease.FromTimedelta(self._jobs.lease)
+        lease.FromTimedelta(self.jobs.lease)
         return pb.ClaimJobsResponse(jobs=map(convert.claimed_to_proto, jobs), lease=lease)
 
     async def HeartbeatJobs(self, request: pb.HeartbeatJobsRequest, context: Context) -> pb.HeartbeatJobsResponse:
         if len(request.attempts) > 1_000:
             raise errors.InvalidArgument("attempts must be at most 1,000.", field="attempts")
-        held = [_attempt(attempt) for attempt in request.attempts]
-        renewed = await self._jobs.heartbeat(
-            worker=_worker(request.worker), held=held, kind_prefix=access.kind_prefix()
+        held = [requests.parse_attempt(attempt) for attempt in request.attempts]
+        renewed = await self.jobs.heartbeat(
+            worker=requests.check_worker(request.worker), held=held, kind_prefix=access.kind_prefix()
         )
         states = {(job_id, attempt): state for job_id, attempt, state in renewed}
         response = pb.HeartbeatJobsResponse()
@@ -272,29 +265,31 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return response
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
-        job_id, attempt = _attempt(request.attempt)
+        job_id, attempt = requests.parse_attempt(request.attempt)
         # Lines may come alone. Without them the call reports progress, and so its lease is always checked.
         has_progress = request.HasField("progress") or not request.lines
         progress = convert.progress_from_proto(request.progress) if has_progress else None
         lines = convert.lines_from_proto(request.lines)
-        await self._jobs.reports.report_progress(job_id, attempt, progress, lines, kind_prefix=access.kind_prefix())
+        await self.jobs.reports.report_progress(job_id, attempt, progress, lines, kind_prefix=access.kind_prefix())
         return pb.ReportProgressResponse()
 
     async def FinishJob(self, request: pb.FinishJobRequest, context: Context) -> pb.FinishJobResponse:
-        job_id, attempt = _attempt(request.attempt)
+        job_id, attempt = requests.parse_attempt(request.attempt)
         outcome = convert.outcome_from_proto(request, access.kind_prefix())
-        job = await self._jobs.finish(job_id, attempt, outcome)
+        job = await self.jobs.finish(job_id, attempt, outcome)
         return pb.FinishJobResponse(job=convert.job_to_proto(job))
 
     async def FinishJobs(self, request: pb.FinishJobsRequest, context: Context) -> pb.FinishJobsResponse:
         if not 1 <= len(request.finishes) <= MAX_BATCH:
             raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
         kind_prefix = access.kind_prefix()
-        parsed = await cooperative.convert(lambda item: _parsed(partial(_finish, item, kind_prefix)), request.finishes)
+        parsed = await cooperative.convert(
+            lambda item: requests.or_error(requests.parse_finish, item, kind_prefix), request.finishes
+        )
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
         if len({job_id for job_id, _, _ in valid}) < len(valid):
             raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
-        ended = iter(await self._jobs.finish_many(valid) if valid else ())
+        ended = iter(await self.jobs.finish_many(valid) if valid else ())
         response = pb.FinishJobsResponse()
         for item in parsed:
             result = item if isinstance(item, errors.Error) else next(ended)
@@ -302,10 +297,10 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return response
 
     async def SaveCheckpoint(self, request: pb.SaveCheckpointRequest, context: Context) -> pb.SaveCheckpointResponse:
-        job_id, attempt = _attempt(request.attempt)
+        job_id, attempt = requests.parse_attempt(request.attempt)
         value = convert.value_from_proto(request.value, "value")
         duration = protobuf.from_duration(request.duration, "duration") if request.HasField("duration") else None
-        await self._jobs.reports.save_checkpoint(
+        await self.jobs.reports.save_checkpoint(
             job_id,
             attempt,
             request.name,
@@ -317,7 +312,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return pb.SaveCheckpointResponse()
 
     async def GetCheckpoints(self, request: pb.GetCheckpointsRequest, context: Context) -> pb.GetCheckpointsResponse:
-        values = await self._jobs.reports.get_checkpoints(*_attempt(request.attempt), kind_prefix=access.kind_prefix())
+        values = await self.jobs.reports.get_checkpoints(
+            *requests.parse_attempt(request.attempt), kind_prefix=access.kind_prefix()
+        )
         messages = await cooperative.convert(convert.value_to_proto, values.values())
         return pb.GetCheckpointsResponse(values=dict(zip(values, messages, strict=True)))
 
@@ -325,11 +322,13 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if not 1 <= len(request.kinds) <= MAX_REGISTERED or len(request.schedules) > MAX_REGISTERED:
             message = f"kinds must be 1 to {MAX_REGISTERED}, schedules at most {MAX_REGISTERED}."
             raise errors.InvalidArgument(message, field="kinds")
-        _require_own_kinds([*(kind.kind for kind in request.kinds), *(schedule.kind for schedule in request.schedules)])
+        requests.require_own_kinds(
+            [*(kind.kind for kind in request.kinds), *(schedule.kind for schedule in request.schedules)]
+        )
         schedules = await cooperative.convert(schedule_convert.schedule_from_proto, request.schedules)
         registrations = {kind.kind: convert.registration_from_proto(kind) for kind in request.kinds}
         info = convert.info_from_proto(request.info)
-        await self._jobs.register(_worker(request.worker), list(registrations.values()), schedules, info)
+        await self.jobs.register(requests.check_worker(request.worker), list(registrations.values()), schedules, info)
         return pb.RegisterKindsResponse()
 
     async def _to_proto(self, job: domain.Job) -> job_pb2.Job:
@@ -339,7 +338,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         """Return jobs as the caller may read them: operators do not read sensitive fields of payloads."""
         if not access.masks_payloads():
             return jobs
-        kinds = await self._jobs.kinds.get({job.spec.kind for job in jobs})
+        kinds = await self.jobs.kinds.get({job.spec.kind for job in jobs})
         return [convert.masked(job, kinds[job.spec.kind].sensitive) if job.spec.kind in kinds else job for job in jobs]
 
     async def EraseOwner(self, request: pb.EraseOwnerRequest, context: Context) -> pb.EraseOwnerResponse:
@@ -349,7 +348,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if len(request.texts) > MAX_TEXTS or not all(3 <= len(text) <= 300 for text in request.texts):
             raise errors.InvalidArgument(f"texts must be at most {MAX_TEXTS}, of 3 to 300 characters.", field="texts")
         after = ids.parse(request.after_job_id, "after_job_id") if request.after_job_id else None
-        erased = await erasure.erase_owner(self._jobs, owner_id, list(request.texts), after=after)
+        erased = await erasure.erase_owner(self.jobs, owner_id, list(request.texts), after=after)
         next_job_id = str(erased.next_job_id) if erased.next_job_id else ""
         return pb.EraseOwnerResponse(
             deleted_count=erased.deleted, is_complete=erased.is_complete, next_job_id=next_job_id
@@ -358,61 +357,6 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
     async def StreamOwnerRows(
         self, request: pb.StreamOwnerRowsRequest, context: Context
     ) -> AsyncGenerator[pb.StreamOwnerRowsResponse, None]:
-        async with aclosing(self._owner_rows.stream(ids.parse(request.owner_id, "owner_id"))) as parts:
+        async with aclosing(self.owner_rows.stream(ids.parse(request.owner_id, "owner_id"))) as parts:
             async for part in parts:
                 yield pb.StreamOwnerRowsResponse(table=part.table, rows=part.rows, reason=part.reason)
-
-
-def _require_own_kinds(kinds: Iterable[str]) -> None:
-    """Reject kinds of another service: those of a service begin with its name and a dot."""
-    prefix = access.kind_prefix()
-    if foreign := [kind for kind in kinds if not kind.startswith(prefix)]:
-        message = f"The kinds of this service must begin with {prefix}, unlike {foreign[0][:100]!r}."
-        raise errors.PermissionDenied(message, code="kind_not_owned", field="kinds")
-
-
-def _submit(request: pb.SubmitJobRequest, registry: Mapping[str, kinds.Kind]) -> tuple[UUID, domain.Spec]:
-    job_id = ids.parse_uuid7(request.job_id, "job_id")
-    kind = registry.get(request.spec.kind)
-    spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
-    if (position := tracing.within(spec.traceparent)) != (spec.traceparent or ""):
-        # The job is a part of this call, which is nearer to it than what the caller has stored.
-        spec = dataclasses.replace(spec, traceparent=position)
-    return job_id, spec
-
-
-def _submitted(
-    request: pb.SubmitJobRequest, job: domain.Job, created: bool, registry: Mapping[str, kinds.Kind]
-) -> pb.SubmitJobResponse:
-    has_worker = job.spec.kind in registry and registry[job.spec.kind].has_worker
-    return pb.SubmitJobResponse(
-        job=convert.job_to_proto(job, payload=request.spec.payload), created=created, has_worker=has_worker
-    )
-
-
-def _finish(request: pb.FinishJobRequest, kind_prefix: str) -> tuple[UUID, int, outcomes.Outcome]:
-    return (*_attempt(request.attempt), convert.outcome_from_proto(request, kind_prefix))
-
-
-def _parsed(parse: Callable[[], Item]) -> Item | errors.Error:
-    """Return the parsed item, or its error: an invalid item of a batch fails alone."""
-    try:
-        return parse()
-    except errors.Error as error:
-        return error
-
-
-def _kinds(names: Iterable[str]) -> set[str]:
-    for name in names:
-        domain.require_kind(name, "kinds")
-    return set(names)
-
-
-def _worker(name: str) -> str:
-    if not 1 <= len(name) <= 100 or "\x00" in name:
-        raise errors.InvalidArgument("worker must be 1 to 100 characters.", field="worker")
-    return name
-
-
-def _attempt(attempt: pb.JobAttempt) -> tuple[UUID, int]:
-    return ids.parse(attempt.job_id, "job_id"), attempt.attempt

@@ -93,7 +93,6 @@ async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
 
 
 async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
-    """Return jobs by id."""
     if not job_ids:
         return {}
     return _by_id(await execute(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
@@ -150,7 +149,6 @@ async def list_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[J
 
 
 async def list_job_ids(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[UUID]:
-    """Return the ids of the jobs that `list_jobs` returns."""
     return list((await conn.execute(listed(sa.select(jobs.c.job_id), filters))).scalars())
 
 

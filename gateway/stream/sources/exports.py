@@ -24,7 +24,6 @@ class Exports(Source[exports_service_pb2.Export]):
         return exports_service_pb2.ExportEvent.FromString(payload).export
 
     async def fetch(self, user: str, *, quick: bool = False) -> Fetched[exports_service_pb2.Export]:
-        """Fetch the export."""
         rpc = self._exports.get_export
         return Fetched([(await (rpc.quick if quick else rpc)(user)).export])
 

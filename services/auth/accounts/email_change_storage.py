@@ -77,7 +77,6 @@ async def count_revocable(conn: AsyncConnection, user_id: uuid.UUID) -> tuple[in
 
 
 async def find_pending(conn: AsyncConnection, user_id: uuid.UUID) -> EmailChange | None:
-    """Find the pending change of a user."""
     return await _find(conn, email_changes.c.user_id == user_id, _IS_PENDING)
 
 

@@ -10,7 +10,6 @@ SCOPES = protobuf.Enum(api_token_pb2.ApiTokenScope.DESCRIPTOR, Scope, "scopes")
 
 
 def token_to_proto(api_token: ApiToken) -> api_token_pb2.ApiToken:
-    """Convert an API token."""
     return api_token_pb2.ApiToken(
         token_id=str(api_token.token_id),
         user_id=str(api_token.user_id),

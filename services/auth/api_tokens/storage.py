@@ -52,7 +52,6 @@ async def insert_token(
     scopes: Sequence[Scope],
     lifetime: timedelta,
 ) -> ApiToken:
-    """Insert a token."""
     values = sa.insert(api_tokens).values(
         token_id=ids.uuid7(),
         user_id=user_id,

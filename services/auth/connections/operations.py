@@ -183,7 +183,6 @@ class Operations:
         return connection
 
     def title(self, platform: str) -> str:
-        """Return the title of a platform."""
         return self._effects.title(platform)
 
     def _provider(self, platform: str) -> Provider:

@@ -144,7 +144,6 @@ async def replace_items(conn: AsyncConnection, connection: Connection, published
 
 
 async def delete_items(conn: AsyncConnection, connection: Connection) -> None:
-    """Delete the items of a connection."""
     of_connection = (items.c.user_id == connection.user_id, items.c.platform == connection.platform)
     await conn.execute(sa.delete(items).where(*of_connection))
 

@@ -36,7 +36,6 @@ class Smtp:
         self._sender = sender
 
     async def send(self, email: Email) -> None:
-        """Send the email."""
         server = self._server
         try:
             await aiosmtplib.send(

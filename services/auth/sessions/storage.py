@@ -84,7 +84,6 @@ class CurrentSession:
 async def insert_session(
     conn: AsyncConnection, user_id: uuid.UUID, *, token_hash: bytes, client: domain.Client, is_remembered: bool
 ) -> domain.Session:
-    """Insert a session."""
     lifetimes = domain.REMEMBERED if is_remembered else domain.NOT_REMEMBERED
     values = sa.insert(sessions).values(
         session_id=ids.uuid7(),

@@ -16,12 +16,13 @@ from chassis import protobuf
 Answer = TypeVar("Answer", bound=Message)
 
 
-def output(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> None:
-    """Print an answer as JSON with `--json`, else by `show`."""
+def output(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> int:
+    """Print an answer as JSON with `--json`, else by `show`; return the exit code of success."""
     if chosen.json:
         print(to_json(answer, indent=2))
     else:
         show(answer)
+    return 0
 
 
 def plain(value: Struct) -> str:

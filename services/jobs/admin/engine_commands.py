@@ -13,10 +13,8 @@ from services.jobs.admin.connection import Connection
 
 
 async def list_kinds(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """List kinds."""
     answer = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
-    answers.output(chosen, answer, lambda response: _show_kinds(response.kinds))
-    return 0
+    return answers.output(chosen, answer, lambda response: _show_kinds(response.kinds))
 
 
 async def set_limits(jobs: Connection, chosen: argparse.Namespace) -> int:
@@ -36,65 +34,52 @@ async def set_limits(jobs: Connection, chosen: argparse.Namespace) -> int:
             limits.rate_period.FromTimedelta(period)
     request = messages.SetKindLimitsRequest(kind=chosen.kind, limits=limits)
     answer = await jobs.call(jobs.admin.SetKindLimits, request)
-    answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
-    return 0
+    return answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
 
 
 async def pause(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Pause a kind."""
     answer = await jobs.call(jobs.admin.PauseKind, messages.PauseKindRequest(kind=chosen.kind))
-    answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
-    return 0
+    return answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
 
 
 async def resume(jobs: Connection, chosen: argparse.Namespace) -> int:
     """End the pause of a kind."""
     answer = await jobs.call(jobs.admin.ResumeKind, messages.ResumeKindRequest(kind=chosen.kind))
-    answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
-    return 0
+    return answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
 
 
 async def list_schedules(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """List schedules."""
     answer = await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())
-    answers.output(chosen, answer, lambda response: _show_schedules(response.schedules))
-    return 0
+    return answers.output(chosen, answer, lambda response: _show_schedules(response.schedules))
 
 
 async def pause_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Pause a schedule."""
     answer = await jobs.call(jobs.admin.PauseSchedule, messages.PauseScheduleRequest(name=chosen.name))
-    answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
-    return 0
+    return answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
 
 
 async def resume_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Resume a schedule."""
     answer = await jobs.call(jobs.admin.ResumeSchedule, messages.ResumeScheduleRequest(name=chosen.name))
-    answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
-    return 0
+    return answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
 
 
 async def trigger(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Submit a job of a schedule now."""
     request = messages.TriggerScheduleRequest(name=chosen.name, job_id=str(ids.uuid7()))
     answer = await jobs.call(jobs.admin.TriggerSchedule, request)
-    answers.output(chosen, answer.job, job_commands.show_job)
-    return 0
+    return answers.output(chosen, answer.job, job_commands.show_job)
 
 
 async def list_stuck(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List jobs that need attention."""
     answer = await jobs.call(jobs.admin.ListStuckJobs, messages.ListStuckJobsRequest(page_size=chosen.limit))
-    answers.output(chosen, answer, _show_stuck)
-    return 0
+    return answers.output(chosen, answer, _show_stuck)
 
 
 async def list_workers(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """List workers."""
     answer = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
-    answers.output(chosen, answer, show_workers)
-    return 0
+    return answers.output(chosen, answer, show_workers)
 
 
 def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:

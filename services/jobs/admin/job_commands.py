@@ -35,15 +35,12 @@ async def list_jobs(jobs: Connection, chosen: argparse.Namespace) -> int:
             search.page_token = page.next_page_token
             if not page.next_page_token or len(response.jobs) >= chosen.limit:
                 break
-    answers.output(chosen, response, _show_list)
-    return 0
+    return answers.output(chosen, response, _show_list)
 
 
 async def count(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Count jobs."""
     answer = await jobs.call(jobs.admin.CountJobs, messages.CountJobsRequest(filter=job_filter(chosen)))
-    answers.output(chosen, answer, _show_counts)
-    return 0
+    return answers.output(chosen, answer, _show_counts)
 
 
 async def change_all(jobs: Connection, chosen: argparse.Namespace) -> int:
@@ -83,16 +80,13 @@ def job_filter(chosen: argparse.Namespace) -> messages.JobFilter:
 async def retry(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Reopen a job."""
     answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=chosen.job))
-    answers.output(chosen, answer.job, show_job)
-    return 0
+    return answers.output(chosen, answer.job, show_job)
 
 
 async def cancel(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Cancel a job."""
     request = jobs_service_pb2.CancelJobRequest(job_id=chosen.job, reason=chosen.reason)
     answer = await jobs.call(jobs.jobs.CancelJob, request)
-    answers.output(chosen, answer.job, show_job)
-    return 0
+    return answers.output(chosen, answer.job, show_job)
 
 
 async def watch(jobs: Connection, chosen: argparse.Namespace) -> int:

@@ -30,8 +30,7 @@ async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
 async def list_errors(jobs: Connection, chosen: argparse.Namespace) -> int:
     """List failed jobs, grouped by cause."""
     answer = await jobs.call(jobs.admin.ListErrorGroups, messages.ListErrorGroupsRequest(kind=chosen.kind))
-    answers.output(chosen, answer, _show_errors)
-    return 0
+    return answers.output(chosen, answer, _show_errors)
 
 
 def _show_problems(response: messages.ListProblemsResponse) -> None:

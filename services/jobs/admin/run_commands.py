@@ -37,22 +37,18 @@ async def set_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
     )
     request = messages.SetScheduleRequest(registration=registration)
     answer = await jobs.call(jobs.admin.SetSchedule, request)
-    answers.output(chosen, answer.schedule, lambda schedule: print(f"next {tables.at(schedule, 'next_time')}"))
-    return 0
+    return answers.output(chosen, answer.schedule, lambda schedule: print(f"next {tables.at(schedule, 'next_time')}"))
 
 
 async def delete_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Delete a schedule."""
     answer = await jobs.call(jobs.admin.DeleteSchedule, messages.DeleteScheduleRequest(name=chosen.name))
-    answers.output(chosen, answer, lambda _: print("deleted"))
-    return 0
+    return answers.output(chosen, answer, lambda _: print("deleted"))
 
 
 async def show_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Show a schedule with its times."""
     answer = await jobs.call(jobs.admin.GetSchedule, messages.GetScheduleRequest(name=chosen.name))
-    answers.output(chosen, answer, _show_schedule)
-    return 0
+    return answers.output(chosen, answer, _show_schedule)
 
 
 async def _run(jobs: Connection, chosen: argparse.Namespace, kind: str, payload: dict[str, Any], owner_id: str) -> int:
@@ -60,8 +56,7 @@ async def _run(jobs: Connection, chosen: argparse.Namespace, kind: str, payload:
         job_id=str(ids.uuid7()), kind=kind, payload=protobuf.to_struct(payload), owner_id=owner_id
     )
     answer = await jobs.call(jobs.admin.RunJob, request)
-    answers.output(chosen, answer.job, lambda job: print(job.job_id))
-    return 0
+    return answers.output(chosen, answer.job, lambda job: print(job.job_id))
 
 
 def _show_schedule(response: messages.GetScheduleResponse) -> None:

@@ -53,7 +53,6 @@ def state(value: job_pb2.JobState.ValueType) -> str:
 
 
 def progress(job: job_pb2.Job) -> str:
-    """Return the progress of a job."""
     done, total = job.progress.done, job.progress.total
     share = f"{done:,}/{total:,} ({done * 100 // total} %)" if total else f"{done:,}" if done else ""
     return " ".join(filter(None, (share, job.progress.message))) or NOTHING

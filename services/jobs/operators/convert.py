@@ -51,7 +51,6 @@ def row_to_proto(row: job_search.Row) -> pb.JobRow:
 
 
 def count_to_proto(count: job_search.Count) -> pb.CountJobsResponse:
-    """Return a count as proto."""
     return pb.CountJobsResponse(
         count=count.count,
         has_more=count.has_more,
@@ -92,12 +91,10 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
 
 
 def stuck_to_proto(stuck: overview.StuckJob) -> pb.StuckJob:
-    """Return a stuck job as proto."""
     return pb.StuckJob(job=job_to_proto(stuck.job), reason=stuck.reason, age=protobuf.to_duration(stuck.age))
 
 
 def worker_to_proto(worker: overview.Worker) -> pb.Worker:
-    """Return a worker as proto."""
     return pb.Worker(
         worker=worker.worker,
         kinds=worker.kinds,
@@ -118,7 +115,6 @@ def worker_to_proto(worker: overview.Worker) -> pb.Worker:
 
 
 def problem_to_proto(problem: overview.Problem) -> pb.Problem:
-    """Return a problem as proto."""
     return pb.Problem(
         reason=problem.reason,
         kind=problem.kind,
@@ -147,7 +143,6 @@ def group_to_proto(group: error_groups.ErrorGroup) -> pb.ErrorGroup:
 
 
 def rates_to_proto(rates: reader.Rates) -> pb.GetRatesResponse:
-    """Return rates as proto."""
     return pb.GetRatesResponse(
         total=_kind_rates(rates.total),
         kinds=map(_kind_rates, rates.kinds),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -25,34 +26,23 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway", "jobs"})
 Context = aio.ServicerContext[Any, Any]
 
 
+@dataclass(frozen=True, eq=False)
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     """Implements `repruv.jobs.v1.AdminService`; the protos document each rpc."""
 
-    def __init__(
-        self,
-        search: job_search.JobSearch,
-        changes: bulk.Bulk,
-        groups: error_groups.ErrorGroups,
-        rates: reader.Reader,
-        engine_overview: overview.Overview,
-        controls: kind_controls.KindControls,
-        schedules: schedule_operations.Schedules,
-        jobs: operations.Operations,
-        operator_runs: runs.Runs,
-    ) -> None:
-        self._search = search
-        self._changes = changes
-        self._groups = groups
-        self._rates = rates
-        self._overview = engine_overview
-        self._controls = controls
-        self._schedules = schedules
-        self._jobs = jobs
-        self._runs = operator_runs
+    search: job_search.JobSearch
+    changes: bulk.Bulk
+    groups: error_groups.ErrorGroups
+    rates: reader.Reader
+    engine_overview: overview.Overview
+    controls: kind_controls.KindControls
+    schedules: schedule_operations.Schedules
+    jobs: operations.Operations
+    operator_runs: runs.Runs
 
     async def SearchJobs(self, request: pb.SearchJobsRequest, context: Context) -> pb.SearchJobsResponse:
         _require_operator()
-        page = await self._search.page(
+        page = await self.search.page(
             convert.filter_from_proto(request.filter),
             order=convert.ORDERS.from_proto(request.order),
             page_size=request.page_size,
@@ -66,16 +56,16 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def CountJobs(self, request: pb.CountJobsRequest, context: Context) -> pb.CountJobsResponse:
         _require_operator()
-        return convert.count_to_proto(await self._search.count(convert.filter_from_proto(request.filter)))
+        return convert.count_to_proto(await self.search.count(convert.filter_from_proto(request.filter)))
 
     async def ChangeJobs(self, request: pb.ChangeJobsRequest, context: Context) -> pb.ChangeJobsResponse:
         _require_operator()
         selected, change = convert.filter_from_proto(request.filter), convert.CHANGES.from_proto(request.change)
-        counts = convert.count_to_proto(await self._changes.count(selected, change))
+        counts = convert.count_to_proto(await self.changes.count(selected, change))
         if request.dry_run:
             return pb.ChangeJobsResponse(counts=counts)
         user = identity.caller().user
-        job = await self._changes.start(
+        job = await self.changes.start(
             selected,
             change,
             per_second=request.per_second or bulk.PER_SECOND,
@@ -86,34 +76,34 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def GetRates(self, request: pb.GetRatesRequest, context: Context) -> pb.GetRatesResponse:
         _require_operator()
-        return convert.rates_to_proto(await self._rates.read(convert.SPANS.from_proto(request.span)))
+        return convert.rates_to_proto(await self.rates.read(convert.SPANS.from_proto(request.span)))
 
     async def ListProblems(self, request: pb.ListProblemsRequest, context: Context) -> pb.ListProblemsResponse:
         _require_operator()
-        problems = await self._overview.list_problems()
+        problems = await self.engine_overview.list_problems()
         return pb.ListProblemsResponse(problems=map(convert.problem_to_proto, problems))
 
     async def ListErrorGroups(self, request: pb.ListErrorGroupsRequest, context: Context) -> pb.ListErrorGroupsResponse:
         _require_operator()
         if request.kind:
             domain.require_kind(request.kind, "kind")
-        groups = await self._groups.list_all(kind=request.kind)
+        groups = await self.groups.list_all(kind=request.kind)
         return pb.ListErrorGroupsResponse(groups=map(convert.group_to_proto, groups))
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:
         _require_operator()
-        kinds = await self._overview.list_kinds()
+        kinds = await self.engine_overview.list_kinds()
         return pb.ListKindsResponse(kinds=map(convert.kind_to_proto, kinds))
 
     async def GetKind(self, request: pb.GetKindRequest, context: Context) -> pb.GetKindResponse:
         _require_operator()
         kind_controls.require_kind(request.kind)
-        return pb.GetKindResponse(kind=convert.kind_to_proto(await self._overview.get_kind(request.kind)))
+        return pb.GetKindResponse(kind=convert.kind_to_proto(await self.engine_overview.get_kind(request.kind)))
 
     async def RunJob(self, request: pb.RunJobRequest, context: Context) -> pb.RunJobResponse:
         _require_operator()
         user = identity.caller().user
-        job = await self._runs.run(
+        job = await self.operator_runs.run(
             ids.parse_uuid7(request.job_id, "job_id"),
             request.kind,
             json_from_proto(request.payload, "payload", MAX_PAYLOAD_BYTES),
@@ -121,72 +111,72 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             run_at=protobuf.from_timestamp(request.run_at, "run_at") if request.HasField("run_at") else None,
             actor=user.user_id if user else "",
         )
-        sensitive = (await self._jobs.kinds.get([request.kind]))[request.kind].sensitive
+        sensitive = (await self.jobs.kinds.get([request.kind]))[request.kind].sensitive
         return pb.RunJobResponse(job=job_to_proto(masked(job, sensitive)))
 
     async def SetKindLimits(self, request: pb.SetKindLimitsRequest, context: Context) -> pb.SetKindLimitsResponse:
         _require_operator()
-        await self._controls.set_limits(convert.limits_from_proto(request.kind, request.limits))
-        kind = await self._overview.get_kind(request.kind)
+        await self.controls.set_limits(convert.limits_from_proto(request.kind, request.limits))
+        kind = await self.engine_overview.get_kind(request.kind)
         return pb.SetKindLimitsResponse(kind=convert.kind_to_proto(kind))
 
     async def PauseKind(self, request: pb.PauseKindRequest, context: Context) -> pb.PauseKindResponse:
         _require_operator()
-        await self._controls.pause(request.kind)
-        kind = await self._overview.get_kind(request.kind)
+        await self.controls.pause(request.kind)
+        kind = await self.engine_overview.get_kind(request.kind)
         return pb.PauseKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ResumeKind(self, request: pb.ResumeKindRequest, context: Context) -> pb.ResumeKindResponse:
         _require_operator()
-        await self._controls.resume(request.kind)
-        kind = await self._overview.get_kind(request.kind)
+        await self.controls.resume(request.kind)
+        kind = await self.engine_overview.get_kind(request.kind)
         return pb.ResumeKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         _require_operator()
-        schedules = await self._schedules.list_all()
+        schedules = await self.schedules.list_all()
         return pb.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, schedules))
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
         _require_operator()
-        return schedule_convert.details_to_proto(await self._schedules.get(request.name))
+        return schedule_convert.details_to_proto(await self.schedules.get(request.name))
 
     async def SetSchedule(self, request: pb.SetScheduleRequest, context: Context) -> pb.SetScheduleResponse:
         _require_operator()
-        await self._runs.require_kind(request.registration.kind)
-        schedule = await self._schedules.put(schedule_convert.schedule_from_proto(request.registration))
+        await self.operator_runs.require_kind(request.registration.kind)
+        schedule = await self.schedules.put(schedule_convert.schedule_from_proto(request.registration))
         return pb.SetScheduleResponse(
-            schedule=schedule_convert.details_to_proto(await self._schedules.get(schedule.registration.name)).schedule
+            schedule=schedule_convert.details_to_proto(await self.schedules.get(schedule.registration.name)).schedule
         )
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
         _require_operator()
-        await self._schedules.delete(request.name)
+        await self.schedules.delete(request.name)
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
         _require_operator()
-        schedule = await self._schedules.pause(request.name)
+        schedule = await self.schedules.pause(request.name)
         return pb.PauseScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
         _require_operator()
-        schedule = await self._schedules.resume(request.name)
+        schedule = await self.schedules.resume(request.name)
         return pb.ResumeScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
     async def TriggerSchedule(self, request: pb.TriggerScheduleRequest, context: Context) -> pb.TriggerScheduleResponse:
         _require_operator()
-        job = await self._schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
+        job = await self.schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
         return pb.TriggerScheduleResponse(job=job_to_proto(job))
 
     async def ListStuckJobs(self, request: pb.ListStuckJobsRequest, context: Context) -> pb.ListStuckJobsResponse:
         _require_operator()
-        stuck = await self._overview.list_stuck(limit=paging.size(request.page_size))
+        stuck = await self.engine_overview.list_stuck(limit=paging.size(request.page_size))
         return pb.ListStuckJobsResponse(jobs=map(convert.stuck_to_proto, stuck))
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
         _require_operator()
-        workers = await self._overview.list_workers()
+        workers = await self.engine_overview.list_workers()
         return pb.ListWorkersResponse(workers=map(convert.worker_to_proto, workers))
 
     async def ListLogLines(self, request: pb.ListLogLinesRequest, context: Context) -> pb.ListLogLinesResponse:
@@ -196,7 +186,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             raise errors.InvalidArgument("page_size and attempt must not be below 0.", field="page_size")
         filters = (str(job_id), request.attempt)
         position = paging.position(request.page_token, filters=filters, length=2)
-        page = await self._jobs.reports.list_log_lines(
+        page = await self.jobs.reports.list_log_lines(
             job_id,
             attempt=request.attempt,
             before=convert.position(position) if position else None,

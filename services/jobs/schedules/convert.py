@@ -47,7 +47,6 @@ def details_to_proto(details: operations.Details) -> pb.GetScheduleResponse:
 
 
 def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
-    """Return a schedule as proto."""
     registration = schedule.registration
     return kind_pb2.Schedule(
         registration=kind_pb2.ScheduleRegistration(

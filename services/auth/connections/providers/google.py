@@ -35,7 +35,6 @@ class Google:
         return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
-        """Exchange a code for tokens."""
         answer = await self._client.token(
             self.platform.token_url,
             "authorization_code",

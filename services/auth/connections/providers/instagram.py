@@ -80,7 +80,6 @@ class Instagram:
         return False
 
     async def account(self, tokens: Tokens) -> Account:
-        """Read the account."""
         query = {"fields": "user_id,username,name,profile_picture_url", "access_token": tokens.access_token}
         me = await self._client.get(f"{self.platform.api_url}/me", query=query)
         username = provider.text(me.get("username"))
