@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from services.jobs import domain, retention, storage
+from services.jobs import domain, list_storage, retention, storage
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
 
@@ -103,7 +103,7 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
 
 
 async def _cancel(tx: Transaction, owner_id: UUID) -> None:
-    job_ids = await storage.list_job_ids(
+    job_ids = await list_storage.list_job_ids(
         tx.conn, owner_id=owner_id, states=_CANCELLABLE, kinds=(), parent_id=None, position=None, limit=BATCH
     )
     for job in (await storage.lock_jobs(tx.conn, job_ids)).values():

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, paging, postgres
-from services.jobs import storage, unreadable
+from services.jobs import list_storage, unreadable
 from services.jobs.domain import Job, State
 
 MAX_COUNT = 1_000
@@ -58,7 +58,7 @@ class JobLists:
         position = paging.position(page_token, filters=of_list, length=1)
         is_back = position is not None and position[0].startswith(_BACK)
         start = _uuid(position[0].removeprefix(_BACK)) if position else None
-        filters = storage.Filters(
+        filters = list_storage.Filters(
             owner_id=owner_id,
             states=states,
             kinds=kinds,
@@ -85,18 +85,18 @@ class JobLists:
             count=await self._count({**filters, "position": None, "limit": max_count}) if max_count else 0,
         )
 
-    async def _read(self, filters: storage.Filters) -> list[Job]:
+    async def _read(self, filters: list_storage.Filters) -> list[Job]:
         return await self._unreadable_rows.around(
-            partial(self._list, filters), lambda conn: storage.list_job_ids(conn, **filters)
+            partial(self._list, filters), lambda conn: list_storage.list_job_ids(conn, **filters)
         )
 
-    async def _list(self, filters: storage.Filters) -> list[Job]:
+    async def _list(self, filters: list_storage.Filters) -> list[Job]:
         async with self._single.connect() as conn:
-            return await storage.list_jobs(conn, **filters)
+            return await list_storage.list_jobs(conn, **filters)
 
-    async def _count(self, filters: storage.Filters) -> int:
+    async def _count(self, filters: list_storage.Filters) -> int:
         async with self._single.connect() as conn:
-            return await storage.count_jobs(conn, **filters)
+            return await list_storage.count_jobs(conn, **filters)
 
 
 def _uuid(text: str) -> UUID:

@@ -29,6 +29,7 @@ from services.jobs import (
     isolation,
     job_lists,
     kinds,
+    list_storage,
     outcomes,
     reopen,
     reports,
@@ -178,8 +179,8 @@ class Operations:
         """Return what a job has been through, the newest rows, oldest first. Raises `NotFound`."""
         async with self._single.connect() as conn:
             job = domain.owned(await storage.get_job(conn, job_id), owner_id)
-            attempts = await storage.list_attempts(conn, job_id)
-            transitions = await storage.list_transitions(conn, job_id)
+            attempts = await list_storage.list_attempts(conn, job_id)
+            transitions = await list_storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
         is_paused = job.state in domain.WAITING and await self.kinds.are_paused([job.spec.kind])
         return History(attempts=attempts, transitions=transitions, checkpoints=saved, is_paused=is_paused)

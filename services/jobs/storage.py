@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,30 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.prepared import Prepared
 from services.jobs import domain, mapping, outcomes, statements
 from services.jobs.domain import Action, Job, State
-from services.jobs.schema import attempts, deleted_jobs, job_events, jobs
-
-HISTORY = 1_000
-"""Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
+from services.jobs.schema import attempts, deleted_jobs, jobs
 
 Attempts = Sequence[tuple[UUID, int]]
 
-
-class Filters(TypedDict):
-    """Which jobs a list has; None and empty collections do not filter."""
-
-    owner_id: UUID | None
-    states: Collection[State]
-    kinds: Collection[str]
-    parent_id: UUID | None
-    position: UUID | None
-    """Jobs that come after this one."""
-    limit: int
-    is_ascending: NotRequired[bool]
-    """Oldest first."""
-
-
 _now = sa.func.now()
-_LIGHT = [
+LIGHT = [
     sa.case((jobs.c.payload_bytes <= domain.SMALL_PAYLOAD_BYTES, jobs.c.payload)).label("payload")
     if column is jobs.c.payload
     else column
@@ -141,54 +123,6 @@ async def count_children(
         "unsuccessful": [unsuccessful.get(parent_id, 0) for parent_id in ended],
     }
     return await execute(conn, statements.COUNT_CHILDREN, parameters)
-
-
-async def list_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[Job]:
-    """Return jobs, newest first by the time in their ids unless the filters say otherwise."""
-    return await _built_jobs(conn, listed(sa.select(*_LIGHT), filters))
-
-
-async def list_job_ids(conn: AsyncConnection, **filters: Unpack[Filters]) -> list[UUID]:
-    return list((await conn.execute(listed(sa.select(jobs.c.job_id), filters))).scalars())
-
-
-def listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
-    """Return the statement restricted to the jobs of a list, in its order."""
-    is_ascending = filters.get("is_ascending", False)
-    statement = statement.order_by(jobs.c.job_id if is_ascending else jobs.c.job_id.desc()).limit(filters["limit"])
-    if owner_id := filters["owner_id"]:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    if parent_id := filters["parent_id"]:
-        statement = statement.where(jobs.c.parent_id == parent_id)
-    if states := filters["states"]:
-        statement = statement.where(jobs.c.state.in_(states))
-        if domain.TERMINAL.isdisjoint(states):
-            # For the index of unfinished jobs: the time must not grow with the history.
-            statement = statement.where(jobs.c.finished_at.is_(None))
-    if kinds := filters["kinds"]:
-        statement = statement.where(jobs.c.kind.in_(kinds))
-    if position := filters["position"]:
-        statement = statement.where(jobs.c.job_id > position if is_ascending else jobs.c.job_id < position)
-    return statement
-
-
-async def count_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> int:
-    """Count the jobs of a list up to its limit."""
-    found = listed(sa.select(jobs.c.job_id), filters).subquery()
-    return int((await conn.execute(sa.select(sa.func.count()).select_from(found))).scalar_one())
-
-
-async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Return the newest `HISTORY` attempts of a job, oldest first."""
-    statement = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt.desc())
-    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
-
-
-async def list_transitions(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Return the newest `HISTORY` transitions of a job, oldest first."""
-    columns = [column for column in job_events.c if column is not job_events.c.event]
-    statement = sa.select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.sequence.desc())
-    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
 
 
 async def lock_limits(conn: AsyncConnection, kinds: Collection[str]) -> Sequence[Mapping[str, Any]]:
@@ -347,7 +281,7 @@ async def lock_unsuccessful_children(conn: AsyncConnection, parent_id: UUID, *, 
     statement = sa.select(jobs).where(jobs.c.parent_id == parent_id, jobs.c.state.in_(states))
     ordered = statement.order_by(jobs.c.job_id).limit(limit)
     # The row locks of parents come after those of children: a wait here could deadlock.
-    return await _built_jobs(conn, ordered.with_for_update(skip_locked=True, key_share=True))
+    return await built_jobs(conn, ordered.with_for_update(skip_locked=True, key_share=True))
 
 
 async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
@@ -405,9 +339,9 @@ async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping
         sa.update(jobs)
         .where(jobs.c.job_id == job.job_id, jobs.c.attempt == job.attempt, jobs.c.state.in_(sources))
         .values(state=target, version=jobs.c.version + 1, **values)
-        .returning(*_LIGHT)
+        .returning(*LIGHT)
     )
-    return next(iter(await _built_jobs(conn, statement)), None)
+    return next(iter(await built_jobs(conn, statement)), None)
 
 
 async def execute(conn: AsyncConnection, statement: Prepared, parameters: Mapping[str, Any]) -> list[Job]:
@@ -415,7 +349,7 @@ async def execute(conn: AsyncConnection, statement: Prepared, parameters: Mappin
     return [mapping.job(row) for row in await statement.execute(conn, parameters)]
 
 
-async def _built_jobs(conn: AsyncConnection, statement: sa.Executable) -> list[Job]:
+async def built_jobs(conn: AsyncConnection, statement: sa.Executable) -> list[Job]:
     """Execute a statement that was built for this call."""
     return [mapping.job(row) for row in await conn.execute(statement)]
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, paging
-from services.jobs import domain, outcomes, schema, storage
+from services.jobs import domain, list_storage, outcomes, schema
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -101,7 +101,7 @@ async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
 
 def explained(filters: dict[str, Any]) -> sa.TextClause:
     """Return the statement that executes a list and returns its plan."""
-    statement = storage.listed(sa.select(schema.jobs), cast("storage.Filters", filters))
+    statement = list_storage.listed(sa.select(schema.jobs), cast("list_storage.Filters", filters))
     sql = statement.compile(dialect=PGDialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
     return sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
 
