@@ -124,10 +124,12 @@ async def _number(conn: psycopg.AsyncConnection, query: LiteralString) -> int:
 
 
 @contextlib.contextmanager
-def running(*, gateway_port: int = 0, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running(
+    *, gateway_port: int = 0, env: Mapping[str, str] | None = None, scale: Mapping[str, int] | None = None
+) -> Iterator[Stack]:
     """Start the system on empty servers with `SETTINGS` and `env`, and delete everything afterwards."""
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
-        stack = Stack(Path(directory), gateway_port=gateway_port, env={**SETTINGS, **(env or {})})
+        stack = Stack(Path(directory), gateway_port=gateway_port, env={**SETTINGS, **(env or {})}, scale=scale)
         try:
             stack.start()
             yield stack

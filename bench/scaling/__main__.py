@@ -1,0 +1,143 @@
+"""Command line: each step of `steps` under a steady load of enables, as a Markdown table. Exits with 1 if a request failed.
+
+Handlers pause between their writes, as those that wait for another system do: one worker is too slow for the load, four are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import uvloop
+
+from bench import load
+from bench.samples import percentile
+from bench.scaling.balancer import Balancer
+from bench.scaling.steps import SCALE, Replicas, Step, steps
+from bench.system import System, User, running
+
+RATE, SECONDS = 15.0, 15.0
+OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 150}
+PAUSE = {"DEMO_BATCH_PAUSE_MS": "600"}
+"""A worker runs four jobs at once, each for this long and its writes: about six a second."""
+COLUMNS = ("step", "answers/s", "p50", "p99", "sent again", "failed", "jobs/s", "job p50", "job p99")
+JOBS = """
+SELECT extract(epoch FROM finished_at - created_at)::float, state FROM jobs.jobs
+WHERE kind = 'demo.enable' AND finished_at >= %s AND finished_at < %s
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a step did to requests and jobs."""
+
+    offered: load.Offered
+    seconds: float
+    repeated: int
+    jobs: Sequence[float]
+    """Seconds from the submit to the end of the jobs that ended during the step."""
+
+    def row(self, name: str) -> str:
+        """Return its row of the table."""
+        answers = self.offered.durations
+        figures = (
+            f"{len(answers) / self.seconds:.1f}",
+            *(f"{percentile(answers, rank) * 1e3:.0f} ms" for rank in (50, 99)),
+            f"{self.repeated}",
+            f"{len(self.offered.failures)}",
+            f"{len(self.jobs) / self.seconds:.1f}",
+            *(f"{percentile(self.jobs, rank):.1f} s" for rank in (50, 99)),
+        )
+        return f"| {name} | {' | '.join(figures)} |"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all steps. Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
+    parser.add_argument("--rate", type=float, default=RATE, help=f"enables a second ({RATE:g})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of each step ({SECONDS:g})")
+    chosen = parser.parse_args(arguments)
+    with running(env=PAUSE, scale=SCALE) as stack:
+        for name, count in SCALE.items():
+            for index in range(1, count):
+                stack.stop_process(name, index)
+        return uvloop.run(_run(System(stack), rate=chosen.rate, seconds=chosen.seconds))
+
+
+async def _run(system: System, *, rate: float, seconds: float) -> int:
+    balancer = Balancer(system.stack.urls)
+    planned = list(steps(Replicas(system.stack, balancer)))
+    each = round(rate * seconds)
+    users = await system.sign_up(each * len(planned))
+    await system.quiet()
+    print(f"{rate:g} enables a second, {seconds:g} s a step, {os.cpu_count()} processors.\n")
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
+    problems: list[str] = []
+    async with await system.connect_database() as conn:
+        for number, step in enumerate(planned):
+            share = users[number * each : (number + 1) * each]
+            before = len(balancer.repeated)
+            measured = await _measure(conn, balancer, step, share, rate=rate)
+            print(measured.row(step.name), flush=True)
+            reasons = balancer.repeated[before:] if not step.may_repeat else []
+            problems += [f"{step.name}: {reason}" for reason in (*map(repr, measured.offered.failures), *reasons)]
+        drained = await system.quiet()
+        problems += await _broken_promises(conn, balancer)
+    print(f"\n{len(balancer.accepted)} accepted; all jobs had ended {drained:.1f} s after the last answer.")
+    for reason in balancer.repeated:
+        print(f"sent again: {reason}")
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    return 1 if problems else 0
+
+
+async def _measure(
+    conn: psycopg.AsyncConnection, balancer: Balancer, step: Step, users: Sequence[User], *, rate: float
+) -> Measured:
+    began, before = await _now(conn), len(balancer.repeated)
+
+    async def enable(index: int) -> None:
+        await balancer.enable(users[index], OPTIONS)
+
+    async def act() -> None:
+        if step.act:
+            await step.act()
+
+    offered, _ = await asyncio.gather(load.offer(enable, rate=rate, count=len(users)), act())
+    ended = await _now(conn)
+    rows = await (await conn.execute(JOBS, (began, ended))).fetchall()
+    return Measured(
+        offered=offered,
+        seconds=(ended - began).total_seconds(),
+        repeated=len(balancer.repeated) - before,
+        jobs=[row[0] for row in rows],
+    )
+
+
+async def _broken_promises(conn: psycopg.AsyncConnection, balancer: Balancer) -> list[str]:
+    """Return the accepted jobs that did not complete, and jobs that nobody asked for."""
+    rows: list[Any] = await (
+        await conn.execute("SELECT job_id::text, state FROM jobs.jobs WHERE kind = 'demo.enable'")
+    ).fetchall()
+    states = dict(rows)
+    accepted = set(balancer.accepted.values())
+    incomplete = [f"job {job_id} is {states.get(job_id)}" for job_id in accepted if states.get(job_id) != "completed"]
+    return incomplete + [f"job {job_id} was made twice" for job_id in states.keys() - accepted]
+
+
+async def _now(conn: psycopg.AsyncConnection) -> datetime:
+    row = await (await conn.execute("SELECT clock_timestamp()")).fetchone()
+    assert row is not None
+    moment: datetime = row[0]
+    return moment
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

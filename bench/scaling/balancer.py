@@ -1,0 +1,50 @@
+"""A client of several gateways, as a load balancer in front of them and a client that repeats its request."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench import http
+from bench.system import User
+
+PATH = "/api/v1/demo/enable"
+REPEATS = 5
+PAUSE_SECONDS = 0.5
+AWAY = frozenset({502, 503, 504})
+"""Answers that ask for the request again."""
+
+
+class Balancer:
+    """Enables demo mode over the gateways in rotation, by turns."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.rotation = [0]
+        """The indexes of the gateways that get requests."""
+        self.accepted: dict[str, str] = {}
+        """The job of each idempotency key."""
+        self.repeated: list[str] = []
+        """Why requests were sent again: lost connections, and answers of `AWAY`."""
+        self._clients = [http.Client(url) for url in urls]
+        self._turns = itertools.count()
+
+    async def enable(self, user: User, options: Mapping[str, Any]) -> None:
+        """Enable demo mode; repeat the request with the same key until it is answered. Raises the last error."""
+        key = str(uuid.uuid4())
+        for attempt in itertools.count(1):
+            index = self.rotation[next(self._turns) % len(self.rotation)]
+            try:
+                answer = await self._clients[index].request(
+                    "POST", PATH, expected=202, cookie=user.cookie, body=options, headers={"Idempotency-Key": key}
+                )
+            except (OSError, http.Unexpected) as error:
+                if (isinstance(error, http.Unexpected) and error.answer.status not in AWAY) or attempt > REPEATS:
+                    raise
+                self.repeated.append(f"gateway {index + 1}: {error!r}")
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                self.accepted[key] = answer.json()["job_id"]
+                return
