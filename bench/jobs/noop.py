@@ -19,13 +19,8 @@ from chassis.rpc import client
 
 KIND = "demo.noop"
 CONCURRENCY = 100
-_OWNERS = os.environ.get("BENCH_OWNERS", "1000")
-OWNERS = (
-    [worker.SYSTEM]
-    if _OWNERS == "system"
-    else [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(int(_OWNERS))]
-)
-"""The owners that the jobs are spread over: so many users, or the system. With one user all transitions wait for one row."""
+OWNERS = [str(uuid.UUID(int=0x0BE7C4 << 100 | number)) for number in range(1_000)]
+"""The users that the jobs are spread over."""
 LATELY_SECONDS = 3_600
 """Older jobs are history and are ignored."""
 UNFINISHED = f"SELECT count(*) FROM jobs.jobs WHERE kind = '{KIND}' AND job_id >= %s AND finished_at IS NULL"  # noqa: S608

@@ -54,7 +54,6 @@ def ready(directory: Path) -> Iterator[tuple[Stack, MeasuredEngine]]:
         environment = {
             **stack.environment("demo-worker"),
             "BENCH_DATABASE_URL": stack.database_url(),
-            **{name: value for name, value in os.environ.items() if name == "BENCH_OWNERS"},
             "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
         }
         yield (
