@@ -94,9 +94,10 @@ def create(
     app.state.container = container
     app.include_router(probes)
     include_api(app)
-    for path, route in api_routes():
+    for _, route in api_routes():
         for method in route.methods or ():
-            metrics.expect(method, path)
+            # Without the prefix, as requests have it: both prefixes count as one route.
+            metrics.expect(method, route.path)
     openapi.install(app, container.cookie, api_routes())
     app.router.routes.extend(pages)
     responder = problems.ErrorResponder(error_page)

@@ -119,7 +119,7 @@ async def test_dead_worker_is_replaced_and_all_serve_and_end_together(
             for number in range(WORKERS):
                 assert re.search(rf'\nprocess_resident_memory_bytes{{worker="{number}"}} [1-9]', text)
             # `rate` sees no increase in a counter that appears with its first event.
-            assert '\nhttp_requests_total{method="POST",route="/api/v1/demo/enable",status="500"} 0.0\n' in text
+            assert '\nhttp_requests_total{method="POST",route="/demo/enable",status="500"} 0.0\n' in text
         process.send_signal(signal.SIGTERM)
         for stream in streams:
             assert (await stream.rest())[-1] == Event(name="bye", data={"reason": "draining"}, id=None)
