@@ -10,7 +10,7 @@ VERIFIED = "verify-full"
 """The only mode that encrypts and verifies host name and certificate of the server."""
 
 POOLER = "pooler"
-"""A parameter of ours that the driver does not know."""
+"""Our own parameter, which the driver does not know."""
 
 
 def complete(url: str, certificate: tls.Certificate | None) -> str:

@@ -24,7 +24,7 @@ CANCEL_SECONDS = 5.0
 CANCEL_RETRY_SECONDS = 0.5
 """Seconds between two requests to end a statement. The server ignores a request that arrives before the statement."""
 CHECK_SECONDS = 1.0
-"""Seconds between two looks at a socket that a statement waits for: the event loop does not report all ends of a connection."""
+"""Seconds between two checks of a socket that a statement waits for: the event loop does not report every closed connection."""
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,7 @@ class Connection(psycopg.AsyncConnection[Any]):
     _watched: int = -1
     """The socket that the event loop watches, or -1. It must not be closed before the loop has forgotten it."""
     _readable: asyncio.Future[bool] | None = None
-    """Whether the socket is readable; False: look at it. None while nothing is expected."""
+    """Whether the socket is readable; False: check it. None while nothing is expected."""
     _check: asyncio.TimerHandle | None = None
 
     async def wait(

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 logger = logging.getLogger(__name__)
 
 CACHE_SECONDS = 5.0
-"""How long a measurement is reused: any number of scrapers costs one measurement in that time."""
+"""How long a measurement is reused, whatever the number of scrapers."""
 MEASURE_SECONDS = 4.0
 """The most time of a measurement; a scrape of Prometheus may take 10 s."""
 

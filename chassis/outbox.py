@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 POLL_SECONDS = 5.0
-"""Seconds between two looks for messages that a crash has left behind."""
+"""Seconds between two polls for messages that a crash has left behind."""
 DELETE_SECONDS = 0.75
-"""Seconds between two looks for accepted messages. Two looks that find the same rows delete them, unless a transaction has."""
+"""Seconds between two passes that delete accepted messages; a message that two passes have seen is deleted."""
 SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
 RELAY_DELAY = timedelta(seconds=2)
@@ -119,7 +119,7 @@ INSERT INTO {table.fullname} (message_id, subject, payload, send_after{column})
 SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval){column}
 FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]){values})
     AS m (message_id, subject, payload{column})
-""")  # noqa: S608 - the name of a table of ours
+""")  # noqa: S608 - the name of our own table
     )
 
 
@@ -247,7 +247,7 @@ class Relay:
         self._sending: set[asyncio.Task[None]] = set()
         self._arrived: set[UUID] = set()
         self._arrived_before: set[UUID] = set()
-        """The arrived messages at the last look."""
+        """The arrived messages at the last pass."""
         self._unanswered: set[UUID] = set()
         self._poll_at = 0.0
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads from the outbox of a service. Every replica reports the same values: use the maximum."""
+"""Prometheus gauges of the outbox of a service. Every replica reports the same values: use the maximum."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerRows:
-    """What a service stores of owners: the tables that they get, and those that are left out, with the reason."""
+    """The tables with rows of owners: those that an export contains, and those that it leaves out, with the reason."""
 
     engine: AsyncEngine
     tables: Sequence[OwnerTable]

@@ -21,7 +21,7 @@ STOP_TRIES = 10
 
 
 class Background:
-    """Loops beside the main work. A loop that raises is logged and restarted after a growing delay (0.1 to 5 s).
+    """Loops that run in the background. A loop that raises is logged and restarted after a growing delay (0.1 to 5 s).
 
     An error that `translate` recognises as an unavailable dependency is logged in one line, without a traceback.
     """

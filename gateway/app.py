@@ -102,7 +102,7 @@ def create(
     app.router.routes.extend(pages)
     responder = problems.ErrorResponder(error_page)
     responder.install(app)
-    # Requests pass the last one added first.
+    # The middleware added last runs first.
     app.add_middleware(head.Head)
     app.add_middleware(media_type.MediaType, responder=responder)
     app.add_middleware(body_limit.BodyLimit, responder=responder)

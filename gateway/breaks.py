@@ -1,4 +1,4 @@
-"""Breaks a part of the system while a user's demo job runs, and measures when the job goes on (decision 0057).
+"""Breaks a part of the system while a user's demo job runs, and measures when the job continues (decision 0057).
 
 Progress is what the demo service has committed: the rows of the user's demo mode.
 """

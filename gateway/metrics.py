@@ -46,7 +46,7 @@ SESSION_CACHE = Counter("session_cache_lookups", "Lookups of sessions by whether
 SESSION_CACHE_HITS = SESSION_CACHE.labels("hit")
 SESSION_CACHE_MISSES = SESSION_CACHE.labels("miss")
 _FAILURES = (500, 503, 504)
-"""All statuses from 500 that a response of ours has."""
+"""All statuses from 500 that our responses have."""
 STREAM_GAPS = Counter("stream_gaps", "Reads of events that a feed had missed.")
 
 

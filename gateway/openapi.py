@@ -107,7 +107,7 @@ def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": _FORM_OF_API_TOKENS,
-                    "description": "An API token. The scope that a route requires stands beside it.",
+                    "description": "An API token. Each route names the scope that it requires.",
                 },
             }
             schema["security"] = _SESSION

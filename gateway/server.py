@@ -24,9 +24,9 @@ DATE_SECONDS = 1.0
 """The resolution of the Date header."""
 UNACKNOWLEDGED_MS = 30_000
 REQUEST_SECONDS = 30.0
-"""In which a request has to arrive, with its body, and the first one of a connection has to begin."""
+"""Time for a request to arrive with its body, and for the first request of a connection to begin."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line with its headers, and of trailers. The parser has no limit."""
+"""Limit of a request line with its headers, and of trailers. The parser has none."""
 
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
         await self.serve(sockets=[shared] if shared else None)
 
     async def main_loop(self) -> None:
-        """Update the Date header each second until `stop` is set. uvicorn looks ten times a second."""
+        """Update the Date header each second until `stop` is set. uvicorn polls ten times a second."""
         is_stopped = False
         while not is_stopped:
             await self.on_tick(0)

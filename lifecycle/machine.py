@@ -67,7 +67,7 @@ class File(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """What a handler's write must match: one attempt of the job of one generation."""
+    """The condition of a handler's write: one attempt of the job of one generation."""
 
     key: Key
     job_id: UUID

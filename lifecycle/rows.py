@@ -1,6 +1,6 @@
 """The rows of a lifecycle's table, whatever its key and its other columns. A state changes by guarded updates only.
 
-The table has the columns of `lifecycle.columns` beside its own.
+The table has the columns of `lifecycle.columns` and its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Resource)
 """The snapshot of a resource."""
 
 AGE = sa.bindparam("age", type_=sa.Interval)
-"""The parameter of a `take_statement`: the least time between two looks at a resource."""
+"""The parameter of a `take_statement`: the least time between two checks of a resource."""
 _now = sa.func.now()
 
 

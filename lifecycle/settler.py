@@ -100,7 +100,7 @@ class Settler(Generic[R, A]):
     async def end_overdue(self, *, limit: int) -> int:
         """End what has waited for its user for longer than `Wait.limit`; return how many have ended.
 
-        One that fails keeps no other from its end.
+        One that fails does not stop the others.
         """
         async with self._single.connect() as conn:
             overdue = await self._rows.list_overdue(conn, limit=limit)

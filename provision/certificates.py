@@ -46,7 +46,7 @@ _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_A
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a certificate is for."""
+    """The identity that a certificate names."""
 
     name: str
     hosts: tuple[str, ...]

@@ -17,7 +17,7 @@ _TERMINAL = {"completed", *_UNSUCCESSFUL}
 
 @dataclass(slots=True, kw_only=True)
 class Recorded:
-    """What a handler did. Takes the place of the jobs service."""
+    """Records what a handler does, in place of the jobs service."""
 
     progress: list[jobs.Progress] = field(default_factory=list)
     checkpoints: dict[str, Any] = field(default_factory=dict)

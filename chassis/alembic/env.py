@@ -1,4 +1,4 @@
-"""What Alembic runs around the migrations of any service; called by `chassis.migrations`, never by its command line."""
+"""Alembic's environment for the migrations of any service; called by `chassis.migrations`, never by its command line."""
 
 from __future__ import annotations
 

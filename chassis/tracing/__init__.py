@@ -24,7 +24,7 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class Tracer(Protocol):
-    """What records spans; each method is described at the function of its name."""
+    """Records spans; each method is described at the function with its name."""
 
     def span(self, name: str, kind: Kind, attributes: Attributes | None) -> AbstractContextManager[None]:
         """See `span`."""

@@ -68,7 +68,7 @@ class Export(SpanProcessor):
     def _export(self, batch: list[ReadableSpan]) -> None:
         try:
             is_accepted = self._exporter.export(batch) is SpanExportResult.SUCCESS
-        except Exception as error:  # noqa: BLE001 - the thread must go on
+        except Exception as error:  # noqa: BLE001 - the thread must continue
             logger.debug("export of spans failed", extra={"cause": repr(error)[:200]})
             is_accepted = False
         if is_accepted:

@@ -68,7 +68,7 @@ class Refused(Exception):
 
 
 class Control:
-    """What was asked for, and what the launcher's thread has done about it."""
+    """The requests, and what the launcher's thread has done about them."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

@@ -14,7 +14,7 @@ def run(data_dir: Path) -> int:
     if not data_dir.exists():
         print(f"there is nothing in {data_dir}")
         return 0
-    if input(f"Delete all data in {data_dir}, for ever? [y/N] ").strip().lower() not in {"y", "yes"}:
+    if input(f"Delete all data in {data_dir}, permanently? [y/N] ").strip().lower() not in {"y", "yes"}:
         print("nothing was deleted")
         return 1
     try:
@@ -22,7 +22,7 @@ def run(data_dir: Path) -> int:
     except ownership.AlreadyRunning as error:
         print(f"{error}; stop it first")
         return 1
-    print("deleted; the next `make up` starts afresh")
+    print("deleted; the next `make up` starts with no data")
     return 0
 
 

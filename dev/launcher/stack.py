@@ -28,7 +28,7 @@ RUN_ONCE_SECONDS = 120.0
 POLL_SECONDS = 0.1
 CRASHES_BEFORE_GIVING_UP = 3
 HIGH_AVAILABILITY = ROOT / "deploy" / "ha.env"
-# Variables that processes inherit from our environment, beside those of the compose file.
+# Variables that processes inherit from our environment, in addition to those of the compose file.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
 
 

@@ -12,7 +12,7 @@ from gateway.views import Connection, ConnectionStatus
 class Connect(Body):
     """Options of a connect."""
 
-    return_to: Text = Field("", description="Where to go afterwards: a path of ours.", examples=["/dashboard"])
+    return_to: Text = Field("", description="Where to go afterwards: a path on this site.", examples=["/dashboard"])
 
 
 class Connections(TypedDict):

@@ -14,7 +14,7 @@ from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth", tags=["security"])
 
-FRESH = "The session goes on under a new token. 401 `invalid_credentials` or `invalid_code`."
+FRESH = "The session continues with a new token. 401 `invalid_credentials` or `invalid_code`."
 """The response to a proof of identity."""
 
 

@@ -1,1 +1,1 @@
-"""What every request passes through, one duty a module. Pure ASGI, so that streams are not buffered."""
+"""Middleware: one duty a module. Pure ASGI, so that streams are not buffered."""

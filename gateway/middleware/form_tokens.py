@@ -1,6 +1,6 @@
-"""Form tokens: every form carries one that only a page of ours can have put there, for this session or this visit.
+"""Form tokens: every form carries one that only our own pages can contain, for this session or this visit.
 
-They stand beside the check of where a request comes from (`middleware.SameOrigin`): one of the two would do.
+They complement the check of the origin of a request (`middleware.SameOrigin`): either would suffice alone.
 """
 
 from __future__ import annotations

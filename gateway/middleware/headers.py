@@ -36,7 +36,7 @@ _STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer; one that says otherwise itself is left alone."""
+    """Adds the headers to every response that does not set them itself."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app

@@ -4,7 +4,7 @@ A replica limits its concurrent requests. The limit adapts to the response times
 `TARGET_SECONDS`, and grows while they do not (additive increase, multiplicative decrease, as in TCP congestion control). A
 request above the limit waits a moment for a place, which smooths bursts, and is then refused without a call to a service.
 
-Requests that hash a password have places of their own, of a fixed number: hashing is slow on purpose, so its response times say
+Requests that hash a password have a separate, fixed limit: hashing is slow on purpose, so its response times say
 nothing about the load, and a flood of sign-ins takes no place from other requests.
 """
 

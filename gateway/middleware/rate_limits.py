@@ -72,7 +72,7 @@ class RateLimits:
 
 
 class State(NamedTuple):
-    """What a request found in its bucket. A tuple, since one is made for each request."""
+    """The state of the bucket of a request. A tuple, since one is made for each request."""
 
     remaining: int
     full_after: int
@@ -104,7 +104,7 @@ class Bucket:
         full_at_before = self._full_at.pop(key, now)
         full_at = max(full_at_before, now) + self._each
         missing = full_at - now - self.window
-        # A hair is the rounding of adding up fractions.
+        # Tolerates the rounding of summed fractions.
         is_refused = missing > self._each * 1e-6
         if is_refused:
             full_at -= self._each
@@ -196,7 +196,7 @@ def _credentials(scope: Scope) -> bytes | None:
 
 
 def _headers(taken: list[tuple[Bucket, State]]) -> Iterator[tuple[bytes, bytes]]:
-    """Write the headers, as bytes: this is done for every answer."""
+    """Write the headers, as bytes: this is done for every response."""
     yield b"ratelimit-policy", b", ".join([bucket.policy for bucket, _ in taken])
     credentials = ", ".join([f'"{bucket.name}";r={state.remaining};t={state.full_after}' for bucket, state in taken])
     yield b"ratelimit", credentials.encode()

@@ -16,7 +16,7 @@ _OURS = frozenset({"same-origin", "none"})  # `none` is the user's own doing, fo
 class SameOrigin:
     """Judges requests with an unsafe method by one rule, signed in or not.
 
-    1. With a bearer token it passes: no browser adds it automatically, and the cookie beside it is ignored.
+    1. With a bearer token it passes: no browser adds it automatically, and a cookie sent with it is ignored.
     2. `Sec-Fetch-Site`, if there is one, must be `same-origin` or `none`.
     3. `Origin`, if there is one, must be ours; `null` only where `Sec-Fetch-Site` has spoken for it, since that is how browsers
        write it on our own pages without referrer.

@@ -28,7 +28,7 @@ SEND_TIMEOUT = 5.0
 """How long a reader may accept nothing before it is cut off."""
 RETRY_MS = (1_000, 3_000)
 CROWDED_RETRY_MS = (30_000, 60_000)
-"""For the oldest of too many streams of one user: with a short retry they would end each other for ever."""
+"""For the oldest of too many streams of one user: with a short retry they would end each other endlessly."""
 CONFIRM_SECONDS = 60.0
 """How often a stream checks its session while revocations arrive over NATS."""
 REFRESHED = "refreshed"
@@ -73,7 +73,7 @@ class Connection:
     ) -> None:
         """`job_id` narrows the stream to one job; it ends when that job does.
 
-        The stream of an operator goes on, since a retry may follow, and announces log lines. A change of the user's role ends
+        The stream of an operator continues, since a retry may follow, and announces log lines. A change of the user's role ends
         the session, and so the stream.
         """
         self.session = session

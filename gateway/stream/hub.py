@@ -34,7 +34,7 @@ POLLED_OWNERS = 50
 
 
 class Hub:
-    """Opens streams and feeds them. `subscribe` before NATS connects, `run` beside the server, `drain` before it stops."""
+    """Opens streams and feeds them. `subscribe` before NATS connects, `run` while the server runs, `drain` before it stops."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import Protocol
 TAKE_OVER = "repruv.take_over"
 """ASGI extension of our server: a function that hands the connection of a started response to a `Writer`."""
 BUFFER_BYTES = 16 * 1024
-"""Unsent bytes, beside those in the kernel, above which the writer is paused."""
+"""Unsent bytes, without those in the kernel, above which the writer is paused."""
 
 
 class Sink(Protocol):

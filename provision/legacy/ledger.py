@@ -1,4 +1,7 @@
-"""The ledger of the import: what became of each old row. It makes the import repeatable, and the report is read from it."""
+"""The ledger of the import: the new row of each old one, or why there is none. It feeds the report.
+
+It makes the import repeatable.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ rows = sa.Table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What became of an old row."""
+    """The result of importing an old row."""
 
     legacy_id: str
     target_id: uuid.UUID | None

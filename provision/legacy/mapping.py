@@ -1,4 +1,4 @@
-"""Rows of the old system as rows of ours. Pure: no database, no clock."""
+"""Converts rows of the old system to rows of this one. Pure: no database, no clock."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _CONNECTION_STATES = {
 
 @dataclass(slots=True)
 class Mapped:
-    """What becomes of an old row."""
+    """The new rows for an old row, or why it is left out."""
 
     values: dict[str, Any] | None
     """The new row; None if there is none."""

@@ -41,7 +41,7 @@ MEANINGS = {
 _NOTES = sa.text(f"""
     SELECT note, count(*) AS rows, (array_agg(legacy_id ORDER BY legacy_id))[1:CAST(:examples AS integer)] AS ids
     FROM {ledger.SCHEMA}.rows, unnest(notes) AS note WHERE source = :source GROUP BY note ORDER BY note
-""")  # noqa: S608 - a name of ours
+""")  # noqa: S608 - our own name
 
 
 def build(conn: sa.Connection, source: Source, *, dry_run: bool, new: dict[str, int]) -> dict[str, Any]:

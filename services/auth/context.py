@@ -1,4 +1,4 @@
-"""What every operation works with: database, keys, policy; and the steps that several features share."""
+"""The dependencies of every operation (database, keys, policy), and the steps that several features share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What every operation works with."""
+    """The dependencies of every operation."""
 
     engine: AsyncEngine
     passwords: Passwords

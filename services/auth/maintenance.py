@@ -21,7 +21,7 @@ LINK_RETENTION = timedelta(days=1)
 DEVICE_RETENTION = timedelta(days=400)
 BATCH = 500
 PAUSE_SECONDS = 0.05
-"""Between batches, for everything else; a replica deletes thousands of rows a second, more than can be inserted."""
+"""Between batches, so that others run; a replica deletes thousands of rows a second, more than can be inserted."""
 
 _newer = schema.devices.alias()
 _EXPIRED: Sequence[tuple[sa.Table, sa.ColumnElement[bool] | sa.BooleanClauseList]] = (
@@ -60,7 +60,7 @@ async def delete_expired(engine: AsyncEngine) -> None:
 
     Sessions and API tokens go a week after their end, events after a year, those of strangers after a month, links after a day,
     changes of addresses a week after their request, devices after 400 days without a sign-in, everything else at once.
-    A deletion that fails keeps no other from its rows; its error is raised at the end.
+    A deletion that fails does not stop the others; its error is raised at the end.
     """
     remaining = [_deletion(table, condition) for table, condition in _EXPIRED]
     failures: list[Exception] = []

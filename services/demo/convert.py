@@ -59,7 +59,7 @@ def event_to_proto(mode: Mode, action: domain.Action) -> demo_events_pb2.DemoEve
 
 
 def expire_after_from_proto(request: demo_service_pb2.EnableDemoRequest) -> timedelta | None:
-    """Read how long demo mode lasts; None: for ever. Raises `InvalidArgument` for a duration out of range."""
+    """Read how long demo mode lasts; None: without an end. Raises `InvalidArgument` for a duration out of range."""
     has_expiry = request.HasField("expire_after")
     return protobuf.from_duration(request.expire_after, "expire_after") if has_expiry else None
 

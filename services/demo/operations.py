@@ -1,4 +1,4 @@
-"""What the demo service does. Each operation is one transaction: the transition, its event, the submit of its job."""
+"""The operations of the demo service. Each is one transaction: the transition, its event, the submit of its job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers of demo data get: items, interactions, the dashboard's numbers, and their filters. Pure."""
+"""The read models of demo data: content items, interactions, the dashboard's numbers, and their filters. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chassis import errors
 KINDS = ("comment", "review", "mention")
 SENTIMENTS = ("positive", "neutral", "negative")
 DAYS = 180
-"""How many days the dashboard knows."""
+"""The most days that the dashboard covers."""
 DEFAULT_DAYS = 30
 MAX_FILTER_DAYS = 31
 MAX_ARRIVING = 5

@@ -36,7 +36,7 @@ class StalledTransactions:
 
     def __init__(self) -> None:
         self._copied: dict[_Statement, tuple[int, float]] = {}
-        """The bytes of each COPY at the last look, and the time since when they are the same."""
+        """The bytes of each COPY at the last check, and the time since which they have not changed."""
 
     async def end(self, conn: AsyncConnection, *, age: timedelta) -> int:
         """End transactions that have waited for their client for longer than `age`; return how many.

@@ -1,4 +1,4 @@
-"""What demo mode shows: lists and numbers of the rows that are visible, each read in one snapshot of the database."""
+"""Lists and numbers of the visible rows, each read in one snapshot of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replica of the jobs service counts for Prometheus."""
+"""Prometheus counters of a replica of the jobs service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reconciler looks for: expired leases, due and overdue jobs, fair ranks. Statements and their functions."""
+"""The work of the reconciler: expired leases, due and overdue jobs, fair ranks. Statements and their functions."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ _IS_UNSENT = sa.text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What one call did."""
+    """The result of one call."""
 
     deleted: int
     """Jobs."""

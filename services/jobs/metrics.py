@@ -1,4 +1,4 @@
-"""What Prometheus reads from the database of the job engine. Every replica reports the same values: use the maximum."""
+"""Prometheus gauges that are read from the database of the job engine. Every replica reports the same values: use the maximum."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.jobs.operators import overview
 _LEASES = sql.prepared(f"""
 SELECT count(*), CAST(coalesce(extract(epoch FROM now() - min(lease_until)), 0) AS double precision)
 FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now()
-""")  # noqa: S608 - states of ours
+""")  # noqa: S608 - our own states
 # The role sees its own sessions only. The function, which provisioning creates, sees all and returns only these numbers.
 _SERVER = sql.prepared("SELECT CAST(jobs.server_statistics() AS text)")
 SERVER_GAUGES = {

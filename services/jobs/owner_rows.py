@@ -1,4 +1,4 @@
-"""What the export of a user's data has of this service, and what it leaves out."""
+"""The tables of this service that the export of a user's data contains, and those that it leaves out."""
 
 from __future__ import annotations
 

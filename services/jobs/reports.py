@@ -1,4 +1,4 @@
-"""What running attempts report: progress, log lines, and checkpoints for later attempts."""
+"""The reports of running attempts: progress, log lines, and checkpoints for later attempts."""
 
 from __future__ import annotations
 

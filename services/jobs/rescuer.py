@@ -30,11 +30,11 @@ class Rescuer:
     async def run(self) -> None:
         """Rescue forever, whenever the next lease expires."""
         while True:
-            pause = await self.look()
+            pause = await self.rescue_expired()
             await asyncio.sleep(pause)
 
-    async def look(self) -> float:
-        """Rescue jobs if a lease has expired; return the seconds until the next look."""
+    async def rescue_expired(self) -> float:
+        """Rescue jobs if a lease has expired; return the seconds until the next call."""
         try:
             seconds = await self._maintenance.seconds_to_expiry()
         except Exception:

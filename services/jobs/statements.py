@@ -212,7 +212,7 @@ WITH held AS MATERIALIZED ({_REQUESTED_LEASES.format(columns="j.job_id")} FOR NO
 UPDATE jobs.jobs j SET lease_until = now() + :lease FROM held WHERE j.job_id = held.job_id
 RETURNING j.job_id, j.attempt, j.state
 """)
-"""Renews leases without waiting for a lock: a transaction that holds the row of one job costs a worker no other lease."""
+"""Renews leases without waiting for a lock: a lock of one job's row must not cost the worker its other leases."""
 READ_LEASES = sql.prepared(_REQUESTED_LEASES.format(columns="j.job_id, j.attempt, j.state"))
 """The leases that a worker holds, also of jobs whose rows are locked."""
 

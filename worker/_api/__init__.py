@@ -1,1 +1,1 @@
-"""What handlers and submitters use; `worker/__init__.py` exports it."""
+"""The API for handlers and submitters, exported by `worker/__init__.py`."""

@@ -126,7 +126,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _text(value: object) -> str:
-    """Return text that protobuf accepts, whatever a handler has raised: no outcome is lost for its wording."""
+    """Return text that protobuf accepts, whatever a handler has raised: an odd text must not lose the outcome."""
     return str(value)[:MESSAGE_LENGTH].encode(errors="replace").decode()
 
 

@@ -29,7 +29,7 @@ _LIBRARIES = (
 
 
 def describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
-    """Return type, message, traceback and place of an exception. Never raises: no outcome is lost for its wording."""
+    """Return type, message, traceback and place of an exception. Never raises: an odd text must not lose the outcome."""
     try:
         return _describe(error, mask)
     except Exception as broken:  # noqa: BLE001 - for example a `__str__` that raises

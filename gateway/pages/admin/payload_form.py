@@ -14,7 +14,7 @@ WHOLE = "payload"
 """The field of a payload without a schema."""
 MAX_FIELDS = 12
 MASK = "•••"
-"""What operators read in place of the value of a sensitive field."""
+"""Shown to operators in place of the value of a sensitive field."""
 
 FieldType = Literal["text", "integer", "number", "boolean", "choice", "lines", "json"]
 _TYPES: Mapping[str, FieldType] = {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean"}

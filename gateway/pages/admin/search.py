@@ -1,4 +1,4 @@
-"""One search for everything that an operator has in hand."""
+"""One search for everything that an operator may have: ids, addresses, error texts, names."""
 
 from __future__ import annotations
 

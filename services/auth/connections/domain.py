@@ -36,7 +36,7 @@ class State(StrEnum):
 
 
 class JobKind(StrEnum):
-    """The jobs that move a connection on. `auth.refresh` is not one of them: it works beside the state."""
+    """The jobs that change the state of a connection. `auth.refresh` is not one of them."""
 
     CONNECT = "auth.connect"
     DISCONNECT = "auth.disconnect"
@@ -80,7 +80,7 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.COMPLETE_CONNECT: (frozenset({State.CONNECTING}), State.CONNECTED),
     Action.CANCEL_CONNECT: (frozenset({State.CONNECTING}), State.DISCONNECTED),
     Action.FAIL_CONNECT: (frozenset({State.CONNECTING}), State.FAILED),
-    # By refresh jobs, beside the job of the transition.
+    # By refresh jobs, which run independently of the job of the transition.
     Action.REFRESH: (frozenset({State.CONNECTED}), State.CONNECTED),
     Action.SYNC: (frozenset({State.CONNECTED}), State.CONNECTED),
     Action.FAIL_REFRESH: (frozenset({State.CONNECTED}), State.FAILED),

@@ -1,4 +1,4 @@
-"""What the transaction of a transition does beside it: secrets, items, event, job and security event."""
+"""The effects of a transition, in its transaction: secrets, items, event, job and security event."""
 
 from __future__ import annotations
 

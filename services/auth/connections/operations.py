@@ -1,4 +1,4 @@
-"""What users do with connections. Each change is one transaction: the transition and all its effects."""
+"""The operations of users on connections. Each change is one transaction: the transition and all its effects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.auth import context, schema, throttling
 from services.auth.connections import domain, secrets, storage
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.effects import Effects
-from services.auth.connections.providers.outbound import Failed
+from services.auth.connections.providers.outbound import PlatformError
 from services.auth.connections.providers.provider import AuthorizationRequest, Provider, Transaction
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Operations:
     async def _authorization_request(self, provider: Provider, transaction: Transaction) -> AuthorizationRequest:
         try:
             return await provider.authorization_request(transaction)
-        except Failed as error:
+        except PlatformError as error:
             extra = {"platform": provider.platform.name, "cause": str(error)}
             logger.warning("a platform does not answer", extra=extra)
             message = f"{provider.platform.title} does not answer at the moment; try again later."

@@ -45,8 +45,8 @@ class Authorization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Consent:
-    """A code, and the values that must be sent with it to get tokens."""
+class CodeGrant:
+    """An authorization code, and the values that must be sent with it to get tokens."""
 
     code: str = field(repr=False)
     verifier: str = field(repr=False)
@@ -55,12 +55,12 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """The secrets of a connection: a consent, or tokens."""
+    """The secrets of a connection: an authorization code, or tokens."""
 
     generation: int
     revision: int
     """Grows each time tokens are replaced."""
-    consent: Consent | None
+    grant: CodeGrant | None
     code_sent_at: datetime | None
     """The time at which the code was sent to the platform, if the answer is not known."""
     tokens: Tokens | None
@@ -185,9 +185,9 @@ class Vault:
                 row[column], associated_data=associated_data(column, connection.user_id, connection.platform)
             )
 
-        consent = tokens = None
+        grant = tokens = None
         if row["sealed_code"] is not None:
-            consent = Consent(
+            grant = CodeGrant(
                 code=decrypt("sealed_code"), verifier=decrypt("sealed_verifier"), nonce=decrypt("sealed_nonce")
             )
         if row["sealed_access_token"] is not None:
@@ -200,16 +200,16 @@ class Vault:
         return Stored(
             generation=row["generation"],
             revision=row["revision"],
-            consent=consent,
+            grant=grant,
             code_sent_at=row["code_sent_at"],
             tokens=tokens,
             issued_at=row["issued_at"],
         )
 
-    async def get_set_aside(
+    async def get_pending_revocation(
         self, conn: AsyncConnection, user_id: UUID, platform: str, generation: int
     ) -> Tokens | None:
-        """Read and decrypt the tokens set aside of a generation; None if there are none. Raises `DecryptionFailed`."""
+        """Read and decrypt the tokens of a generation that must be revoked; None if there are none. Raises `DecryptionFailed`."""
         statement = sa.select(pending_revocations_table).where(
             *pending_revocations.of_generation(user_id, platform, generation)
         )
@@ -251,7 +251,7 @@ async def take_authorization(
 
 
 async def mark_code_sent(conn: AsyncConnection, connection: Connection, *, is_sent: bool) -> None:
-    """Record that the code is being sent to the platform; or that it certainly did not count there."""
+    """Record that the code is being sent to the platform, or that the platform certainly did not use it."""
     statement = sa.update(table).where(*_of(connection.user_id, connection.platform))
     await conn.execute(statement.values(code_sent_at=_now if is_sent else None))
 

@@ -1,4 +1,4 @@
-"""What users can do with data exports: start, get, download; and their expiry."""
+"""The operations on data exports: start, get, download, expire."""
 
 from __future__ import annotations
 

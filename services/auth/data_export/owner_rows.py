@@ -1,4 +1,4 @@
-"""What an export has of this service, and what it leaves out."""
+"""The tables of this service that an export contains, and those that it leaves out."""
 
 from __future__ import annotations
 

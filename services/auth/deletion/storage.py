@@ -29,7 +29,7 @@ class Erasing:
     emails: tuple[str, ...]
     """The address, and earlier ones that no other account has."""
     erasing_for: timedelta
-    """Time since the account was closed for good."""
+    """Time since the account was closed permanently."""
 
 
 async def schedule(conn: AsyncConnection, user_id: uuid.UUID, deletion_id: uuid.UUID, *, after: timedelta) -> None:
@@ -66,7 +66,7 @@ async def find_user(conn: AsyncConnection, deletion_id: uuid.UUID) -> uuid.UUID 
 
 
 async def close(conn: AsyncConnection, user_id: uuid.UUID, deletion_id: uuid.UUID) -> Erasing | None:
-    """Close a locked account for good; None if its deletion was cancelled. Repeating it changes nothing."""
+    """Close a locked account permanently; None if its deletion was cancelled. Repeating it changes nothing."""
     statement = (
         sa.update(users)
         .where(users.c.user_id == user_id, users.c.deletion_id == deletion_id, users.c.deletion_due_at <= NOW)

@@ -45,7 +45,7 @@ class Outcome:
 async def rotate_keys(
     engine: AsyncEngine, keyring: Keyring, columns: Sequence[EncryptedColumn], *, batch: int = BATCH
 ) -> Outcome:
-    """Re-encrypt what older keys encrypted. Can be interrupted at any point and run beside everything else."""
+    """Re-encrypt what older keys encrypted. Can be interrupted at any point and run while everything else works."""
     reencrypted = lost = 0
     for encrypted in columns:
         after: tuple[Any, ...] | None = None

@@ -50,7 +50,7 @@ class Passkey(VerifiedRegistration):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedAssertion:
-    """What a verified signature states besides the verification of the user."""
+    """What a verified signature states in addition to the identity of the user."""
 
     sign_count: int
     is_synced: bool

@@ -127,7 +127,7 @@ class SecondFactor:
 
 async def _finish_change(tx: outbox.Transaction, actor: domain.Actor, notice: Notice) -> tuple[domain.Session, str]:
     session, token = await replace_token(tx, actor)
-    # The other sessions go on, but caches hold an outdated user.
+    # The other sessions continue, but caches hold an outdated user.
     publish_revocation(tx, await session_storage.refreshed(tx.conn, actor.user_id))
     tx.publish(email_jobs.notice(actor.user_id, notice))
     return session, token

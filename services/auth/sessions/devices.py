@@ -24,7 +24,7 @@ PER_USER = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
-    """What was known of a device before a sign-in."""
+    """What was known about a device before a sign-in."""
 
     is_known: bool
     is_first: bool

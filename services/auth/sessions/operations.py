@@ -102,7 +102,7 @@ class Sessions:
         return count
 
     async def _validate_mixed(self, queries: Sequence[tuple[str, bool]]) -> list[ValidatedSession | None]:
-        """Validate API tokens, and the tokens of sessions beside them."""
+        """Validate API tokens and session tokens."""
         hashed = [tokens.api_token_hash(token) for token, _ in queries]
         async with transactions.begin(self.context.autocommit()) as conn:
             active = await token_storage.find_active(conn, {each for each in hashed if each is not None})

@@ -35,7 +35,7 @@ class Outcome:
 async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, seconds: float) -> Outcome:
     """End the sessions and API tokens that exist now, in transactions of `BATCH`, for at most `seconds`.
 
-    Gateways are informed when each transaction commits. The session of `admin` goes on; from the shell it is None, and
+    Gateways are informed when each transaction commits. The session of `admin` continues; from the shell it is None, and
     admins' sessions end too.
     """
     keep = admin.session_id if admin else None

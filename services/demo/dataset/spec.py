@@ -21,7 +21,7 @@ DEFAULT_INTERACTIONS = 2_000
 class Spec:
     """Equal specs give equal data, in any process.
 
-    `profile_type` and `niche` are real ones (see `resolve`), `content_count` is 1..MAX_CONTENT, `interaction_count`
+    `profile_type` and `niche` are never `auto` (see `resolve`), `content_count` is 1..MAX_CONTENT, `interaction_count`
     0..MAX_INTERACTIONS; nothing happens after the aware time `now`. ValueError names the field that is out of bounds.
     """
 

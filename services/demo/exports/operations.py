@@ -1,4 +1,4 @@
-"""What can be done with exports. Each operation is one transaction: the transition, its event, the submit of its job."""
+"""The operations on exports. Each is one transaction: the transition, its event, the submit of its job."""
 
 from __future__ import annotations
 

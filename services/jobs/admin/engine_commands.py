@@ -94,7 +94,7 @@ def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:
         )
         for kind in kinds
     ]
-    tables.show(("KIND", "SERVED", "PAUSED", "LIMITS", "JOBS", "OLDEST WAITING"), rows, nothing="no kinds")
+    tables.show(("KIND", "WORKER", "PAUSED", "LIMITS", "JOBS", "OLDEST WAITING"), rows, nothing="no kinds")
 
 
 def _limits(limits: kind_pb2.KindLimits) -> str:

@@ -22,7 +22,7 @@ async def search(jobs: Connection, chosen: argparse.Namespace) -> int:
     """Print the hits; exit with 1 if there are none."""
     text = chosen.text.strip()[:100]
     hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _others(jobs, text)]
-    header = ("TYPE", "NAME", "FACTS")
+    header = ("TYPE", "NAME", "DETAILS")
     if chosen.json:
         print(json.dumps([dict(zip(map(str.lower, header), hit, strict=True)) for hit in hits], ensure_ascii=False))
     else:

@@ -1,1 +1,1 @@
-"""What operators see and control: kinds, limits, pauses, workers and stuck jobs."""
+"""Operations for operators: job lists, bulk changes, kinds, limits, pauses, workers and stuck jobs."""

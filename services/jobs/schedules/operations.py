@@ -26,7 +26,7 @@ _Row = TypeVar("_Row")
 
 MIN_PAUSE_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 5.0
-"""Bounds of the pause between two looks for due schedules. Another replica may register one meanwhile."""
+"""Bounds of the pause between two polls for due schedules. Another replica may register one meanwhile."""
 MAX_SCHEDULES = 100
 NEXT_TIMES = 5
 LATEST_TIMES = 10

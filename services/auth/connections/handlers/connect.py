@@ -21,7 +21,12 @@ from services.auth.connections.handlers.dependencies import (
     retry_storage,
     revoke,
 )
-from services.auth.connections.providers.outbound import Failed, Lost, Refused, Unavailable
+from services.auth.connections.providers.outbound import (
+    PlatformError,
+    PlatformRefused,
+    PlatformUnavailable,
+    ResponseLost,
+)
 from services.auth.connections.providers.provider import PermissionsMissing, Provider, Transaction
 
 logger = logging.getLogger(__name__)
@@ -51,11 +56,11 @@ async def connect(dependencies: Dependencies, context: worker.Context) -> dict[s
         account = await provider.account(tokens)
         await context.progress(2, 3, "Reading what it published")
         items = await provider.items(tokens)
-    except Unavailable as error:
+    except PlatformUnavailable as error:
         if context.attempt < LAST_ATTEMPT:
             raise retry_later(error, connection.platform) from None
         raise await _fail(dependencies, attempt, connection, ErrorCode.PLATFORM_UNAVAILABLE) from None
-    except Failed as error:
+    except PlatformError as error:
         _log(attempt, connection, error)
         raise await _fail(dependencies, attempt, connection, _code(error)) from None
     await _stop_if_cancelled(context, attempt)
@@ -67,25 +72,25 @@ async def _exchange(
     dependencies: Dependencies, attempt: Attempt, connection: Connection, stored: secrets.Stored, provider: Provider
 ) -> Tokens:
     """Exchange the code for tokens, and store them. A code whose answer is not known is never sent again."""
-    if stored.consent is None or stored.code_sent_at is not None:
+    if stored.grant is None or stored.code_sent_at is not None:
         raise await _fail(dependencies, attempt, connection, ErrorCode.CONSENT_EXPIRED)
-    # Until the commit is certain: a lost reply would let the next call take the code for sent.
+    # Repeated until the commit is confirmed: after a lost reply the next call would assume that the code was sent.
     await retry_storage(lambda: _mark_code_sent(attempt, is_sent=True))
     transaction = Transaction(
         redirect_uri=operations.redirect_uri(dependencies.public_url, connection.platform),
         state="",
-        verifier=stored.consent.verifier,
-        nonce=stored.consent.nonce,
+        verifier=stored.grant.verifier,
+        nonce=stored.grant.nonce,
     )
     try:
-        tokens = await provider.exchange(stored.consent.code, transaction)
-    except Failed as error:
-        if isinstance(error, Unavailable) and not isinstance(error, Lost) and error.got is None:
+        tokens = await provider.exchange(stored.grant.code, transaction)
+    except PlatformError as error:
+        if isinstance(error, PlatformUnavailable) and not isinstance(error, ResponseLost) and error.tokens is None:
             await retry_storage(lambda: _mark_code_sent(attempt, is_sent=False))
             raise retry_later(error, connection.platform) from None
         _log(attempt, connection, error)
-        code = ErrorCode.CONSENT_EXPIRED if isinstance(error, Unavailable) else _code(error)
-        raise await _fail(dependencies, attempt, connection, code, error.got) from None
+        code = ErrorCode.CONSENT_EXPIRED if isinstance(error, PlatformUnavailable) else _code(error)
+        raise await _fail(dependencies, attempt, connection, code, error.tokens) from None
     await _store(dependencies, attempt, stored, tokens)
     return tokens
 
@@ -190,15 +195,15 @@ async def _revoke_late(dependencies: Dependencies, attempt: Attempt, tokens: Tok
         await discard_late(dependencies, present, fence.generation, tokens)
 
 
-def _code(error: Failed) -> ErrorCode:
+def _code(error: PlatformError) -> ErrorCode:
     if isinstance(error, PermissionsMissing):
         return ErrorCode.PERMISSIONS_MISSING
-    if isinstance(error, Refused):
+    if isinstance(error, PlatformRefused):
         codes = {"invalid_grant": ErrorCode.CONSENT_EXPIRED, "insufficient_scope": ErrorCode.PERMISSIONS_MISSING}
         return codes.get(error.code, ErrorCode.PLATFORM_REFUSED)
     return ErrorCode.PLATFORM_REFUSED
 
 
-def _log(attempt: Attempt, connection: Connection, error: Failed) -> None:
+def _log(attempt: Attempt, connection: Connection, error: PlatformError) -> None:
     extra = {"platform": connection.platform, "job_id": attempt.fence.job_id, "cause": str(error)}
     logger.warning("a platform could not be connected", extra=extra)

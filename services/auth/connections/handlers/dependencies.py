@@ -1,4 +1,4 @@
-"""What the handlers of connections' jobs have in common: collaborators, the begin of an attempt, revoking, retries."""
+"""Shared by the handlers of connection jobs: dependencies, reading secrets, revoking tokens, retries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lifecycle.declaration import Lifecycle
 from services.auth import schema
 from services.auth.connections import domain, effects, secrets
 from services.auth.connections.domain import Action, Connection, Tokens
-from services.auth.connections.providers.outbound import Failed, Unavailable
+from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 from services.auth.connections.providers.provider import Provider
 from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
 
@@ -33,12 +33,12 @@ STORE_TRIES = 5
 STORE_PAUSE = 1.0
 KEY_ATTEMPTS = 10
 KEY_PAUSE = timedelta(seconds=15)
-"""How often, and after which pause, a job looks for a key that its process lacks."""
+"""How often, and after which pause, a job is retried whose process lacks the encryption key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """The collaborators of the handlers."""
+    """The dependencies of the handlers."""
 
     engine: AsyncEngine
     lifecycle: Lifecycle[Connection, Action]
@@ -79,24 +79,24 @@ async def read_secrets(dependencies: Dependencies, tx: Transaction, context: wor
 
 
 async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
-    """Revoke tokens that nobody will use; return whether the platform has done so. Never fails: it is the last resort."""
+    """Revoke tokens that nobody will use; return whether the platform has revoked them. Never raises."""
     if (provider := dependencies.providers.get(platform)) is None:
         return False
     try:
         return await provider.revoke(tokens)
-    except Failed as error:
+    except PlatformError as error:
         logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
         return False
 
 
 async def discard_late(dependencies: Dependencies, present: Connection, generation: int, tokens: Tokens) -> None:
-    """Revoke tokens that came too late for their generation; only drop them if that would end newer access."""
+    """Revoke tokens that arrived too late for their generation; if that would end newer access, only discard them."""
     if not domain.shares_grant(present, generation):
         await revoke(dependencies, present.platform, tokens)
 
 
 async def retry_storage(store: Callable[[], Awaitable[T]]) -> T:
-    """Store what cannot be fetched or done again, also over a short outage of the database. Raises the last failure."""
+    """Store a result that cannot be obtained again, with retries over a short outage of the database. Raises the last error."""
     for _ in range(STORE_TRIES - 1):
         try:
             return await store()
@@ -108,15 +108,15 @@ async def retry_storage(store: Callable[[], Awaitable[T]]) -> T:
     return await store()
 
 
-def retry_later(error: Unavailable, platform: str) -> Exception:
+def retry_later(error: PlatformUnavailable, platform: str) -> Exception:
     """Return the exception with which a handler is retried when the platform may answer again."""
-    if error.after is not None:
-        return worker.Snooze(error.after)
+    if error.retry_after is not None:
+        return worker.Snooze(error.retry_after)
     code = domain.ErrorCode.PLATFORM_UNAVAILABLE
     logger.info("a platform does not answer", extra={"platform": platform, "cause": str(error)})
     return worker.JobFailed(code.value, domain.error(code).message, retryable=True)
 
 
 def failed(code: domain.ErrorCode) -> worker.JobFailed:
-    """Return the exception of a handler that no further attempt helps."""
+    """Return the exception that fails a job without a retry."""
     return worker.JobFailed(code.value, domain.error(code).message, retryable=False)

@@ -7,7 +7,7 @@ from typing import Any
 import worker
 from services.auth.connections.domain import Action, Tokens
 from services.auth.connections.handlers.dependencies import Dependencies, logger, read_secrets, retry_later
-from services.auth.connections.providers.outbound import Failed, Unavailable
+from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 
 LAST_ATTEMPT = 4
 """The attempt that no longer waits for a platform that does not answer."""
@@ -33,11 +33,11 @@ async def _revoke(dependencies: Dependencies, context: worker.Context, platform:
         return False
     try:
         return await provider.revoke(tokens)
-    except Unavailable as error:
+    except PlatformUnavailable as error:
         if context.attempt < LAST_ATTEMPT and not context.is_cancelled:
             raise retry_later(error, platform) from None
-        cause: Failed = error
-    except Failed as error:
+        cause: PlatformError = error
+    except PlatformError as error:
         cause = error
     logger.warning("access was not revoked at the platform", extra={"platform": platform, "cause": str(cause)})
     return False

@@ -21,7 +21,7 @@ from services.auth.connections.handlers.dependencies import (
     retry_later,
     retry_storage,
 )
-from services.auth.connections.providers.outbound import Failed, Refused, Unavailable
+from services.auth.connections.providers.outbound import PlatformError, PlatformRefused, PlatformUnavailable
 from services.auth.connections.providers.provider import NotRenewable, Provider
 from services.auth.encryption.keyring import DecryptionFailed
 
@@ -52,9 +52,9 @@ async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[s
     if is_due:
         try:
             tokens = await provider.refresh(stored.tokens, stored.issued_at, now)
-        except Unavailable as error:
+        except PlatformUnavailable as error:
             raise retry_later(error, platform) from None
-        except Failed as error:
+        except PlatformError as error:
             raise await _refused(dependencies, connection, stored, error) from None
         done["refreshed"] = await _store(dependencies, connection, stored, provider, tokens)
     if is_old and (done["refreshed"] or not is_due):
@@ -95,7 +95,7 @@ async def _sync(dependencies: Dependencies, connection: Connection, provider: Pr
     """Read account and items again. A platform that does not answer now is asked again in an hour."""
     try:
         account, items = await provider.account(tokens), await provider.items(tokens)
-    except Failed as error:
+    except PlatformError as error:
         # Not a reason to end the connection: the next renewal finds out whether access has ended.
         extra = {"platform": connection.platform, "user_id": connection.user_id, "cause": str(error)}
         logger.warning("a connection was not read again", extra=extra)
@@ -116,14 +116,14 @@ async def _sync(dependencies: Dependencies, connection: Connection, provider: Pr
 
 
 async def _refused(
-    dependencies: Dependencies, connection: Connection, stored: secrets.Stored, error: Failed
+    dependencies: Dependencies, connection: Connection, stored: secrets.Stored, error: PlatformError
 ) -> worker.JobFailed:
     """End the connection if the platform has ended the access; return the exception to raise."""
     extra = {"platform": connection.platform, "user_id": connection.user_id, "cause": str(error)}
     logger.warning("access was not renewed", extra=extra)
-    is_final = isinstance(error, NotRenewable) or (isinstance(error, Refused) and error.code == "invalid_grant")
+    is_final = isinstance(error, NotRenewable) or (isinstance(error, PlatformRefused) and error.code == "invalid_grant")
     if not is_final:
-        # A mistake of ours or of the platform's protocol: no reason to make the user connect again.
+        # A mistake on our side or in the platform's protocol: no reason to make the user connect again.
         code = ErrorCode.PLATFORM_REFUSED
         return worker.JobFailed(code.value, domain.error(code).message, retryable=True)
     async with dependencies.transaction() as tx:

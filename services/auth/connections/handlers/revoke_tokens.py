@@ -9,7 +9,7 @@ import worker
 from services.auth.connections import domain, jobs, pending_revocations, storage
 from services.auth.connections.domain import State, Tokens
 from services.auth.connections.handlers.dependencies import Dependencies, logger, retry_later
-from services.auth.connections.providers.outbound import Failed, Unavailable
+from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
 
 WAIT = timedelta(minutes=1)
@@ -22,7 +22,7 @@ async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> 
     async with dependencies.engine.begin() as conn:
         present = await storage.get(conn, user_id, platform)
         try:
-            tokens = await dependencies.vault.get_set_aside(conn, user_id, platform, generation)
+            tokens = await dependencies.vault.get_pending_revocation(conn, user_id, platform, generation)
         except KeyMissing:
             # Another replica, or this one after its restart, has the key.
             raise worker.JobFailed(
@@ -52,8 +52,8 @@ async def _revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> 
         return False
     try:
         return await provider.revoke(tokens)
-    except Unavailable as error:
+    except PlatformUnavailable as error:
         raise retry_later(error, platform) from None
-    except Failed as error:
+    except PlatformError as error:
         logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
         return False

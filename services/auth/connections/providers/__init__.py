@@ -1,1 +1,1 @@
-"""What differs between platforms: how access is asked for, got, renewed and given back."""
+"""The differences between platforms: how access is requested, obtained, renewed and revoked."""

@@ -9,7 +9,7 @@ from typing import Any
 from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
-from services.auth.connections.providers.outbound import Outbound, Untrustworthy
+from services.auth.connections.providers.outbound import InvalidResponse, Outbound
 from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 _METHOD = "client_secret_post"
@@ -93,7 +93,7 @@ class Google:
         query = {"part": "snippet,contentDetails", "mine": "true"}
         answer = await self._client.get(f"{self.platform.api_url}/channels", bearer=tokens.access_token, query=query)
         if not (channels := _entries(answer, "items")):
-            raise Untrustworthy("the account has no channel")
+            raise InvalidResponse("the account has no channel")
         return channels[0]
 
 

@@ -12,16 +12,16 @@ from typing import Any
 from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
-from services.auth.connections.providers.outbound import Lost, Outbound, Refused, Unavailable
+from services.auth.connections.providers.outbound import Outbound, PlatformRefused, PlatformUnavailable, ResponseLost
 from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 RENEWABLE_AFTER = timedelta(hours=24)
 _TOKEN_ENDED = 190
-"""What its API calls a token that has ended or was taken back."""
+"""The error number of its API for a token that has expired or was revoked."""
 
 
 class Instagram:
-    """It sends no `iss`: that each platform has a redirect URI of its own keeps answers apart. It has no way to revoke."""
+    """It sends no `iss`; its separate redirect URI tells its responses from those of others. It cannot revoke tokens."""
 
     def __init__(self, platform: Platform, outbound: Outbound) -> None:
         self.platform = platform
@@ -51,9 +51,9 @@ class Instagram:
         }
         try:
             lasting = await self._client.get(f"{self.platform.api_url}/access_token", query=query)
-        except Unavailable:
+        except PlatformUnavailable:
             # The code is used up, so a later attempt could not come here again.
-            raise Lost("the lasting token did not come") from None
+            raise ResponseLost("the lasting token did not come") from None
         return provider.read_tokens(lasting)
 
     def is_renewable(self, tokens: Tokens) -> bool:
@@ -63,13 +63,13 @@ class Instagram:
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         """Renew access, which is possible from a day after it was given until it ends."""
         if now < issued_at + RENEWABLE_AFTER:
-            raise Unavailable("too young to be renewed", after=timedelta(hours=1))
+            raise PlatformUnavailable("too young to be renewed", retry_after=timedelta(hours=1))
         if tokens.lifetime is not None and now >= issued_at + tokens.lifetime:
             raise provider.NotRenewable("the token has ended")
         query = {"grant_type": "ig_refresh_token", "access_token": tokens.access_token}
         try:
             answer = await self._client.get(f"{self.platform.api_url}/refresh_access_token", query=query)
-        except Refused as error:
+        except PlatformRefused as error:
             if error.number == _TOKEN_ENDED:
                 raise provider.NotRenewable("the token has ended") from None
             raise

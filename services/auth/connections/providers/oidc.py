@@ -16,7 +16,7 @@ from joserfc.jwk import KeySet
 from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
-from services.auth.connections.providers.outbound import Failed, Outbound, Untrustworthy
+from services.auth.connections.providers.outbound import InvalidResponse, Outbound, PlatformError
 from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 DESCRIPTION_SECONDS = 3_600.0
@@ -30,7 +30,7 @@ _NEVER_LISTED = frozenset({"offline_access"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a provider says of itself, as far as we need it; every address is one that the settings allow."""
+    """The part of a discovery document that we need; the settings allow each of its addresses."""
 
     authorize_url: str
     token_url: str
@@ -76,8 +76,8 @@ class Oidc:
         tokens = provider.read_tokens(answer, required=set(self.platform.scopes) - _NEVER_LISTED)
         try:
             subject = await self._verify(answer.get("id_token"), transaction.nonce)
-        except Failed as error:
-            error.got = tokens
+        except PlatformError as error:
+            error.tokens = tokens
             raise
         return Tokens(
             access_token=tokens.access_token,
@@ -115,7 +115,7 @@ class Oidc:
         me = await self._client.get((await self._describe()).userinfo_url, bearer=tokens.access_token)
         external_id = provider.identifier(me.get("sub"))
         if external_id != tokens.subject:
-            raise Untrustworthy("the provider named two different people")
+            raise InvalidResponse("the provider named two different people")
         return Account(
             external_id=external_id,
             name=provider.text(me.get("name")) or provider.text(me.get("preferred_username")),
@@ -128,9 +128,9 @@ class Oidc:
         return []
 
     async def _verify(self, id_token: object, nonce: str) -> str:
-        """Verify an id token and return its subject (OpenID Connect Core 3.1.3.7). Raises `Untrustworthy`."""
+        """Verify an id token and return its subject (OpenID Connect Core 3.1.3.7). Raises `InvalidResponse`."""
         if not isinstance(id_token, str) or len(id_token) > 16_384:
-            raise Untrustworthy("the provider gave no id token")
+            raise InvalidResponse("the provider gave no id token")
         client_id = self.platform.client_id
         rules = jwt.JWTClaimsRegistry(
             leeway=LEEWAY,
@@ -146,10 +146,10 @@ class Oidc:
             rules.validate(claims)
         except (jose_errors.JoseError, ValueError, TypeError, KeyError):
             # `from None`: what the library says may quote the token.
-            raise Untrustworthy("the id token is not for us and this transaction") from None
+            raise InvalidResponse("the id token is not for us and this transaction") from None
         audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         if claims.get("azp", client_id if len(audiences) == 1 else None) != client_id:
-            raise Untrustworthy("the id token was given to another client")
+            raise InvalidResponse("the id token was given to another client")
         return provider.identifier(claims["sub"])
 
     async def _claims(self, id_token: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Oidc:
             try:
                 key_set = KeySet.import_key_set({"keys": _public(answer.get("keys"))})
             except (jose_errors.JoseError, ValueError, TypeError, KeyError):
-                raise Untrustworthy("the provider's keys cannot be read") from None
+                raise InvalidResponse("the provider's keys cannot be read") from None
             self._keys = (time.monotonic() + KEYS_SECONDS, key_set)
         return self._keys[1]
 
@@ -183,11 +183,11 @@ class Oidc:
 
     def _read_description(self, answer: Mapping[str, Any]) -> Description:
         if answer.get("issuer") != self.platform.issuer:
-            raise Untrustworthy("the description is of another issuer")
+            raise InvalidResponse("the description is of another issuer")
         methods = answer.get("token_endpoint_auth_methods_supported") or [_METHODS[0]]
         method = next((known_method for known_method in _METHODS if known_method in methods), "")
         if not method:
-            raise Untrustworthy("the provider knows no way of ours to authenticate")
+            raise InvalidResponse("the provider supports none of our ways to authenticate")
         return Description(
             authorize_url=self._allowed(self.platform.authorize_url or answer.get("authorization_endpoint")),
             token_url=self._allowed(self.platform.token_url or answer.get("token_endpoint")),
@@ -202,7 +202,7 @@ class Oidc:
         if may_lack and not url:
             return ""
         if not isinstance(url, str) or not self.platform.allows(url) or urlsplit(url).fragment:
-            raise Untrustworthy("the description names an address that the settings do not allow")
+            raise InvalidResponse("the description names an address that the settings do not allow")
         return url
 
 

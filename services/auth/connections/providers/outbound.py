@@ -1,6 +1,6 @@
-"""HTTP to platforms: to the hosts in the settings only, without redirects, bounded in time and size, and silent about secrets.
+"""HTTP requests to platforms: only to the hosts in the settings, without redirects, bounded in time and size.
 
-Nothing of an address, a request or an answer is ever part of an error or a log record: tokens and codes travel in them.
+Errors and log records contain nothing of an address, a request or a response, because these carry tokens and codes.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ MAX_BYTES = 1 << 20
 MAX_PAUSE = timedelta(hours=1)
 
 
-class Failed(Exception):
-    """A platform did not give what was asked for. Its text is ours."""
+class PlatformError(Exception):
+    """A request to a platform failed. The message contains nothing that the platform sent."""
 
-    got: Tokens | None = None
+    tokens: Tokens | None = None
     """Tokens of a failed exchange, which must be revoked."""
 
 
-class Unavailable(Failed):
-    """The platform does not answer, or says that it cannot now; what was asked did not count there. Again later may help."""
+class PlatformUnavailable(PlatformError):
+    """The platform does not answer, or is temporarily unavailable. The request had no effect; retrying later may help."""
 
-    def __init__(self, message: str, *, after: timedelta | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
-        self.after = after
-        """How long the platform asks to be left alone; None if it does not say."""
+        self.retry_after = retry_after
+        """The wait that the platform asks for; None if it does not say."""
 
 
-class Lost(Unavailable):
-    """The request got no response: it is unknown whether it had an effect."""
+class ResponseLost(PlatformUnavailable):
+    """The request got no response, so it is unknown whether it had an effect."""
 
 
-class Refused(Failed):
-    """The platform says no, and will again."""
+class PlatformRefused(PlatformError):
+    """The platform refused the request; repeating it is useless."""
 
     def __init__(self, message: str, *, code: str = "", number: int = 0) -> None:
         super().__init__(message)
         self.number = number
-        """The number that some platforms' APIs give instead; 0 for none."""
+        """The number that some platforms' APIs return instead; 0 for none."""
         self.code = code
         """The `error` of RFC 6749, of those that this RFC and its successors name; empty for any other."""
 
 
-class Untrustworthy(Failed):
-    """What the platform answered must not be believed."""
+class InvalidResponse(PlatformError):
+    """The response cannot be trusted or used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a platform answered."""
+    """The response of a platform."""
 
     status: int
     body: Mapping[str, Any]
@@ -90,14 +90,14 @@ class Outbound:
     """Calls of one process to platforms."""
 
     def __init__(self, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES) -> None:
-        # httpx tells every address at `info`, httpcore every header at `debug`: tokens, whatever LOG_LEVEL says.
+        # httpx logs every address at `info`, httpcore every header at `debug`: tokens would be logged, depending on LOG_LEVEL.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._client = httpx.AsyncClient(
             follow_redirects=False,
-            # Neither proxies nor ~/.netrc of the surroundings: where secrets go is said in the settings alone.
+            # No proxies and no ~/.netrc of the environment: only the settings decide where secrets go.
             trust_env=False,
             verify=ssl.create_default_context(),
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
@@ -106,7 +106,7 @@ class Outbound:
         )
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def get(
@@ -117,7 +117,7 @@ class Outbound:
         bearer: str = "",
         query: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Read. Raises `Failed` for anything but a good answer."""
+        """Send a GET request. Raises `PlatformError` for any response but a success."""
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         request = self._client.build_request("GET", url, params=query or None, headers=headers)
         return await self._send(platform, request)
@@ -125,7 +125,7 @@ class Outbound:
     async def post(
         self, platform: Platform, url: str, body: str, *, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send a form, encoded already. Raises `Failed` for anything but a good answer."""
+        """Send an encoded form. Raises `PlatformError` for any response but a success."""
         request_headers = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
         return await self._send(
             platform, self._client.build_request("POST", url, content=body.encode(), headers=request_headers)
@@ -133,8 +133,8 @@ class Outbound:
 
     async def _send(self, platform: Platform, request: httpx.Request) -> Answer:
         if not platform.allows(str(request.url)):
-            raise Untrustworthy(f"{platform.name}: an address that the settings do not allow")
-        # `from None`: the causes hold the request, and with it what must not be read.
+            raise InvalidResponse(f"{platform.name}: an address that the settings do not allow")
+        # `from None`: the causes contain the request, and with it secrets.
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.send(request, stream=True)
@@ -143,9 +143,9 @@ class Outbound:
                 finally:
                     await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            raise Unavailable(f"{platform.name} cannot be reached") from None
+            raise PlatformUnavailable(f"{platform.name} cannot be reached") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError):
-            raise Lost(f"{platform.name} did not answer") from None
+            raise ResponseLost(f"{platform.name} did not answer") from None
         return _judge(platform, response, body)
 
     async def _read(self, response: httpx.Response) -> bytes:
@@ -160,9 +160,9 @@ class Outbound:
 def _judge(platform: Platform, response: httpx.Response, body: bytes) -> Answer:
     status = response.status_code
     if status == 429 or status >= 500:
-        raise Unavailable(f"{platform.name} answered {status}", after=_retry_after(response)) from None
+        raise PlatformUnavailable(f"{platform.name} answered {status}", retry_after=_retry_after(response)) from None
     if 300 <= status < 400:
-        raise Refused(f"{platform.name} answered {status}: redirects are not followed")
+        raise PlatformRefused(f"{platform.name} answered {status}: redirects are not followed")
     try:
         content = json.loads(body) if body else {}
     except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def _judge(platform: Platform, response: httpx.Response, body: bytes) -> Answer:
     answer = Answer(status=status, body=content if isinstance(content, dict) else {})
     if status >= 400 or "error" in answer.body:
         error_code = answer.body.get("error")
-        raise Refused(
+        raise PlatformRefused(
             f"{platform.name} answered {status}",
             code=error_code if isinstance(error_code, str) and error_code in _OAUTH_ERRORS else "",
             number=number if isinstance(error_code, dict) and isinstance(number := error_code.get("code"), int) else 0,

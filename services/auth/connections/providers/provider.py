@@ -15,18 +15,18 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers.outbound import Outbound, Refused, Untrustworthy
+from services.auth.connections.providers.outbound import InvalidResponse, Outbound, PlatformRefused
 
 MAX_ITEMS = 50
 MAX_TOKEN = 8_192
 _TEXT = 200
 
 
-class PermissionsMissing(Refused):
+class PermissionsMissing(PlatformRefused):
     """The user, or the platform, did not grant a permission that was requested."""
 
 
-class NotRenewable(Refused):
+class NotRenewable(PlatformRefused):
     """The access cannot be renewed without the user."""
 
 
@@ -51,7 +51,7 @@ class AuthorizationRequest:
 
 
 class Provider(Protocol):
-    """A platform. Calls raise `outbound.Failed`; of its subclasses, `Unavailable` may be retried."""
+    """A platform. Calls raise `outbound.PlatformError`; of its subclasses, `PlatformUnavailable` may be retried."""
 
     platform: Platform
 
@@ -59,13 +59,13 @@ class Provider(Protocol):
         """Return the address of the consent page."""
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
-        """Exchange a code for tokens. Raises `Lost` if the code may have been used up."""
+        """Exchange a code for tokens. Raises `ResponseLost` if the code may have been used up."""
 
     def is_renewable(self, tokens: Tokens) -> bool:
         """Return whether access can be renewed without the user."""
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
-        """Renew access; the refresh token may change. Raises `Refused` when access has ended for good."""
+        """Renew access; the refresh token may change. Raises `PlatformRefused` when access has ended permanently."""
 
     async def revoke(self, tokens: Tokens) -> bool:
         """Revoke access; return False if the platform has no way to."""
@@ -145,20 +145,20 @@ def read_tokens(
 ) -> Tokens:
     """Read the answer of a token endpoint. `refresh_token` stays valid if the answer has no other.
 
-    Raises `Untrustworthy` for any other answer, and `PermissionsMissing` if not all of `required` was granted.
+    Raises `InvalidResponse` for any other answer, and `PermissionsMissing` if not all of `required` was granted.
     """
     access: Any = answer.get("access_token")
     refresh: Any = answer.get("refresh_token") or refresh_token
     kind = answer.get("token_type", "bearer")
     if not _is_token(access) or (refresh and not _is_token(refresh)) or str(kind).lower() != "bearer":
-        raise Untrustworthy("a token endpoint answered without usable tokens")
+        raise InvalidResponse("a token endpoint answered without usable tokens")
     tokens = Tokens(
         access_token=access, refresh_token=refresh, lifetime=_lifetime(answer.get("expires_in")), subject=subject
     )
     # Without `scope`, everything that was requested was granted (RFC 6749 5.1).
     if isinstance(granted := answer.get("scope"), str) and not set(required) <= set(granted.replace(",", " ").split()):
         missing = PermissionsMissing("a token endpoint granted less than was requested")
-        missing.got = tokens
+        missing.tokens = tokens
         raise missing
     return tokens
 
@@ -188,10 +188,10 @@ def link(value: object) -> str:
 
 
 def identifier(value: object) -> str:
-    """Return an id of a platform as text. Raises `Untrustworthy`."""
+    """Return an id of a platform as text. Raises `InvalidResponse`."""
     text_ = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not 1 <= len(text_) <= 255 or not text_.isprintable():
-        raise Untrustworthy("a platform sent an unusable id")
+        raise InvalidResponse("a platform sent an unusable id")
     return text_
 
 

@@ -42,7 +42,7 @@ async def test_no_secret_is_readable_anywhere(
     read.append(await texts(owner.parts.engine))
     await owner.come_back(back)
     kept = await owner.stored()
-    secrets |= {kept.consent.code, kept.consent.verifier, kept.consent.nonce}
+    secrets |= {kept.grant.code, kept.grant.verifier, kept.grant.nonce}
     read.append(await texts(owner.parts.engine))
     await owner.connect()
     tokens = await owner.tokens()

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers.outbound import Failed, Outbound, Refused, Unavailable, Untrustworthy
+from services.auth.connections.providers.outbound import (
+    InvalidResponse,
+    Outbound,
+    PlatformError,
+    PlatformRefused,
+    PlatformUnavailable,
+)
 
 SECRET = "canary-in-the-query"
 
@@ -22,14 +28,14 @@ def platform(offered: tuple[Platform, ...]) -> Platform:
     "url", ["https://evil.example/", "http://localhost/", "http://127.0.0.1:1/", "file:///etc/passwd"]
 )
 async def test_other_hosts_are_not_called(http: Outbound, platform: Platform, url: str) -> None:
-    with pytest.raises(Untrustworthy):
+    with pytest.raises(InvalidResponse):
         await http.get(platform, url)
 
 
 async def test_redirects_are_not_followed(http: Outbound, platform: Platform, tampering: Any) -> None:
     headers = {"Location": f"{tampering.url}/elsewhere"}
     await tampering.does(refuse=[{"path": "/userinfo", "status": 302, "headers": headers, "times": 1}])
-    with pytest.raises(Refused):
+    with pytest.raises(PlatformRefused):
         await http.get(platform, f"{tampering.url}/userinfo")
     assert await tampering.requests_to("/elsewhere") == []
 
@@ -50,18 +56,18 @@ async def test_errors_reveal_neither_address_nor_response(
     http: Outbound, platform: Platform, tampering: Any, misdeed: dict[str, Any]
 ) -> None:
     await tampering.does(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(PlatformError) as failed:
         await http.get(platform, f"{tampering.url}/userinfo", query={"access_token": SECRET})
     report = "".join(traceback.format_exception(failed.value))
     assert SECRET not in report
     assert "canary-of-theirs" not in report
-    if isinstance(failed.value, Unavailable) and failed.value.after:
-        assert failed.value.after.total_seconds() <= 3600
+    if isinstance(failed.value, PlatformUnavailable) and failed.value.retry_after:
+        assert failed.value.retry_after.total_seconds() <= 3600
 
 
 async def test_unresponsive_platform_times_out(platform: Platform, tampering: Any) -> None:
     hasty = Outbound(timeout=0.3)
     await tampering.does(refuse=[{"path": "/userinfo", "hang": True, "times": 1}])
-    with pytest.raises(Unavailable):
+    with pytest.raises(PlatformUnavailable):
         await hasty.get(platform, f"{tampering.url}/userinfo")
     await hasty.close()

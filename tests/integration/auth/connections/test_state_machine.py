@@ -20,7 +20,7 @@ from lifecycle.machine import JobPhase, JobUpdate
 from services.auth.connections import domain
 from services.auth.connections.domain import State, Tokens
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers.outbound import Lost, Refused, Unavailable
+from services.auth.connections.providers.outbound import PlatformRefused, PlatformUnavailable, ResponseLost
 from services.auth.connections.providers.provider import AuthorizationRequest
 from worker import testing
 
@@ -66,7 +66,7 @@ class Scripted:
 
     async def revoke(self, tokens: Tokens) -> bool:
         if self.outcome == "unavailable":
-            raise Unavailable("down")
+            raise PlatformUnavailable("down")
         self.revoked.add(tokens.access_token)
         return True
 
@@ -82,13 +82,13 @@ class Scripted:
             meanwhile, self.meanwhile = self.meanwhile, None
             await meanwhile()
         if self.outcome == "unavailable":
-            raise Unavailable("down")
+            raise PlatformUnavailable("down")
         if self.outcome == "refused":
-            raise Refused("no", code="invalid_grant")
+            raise PlatformRefused("no", code="invalid_grant")
 
     def _vanish(self) -> None:
         if self.outcome == "lost":
-            raise Lost("lost")
+            raise ResponseLost("lost")
         if self.outcome == "dies":
             raise Died
 
