@@ -1,0 +1,103 @@
+"""The main flow with the keyboard alone, on a phone's width in the dark theme and on a desk in the light one."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.acceptance.users import PASSWORD
+from tests.browser.conftest import NewVisitor
+from tests.browser.visitor import SETTINGS
+
+MAX_STOPS = 80
+VISIBLE_FOCUS = """() => {
+    const element = document.activeElement;
+    const box = element.getBoundingClientRect();
+    const rings = [element, element.closest('label'), ...element.children].filter(Boolean)
+        .flatMap((each) => [getComputedStyle(each), getComputedStyle(each, '::after')]);
+    const hasRing = rings.some(({ outlineStyle, outlineWidth, stroke }) =>
+        (outlineStyle !== 'none' && parseFloat(outlineWidth) > 0) || (stroke && stroke !== 'none'));
+    const isInView = box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+    return hasRing && isInView;
+}"""
+
+
+class Keys:
+    """Someone who reaches everything with the keyboard, and sees where they are."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    async def reach(self, role: Literal["link", "button", "textbox", "radio", "spinbutton"], name: str) -> None:
+        """Press Tab until the first element of a role and a name has the focus, which must be visible."""
+        wanted = self.page.get_by_role(role, name=re.compile(name)).first
+        await expect(wanted).to_be_visible()
+        for _ in range(MAX_STOPS):
+            if await wanted.evaluate("element => element === document.activeElement"):
+                assert await self.page.evaluate(VISIBLE_FOCUS), name
+                return
+            await self.page.keyboard.press("Tab")
+        pytest.fail(f"the keyboard does not reach {role} {name}")
+
+    async def press(self, role: Literal["link", "button"], name: str) -> None:
+        """Reach a link or a button, and press Enter."""
+        await self.reach(role, name)
+        await self.page.keyboard.press("Enter")
+
+    async def write(self, role: Literal["textbox", "spinbutton"], name: str, text: str) -> None:
+        """Reach a field, and replace its text."""
+        await self.reach(role, name)
+        await self.page.keyboard.press("Control+A")
+        await self.page.keyboard.type(text)
+
+
+async def last_week(page: Page) -> str:
+    """Return the beginning of the name of the newest bar."""
+    name = (
+        await page.get_by_role("group", name=re.compile("^Interactions"))
+        .get_by_role("link")
+        .last.get_attribute("aria-label")
+    )
+    return f"^{(name or '').partition(':')[0]}: [\\d,]+ interactions"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+async def test_main_flow_by_keyboard_alone(new_visitor: NewVisitor, width: int, scheme: str) -> None:
+    visitor = await new_visitor(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page = await visitor.open("/")
+    keys = Keys(page)
+    await keys.press("link", "Create an account")
+    await keys.write("textbox", "^Name", "Mina Okafor")
+    await keys.write("textbox", "^Email", visitor.email)
+    await keys.write("textbox", "^Password", PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**{SETTINGS}")
+
+    # Arrow keys choose among radio buttons.
+    await keys.reach("radio", "^Pick for me")
+    await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_role("radio", name=re.compile("^Creator"))).to_be_checked()
+    await keys.write("spinbutton", "^Interactions", "400")
+    await keys.press("button", "Enable demo mode")
+    await expect(page.get_by_role("heading", name="Demo mode active", exact=False)).to_be_visible()
+    await keys.press("link", "^Dashboard")
+    await keys.press("link", "^90 days")
+    await expect(page.get_by_role("heading", name="Interactions per week")).to_be_visible()
+    # A chart is one stop of the Tab key; arrow keys move inside.
+    await keys.reach("link", await last_week(page))
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Interactions from")).to_be_visible()
+
+    await keys.press("link", "^Jobs")
+    await keys.press("link", "^Enable demo mode")
+    await expect(page.get_by_role("heading", name="Waterfall")).to_be_visible()
+    await keys.press("link", "^Settings")
+    await keys.press("link", "^Disable demo mode")
+    await keys.press("button", "^Disable")
+    await expect(page.get_by_role("heading", name="Demo mode is off")).to_be_visible()
+    await keys.press("button", "^Sign out")
+    await expect(page.get_by_role("heading", name="Welcome back")).to_be_visible()
