@@ -28,7 +28,7 @@ CHILDREN = 50
 LINES = 200
 LATER = {"demo.enable": "demo", "demo.disable": "demo", "auth.connect": "connection", "auth.disconnect": "connection"}
 """Kinds whose jobs move a resource: a retry of one that is not the resource's current job would end cancelled."""
-_IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)+")
+_IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ async def test_token_is_created_used_and_revoked(
     await page.get_by_label("Expires").select_option("30")
     await page.get_by_text("Read and write", exact=True).click()
     await page.get_by_role("button", name="Create token").click()
-    await expect(page.get_by_role("alert")).to_contain_text("Enter a name")
+    await expect(page.get_by_text("Enter a name")).to_be_visible()
     await expect(page.get_by_label("Expires")).to_have_value("30")
     await expect(page.get_by_role("radio", name="Read and write")).to_be_checked()
     await page.get_by_label("Name").fill("Nightly report")

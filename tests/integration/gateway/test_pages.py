@@ -65,7 +65,7 @@ async def test_sign_in_redirects_to_the_requested_page(browser: httpx.AsyncClien
     wrong = await submit(browser, page, "/login", email=account.email, password="not the password")
     assert wrong.status_code == 422
     again = Page(wrong)
-    assert "This didn’t work." in again.text
+    assert "Email address or password is incorrect." in again.text
     assert {name: text for name, text in again.forms["/login"].items() if name != "form_token"} == {
         "next": "/settings/demo-mode?confirm=disable",
         "email": account.email,
