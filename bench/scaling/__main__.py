@@ -9,7 +9,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,10 @@ from bench.scaling.balancer import Balancer
 from bench.scaling.steps import SCALE, Replicas, Step, steps
 from bench.system import System, User, running
 
-RATE, SECONDS = 15.0, 15.0
+RATE, SECONDS = 15.0, 12.0
+SPARE_SECONDS = 4.0
+"""How much longer the average step may take, for the number of users: each enables once."""
+STEP_SECONDS = 120.0
 OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 150}
 PAUSE = {"DEMO_BATCH_PAUSE_MS": "600"}
 """A worker runs four jobs at once, each for this long and its writes: about six a second."""
@@ -74,43 +78,45 @@ def main(arguments: Sequence[str]) -> int:
 async def _run(system: System, *, rate: float, seconds: float) -> int:
     balancer = Balancer(system.stack.urls)
     planned = list(steps(Replicas(system.stack, balancer)))
-    each = round(rate * seconds)
-    users = await system.sign_up(each * len(planned))
+    users = iter(await system.sign_up(round(rate * (seconds + SPARE_SECONDS) * len(planned))))
     await system.quiet()
     print(f"{rate:g} enables a second, {seconds:g} s a step, {os.cpu_count()} processors.\n")
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     problems: list[str] = []
     async with await system.connect_database() as conn:
-        for number, step in enumerate(planned):
-            share = users[number * each : (number + 1) * each]
+        for step in planned:
             before = len(balancer.repeated)
-            measured = await _measure(conn, balancer, step, share, rate=rate)
+            measured = await _measure(conn, balancer, step, users, rate=rate, seconds=seconds)
             print(measured.row(step.name), flush=True)
             reasons = balancer.repeated[before:] if not step.may_repeat else []
             problems += [f"{step.name}: {reason}" for reason in (*map(repr, measured.offered.failures), *reasons)]
         drained = await system.quiet()
         problems += await _broken_promises(conn, balancer)
     print(f"\n{len(balancer.accepted)} accepted; all jobs had ended {drained:.1f} s after the last answer.")
-    for reason in balancer.repeated:
-        print(f"sent again: {reason}")
+    for reason, count in Counter(balancer.repeated).items():
+        print(f"sent again, {count} ×: {reason}")
     for problem in problems:
         print(f"FAILED: {problem}")
     return 1 if problems else 0
 
 
 async def _measure(
-    conn: psycopg.AsyncConnection, balancer: Balancer, step: Step, users: Sequence[User], *, rate: float
+    conn: psycopg.AsyncConnection, balancer: Balancer, step: Step, users: Iterator[User], *, rate: float, seconds: float
 ) -> Measured:
+    """Offer the load for so many seconds, and until the step has ended."""
     began, before = await _now(conn), len(balancer.repeated)
 
-    async def enable(index: int) -> None:
-        await balancer.enable(users[index], OPTIONS)
+    async def enable(_: int) -> None:
+        await balancer.enable(next(users), OPTIONS)
 
-    async def act() -> None:
-        if step.act:
-            await step.act()
-
-    offered, _ = await asyncio.gather(load.offer(enable, rate=rate, count=len(users)), act())
+    async with asyncio.timeout(STEP_SECONDS):
+        acting = asyncio.ensure_future(step.act() if step.act else asyncio.sleep(0))
+        offered = await load.offer(enable, rate=rate, count=round(rate * seconds))
+        while not acting.done():
+            more = await load.offer(enable, rate=rate, count=round(rate))
+            offered.durations.extend(more.durations)
+            offered.failures.extend(more.failures)
+        await acting
     ended = await _now(conn)
     rows = await (await conn.execute(JOBS, (began, ended))).fetchall()
     return Measured(
