@@ -23,7 +23,7 @@ from chassis import bus, ids, outbox, postgres
 from services.jobs import domain, schema
 from services.jobs.operations import Operations
 
-ROUNDS, JOBS, AT_ONCE = 7, 600, 16
+ROUNDS, JOBS, AT_ONCE = 5, 300, 16
 OWNERS: Mapping[str, Sequence[UUID]] = {
     "one user": [uuid4()],
     "the system": [domain.SYSTEM],
