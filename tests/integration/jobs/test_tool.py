@@ -286,7 +286,7 @@ async def test_search_finds_jobs_kinds_and_errors(jobs_api: JobsApi, kind: str, 
         found = (await tool("search", text, "--json")).json
         assert {(hit["type"], hit["name"]) for hit in found} == hits, text
     (group,) = (await tool("search", f"refused_{kind[-6:]}", "--json")).json
-    assert (group["type"], group["facts"]) == ("error", f"{kind} 1 failed: It did not work.")
+    assert (group["type"], group["details"]) == ("error", f"{kind} 1 failed: It did not work.")
     nothing = await tool("search", str(ids.uuid7()))
     assert (nothing.code, nothing.out) == (1, "nothing found\n")
 
