@@ -196,8 +196,9 @@ class Bus:
             headers = {"Nats-Msg-Id": message_id, **(tracing.headers() or {})}
             try:
                 await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
-            except Exception:
-                # A stream whose disk was full answers nothing until NATS is restarted, although the connection is fine.
+            except BaseException:
+                # A stream whose disk was full answers nothing until NATS is restarted, although the connection is fine: then the
+                # deadline of the caller ends the call, by a cancellation.
                 if self.is_connected:
                     metrics.NATS_STORE_FAILURES.labels(stream).inc()
                 raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -121,13 +123,21 @@ async def test_stream_that_stores_nothing_is_counted(server: Nats, eventually: E
         background.start("bus", tested_bus.run)
         await eventually(is_connected)
         await tested_bus.publish("id-1", "demo.events.owner", b"stored")
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await tested_bus.publish("id-2", "demo.events.owner", b"not answered")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
         client = await nats.connect(server.url)
         sealed = replace(streams.stream_config("demo", 1), sealed=True, discard=DiscardPolicy.NEW, max_age=0)
         await client.jetstream().update_stream(sealed)
         await client.close()
         with pytest.raises(Exception, match="sealed"):
-            await tested_bus.publish("id-2", "demo.events.owner", b"refused")
-    assert failures() == before + 1
+            await tested_bus.publish("id-3", "demo.events.owner", b"refused")
+    assert failures() == before + 2
 
 
 async def test_event_of_a_failing_handler_is_redelivered(
