@@ -65,7 +65,7 @@ def commands(texts: dict[str, str]) -> list[Command]:
         inline = [span for span in spans(text) if _is_command(span) and " " in span]
         for line in (*inline, *(line for block in blocks(text) for line in block)):
             assert _is_command(line), f"{page}: {line}: add the program, and what a test can know of it"
-            found += [_parsed(page, part) for part in re.split(r"\s&&\s", line)]
+            found += [_parsed(page, part) for part in re.split(r"\s(?:&&|\|)\s", line)]
     return found
 
 
