@@ -9,6 +9,13 @@ const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const secure = location.protocol === 'https:' ? '; Secure' : '';
 if (zone) document.cookie = `time_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
 
+// A row of tabs that is wider than a phone shows the current one.
+const tab = document.querySelector('.subnav [aria-current]');
+if (tab) {
+  const row = tab.parentElement;
+  row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
+}
+
 // The server has answered or timed out by then; after a stopped load or a lost network the form can be sent again.
 const RELEASE_AFTER_MS = 20_000;
 
