@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dev.launcher import env_files
 from provision import keys
 
 
 def load(data_dir: Path) -> dict[str, str]:
     """Return the secrets of `data_dir`. Creates missing ones."""
     path = data_dir / "secrets.env"
-    stored = _read(path)
+    stored = env_files.read(path) if path.exists() else {}
     new = keys.fresh()
     if not stored.keys() >= keys.identity_names():  # seeds and trust belong together: all or none
         stored = {name: value for name, value in stored.items() if name not in keys.identity_names()}
@@ -19,13 +20,6 @@ def load(data_dir: Path) -> dict[str, str]:
     if merged != stored:
         _write(path, merged)
     return merged
-
-
-def _read(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    lines = (line.partition("=") for line in path.read_text().splitlines() if line and not line.startswith("#"))
-    return {name: value for name, _, value in lines}
 
 
 def _write(path: Path, secrets: dict[str, str]) -> None:

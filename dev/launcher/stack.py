@@ -15,7 +15,7 @@ from chassis import database_url, probe, tls
 from dev import subprocesses
 from dev.embedded import EmbeddedServers, Nats, Postgres, ServerFailed
 from dev.embedded.nats_server import Protection
-from dev.launcher import addresses, certificates, compose, log_output, ownership, reset, secrets, targets
+from dev.launcher import addresses, certificates, compose, env_files, log_output, ownership, reset, secrets, targets
 from dev.launcher.compose import Definition
 from dev.launcher.replica import Log, Replica
 from provision import keys
@@ -243,7 +243,7 @@ class Stack:
             "POSTGRES_SSLMODE": "disable",
         }
         chosen = {"GATEWAY_PORT": str(self._gateway_port)}
-        chosen |= variables_file(HIGH_AVAILABILITY) if self._ha else {}
+        chosen |= env_files.read(HIGH_AVAILABILITY) if self._ha else {}
         self._variables = {**defaults, **os.environ, **secrets.load(self.data_dir), **self._env, **chosen}
         self._definitions = compose.read(self.compose_file, self._variables)
         built = {name for name, definition in self._definitions.items() if definition.image is None}
@@ -381,12 +381,6 @@ def _is_ready(replica: Replica) -> bool:
     return replica.pid is not None and (
         replica.probe_url is None or probe.is_ready(replica.probe_url, certificate=certificate)
     )
-
-
-def variables_file(path: Path) -> dict[str, str]:
-    """Return the variables of a file of lines NAME=value."""
-    lines = (line for line in path.read_text().splitlines() if line and not line.startswith("#"))
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 def _password_name(role: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 
 from chassis import settings
 from dev.embedded import NATS_PEERS, STANDBY, postgres
-from dev.launcher import addresses, compose, stack
+from dev.launcher import addresses, compose, env_files, stack
 from gateway.settings import Settings as GatewaySettings
 from provision import certificates, keys, services
 from services.auth.settings import Settings as AuthSettings
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCUMENT = yaml.safe_load(COMPOSE_FILE.read_text())
 DEFINITIONS = compose.read(COMPOSE_FILE, {})
-HIGHLY_AVAILABLE = compose.read(COMPOSE_FILE, stack.variables_file(stack.HIGH_AVAILABILITY))
+HIGHLY_AVAILABLE = compose.read(COMPOSE_FILE, env_files.read(stack.HIGH_AVAILABILITY))
 BUILT = [name for name, definition in DEFINITIONS.items() if definition.image is None]
 SERVING = [name for name in BUILT if DEFINITIONS[name].listen_port]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()

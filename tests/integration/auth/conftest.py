@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import bus, errors, identity, outbox, postgres, run
 from chassis.rpc import client, server
+from dev import subprocesses
 from repruv.auth.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
@@ -36,6 +37,7 @@ from repruv.auth.v1 import (
     passkey_service_pb2_grpc,
 )
 from repruv.jobs.v1 import jobs_service_pb2
+from services.auth import __main__ as auth_process
 from services.auth import domain, schema, servicer
 from services.auth.accounts.passwords import Passwords
 from services.auth.admin import seed
@@ -50,6 +52,7 @@ from services.auth.encryption.keyring import Keyring
 from services.auth.notifications.domain import EndedJob
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.passkeys.relying_party import RelyingParty
+from services.auth.settings import Settings, WorkerSettings
 from worker import outbox as worker_outbox
 from worker import testing
 
@@ -252,6 +255,36 @@ def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
 def services_database(create_database: Callable[[], Callable[[str], str]]) -> Callable[[str], str]:
     """Return the URLs of a database for whole services: in the shared one the relay of `context` may take their jobs."""
     return create_database()
+
+
+AuthProcesses = tuple[str, asyncio.Event, "asyncio.Future[tuple[None, None]]"]
+"""The target of the service, the event that stops it and its worker, and both of them as a future."""
+
+
+@pytest.fixture
+async def auth_processes(
+    services_database: Callable[[str], str],
+    nats_url: str,
+    seeds: dict[str, str],
+    trusted_identity_keys: str,
+    jobs_target: str,
+    tmp_path: Path,
+) -> AuthProcesses:
+    """Run `serve` and `work` of auth in this process; the worker writes emails to `tmp_path`."""
+    target = f"127.0.0.1:{subprocesses.free_port()}"
+    common: dict[str, Any] = {
+        "database_url": services_database("auth"),
+        "nats_url": nats_url,
+        "identity_key": seeds["auth"],
+        "trusted_identity_keys": trusted_identity_keys,
+        "jobs_target": jobs_target,
+        "demo_target": target,
+        "encryption_keys": "a:" + "A" * 43,
+    }
+    stop = asyncio.Event()
+    serve = auth_process.serve(Settings(listen=target, password_memory_kib=64, **common), stop)
+    work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **common), stop)
+    return target, stop, asyncio.gather(serve, work)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis.rpc import client
 from dev import subprocesses
-from services.auth import __main__ as auth_process
 from services.auth import servicer
 from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
@@ -24,8 +23,7 @@ from services.auth.email import templates
 from services.auth.email.folder import Folder
 from services.auth.email.message import Email, Sender
 from services.auth.email.senders import open_sender
-from services.auth.settings import Settings, WorkerSettings
-from tests.integration.auth.conftest import PUBLIC_URL, Gateway, new_address, new_email, no_ended_jobs
+from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses, Gateway, new_address, new_email, no_ended_jobs
 from worker import testing
 
 FROM = "Repruv <no-reply@example.org>"
@@ -177,29 +175,12 @@ def test_html_is_escaped() -> None:
 
 
 async def test_registration_email_end_to_end(
-    services_database: Callable[[str], str],
-    nats_url: str,
-    seeds: dict[str, str],
-    trusted_identity_keys: str,
-    jobs_target: str,
+    auth_processes: AuthProcesses,
     signer: Callable[[str], Any],
     tmp_path: Path,
     eventually: Any,
 ) -> None:
-    common: dict[str, Any] = {
-        "database_url": services_database("auth"),
-        "nats_url": nats_url,
-        "identity_key": seeds["auth"],
-        "trusted_identity_keys": trusted_identity_keys,
-        "jobs_target": jobs_target,
-        "encryption_keys": "a:" + "A" * 43,
-    }
-    target = f"127.0.0.1:{subprocesses.free_port()}"
-    common["demo_target"] = target
-    stop = asyncio.Event()
-    serve = auth_process.serve(Settings(listen=target, password_memory_kib=64, **common), stop)
-    work = auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **common), stop)
-    running = asyncio.gather(serve, work)
+    target, stop, running = auth_processes
     channel = client.channel(target, service=servicer.SERVICE)
     email = new_email()
 

@@ -17,18 +17,15 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids, postgres
-from dev import subprocesses
 from repruv.auth.v1 import auth_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
-from services.auth import __main__ as auth_process
 from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
 from services.auth.email.senders import open_sender
 from services.auth.notifications import domain as notifications
 from services.auth.notifications.ended_jobs import EndedJobs
 from services.auth.notifications.subscriber import LongJobs
-from services.auth.settings import Settings, WorkerSettings
-from tests.integration.auth.conftest import PUBLIC_URL, Account, Gateway, new_address
+from tests.integration.auth.conftest import PUBLIC_URL, Account, AuthProcesses, Gateway, new_address
 from tests.integration.auth.test_email import written
 from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
@@ -235,11 +232,8 @@ async def test_events_of_one_owner_and_window_submit_one_job(
 
 
 async def test_email_end_to_end(
+    auth_processes: AuthProcesses,
     services_database: Callable[[str], str],
-    nats_url: str,
-    seeds: dict[str, str],
-    trusted_identity_keys: str,
-    jobs_target: str,
     jobs_api: JobsApi,
     kind: str,
     database: Callable[[str], AsyncEngine],
@@ -247,21 +241,7 @@ async def test_email_end_to_end(
     eventually: Any,
 ) -> None:
     """From the finish of a worker to the email: event, outbox, stream, consumer, job, mail."""
-    common: dict[str, Any] = {
-        "database_url": services_database("auth"),
-        "nats_url": nats_url,
-        "identity_key": seeds["auth"],
-        "trusted_identity_keys": trusted_identity_keys,
-        "jobs_target": jobs_target,
-        "demo_target": "127.0.0.1:1",
-        "encryption_keys": "a:" + "A" * 43,
-    }
-    listen = f"127.0.0.1:{subprocesses.free_port()}"
-    stop = asyncio.Event()
-    running = asyncio.gather(
-        auth_process.serve(Settings(listen=listen, password_memory_kib=64, **common), stop),
-        auth_process.work(WorkerSettings(email_url=f"folder:{tmp_path}", **common), stop),
-    )
+    _, stop, running = auth_processes
     owner_id = uuid.uuid4()
     insert = (
         "INSERT INTO auth.users (user_id, email, name, role, password_hash, email_verified_at)"

@@ -1,15 +1,16 @@
-"""The kinds of platforms: one module each, and one entry here."""
+"""The kinds of platforms: a module of this package each, and its name in `NAMES`."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping
 
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers import google, instagram, oidc
 from services.auth.connections.providers.outbound import Outbound
 from services.auth.connections.providers.provider import PlatformKind, Provider
 
-KINDS: Mapping[str, PlatformKind] = {module.KIND.name: module.KIND for module in (google, instagram, oidc)}
+NAMES = ("google", "instagram", "oidc")
+KINDS: Mapping[str, PlatformKind] = {name: importlib.import_module(f"{__package__}.{name}").KIND for name in NAMES}
 
 
 def find_kind(platform: str) -> PlatformKind | None:
