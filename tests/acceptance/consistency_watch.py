@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from tests.acceptance.users import User
 
-PAUSE_SECONDS = 0.03
+PAUSE_SECONDS = 0.1
+"""Between two rounds. A round is four requests: without a longer pause the watch takes half a core from what it watches."""
 
 
 class ConsistencyWatch:

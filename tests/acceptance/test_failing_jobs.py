@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.acceptance.conftest import NewUser
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import User
@@ -25,10 +24,13 @@ class Failure:
 
 @pytest.fixture(scope="module")
 async def failures(running: System) -> AsyncIterator[list[Failure]]:
-    """Failures that happened while every enable failed; the workers are healed since."""
-    users = [await User.register(running.url) for _ in range(3)]
-    async with running.workers(DEMO_FAIL_HANDLERS="enable"):
-        failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users]
+    """Three failed enables and a failed disable, which happened while every job failed; the workers are healed since."""
+    users = [await User.register(running.url) for _ in range(4)]
+    await users[3].enable(OPTIONS)
+    await users[3].status_is("enabled")
+    async with running.workers(DEMO_FAIL_HANDLERS="all"):
+        failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users[:3]]
+        failed.append(Failure(user=users[3], job_id=await users[3].disable()))
         for failure in failed:
             await failure.user.job_is(failure.job_id, "failed", seconds=60)
             await failure.user.status_is("failed")
@@ -92,16 +94,14 @@ async def test_new_enable_works_after_a_failure(failures: list[Failure], system:
     assert len(await user.everything("/interactions", "interactions")) == 2000
 
 
-async def test_failed_disable_keeps_everything_hidden_until_it_is_retried(system: System, new_user: NewUser) -> None:
-    user = await new_user()
-    await user.enable(OPTIONS)
-    await user.status_is("enabled")
-    async with system.workers(DEMO_FAIL_HANDLERS="disable"):
-        job_id = await user.disable()
-        status = await user.status_is("failed", seconds=60)
-        assert status["error"]["code"] == "demo_handler_failed"
-        assert (await user.get("/interactions")).json()["interactions"] == []
-        assert (await user.get("/metrics/dashboard")).json()["interaction_count"] == 0
+async def test_failed_disable_keeps_everything_hidden_until_it_is_retried(
+    failures: list[Failure], system: System
+) -> None:
+    user, job_id = failures[3].user, failures[3].job_id
+    status = (await user.get("/demo/status")).json()
+    assert (status["status"], status["error"]["code"]) == ("failed", "demo_handler_failed")
+    assert (await user.get("/interactions")).json()["interactions"] == []
+    assert (await user.get("/metrics/dashboard")).json()["interaction_count"] == 0
     assert (await user.post(f"/jobs/{job_id}/retry")).status_code == 202
     status = await user.status_is("disabled")
     assert status["stats"]["removed_interactions"] == 2000

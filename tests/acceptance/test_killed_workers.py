@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from tests.acceptance import waiting
 from tests.acceptance.consistency_watch import ConsistencyWatch
@@ -16,19 +13,19 @@ from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
 LARGE = 100_000
-OPTIONS = {"niche": "tech_reviews", "interaction_count": LARGE}
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def fast_workers(running: System) -> AsyncIterator[None]:
-    """Workers without pauses: it is the size that gives the time to kill them."""
-    async with running.workers(DEMO_BATCH_PAUSE_MS="0"):
-        yield
+SMALL = 6_000
+"""Sixty batches with a pause after each: several seconds."""
+OPTIONS = {"niche": "tech_reviews", "interaction_count": SMALL}
 
 
 async def test_another_worker_resumes(system: System, user: User) -> None:
-    async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE) as watch:
-        job_id = await user.enable(OPTIONS)
+    """Without pauses: it is the size that gives the time to kill a worker."""
+    async with (
+        system.workers(DEMO_BATCH_PAUSE_MS="0"),
+        Stream(user) as stream,
+        ConsistencyWatch(user, interactions=LARGE) as watch,
+    ):
+        job_id = await user.enable({**OPTIONS, "interaction_count": LARGE})
         written = await user.written(10_000)
         (first,) = await _attempts(user, job_id)
         index = system.worker_index(first["worker"])
@@ -54,16 +51,16 @@ async def test_another_worker_resumes(system: System, user: User) -> None:
 
 
 async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: System, user: User) -> None:
-    async with system.down(WORKER, 1), Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
+    async with system.down(WORKER, 1), Stream(user) as stream, ConsistencyWatch(user, interactions=SMALL):
         job_id = await user.enable(OPTIONS)
-        await user.written(10_000)
+        await user.written(1_000)
         await system.kill(WORKER, 0)
         job = await user.job_is(job_id, "retrying")
         assert job["attempt"] == 1
         status = (await user.get("/demo/status")).json()
         assert (status["status"], status["job_status"]) == ("enabling", "retrying")
         kept = status["stats"]["interactions_written"]
-        assert 10_000 <= kept < LARGE
+        assert 1_000 <= kept < SMALL
 
         started_at = time.monotonic()
         await system.start(WORKER, 0)
@@ -76,20 +73,20 @@ async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: Syste
 
     assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
     stream.must_be_gap_free()
-    await _must_have_exactly(system, user, LARGE)
+    await _must_have_exactly(system, user, SMALL)
 
 
 async def test_zombie_changes_nothing(system: System, user: User) -> None:
     """A worker that was paused for longer than its lease wakes up, and finds that the job is no longer its own."""
-    async with Stream(user) as stream, ConsistencyWatch(user, interactions=LARGE):
+    async with Stream(user) as stream, ConsistencyWatch(user, interactions=SMALL):
         job_id = await user.enable(OPTIONS)
-        await user.written(10_000)
+        await user.written(1_000)
         (first,) = await _attempts(user, job_id)
         index = system.worker_index(first["worker"])
         system.signal(WORKER, signal.SIGSTOP, index)
         try:
             second = await waiting.until(lambda: _attempt(user, job_id, 2), "there is a second attempt")
-            await user.written(20_000)
+            await user.written(2_000)
         finally:
             system.signal(WORKER, signal.SIGCONT, index)
         await stream.tells_end(job_id, "completed", seconds=60)
@@ -98,13 +95,13 @@ async def test_zombie_changes_nothing(system: System, user: User) -> None:
     assert [attempt["outcome"] for attempt in await _attempts(user, job_id)] == ["crashed", "completed"]
     assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
     stream.must_be_gap_free()
-    await _must_have_exactly(system, user, LARGE)
+    await _must_have_exactly(system, user, SMALL)
 
 
 async def test_disable_resumes_too(system: System, user: User) -> None:
-    await user.enable({**OPTIONS, "interaction_count": 6_000})
+    await user.enable({**OPTIONS, "interaction_count": 4_000})
     await user.status_is("enabled")
-    async with system.workers(DEMO_BATCH_PAUSE_MS="20"), Stream(user) as stream:
+    async with Stream(user) as stream:
         job_id = await user.disable()
         await waiting.until(lambda: _removed(user, 1_000), "1,000 interactions removed")
         index = system.worker_index((await _attempts(user, job_id))[0]["worker"])
@@ -112,7 +109,7 @@ async def test_disable_resumes_too(system: System, user: User) -> None:
         await stream.tells_end(job_id, "completed", seconds=60)
         await system.start(WORKER, index)
     status = await user.status_is("disabled")
-    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 6_000)
+    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 4_000)
     assert len(await _attempts(user, job_id)) == 2
     stream.must_be_gap_free()
     await _must_have_exactly(system, user, 0, content=0)
@@ -122,13 +119,13 @@ async def test_stopped_worker_hands_its_job_over_at_once(system: System, user: U
     """A deployment is no crash: the job finishes within the grace period or is released, and no lease must expire first."""
     async with Stream(user) as stream:
         job_id = await user.enable(OPTIONS)
-        await user.written(10_000)
+        await user.written(1_000)
         index = system.worker_index((await _attempts(user, job_id))[0]["worker"])
         async with system.down(WORKER, index):
             await stream.tells_end(job_id, "completed", seconds=60)
     assert {attempt["outcome"] for attempt in await _attempts(user, job_id)} <= {"released", "completed"}
     stream.must_be_gap_free()
-    await _must_have_exactly(system, user, LARGE)
+    await _must_have_exactly(system, user, SMALL)
 
 
 async def _attempts(user: User, job_id: str) -> list[dict[str, Any]]:

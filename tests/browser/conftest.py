@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,17 @@ from tests.browser.visitor import PATIENCE_MS, Visitor
 PAUSE_MS = "100"
 """A hundred rows then take a tenth of a second: long enough to see the middle."""
 
+SMALL = {"niche": "food", "interaction_count": 100}
+
 NewVisitor = Callable[..., Awaitable[Visitor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A user whose demo mode failed, and the failed job."""
+
+    user: User
+    job_id: str
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -94,14 +105,37 @@ async def system(
         yield running
 
 
+@pytest.fixture(scope="session")
+async def failures(system: System) -> AsyncIterator[Iterator[Failure]]:
+    """Failed enables, one for each test that takes the next. The worker starts twice for all of them."""
+    users = [await User.register(system.url) for _ in range(3)]
+    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
+        failed = [Failure(user=user, job_id=await user.enable(SMALL)) for user in users]
+        for failure in failed:
+            await failure.user.status_is("failed")
+    yield iter(failed)
+    for user in users:
+        await user.close()
+
+
+@pytest.fixture
+def failure(failures: Iterator[Failure]) -> Failure:
+    """A user whose demo mode failed."""
+    return next(failures)
+
+
 @pytest.fixture
 async def new_visitor(browser: Browser, system: System) -> AsyncIterator[NewVisitor]:
-    """Make visitors, with options of Playwright's browser contexts; in the end all of them must be content."""
+    """Make visitors, with options of Playwright's browser contexts; in the end all of them must be content.
+
+    Their pages do not blink: without a graphics card, an open page that does takes a tenth of a core.
+    """
     visitors: list[Visitor] = []
     async with AsyncExitStack() as stack:
 
         async def make(**options: object) -> Visitor:
-            context = await browser.new_context(base_url=system.url, **options)  # type: ignore[arg-type]
+            calm = {"reduced_motion": "reduce", **options}
+            context = await browser.new_context(base_url=system.url, **calm)  # type: ignore[arg-type]
             stack.push_async_callback(context.close)
             visitors.append(Visitor(context, system.url))
             return visitors[-1]

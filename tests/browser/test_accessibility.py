@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.browser.conftest import NewVisitor
+from tests.browser.conftest import Failure, NewVisitor
 from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, shows
 
 HERE = pathlib.Path(__file__).parent
@@ -56,7 +56,7 @@ def axe() -> pathlib.Path:
 @pytest.fixture
 async def visitor(new_visitor: NewVisitor) -> Visitor:
     """Somebody whose browser lets us look at its pages with tools of our own."""
-    visitor = await new_visitor(bypass_csp=True, reduced_motion="reduce")
+    visitor = await new_visitor(bypass_csp=True)
     visitor.tolerate("404")
     return visitor
 
@@ -95,7 +95,7 @@ async def test_pages_without_sign_in(visitor: Visitor, user: User, axe: pathlib.
 
 
 async def test_pages_in_every_state_of_demo_mode(
-    visitor: Visitor, user: User, system: System, axe: pathlib.Path
+    visitor: Visitor, user: User, failure: Failure, axe: pathlib.Path
 ) -> None:
     await visitor.is_user(user)
     running = await user.enable({"niche": "food", "interaction_count": 20_000})
@@ -111,13 +111,9 @@ async def test_pages_in_every_state_of_demo_mode(
     confirm = f"{SETTINGS}?confirm=disable"
     pages = ("/dashboard", SETTINGS, BREAK, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
     breaches_ += await probe(visitor, axe, *pages)
-    await user.disable()
-    await user.status_is("disabled")
-    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        failed = await user.enable({"niche": "food", "interaction_count": 100})
-        await user.status_is("failed")
+    await visitor.is_user(failure.user)
     breaches_ += await probe(
-        visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failed}", "/jobs?state=failed", "/notifications"
+        visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failure.job_id}", "/jobs?state=failed", "/notifications"
     )
     assert breaches_ == []
 
@@ -140,13 +136,12 @@ async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User,
     assert breaches_ == []
 
 
-async def test_pages_for_admins(visitor: Visitor, user: User, system: System, axe: pathlib.Path) -> None:
+async def test_pages_for_admins(
+    visitor: Visitor, user: User, failure: Failure, system: System, axe: pathlib.Path
+) -> None:
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
     admin = await user.again()
     await visitor.is_user(admin)
-    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        job_id = await user.enable({"niche": "food", "interaction_count": 100})
-        await user.status_is("failed")
     users = [
         "/admin",
         "/admin/kinds/confirm",
@@ -156,7 +151,7 @@ async def test_pages_for_admins(visitor: Visitor, user: User, system: System, ax
         "/admin/search?q=demo",
         "/admin/jobs/bulk?change=cancel&system=yes",
         *(f"/admin/{name}" for name in ADMIN),
-        f"/jobs/{job_id}",
+        f"/jobs/{failure.job_id}",
     ]
     assert await probe(visitor, axe, *users, f"/admin/users/{user.user_id}") == []
     await admin.close()

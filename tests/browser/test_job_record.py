@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
-from tests.browser.conftest import NewVisitor
+from tests.browser.conftest import Failure, NewVisitor
 from tests.browser.visitor import PATIENCE_MS, Visitor, is_still_the_same, mark
 
 LARGE = {"niche": "food", "interaction_count": 20_000}
@@ -49,14 +49,12 @@ async def test_operator_sees_another_users_job_live(new_visitor: NewVisitor, use
 
 
 async def test_operator_reads_why_a_job_failed_and_the_owner_a_safe_message(
-    new_visitor: NewVisitor, mina: Visitor, user: User, operator: User, system: System
+    new_visitor: NewVisitor, visitor: Visitor, failure: Failure, operator: User
 ) -> None:
-    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        job_id = await user.enable(SMALL)
-        await user.status_is("failed")
-    visitor = await new_visitor(timezone_id=ZONE)
-    await visitor.is_user(operator)
-    page = await visitor.open(f"/jobs/{job_id}")
+    job_id = failure.job_id
+    operating = await new_visitor(timezone_id=ZONE)
+    await operating.is_user(operator)
+    page = await operating.open(f"/jobs/{job_id}")
     await page.reload()  # the first page stores the zone in a cookie
     traceback = page.get_by_role("region", name="Traceback of attempt 3")
     await expect(traceback).to_contain_text("raise worker.JobFailed(")
@@ -72,12 +70,13 @@ async def test_operator_reads_why_a_job_failed_and_the_owner_a_safe_message(
     local = (hour * 60 + minute + 330) % 1_440
     await expect(submitted).to_contain_text(f"{local // 60:02}:{local % 60:02}:")
 
-    own = await mina.open(f"/jobs/{job_id}")
+    await visitor.is_user(failure.user)
+    own = await visitor.open(f"/jobs/{job_id}")
     await expect(own.get_by_text("This job failed on purpose, to show what happens.").first).to_be_visible()
     await expect(own.locator("#job-id")).to_have_text(job_id)
     for words in ("Traceback", "handlers.py", "DEMO_FAIL_HANDLERS"):
         await expect(own.get_by_text(words)).to_have_count(0)
-    await user.post("/demo/dismiss")
+    await failure.user.post("/demo/dismiss")
     await own.reload()
     await expect(own.get_by_text("can no longer be retried")).to_be_visible()
     await expect(own.get_by_role("button", name="Retry")).to_have_count(0)

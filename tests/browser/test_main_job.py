@@ -24,7 +24,9 @@ async def test_enable_continues_while_the_page_is_closed(visitor: Visitor) -> No
     await shows(page, "Demo mode is being enabled")
     pill = page.get_by_text("Enabling", exact=True)
     assert await tint(pill) == "yellow"
+    await page.emulate_media(reduced_motion="no-preference")
     assert await pulses(pill)
+    await page.emulate_media(reduced_motion="reduce")
     job_id = await page.locator("#job-id").inner_text()
     assert uuid.UUID(job_id).version == 7
 
