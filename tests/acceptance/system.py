@@ -159,7 +159,7 @@ class System:
             await self.start(name, index)
 
     @asynccontextmanager
-    async def paused(self, *kinds: str) -> AsyncIterator[None]:
+    async def paused_kinds(self, *kinds: str) -> AsyncIterator[None]:
         """Let no worker claim jobs of these kinds while the context lasts. Cheaper than workers that start again."""
         pause = "INSERT INTO jobs.kinds (kind, paused_at) SELECT unnest(%s::text[]), now()"
         await self.execute(f"{pause} ON CONFLICT (kind) DO UPDATE SET paused_at = now()", list(kinds))

@@ -280,7 +280,7 @@ async def test_what_the_state_forbids(system: System, user: User) -> None:
             _must_be_problem(await user.post(path), 409, code)
 
     await must_refuse("disabled")
-    async with system.paused("demo.enable"):
+    async with system.paused_kinds("demo.enable"):
         job_id = await user.enable()
         await must_refuse("enabling")
         await user.job_is(job_id, "pending")
@@ -290,7 +290,7 @@ async def test_what_the_state_forbids(system: System, user: User) -> None:
     await must_refuse("enabled")
     _must_be_problem(await user.post(f"/jobs/{job_id}/cancel"), 409, "job_already_finished")
     _must_be_problem(await user.post(f"/jobs/{job_id}/retry"), 409, "job_not_retryable")
-    async with system.paused("demo.disable"):
+    async with system.paused_kinds("demo.disable"):
         await user.disable()
         await must_refuse("disabling")
     await user.status_is("disabled")

@@ -25,7 +25,7 @@ async def test_cancel_while_enabling_leaves_nothing(system: System, user: User) 
 
 
 async def test_cancel_before_a_worker_has_it_is_done_at_once(system: System, user: User) -> None:
-    async with system.paused("demo.enable"):
+    async with system.paused_kinds("demo.enable"):
         job_id = await user.enable(OPTIONS)
         answer = await user.post(f"/jobs/{job_id}/cancel")
         assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
