@@ -79,10 +79,11 @@ class Visitor:
         template = f"{page}_fragment.html" if self.is_fragment and page in FRAGMENTS else f"{page}.html"
         response = rendering.answer(self.reader, template, {**common, **context}, status)
         self.reader.remember(self.request, response, secure=self.secure)
-        is_remembered = self.session.auth_session.is_remembered
-        cookies.EmailCookie(secure=self.secure).keep(
-            self.request, response, self.session.user.email, is_remembered=is_remembered
-        )
+        if self.session.user.role != auth_pb2.USER_ROLE_GUEST:
+            is_remembered = self.session.auth_session.is_remembered
+            cookies.EmailCookie(secure=self.secure).keep(
+                self.request, response, self.session.user.email, is_remembered=is_remembered
+            )
         if self.flash is not None:
             flash.clear(response, secure=self.secure)
         return response

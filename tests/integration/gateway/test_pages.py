@@ -222,6 +222,8 @@ async def test_strangers_try_the_demo_as_guests(browser: httpx.AsyncClient) -> N
     assert me["role"] == "guest"
     profile = Page(await browser.get("/settings/profile"))
     assert not [link for link in profile.links if link in ("/settings/tokens", "/settings/security", "/settings/data")]
+    # The address of a guest is made up: no form shows it.
+    assert "email" not in browser.cookies
     for path in ("tokens", "connections", "data", "exports", "security", "delete-account", "notifications"):
         sent_away = await browser.get(f"/settings/{path}")
         assert place(sent_away) == (303, "/register"), path
