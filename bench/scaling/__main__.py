@@ -9,8 +9,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,8 +25,8 @@ from bench.scaling.steps import SCALE, Replicas, Step, steps
 from bench.system import System, User, running
 
 RATE, SECONDS = 15.0, 12.0
-SPARE_SECONDS = 4.0
-"""How much longer the average step may take, for the number of users: each enables once."""
+SPARE_SECONDS = 60.0
+"""How much longer a step may take: before it there are users for so long, each of whom enables once."""
 STEP_SECONDS = 120.0
 OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 150}
 PAUSE = {"DEMO_BATCH_PAUSE_MS": "600"}
@@ -78,13 +78,13 @@ def main(arguments: Sequence[str]) -> int:
 async def _run(system: System, *, rate: float, seconds: float) -> int:
     balancer = Balancer(system.stack.urls)
     planned = list(steps(Replicas(system.stack, balancer)))
-    users = iter(await system.sign_up(round(rate * (seconds + SPARE_SECONDS) * len(planned))))
-    await system.quiet()
+    users: deque[User] = deque()
     print(f"{rate:g} enables a second, {seconds:g} s a step, {os.cpu_count()} processors.\n")
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     problems: list[str] = []
     async with await system.connect_database() as conn:
         for step in planned:
+            users += await system.sign_up(max(0, round(rate * (seconds + SPARE_SECONDS)) - len(users)))
             before = len(balancer.repeated)
             measured = await _measure(conn, balancer, step, users, rate=rate, seconds=seconds)
             print(measured.row(step.name), flush=True)
@@ -101,13 +101,13 @@ async def _run(system: System, *, rate: float, seconds: float) -> int:
 
 
 async def _measure(
-    conn: psycopg.AsyncConnection, balancer: Balancer, step: Step, users: Iterator[User], *, rate: float, seconds: float
+    conn: psycopg.AsyncConnection, balancer: Balancer, step: Step, users: deque[User], *, rate: float, seconds: float
 ) -> Measured:
     """Offer the load for so many seconds, and until the step has ended."""
     began, before = await _now(conn), len(balancer.repeated)
 
     async def enable(_: int) -> None:
-        await balancer.enable(next(users), OPTIONS)
+        await balancer.enable(users.popleft(), OPTIONS)
 
     async with asyncio.timeout(STEP_SECONDS):
         acting = asyncio.ensure_future(step.act() if step.act else asyncio.sleep(0))
