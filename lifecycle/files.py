@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, outbox, postgres
 from lifecycle.declaration import Lifecycle
-from lifecycle.machine import A, File
+from lifecycle.file_states import Action, File
 
 EXPIRED_BATCH = 20
 
@@ -64,15 +64,15 @@ class Chunks(Generic[F]):
 
 
 async def expire(
-    lifecycle: Lifecycle[F, A], action: A, *, age: timedelta, engine: AsyncEngine, relay: outbox.Sender | None
+    lifecycle: Lifecycle[F, Action], *, age: timedelta, engine: AsyncEngine, relay: outbox.Sender | None
 ) -> int:
-    """Move the files that have not changed for `age` by `action`, a batch a transaction; return how many."""
+    """Delete the files, and failures, that have not changed for `age`, a batch a transaction; return how many."""
     total, count = 0, EXPIRED_BATCH
     while count == EXPIRED_BATCH:
         async with outbox.transaction(engine, lifecycle.outbox_table, relay) as tx:
-            expired = await lifecycle.rows.lock_unchanged(tx.conn, action, age=age, limit=EXPIRED_BATCH)
+            expired = await lifecycle.rows.lock_unchanged(tx.conn, Action.EXPIRE, age=age, limit=EXPIRED_BATCH)
             for file in expired:
-                await lifecycle.move_locked(tx, file, action)
+                await lifecycle.move_locked(tx, file, Action.EXPIRE)
         count = len(expired)
         total += count
     return total

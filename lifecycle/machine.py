@@ -56,16 +56,6 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File(Resource):
-    """A resource that is a file: a job writes it in chunks (`lifecycle.files`)."""
-
-    chunk_count: int = 0
-    byte_count: int = 0
-    expires_at: datetime | None = None
-    """The time at which the file is deleted; None unless it is complete."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
     """The condition of a handler's write: one attempt of the job of one generation."""
 

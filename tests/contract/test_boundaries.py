@@ -141,7 +141,14 @@ def test_modules_do_not_import_in_circles(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_domains_are_pure(service: str) -> None:
-    allowed = ("chassis.addresses", "chassis.errors", "chassis.ids", "lifecycle.machine", f"services.{service}.dataset")
+    allowed = (
+        "chassis.addresses",
+        "chassis.errors",
+        "chassis.ids",
+        "lifecycle.machine",
+        "lifecycle.file_states",
+        f"services.{service}.dataset",
+    )
     third_party = {"grpc", "sqlalchemy", "faststream", "nats", "google", "repruv", "psycopg", "starlette", "asyncio"}
     domains = [path for path in files(f"services.{service}") if path.stem == "domain"]
     assert domains

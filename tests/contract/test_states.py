@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -12,13 +13,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from lifecycle import file_states
 from repruv.auth.v1 import connection_pb2, data_export_service_pb2
 from repruv.demo.v1 import demo_pb2, exports_service_pb2
 from repruv.jobs.v1 import job_pb2
 from services.auth.connections import domain as connections
-from services.auth.data_export import domain as data_exports
 from services.demo import domain as demo
-from services.demo.exports import domain as exports
 from services.jobs import domain as jobs
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +32,8 @@ MACHINES: Mapping[str, tuple[type[StrEnum], Mapping[Any, tuple[frozenset[Any], A
         "auth.connections",
     ),
     "auth/data_export": (
-        data_exports.State,
-        data_exports.TRANSITIONS,
+        file_states.State,
+        file_states.TRANSITIONS,
         data_export_service_pb2.DataExportState,
         "DATA_EXPORT_STATE_",
         "auth.data_exports",
@@ -41,8 +41,8 @@ MACHINES: Mapping[str, tuple[type[StrEnum], Mapping[Any, tuple[frozenset[Any], A
     "jobs": (jobs.State, jobs.TRANSITIONS, job_pb2.JobState, "JOB_STATE_", "jobs.jobs"),
     "demo": (demo.State, demo.TRANSITIONS, demo_pb2.DemoState, "DEMO_STATE_", "demo.demo_modes"),
     "demo/exports": (
-        exports.State,
-        exports.TRANSITIONS,
+        file_states.State,
+        file_states.TRANSITIONS,
         exports_service_pb2.ExportState,
         "EXPORT_STATE_",
         "demo.exports",
@@ -83,7 +83,7 @@ def test_the_picture_shows_the_transitions_of_the_table(service: str) -> None:
 @pytest.mark.parametrize("service", MACHINES)
 def test_every_state_is_reachable_and_documents_who_moves_it_out(service: str) -> None:
     states, transitions, _, _, _ = MACHINES[service]
-    source = (ROOT / "services" / service / "domain.py").read_text()
+    source = Path(inspect.getfile(states)).read_text()
     for state in states:
         assert re.search(rf'    {state.name} = "{state.value}"\n    """\S', source), state
     reached = {target for _, target in transitions.values()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from chassis import protobuf
+from lifecycle.file_states import State
 from repruv.auth.v1 import data_export_service_pb2 as pb
 from repruv.jobs.v1 import job_pb2
-from services.auth.data_export.domain import DataExport, State
+from services.auth.data_export.domain import DataExport
 
 _STATES = protobuf.Enum(pb.DataExportState.DESCRIPTOR, State)
 

@@ -8,10 +8,11 @@ import worker
 from chassis import errors, outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
+from lifecycle.file_states import Action
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema
 from services.auth.data_export import domain, storage
-from services.auth.data_export.domain import Action, DataExport
+from services.auth.data_export.domain import DataExport
 from worker import outbox as worker_outbox
 
 _DELETING = frozenset({Action.START, Action.CANCEL, Action.FAIL, Action.EXPIRE})

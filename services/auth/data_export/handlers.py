@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import outbox
 from lifecycle.attempts import Attempt
+from lifecycle.file_states import Action
 from services.auth.data_export import domain, storage
 from services.auth.data_export.archive import Archive
 from services.auth.data_export.declaration import DATA_EXPORT
-from services.auth.data_export.domain import Action, DataExport
+from services.auth.data_export.domain import DataExport
 from services.auth.data_export.sources import Sources
 
 

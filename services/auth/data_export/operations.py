@@ -9,6 +9,7 @@ from datetime import datetime
 
 from chassis import ids
 from lifecycle import files
+from lifecycle.file_states import Action, State
 from lifecycle.settler import Settler
 from services.auth import domain as auth_domain
 from services.auth import throttling
@@ -16,7 +17,7 @@ from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session
 from services.auth.data_export import domain, storage
 from services.auth.data_export.declaration import DATA_EXPORT
-from services.auth.data_export.domain import Action, DataExport, State
+from services.auth.data_export.domain import DataExport
 from services.auth.email import jobs as email_jobs
 from services.auth.email.templates import Notice
 from services.auth.sessions import storage as session_storage
@@ -73,5 +74,5 @@ class DataExports:
     async def expire(self) -> int:
         """Delete the archives and failures whose time is over; return how many."""
         return await files.expire(
-            DATA_EXPORT, Action.EXPIRE, age=domain.LIFETIME, engine=self.context.engine, relay=self.context.relay
+            DATA_EXPORT, age=domain.LIFETIME, engine=self.context.engine, relay=self.context.relay
         )

@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lifecycle.file_states import Action, State
 from lifecycle.files import Chunks
 from lifecycle.rows import Rows, common
 from services.auth.data_export import domain
-from services.auth.data_export.domain import Action, DataExport, State
+from services.auth.data_export.domain import DataExport
 from services.auth.data_export.schema import data_export_chunks, data_exports
 
 EMPTY = {"chunk_count": 0, "byte_count": 0}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from chassis import protobuf
+from lifecycle.file_states import Action, State
 from repruv.demo.v1 import exports_service_pb2
 from repruv.jobs.v1 import job_pb2
-from services.demo.exports.domain import Action, Export, State
+from services.demo.exports.domain import Export
 
 _STATES = protobuf.Enum(exports_service_pb2.ExportState.DESCRIPTOR, State)
 

@@ -8,10 +8,11 @@ import worker
 from chassis import errors, outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
+from lifecycle.file_states import Action
 from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import channels, schema
 from services.demo.exports import convert, domain, storage
-from services.demo.exports.domain import Action, Export
+from services.demo.exports.domain import Export
 from worker import outbox as worker_outbox
 
 _DELETING = frozenset({Action.START, Action.CANCEL, Action.EXPIRE})

@@ -10,12 +10,13 @@ from typing import Any
 
 import worker
 from lifecycle.attempts import Attempt, FencedTransaction
+from lifecycle.file_states import Action, State
 from lifecycle.machine import Error
 from services.demo import storage as demo_storage
 from services.demo.domain import State as DemoState
 from services.demo.exports import csv_file, domain, storage
 from services.demo.exports.declaration import EXPORT
-from services.demo.exports.domain import Action, Export
+from services.demo.exports.domain import Export
 from services.demo.handlers import Dependencies
 
 CHUNK_ROWS = 1_000
@@ -32,7 +33,7 @@ async def export(
         context.raise_if_cancelled()
         async with attempt.fenced() as tx:
             current = await _write_chunk(tx, min(CHUNK_ROWS, dependencies.write_batch), max_bytes)
-        is_done = current.state is domain.State.READY
+        is_done = current.state is State.READY
         await context.progress(current.rows_written, current.row_count, "Writing reviews")
         if not is_done:
             await asyncio.sleep(dependencies.pause_seconds)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids, outbox, postgres
 from lifecycle import files
+from lifecycle.file_states import Action, State
 from lifecycle.machine import Error
 from lifecycle.settler import Settler
 from services.demo import idempotency, schema
@@ -18,7 +19,7 @@ from services.demo import storage as demo_storage
 from services.demo.domain import State as DemoState
 from services.demo.exports import domain, storage
 from services.demo.exports.declaration import EXPORT
-from services.demo.exports.domain import Action, Export, State
+from services.demo.exports.domain import Export
 
 EXPIRY_SECONDS = 60.0
 _RUNNING = Error(code="export_running", message="An export is being made; cancel it, or wait for its end.")
@@ -84,4 +85,4 @@ class Operations:
 
     async def expire(self) -> int:
         """Delete the files and failures whose time is over; return how many."""
-        return await files.expire(EXPORT, Action.EXPIRE, age=domain.LIFETIME, engine=self._engine, relay=self._relay)
+        return await files.expire(EXPORT, age=domain.LIFETIME, engine=self._engine, relay=self._relay)

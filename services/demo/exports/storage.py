@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lifecycle.file_states import Action, State
 from lifecycle.files import Chunks
 from lifecycle.rows import Rows, common
 from services.demo.exports import domain
-from services.demo.exports.domain import Action, Export, State
+from services.demo.exports.domain import Export
 from services.demo.exports.schema import export_chunks, exports
 from services.demo.schema import content, interactions
 

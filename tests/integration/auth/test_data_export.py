@@ -18,6 +18,7 @@ import worker
 from chassis import errors
 from chassis.owner_rows import Part
 from lifecycle import updates
+from lifecycle.file_states import State
 from lifecycle.settler import Settler
 from lifecycle.submitter import Submitter
 from services.auth import domain as auth_domain
@@ -112,7 +113,7 @@ async def test_archive_is_written_in_chunks_and_the_owner_gets_an_email(
         await archive(data_exports, account)
     result = await run(context, started, Rows(6 << 20))
     ready, _ = await data_exports.get(actor(account))
-    assert (ready.state, result) == (domain.State.READY, {"bytes": ready.byte_count})
+    assert (ready.state, result) == (State.READY, {"bytes": ready.byte_count})
     assert ready.byte_count > 2 << 20
     assert await chunk_count(sql, account) == ready.chunk_count == -(-ready.byte_count // domain.CHUNK_BYTES)
     data = await archive(data_exports, account)
@@ -173,7 +174,7 @@ async def test_archive_expires_after_three_days(
     age = "UPDATE auth.data_exports SET changed_at = changed_at - :by WHERE user_id = :user"
     await sql(age, user=account.user_id, by=domain.LIFETIME)
     await data_exports.expire()
-    assert (await data_exports.get(actor(account)))[0].state is domain.State.NONE
+    assert (await data_exports.get(actor(account)))[0].state is State.NONE
     assert await chunk_count(sql, account) == 0
 
 

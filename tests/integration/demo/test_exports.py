@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 import worker
 from chassis import errors, outbox
+from lifecycle.file_states import State
 from lifecycle.machine import Error, JobPhase, JobUpdate
 from lifecycle.settler import Settler
 from lifecycle.submitter import Submitter
@@ -21,7 +22,7 @@ from services.demo import handlers as demo_handlers
 from services.demo import schema as demo_schema
 from services.demo.exports import csv_file, domain, handlers, operations, schema, storage
 from services.demo.exports.declaration import EXPORT
-from services.demo.exports.domain import Export, State
+from services.demo.exports.domain import Export
 from tests.integration.demo.conftest import Cancelling, Crashing, Owner
 from worker import JobsClient, testing
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import ids, outbox, postgres, prepared
 from dev.embedded import EmbeddedServers
-from lifecycle import updates
+from lifecycle import file_states, updates
 from lifecycle.attempts import Attempt
 from lifecycle.declaration import Lifecycle
 from lifecycle.machine import Error, JobPhase, JobUpdate, Resource
@@ -193,8 +193,8 @@ def case(request: pytest.FixtureRequest, database: Callable[[str], AsyncEngine],
             lifecycle=EXPORT,
             kind=kind,
             engine=engine,
-            start=_opener(EXPORT, engine, exports.Action.START, columns),
-            complete=lambda: (exports.Action.COMPLETE, written),
+            start=_opener(EXPORT, engine, file_states.Action.START, columns),
+            complete=lambda: (file_states.Action.COMPLETE, written),
         )
     if kind.startswith("demo."):
         return _demo_case(kind, database("demo"))
@@ -295,7 +295,7 @@ def _data_export_case(engine: AsyncEngine) -> Case:
     async def start() -> Resource:
         user_id = await _insert_user(engine)
         async with outbox.transaction(engine, DATA_EXPORT.outbox_table) as tx:
-            opened = await DATA_EXPORT.open(tx, (user_id,), data_exports.Action.START, {"job_id": ids.uuid7()})
+            opened = await DATA_EXPORT.open(tx, (user_id,), file_states.Action.START, {"job_id": ids.uuid7()})
         assert opened
         return opened
 
@@ -304,7 +304,7 @@ def _data_export_case(engine: AsyncEngine) -> Case:
         kind=data_exports.KIND,
         engine=engine,
         start=start,
-        complete=lambda: (data_exports.Action.COMPLETE, {"chunk_count": 1, "byte_count": 9}),
+        complete=lambda: (file_states.Action.COMPLETE, {"chunk_count": 1, "byte_count": 9}),
         message_statements=0,
     )
 
