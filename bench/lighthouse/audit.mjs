@@ -31,12 +31,14 @@ async function audit(page, preset) {
   }
 }
 
-/** Does something in a tab of a browser that has the cookie of the page's visitor and nothing else. */
+/** Does something in a tab of a browser that has the cookies of the page's visitor and nothing else. */
 async function visited({ cookie }, act) {
   const context = await browser.createBrowserContext();
   try {
-    const [name, value] = cookie.split('=');
-    if (name) await context.setCookie({ name, value, domain: new URL(url).hostname, path: '/', httpOnly: true });
+    for (const pair of cookie.split('; ').filter(Boolean)) {
+      const [name, value] = pair.split('=');
+      await context.setCookie({ name, value, domain: new URL(url).hostname, path: '/', httpOnly: true });
+    }
     return await act(await context.newPage());
   } finally {
     await context.close();

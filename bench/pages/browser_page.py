@@ -85,8 +85,8 @@ async def _seen(tab: Tab) -> Mapping[str, Any]:
 async def _tab(browser: Browser, url: str, page: Page) -> AsyncIterator[Tab]:
     context = await browser.new_context(base_url=url)
     try:
-        if page.cookie:
-            name, _, value = page.cookie.partition("=")
+        for cookie in filter(None, page.cookie.split("; ")):
+            name, _, value = cookie.partition("=")
             await context.add_cookies([{"name": name, "value": value, "url": url}])
         await context.add_init_script(path=WATCHING)
         tab = await context.new_page()

@@ -28,7 +28,7 @@ class Page:
     name: str
     path: str
     cookie: str = ""
-    """`name=value` of the session; empty when signed out."""
+    """The cookies of a sign-in, `name=value; name=value`; empty when signed out."""
 
     @property
     def status(self) -> int:
