@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,14 +23,16 @@ ROUNDS = {50.0: 300, 0.0: 2000}
 """Transactions per second (0: one after the other), and how many."""
 WARM_UP = 20
 _TABLES = "CREATE TABLE counters (id int PRIMARY KEY, value int); CREATE TABLE log (value int, payload bytea)"
-_COUNT = Prepared(sa.text("UPDATE counters SET value = value + 1 WHERE id = :id RETURNING value"))
-_LOG = Prepared(sa.text("INSERT INTO log (value, payload) VALUES (:value, :payload)"))
-_BOTH = Prepared(
-    sa.text("""
+_TEXTS = {
+    "count": "UPDATE counters SET value = value + 1 WHERE id = :id RETURNING value",
+    "log": "INSERT INTO log (value, payload) VALUES (:value, :payload)",
+    "both": """
 WITH counted AS (UPDATE counters SET value = value + 1 WHERE id = :id RETURNING value)
 INSERT INTO log (value, payload) SELECT value, CAST(:payload AS bytea) FROM counted
-""")
-)
+""",
+}
+_COUNT, _LOG = (Prepared(sa.text(_TEXTS[name])) for name in ("count", "log"))
+_COUNT_BY_DRIVER, _LOG_BY_DRIVER, _BOTH_BY_DRIVER = (re.sub(r":(\w+)", r"%(\1)s", text) for text in _TEXTS.values())
 _PAYLOAD = b"x" * 700
 
 
@@ -46,11 +49,16 @@ def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, C
             ((value,),) = await _COUNT.execute(conn, {"id": number})
             await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD})
 
+    async def ended(number: int) -> None:
+        async with transactions.begin(engine) as conn:
+            ((value,),) = await _COUNT.execute(conn, {"id": number})
+            await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD}, commit=True)
+
     async def statements(number: int) -> None:
         await driver.execute("BEGIN", prepare=True)
-        cursor = await driver.execute(_COUNT.sql, {"id": number}, prepare=True)
+        cursor = await driver.execute(_COUNT_BY_DRIVER, {"id": number}, prepare=True)
         ((value,),) = await cursor.fetchall()
-        await driver.execute(_LOG.sql, {"value": value, "payload": _PAYLOAD}, prepare=True)
+        await driver.execute(_LOG_BY_DRIVER, {"value": value, "payload": _PAYLOAD}, prepare=True)
         await driver.execute("COMMIT", prepare=True)
 
     async def pipelined(number: int) -> None:
@@ -58,11 +66,12 @@ def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, C
             await statements(number)
 
     async def single(number: int) -> None:
-        await driver.execute(_BOTH.sql, {"id": number, "payload": _PAYLOAD}, prepare=True)
+        await driver.execute(_BOTH_BY_DRIVER, {"id": number, "payload": _PAYLOAD}, prepare=True)
 
     return {
         "SQLAlchemy's pool and transaction": pooled,
         "SQLAlchemy's pool, kept connections": kept,
+        "… COMMIT with the last statement": ended,
         "psycopg": statements,
         "psycopg, pipelined": pipelined,
         "psycopg, one statement": single,

@@ -11,11 +11,13 @@ import logging
 import select
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import abc, pq, waiting
+
+from chassis.round_trips import RoundTrips, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,7 @@ Result = TypeVar("Result")
 class Connection(psycopg.AsyncConnection[Any]):
     """A connection that waits for the server without system calls of its own."""
 
-    raw_cursor_factory: type[psycopg.AsyncRawCursor[Any]] = psycopg.AsyncRawCursor
-    """The class of cursors for statements with PostgreSQL's own placeholders ($1), as `cursor_factory` for all others."""
+    _round_trips: RoundTrips | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _watched: int = -1
     """The socket that the event loop watches, or -1. It must not be closed before the loop has forgotten it."""
@@ -66,10 +67,26 @@ class Connection(psycopg.AsyncConnection[Any]):
         # The socket takes no more data now.
         return await self._wait_unwatched(_resumed(event, gen), None)
 
+    async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
+        """Execute a statement with PostgreSQL's own placeholders ($1), prepared unless behind a pooler; return its rows.
+
+        Begin its transaction if none is open; with `commit`, end it. Raises the errors of psycopg.
+        """
+        if self._round_trips is None:
+            self._round_trips = RoundTrips(self)
+        async with self.lock:
+            return await self.wait(self._round_trips.execute(self, query, parameters, commit=commit))
+
     async def close(self) -> None:
         """Close the connection. A statement that is running fails at its next check."""
         self._stop_watching()
         await super().close()
+
+    def _deallocate(self, name: bytes | None) -> abc.PQGen[None]:
+        """Deallocate a statement that psycopg has prepared. None: psycopg deallocates all after a ROLLBACK."""
+        if name is None and self._round_trips is not None:
+            self._round_trips.forget()
+        return super()._deallocate(name)
 
     def __del__(self, *args: Any) -> None:
         """Let the event loop forget the socket of a connection that nobody has closed."""

@@ -89,10 +89,12 @@ async def add(
     arrived: Sequence[UUID] = (),
     ctes: str = "",
     parameters: Mapping[str, Any] = MappingProxyType({}),
+    commit: bool = False,
 ) -> None:
     """Insert messages into the outbox by one statement. Polls leave them alone for `delay`.
 
-    The statement also deletes messages that have `arrived`, and executes constant `ctes` with their `parameters`.
+    The statement also deletes messages that have `arrived`, and executes constant `ctes` with their `parameters`. With
+    `commit` the transaction ends in the same round trip.
     """
     columns = {
         "message_ids": [message.message_id for message in messages],
@@ -104,7 +106,7 @@ async def add(
     is_traced = any(message.traceparent for message in messages)
     if is_traced:
         columns["traceparents"] = [message.traceparent or None for message in messages]
-    await _insertion(table, ctes, is_traced).execute(conn, {**parameters, **columns})
+    await _insertion(table, ctes, is_traced).execute(conn, {**parameters, **columns}, commit=commit)
 
 
 @functools.lru_cache(maxsize=64)
@@ -203,15 +205,27 @@ class Transaction:
         """Publish messages after the commit."""
         self.messages += messages
 
-    async def store(self, ctes: str = "", parameters: Mapping[str, Any] | None = None) -> None:
-        """Store the messages published so far, and write the rows of data-modifying `ctes`, by one statement."""
+    async def store(
+        self, ctes: str = "", parameters: Mapping[str, Any] | None = None, *, commit: bool = False
+    ) -> None:
+        """Store the messages published so far, and write the rows of data-modifying `ctes`, by one statement.
+
+        Without messages and `ctes` there is none. With `commit` it ends the transaction, so it is the last step of the block.
+        """
         messages, self._stored = self.messages[self._stored :], len(self.messages)
         if not messages and not ctes:
             return
         arrived = self._deletion.enter_context(self._relay.deletion()) if self._relay else ()
         delay = RELAY_DELAY if self._relay else timedelta()
         await add(
-            self.conn, self._table, messages, delay=delay, arrived=arrived, ctes=ctes, parameters=parameters or {}
+            self.conn,
+            self._table,
+            messages,
+            delay=delay,
+            arrived=arrived,
+            ctes=ctes,
+            parameters=parameters or {},
+            commit=commit,
         )
 
 
@@ -225,7 +239,7 @@ async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None
         async with transactions.begin(engine) as conn:
             tx = Transaction(conn, table, relay, deletion)
             yield tx
-            await tx.store()
+            await tx.store(commit=True)
     if relay is not None and tx.messages:
         relay.send(tx.messages)
 

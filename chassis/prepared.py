@@ -16,7 +16,6 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ClauseElement
 
-from chassis import arrays
 from chassis.driver import Connection
 
 _EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
@@ -45,26 +44,21 @@ class Prepared:
         self._literals |= names
         return ", ".join(f"%({name})s" for name in names)
 
-    async def execute(self, conn: AsyncConnection, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    async def execute(
+        self, conn: AsyncConnection, parameters: Mapping[str, Any], *, commit: bool = False
+    ) -> list[tuple[Any, ...]]:
         """Execute in the transaction of `conn` and return the rows, each a tuple in the order of the columns.
 
-        Return an empty list for a statement that returns no rows. Raise the errors of SQLAlchemy, and `TypeError` for a missing
-        parameter.
+        Return an empty list for a statement that returns no rows. With `commit` the transaction ends in the same round trip.
+        Raise the errors of SQLAlchemy, and `TypeError` for a missing parameter.
         """
         if missing := self._required - parameters.keys():
             raise TypeError(f"the statement lacks {', '.join(sorted(missing))}")
-        driver = driver_connection(conn)
+        values = {**self._literals, **parameters}
         try:
-            prepare = driver.prepare_threshold is not None  # never behind a pooler
-            values = {**self._literals, **parameters}
-            ordered = [values[name] for name in self._order]
-            cursor = driver.raw_cursor_factory(driver)
-            await cursor.execute(
-                self._query,
-                [arrays.literal(value) if type(value) is list else value for value in ordered],
-                prepare=prepare,
+            return await driver_connection(conn).execute_prepared(
+                self._query, [values[name] for name in self._order], commit=commit
             )
-            return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
         except psycopg.Error as error:
             await fail(conn, self.sql, error)
 

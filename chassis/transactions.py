@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg import pq
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -61,8 +62,11 @@ async def _commit(conn: AsyncConnection) -> None:
     if conn.in_transaction():
         await conn.commit()
         return
+    driver = driver_connection(conn)
+    if driver.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+        return  # the last statement has committed
     try:
-        await driver_connection(conn).commit()
+        await driver.commit()
     except psycopg.Error as error:
         await fail(conn, "COMMIT", error)
 

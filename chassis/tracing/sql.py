@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import psycopg
 
 from chassis import driver, tracing
+from chassis.round_trips import Rows
 
 MAX_TEXT = 1_000
 """Characters of a statement that a span keeps."""
@@ -33,8 +34,8 @@ def _described(statement: str) -> tuple[str, tracing.Attributes]:
     return name, {"db.system.name": "postgresql", "db.query.summary": name, "db.query.text": statement[:MAX_TEXT]}
 
 
-class _Recording(psycopg.AsyncCursor[Any]):
-    """Records statements as spans."""
+class Cursor(psycopg.AsyncCursor[Any]):
+    """A cursor whose statements are spans."""
 
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Execute a statement."""
@@ -57,21 +58,18 @@ class _Recording(psycopg.AsyncCursor[Any]):
                 yield copy
 
 
-class Cursor(_Recording):
-    """A cursor whose statements are spans."""
-
-
-class RawCursor(_Recording, psycopg.AsyncRawCursor[Any]):
-    """The same for statements with PostgreSQL's own placeholders."""
-
-
 class Connection(driver.Connection):
     """A connection whose statements and commits are spans."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cursor_factory = Cursor
-        self.raw_cursor_factory = RawCursor
+
+    async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
+        """Execute a prepared statement."""
+        name, attributes = _described(query.decode())
+        with tracing.span(f"{name}, COMMIT" if commit else name, "client", attributes):
+            return await super().execute_prepared(query, parameters, commit=commit)
 
     async def commit(self) -> None:
         with tracing.span("COMMIT", "client", {"db.system.name": "postgresql"}):

@@ -92,8 +92,10 @@ async def next_sequences(conn: AsyncConnection, counts: Mapping[UUID, int]) -> d
     return {row[0]: row[1] - counts[row[0]] + 1 for row in rows}
 
 
-async def insert_events(conn: AsyncConnection, events: Sequence[tuple[Job, str, int, bytes]]) -> None:
-    """Append events (job, reason, sequence, payload) to their owners' logs."""
+async def insert_events(
+    conn: AsyncConnection, events: Sequence[tuple[Job, str, int, bytes]], *, commit: bool = False
+) -> None:
+    """Append events (job, reason, sequence, payload) to their owners' logs; with `commit`, end the transaction."""
     parameters = {
         "owner_ids": [job.spec.owner_id for job, _, _, _ in events],
         "sequences": [sequence for _, _, sequence, _ in events],
@@ -103,4 +105,4 @@ async def insert_events(conn: AsyncConnection, events: Sequence[tuple[Job, str, 
         "reasons": [reason for _, reason, _, _ in events],
         "events": [payload for _, _, _, payload in events],
     }
-    await statements.INSERT_EVENTS.execute(conn, parameters)
+    await statements.INSERT_EVENTS.execute(conn, parameters, commit=commit)

@@ -76,7 +76,10 @@ class Transaction:
         self.wakeups.update(job.spec.kind for job, _ in self.transitions if job.ready)
 
     async def write_events(self) -> list[outbox.Message]:
-        """Write an event for each transition, the last step; collect `broadcasts`, and return the messages to publish."""
+        """Write an event for each transition, the last step; collect `broadcasts`, and return the messages to publish.
+
+        Without messages, the statement that inserts the events commits.
+        """
         if not self.transitions:
             return []
         occurred_at = datetime.now(UTC)
@@ -98,7 +101,8 @@ class Transaction:
                 groups: tuple[str | UUID, ...] = (job.spec.owner_id, job.spec.kind)
                 for group in (*groups, LONG_ENDED) if is_long_ended else groups:
                     positions.setdefault(group, tracing.within(job.spec.traceparent))
-        await event_log.insert_events(self.conn, events)
+        # Nothing follows: without messages there is no row for the outbox.
+        await event_log.insert_events(self.conn, events, commit=not durable)
         self.broadcasts = [
             (channels.LIVE_EVENTS.subject(owner_id), batch, positions.get(owner_id, ""))
             for owner_id, payloads in live.items()

@@ -171,9 +171,9 @@ async def sent(engine: AsyncEngine, prefix: str, monkeypatch: pytest.MonkeyPatch
     recorder = Sent(engine, prefix)
     execute = prepared.Prepared.execute
 
-    async def record(statement: prepared.Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
+    async def record(statement: prepared.Prepared, *arguments: Any, **options: Any) -> list[tuple[Any, ...]]:
         recorder.note_statement(arguments[0], None, statement.sql)
-        return await execute(statement, *arguments)
+        return await execute(statement, *arguments, **options)
 
     monkeypatch.setattr(prepared.Prepared, "execute", record)
     event.listen(engine.sync_engine, "before_cursor_execute", recorder.note_statement)
