@@ -205,9 +205,7 @@ class Transaction:
         """Publish messages after the commit."""
         self.messages += messages
 
-    async def store(
-        self, ctes: str = "", parameters: Mapping[str, Any] | None = None, *, commit: bool = False
-    ) -> None:
+    async def store(self, ctes: str = "", parameters: Mapping[str, Any] | None = None, *, commit: bool = False) -> None:
         """Store the messages published so far, and write the rows of data-modifying `ctes`, by one statement.
 
         Without messages and `ctes` there is none. With `commit` it ends the transaction, so it is the last step of the block.

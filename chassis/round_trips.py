@@ -1,17 +1,18 @@
 """Executes a statement in one round trip, with the BEGIN before the first and the COMMIT after the last one of a transaction.
 
 psycopg sends BEGIN and COMMIT by round trips of their own, and makes a cursor and adapters for each execution. This module
-sends the same messages in libpq's pipeline mode. Parameters have the types that PostgreSQL infers from the statement.
+sends the same messages in libpq's pipeline mode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import psycopg
+import psycopg.postgres
 from psycopg import adapt, errors, generators, pq
 
 from chassis import arrays
@@ -24,13 +25,22 @@ if TYPE_CHECKING:
 Rows = list[tuple[Any, ...]]
 PREPARED_LIMIT = 200
 """Statements that stay prepared on one connection. PostgreSQL parses further ones at each execution."""
+_INTERVAL = psycopg.postgres.types["interval"].oid
+"""PostgreSQL would infer a time in `now() - $1`. It infers the types of all other parameters from the statement."""
 _FAILURES = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE, pq.ExecStatus.NONFATAL_ERROR}
+
+
+class _Key(NamedTuple):
+    """A statement and the types of its parameters."""
+
+    query: bytes
+    types: tuple[int, ...]
 
 
 class _Sent(NamedTuple):
     """A command that was sent; a preparation with its name."""
 
-    query: bytes
+    key: _Key
     name: bytes | None = None
 
 
@@ -40,7 +50,7 @@ class RoundTrips:
     def __init__(self, driver: Connection) -> None:
         # Not of the connection itself: a cycle would keep it from being closed with its last reference.
         self._adapters = adapt.Transformer(driver.adapters)
-        self._names: dict[bytes, bytes] = {}
+        self._names: dict[_Key, bytes] = {}
         self._prepared = 0
 
     def forget(self) -> None:
@@ -55,6 +65,7 @@ class RoundTrips:
         Return the rows; none for a statement that returns none. Raises the errors of psycopg.
         """
         values = [None if value is None else self._value(value) for value in parameters]
+        types = tuple([_INTERVAL if type(value) is timedelta else 0 for value in parameters])
         formats = [pq.Format.BINARY if type(value) is bytes else pq.Format.TEXT for value in parameters]
         pgconn = driver.pgconn
         is_idle = pgconn.transaction_status == pq.TransactionStatus.IDLE
@@ -62,7 +73,7 @@ class RoundTrips:
         pgconn.enter_pipeline_mode()
         if is_idle and not driver.autocommit:
             sent += self._send(driver, driver._get_tx_start_command())
-        sent += self._send(driver, query, values, formats)
+        sent += self._send(driver, query, types, values, formats)
         position = len(sent) - 1
         if commit:
             sent += self._send(driver, b"COMMIT")
@@ -77,29 +88,35 @@ class RoundTrips:
         return self._rows(results[position])
 
     def _send(
-        self, driver: Connection, query: bytes, values: Sequence[bytes | None] = (), formats: Sequence[int] = ()
+        self,
+        driver: Connection,
+        query: bytes,
+        types: tuple[int, ...] = (),
+        values: Sequence[bytes | None] = (),
+        formats: Sequence[int] = (),
     ) -> list[_Sent]:
         """Send a statement, and before it the command that prepares it, unless it is prepared."""
         pgconn, sent = driver.pgconn, []
-        name = self._names.get(query)
+        key = _Key(query, types)
+        name = self._names.get(key)
         if name is None and driver.prepare_threshold is not None and len(self._names) < PREPARED_LIMIT:
             self._prepared += 1
             name = b"statement_%d" % self._prepared
-            pgconn.send_prepare(name, query)
-            sent.append(_Sent(query, name))
+            pgconn.send_prepare(name, query, types)
+            sent.append(_Sent(key, name))
         if name is None:
-            pgconn.send_query_params(query, values, param_formats=formats)
+            pgconn.send_query_params(query, values, types, formats)
         else:
-            pgconn.send_query_prepared(name, values, param_formats=formats)
-        return [*sent, _Sent(query)]
+            pgconn.send_query_prepared(name, values, formats)
+        return [*sent, _Sent(key)]
 
     def _check(self, sent: Sequence[_Sent], results: Sequence[PGresult]) -> None:
         """Remember what was prepared. Raise the first error: PostgreSQL has skipped the commands after it."""
-        for (query, name), result in zip(sent, results, strict=True):
+        for (key, name), result in zip(sent, results, strict=True):
             if result.status in _FAILURES:
                 raise errors.error_from_result(result)
             if name is not None:
-                self._names[query] = name
+                self._names[key] = name
 
     def _value(self, value: Any) -> bytes:
         """Return a parameter in the format of its type: bytes are binary, all others text."""
