@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import postgres
-from chassis.prepared import Prepared
+from chassis import postgres, transactions
+from chassis.prepared import Prepared, driver_connection
 from dev.embedded import EmbeddedServers
 
 metadata = sa.MetaData()
@@ -79,6 +83,102 @@ async def test_autocommit_connection_commits_the_statement(engine: AsyncEngine) 
     async with postgres.autocommit(engine).connect() as conn:
         await INSERT.execute(conn, {"row": row_id, "count": 3})
     assert await count(engine, row_id, "new") == 1
+
+
+async def test_statement_commits_in_its_round_trip(engine: AsyncEngine) -> None:
+    row_id = uuid4()
+    with pytest.raises(ZeroDivisionError):
+        async with transactions.begin(engine) as conn:
+            await INSERT.execute(conn, {"row": row_id, "count": 3}, commit=True)
+            assert await count(engine, row_id, "new") == 1
+            raise ZeroDivisionError
+    assert await count(engine, row_id, "new") == 1
+
+
+async def test_statement_that_fails_does_not_commit_the_transaction(engine: AsyncEngine) -> None:
+    row_id, other = uuid4(), uuid4()
+    async with engine.begin() as conn:
+        await INSERT.execute(conn, {"row": row_id, "count": 3})
+    with pytest.raises(exc.IntegrityError):
+        async with transactions.begin(engine) as conn:
+            await INSERT.execute(conn, {"row": other, "count": 3})
+            await INSERT.execute(conn, {"row": row_id, "count": 3}, commit=True)
+    assert await count(engine, other, "new") == 0
+    async with transactions.begin(engine) as conn:
+        await INSERT.execute(conn, {"row": other, "count": 3})
+    assert await count(engine, other, "new") == 1
+
+
+async def test_statements_are_prepared_again_when_a_rollback_has_forgotten_them(engine: AsyncEngine) -> None:
+    row_id = uuid4()
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            async with engine.begin() as conn:
+                for _ in range(3):  # psycopg prepares it, and forgets all prepared statements with the rollback
+                    await conn.execute(sa.text("SELECT 1"))
+                await INSERT.execute(conn, {"row": row_id, "count": 3})
+                raise ZeroDivisionError
+    assert await count(engine, row_id, "new") == 0
+
+
+async def test_statement_begins_a_transaction_of_the_isolation_level_of_its_connection(engine: AsyncEngine) -> None:
+    show = Prepared(sa.text("SHOW transaction_isolation"))
+    async with engine.execution_options(isolation_level="REPEATABLE READ").connect() as conn:
+        assert await show.execute(conn, {}) == [("repeatable read",)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("boolean", True),
+        ("bigint", -(2**63)),
+        ("double precision", 1 / 3),
+        ("text", "a 'quoted' \\ text with {braces}, ü and 🙂"),
+        ("bytea", b"\x00\xff'"),
+        ("uuid", UUID(int=2**127 + 1)),
+        ("timestamptz", datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("interval", timedelta(days=-3, seconds=7, microseconds=1)),
+        ("text[]", ["a", 'b"c', "\\", "", "NULL"]),
+        ("numeric", Decimal("123456789.000000001")),
+        ("text", None),
+    ],
+)
+async def test_value_arrives_as_it_was_sent(engine: AsyncEngine, kind: str, value: object) -> None:
+    echo = Prepared(sa.text(f"SELECT CAST(:value AS {kind})"))
+    async with engine.connect() as conn:
+        for sent in (value, None, value):
+            assert await echo.execute(conn, {"value": sent}) == [(sent,)]
+
+
+async def test_interval_is_subtracted_from_a_time(engine: AsyncEngine) -> None:
+    ago = Prepared(sa.text("SELECT now() - (now() - :age)"))
+    async with engine.connect() as conn:
+        assert await ago.execute(conn, {"age": timedelta(hours=3)}) == [(timedelta(hours=3),)]
+
+
+async def test_text_with_a_nul_is_refused_and_leaves_the_connection_usable(engine: AsyncEngine) -> None:
+    echo = Prepared(sa.text("SELECT CAST(:value AS text)"))
+    async with engine.connect() as conn:
+        with pytest.raises(exc.DataError, match="NUL"):
+            await echo.execute(conn, {"value": "a\0b"})
+        assert await echo.execute(conn, {"value": "ab"}) == [("ab",)]
+
+
+async def test_statement_of_a_cancelled_task_ends_and_leaves_the_connection_usable(engine: AsyncEngine) -> None:
+    sleep = Prepared(sa.text("SELECT pg_sleep(:seconds)"))
+    async with engine.connect() as conn:
+        await sleep.execute(conn, {"seconds": 0.0})
+        sleeping = asyncio.create_task(sleep.execute(conn, {"seconds": 600.0}))
+        while driver_connection(conn).pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+            await asyncio.sleep(0)
+        sleeping.cancel()
+        async with asyncio.timeout(30):
+            with pytest.raises(asyncio.CancelledError):
+                await sleeping
+        driver = driver_connection(conn)
+    async with engine.connect() as conn:
+        assert driver_connection(conn) is driver
+        assert await sleep.execute(conn, {"seconds": 0.0}) == [("",)]
 
 
 async def test_violated_constraint_raises_the_error_of_sqlalchemy(engine: AsyncEngine) -> None:
