@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 Rows = list[tuple[Any, ...]]
 PREPARED_LIMIT = 200
 """Statements that stay prepared on one connection. PostgreSQL parses further ones at each execution."""
-_INTERVAL = psycopg.postgres.types["interval"].oid
-"""PostgreSQL would infer a time in `now() - $1`. It infers the types of all other parameters from the statement."""
+_INFERRED = 0
+_INTEGER_LIMIT = 2**31
+_BIGINT = psycopg.postgres.types["int8"].oid
+_OIDS: Mapping[type, int] = {
+    datetime: psycopg.postgres.types["timestamptz"].oid,
+    timedelta: psycopg.postgres.types["interval"].oid,
+}
 _FAILURES = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE, pq.ExecStatus.NONFATAL_ERROR}
 
 
@@ -65,7 +70,7 @@ class RoundTrips:
         Return the rows; none for a statement that returns none. Raises the errors of psycopg.
         """
         values = [None if value is None else self._value(value) for value in parameters]
-        types = tuple([_INTERVAL if type(value) is timedelta else 0 for value in parameters])
+        types = tuple([_type(value) for value in parameters])
         formats = [pq.Format.BINARY if type(value) is bytes else pq.Format.TEXT for value in parameters]
         pgconn = driver.pgconn
         is_idle = pgconn.transaction_status == pq.TransactionStatus.IDLE
@@ -139,6 +144,17 @@ class RoundTrips:
             return self._adapters.load_rows(0, result.ntuples, tuple)
         finally:
             self._adapters.set_pgresult(None)
+
+
+def _type(value: Any) -> int:
+    """Return the oid of a parameter's type, or 0: PostgreSQL infers it from the statement.
+
+    It would infer an interval for the time in `$1 - interval '1 day'`, a time for the interval in `now() - $1`, and 32 bits for
+    the number in `$1 = 0`.
+    """
+    if type(value) is int:
+        return _INFERRED if -_INTEGER_LIMIT <= value < _INTEGER_LIMIT else _BIGINT
+    return _OIDS.get(type(value), _INFERRED)
 
 
 _TEXTS: Mapping[type, Callable[[Any], bytes]] = {

@@ -150,10 +150,16 @@ async def test_value_arrives_as_it_was_sent(engine: AsyncEngine, kind: str, valu
             assert await echo.execute(conn, {"value": sent}) == [(sent,)]
 
 
-async def test_interval_is_subtracted_from_a_time(engine: AsyncEngine) -> None:
+async def test_values_have_their_types_where_the_statement_does_not_name_them(engine: AsyncEngine) -> None:
     ago = Prepared(sa.text("SELECT now() - (now() - :age)"))
+    before = Prepared(sa.text("SELECT :at - interval '1 day'"))
+    is_zero = Prepared(sa.text("SELECT :count = 0"))
     async with engine.connect() as conn:
         assert await ago.execute(conn, {"age": timedelta(hours=3)}) == [(timedelta(hours=3),)]
+        at = datetime(2026, 2, 28, tzinfo=UTC)
+        assert await before.execute(conn, {"at": at}) == [(at - timedelta(days=1),)]
+        for number in (0, 2**31, 0, -(2**63)):
+            assert await is_zero.execute(conn, {"count": number}) == [(number == 0,)]
 
 
 async def test_text_with_a_nul_is_refused_and_leaves_the_connection_usable(engine: AsyncEngine) -> None:
