@@ -9,12 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 import jwt
-import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, identity
+from chassis import driver, errors, identity
 from services.auth import domain, maintenance
 from services.auth.context import Context
 from services.auth.sessions import storage as session_storage
@@ -143,14 +142,14 @@ async def test_validation_is_one_query_unless_a_renewal_is_due(
 ) -> None:
     account = await gateway.account()
     statements: list[str] = []
-    execute = psycopg.AsyncCursor.execute
+    execute = driver.Connection.execute_prepared
 
-    async def noted(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
-        statements.append(str(query))
-        return await execute(cursor, query, *arguments, **options)
+    async def noted(conn: driver.Connection, query: bytes, *arguments: Any, **options: Any) -> Any:
+        statements.append(query.decode())
+        return await execute(conn, query, *arguments, **options)
 
-    with monkeypatch.context() as driver:
-        driver.setattr(psycopg.AsyncCursor, "execute", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.Connection, "execute_prepared", noted)
         await Sessions(context).validate_session(account.token)
     assert len([statement for statement in statements if "auth.sessions" in statement]) == 1
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import postgres, transactions
+from chassis import postgres, round_trips, transactions
 from chassis.prepared import Prepared, driver_connection
 from dev.embedded import EmbeddedServers
 
@@ -119,6 +119,17 @@ async def test_statements_are_prepared_again_when_a_rollback_has_forgotten_them(
                 await INSERT.execute(conn, {"row": row_id, "count": 3})
                 raise ZeroDivisionError
     assert await count(engine, row_id, "new") == 0
+
+
+async def test_statements_beyond_the_limit_are_not_prepared(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_trips, "PREPARED_LIMIT", 3)
+    async with postgres.autocommit(engine).connect() as conn:
+        for number in range(6):
+            assert await Prepared(sa.text(f"SELECT {number}")).execute(conn, {}) == [(number,)]
+        prepared = Prepared(sa.text("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'statement%'"))
+        assert await prepared.execute(conn, {}) == [(3,)]
 
 
 async def test_statement_begins_a_transaction_of_the_isolation_level_of_its_connection(engine: AsyncEngine) -> None:

@@ -141,10 +141,12 @@ class Case:
         def record(conn: object, cursor: object, statement: str, *rest: object) -> None:
             recorded.append(statement)
 
-        async def record_prepared(statement: prepared.Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
+        async def record_prepared(
+            statement: prepared.Prepared, *arguments: Any, **options: Any
+        ) -> list[tuple[Any, ...]]:
             if arguments[0].engine.sync_engine in engines:  # services of other tests share the process
                 recorded.append(statement.sql)
-            return await execute(statement, *arguments)
+            return await execute(statement, *arguments, **options)
 
         execute = prepared.Prepared.execute
         engines = [self.engine.sync_engine, postgres.autocommit(self.engine).sync_engine]
