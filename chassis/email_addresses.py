@@ -1,4 +1,4 @@
-"""The one form of e-mail addresses in which accounts store them."""
+"""The canonical form of email addresses, in which accounts store them."""
 
 from __future__ import annotations
 
