@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.system import System
 from tests.acceptance.users import User
+from tests.contract import documented
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {
@@ -130,7 +131,7 @@ def test_every_metric_of_a_dashboard_is_exported(scraped: dict[str, list[Metric]
 
 def test_every_metric_of_the_runbook_is_exported(scraped: dict[str, list[Metric]]) -> None:
     pages = [path.read_text() for path in (DEPLOY.parent / "docs" / "runbook").glob("*.md")]
-    spans = {span for page in pages for span in re.findall(r"`([^`]+)`", page) if "SELECT" not in span}
+    spans = {span for page in pages for span in documented.spans(page) if "SELECT" not in span}
     used = names_in(span for span in spans if not span.startswith(("admin ", "docker ", "openssl ", "ALTER ")))
     assert len(used) > 20
     assert used - exported(scraped) == NOT_METRICS
