@@ -85,9 +85,13 @@ class RoundTrips:
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
         results: list[PGresult] = []
-        for _ in sent:
-            results += yield from generators.fetch_many(pgconn)
-        yield from generators.fetch_many(pgconn)
+        try:
+            for _ in sent:
+                results += yield from generators.fetch_many(pgconn)
+            yield from generators.fetch_many(pgconn)
+        except psycopg.OperationalError:
+            self._check(sent, results)  # why the server has closed the connection
+            raise
         pgconn.exit_pipeline_mode()
         self._check(sent, results)
         return self._rows(results[position])
@@ -117,7 +121,7 @@ class RoundTrips:
 
     def _check(self, sent: Sequence[_Sent], results: Sequence[PGresult]) -> None:
         """Remember what was prepared. Raise the first error: PostgreSQL has skipped the commands after it."""
-        for (key, name), result in zip(sent, results, strict=True):
+        for (key, name), result in zip(sent, results, strict=False):
             if result.status in _FAILURES:
                 raise errors.error_from_result(result)
             if name is not None:

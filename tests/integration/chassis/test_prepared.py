@@ -208,6 +208,14 @@ async def test_violated_constraint_raises_the_error_of_sqlalchemy(engine: AsyncE
     assert postgres.violated_constraint(raised.value) == "prepared_rows_pkey"
 
 
+async def test_connection_that_the_server_closes_raises_its_reason(engine: AsyncEngine) -> None:
+    end = Prepared(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    with pytest.raises(exc.OperationalError) as raised:
+        async with transactions.begin(engine) as conn:
+            await end.execute(conn, {})
+    assert isinstance(raised.value.__cause__, psycopg.errors.AdminShutdown)
+
+
 async def test_missing_parameter_is_an_error_and_not_null(engine: AsyncEngine) -> None:
     async with engine.connect() as conn:
         with pytest.raises(TypeError, match="count"):
