@@ -77,8 +77,9 @@ class Databases:
         self._connection = connection
 
     async def query(self, statement: LiteralString, *parameters: object) -> list[dict[str, Any]]:
-        """Read as the superuser."""
-        return await (await self._connection.execute(statement, parameters)).fetchall()
+        """Read as the superuser. A read that is cancelled, as at the end of a wait, leaves what is planted in place."""
+        async with self._connection.transaction():
+            return await (await self._connection.execute(statement, parameters)).fetchall()
 
     async def plant(self, statements: LiteralString) -> None:
         """Change rows; constraints hold, triggers and references do not."""
