@@ -164,7 +164,11 @@ class Sessions:
         while True:
             attempt += 1
             generation = self._generation
-            session = await self._validate_now(token, passive=passive)
+            try:
+                session = await self._validate_now(token, passive=passive)
+            except errors.Unauthenticated:
+                self._drop(key)
+                raise
             if generation == self._generation:
                 self._store(key, session, passive=passive)
                 return session
@@ -228,7 +232,7 @@ class Sessions:
         until = now + (PASSIVE_TTL_SECONDS if passive else TTL_SECONDS)
         if (before := self._cache.get(key)) is not None:
             until = max(until, before.until)
-            self._drop(key)
+        self._drop(key)
         while len(self._cache) >= CACHE_LIMIT:
             self._drop(next(iter(self._cache)))
         self._cache[key] = _Cached(
@@ -239,10 +243,11 @@ class Sessions:
         self._keys[session.user_id].add(key)
 
     def _drop(self, key: bytes) -> None:
-        user_id = self._cache.pop(key).session.user_id
-        self._keys[user_id].discard(key)
-        if not self._keys[user_id]:
-            del self._keys[user_id]
+        if (cached := self._cache.pop(key, None)) is not None:
+            user_id = cached.session.user_id
+            self._keys[user_id].discard(key)
+            if not self._keys[user_id]:
+                del self._keys[user_id]
 
     async def _on_event(self, received: bus.Received) -> None:
         event = auth_events_pb2.SessionsRevoked.FromString(received.payload)

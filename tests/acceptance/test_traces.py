@@ -18,6 +18,7 @@ ENABLE, SUBMIT, FINISH = (
 )
 SUBMITTED = ("gateway: POST /demo/enable", f"gateway: {ENABLE}", f"demo: {ENABLE}", "demo: transaction", "demo: outbox")
 STORED = (*SUBMITTED, f"demo: {SUBMIT}", f"jobs: {SUBMIT}")
+STORED_EVENTS = "jobs: INSERT jobs.job_events, COMMIT"
 RUN = (*STORED, "demo-worker: attempt demo.enable")
 SHOWN = ("jobs: publish jobs.live_events", "gateway: receive jobs.live_events", "gateway: stream frame")
 FINISHED = (*RUN, f"demo-worker: {FINISH}", f"jobs: {FINISH}")
@@ -56,11 +57,11 @@ async def test_an_enable_is_one_tree_of_spans_from_the_click_to_the_frame(
         job_id = answer.json()["job_id"]
         await stream.tells_end(job_id, "completed")
     paths = (
-        (*STORED, "jobs: batch submit_batch", "jobs: transaction", "jobs: COMMIT"),
+        (*STORED, "jobs: batch submit_batch", "jobs: transaction", STORED_EVENTS),
         (*STORED, *SHOWN),
         (*RUN, "demo-worker: handler demo.enable", "demo-worker: transaction", "demo-worker: COPY demo.interactions"),
         (*RUN, "demo-worker: handler demo.enable", "demo-worker: publish demo.events", "gateway: stream frame"),
-        (*FINISHED, "jobs: transaction", "jobs: COMMIT"),
+        (*FINISHED, "jobs: transaction", STORED_EVENTS),
         (*FINISHED, *SHOWN),
     )
     for path in paths:

@@ -73,8 +73,9 @@ async def test_open_page_sees_the_end_of_a_session_within_seconds(
     clock.now = 4.9
     await validator.validate(TOKEN, passive=True)
     clock.now = 5.0
-    with pytest.raises(errors.Unauthenticated):
-        await validator.validate(TOKEN, passive=True)
+    for passive in (True, False):
+        with pytest.raises(errors.Unauthenticated):
+            await validator.validate(TOKEN, passive=passive)
 
 
 async def test_open_page_does_not_keep_a_session_in_use_from_its_renewal(
