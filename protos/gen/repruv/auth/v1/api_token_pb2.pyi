@@ -81,7 +81,7 @@ class ApiToken(_message.Message):
 
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last used, accurate to five minutes; unset if never."""
+        """When it was last used, accurate to six minutes; unset if never."""
 
     def __init__(
         self,

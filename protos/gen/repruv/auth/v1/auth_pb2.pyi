@@ -250,7 +250,7 @@ class Session(_message.Message):
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last used; accurate to five minutes."""
+        """When it was last used; accurate to six minutes."""
 
     @_builtins.property
     def idle_expire_time(self) -> _timestamp_pb2.Timestamp:
