@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from dev import subprocesses
 from dev.launcher.compose import Definition
@@ -68,8 +69,9 @@ class Addresses:
         """Return the local URL of the health check of a replica."""
         if definition.probe_url is None:
             return None
-        local = f"{LOOPBACK}:{self.of_replica(definition, index)}"
-        return definition.probe_url.replace(f"{LOOPBACK}:{definition.listen_port}", local)
+        probe = urlsplit(definition.probe_url)
+        port = self.ports[definition.name, probe.port or 0][index]
+        return probe._replace(netloc=f"{LOOPBACK}:{port}").geturl()
 
     def _translate(self, value: str) -> str:
         for (host, port), local in self.ports.items():

@@ -30,6 +30,7 @@ DEFINITIONS = compose.read(COMPOSE_FILE, {})
 HIGHLY_AVAILABLE = compose.read(COMPOSE_FILE, env_files.read(stack.HIGH_AVAILABILITY))
 BUILT = [name for name, definition in DEFINITIONS.items() if definition.image is None]
 SERVING = [name for name in BUILT if DEFINITIONS[name].listen_port]
+WORKERS = [name for name in BUILT if name.endswith("-worker")]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 # What each image may hold, besides its dependencies.
@@ -176,6 +177,11 @@ def test_the_health_check_asks_the_port_that_is_served(name: str) -> None:
     probe_url = DEFINITIONS[name].probe_url
     assert probe_url is not None
     assert f"127.0.0.1:{DEFINITIONS[name].listen_port}" in probe_url
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_health_check_of_a_worker_asks_its_metrics_server(name: str) -> None:
+    assert DEFINITIONS[name].probe_url == f"http://0.0.0.0:{DEFINITIONS[name].metrics_port}/healthz"
 
 
 @pytest.mark.parametrize("name", BUILT)

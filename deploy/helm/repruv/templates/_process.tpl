@@ -84,7 +84,7 @@ containers:
     {{- with .process.probe }}
     readinessProbe:
       {{- if hasPrefix "http://" . }}
-      httpGet: {path: {{ (urlParse .).path }}, port: {{ $.process.port }}}
+      httpGet: {path: {{ (urlParse .).path }}, port: {{ last (splitList ":" (urlParse .).host) }}}
       {{- else }}
       exec: {command: ["python", "-m", "chassis.probe", {{ . | quote }}]}
       {{- end }}
