@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha hostile fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel
+.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha hostile fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel release
 
 ### Run
 
@@ -75,6 +75,10 @@ docs: $(INSTALLED) .venv-docs/.installed ## Build the documentation site into si
 
 wheel: $(INSTALLED) ## Build the stubs and the client for services outside this repository into dist/
 	@$(BIN)/python protos/build_wheel.py dist
+
+release: $(INSTALLED) ## Build what a release publishes into dist/, from a clean checkout (ENGINE=docker builds the images too)
+	@tests/helm/install
+	@$(BIN)/python -m dev.release --engine "$(ENGINE)"
 
 lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those of the benchmarks' peers, into *.txt
 	cd requirements && $(lock_with) dev.in -o dev.txt

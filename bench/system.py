@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, LiteralString
@@ -125,11 +125,19 @@ async def _number(conn: psycopg.AsyncConnection, query: LiteralString) -> int:
 
 @contextlib.contextmanager
 def running(
-    *, gateway_port: int = 0, env: Mapping[str, str] | None = None, scale: Mapping[str, int] | None = None
+    *,
+    gateway_port: int = 0,
+    env: Mapping[str, str] | None = None,
+    scale: Mapping[str, int] | None = None,
+    variant: Callable[[str, int], Mapping[str, str]] | None = None,
 ) -> Iterator[Stack]:
-    """Start the system on empty servers with `SETTINGS` and `env`, and delete everything afterwards."""
+    """Start the system on empty servers with `SETTINGS` and `env`, and delete everything afterwards.
+
+    `variant` returns variables of single replicas, by name and index.
+    """
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
-        stack = Stack(Path(directory), gateway_port=gateway_port, env={**SETTINGS, **(env or {})}, scale=scale)
+        settings = {**SETTINGS, **(env or {})}
+        stack = Stack(Path(directory), gateway_port=gateway_port, env=settings, scale=scale, variant=variant)
         try:
             stack.start()
             yield stack

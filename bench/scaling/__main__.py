@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,9 @@ import uvloop
 
 from bench import load
 from bench.samples import percentile
+from bench.scaling import steps, upgrade
 from bench.scaling.balancer import Balancer
-from bench.scaling.steps import SCALE, Replicas, Step, steps
+from bench.scaling.steps import Replicas, Step
 from bench.system import System, User, running
 
 RATE, SECONDS = 15.0, 12.0
@@ -31,6 +32,8 @@ STEP_SECONDS = 120.0
 OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 150}
 PAUSE = {"DEMO_BATCH_PAUSE_MS": "600"}
 """A worker runs four jobs at once, each for this long and its writes: about six a second."""
+SHORT_PAUSE = {"DEMO_BATCH_PAUSE_MS": "200"}
+"""For upgrades: two workers carry the load, and most of the time jobs run while a worker is replaced."""
 COLUMNS = ("step", "answers/s", "p50", "p99", "sent again", "failed", "jobs/s", "job p50", "job p99")
 JOBS = """
 SELECT extract(epoch FROM finished_at - created_at)::float, state FROM jobs.jobs
@@ -63,21 +66,33 @@ class Measured:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all steps. Return the exit code."""
+    """Run all steps of replicas, or of an upgrade. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.add_argument("--rate", type=float, default=RATE, help=f"enables a second ({RATE:g})")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of each step ({SECONDS:g})")
+    parser.add_argument("--upgrade", action="store_true", help="from the previous release to this one, and back")
     chosen = parser.parse_args(arguments)
-    with running(env=PAUSE, scale=SCALE) as stack:
-        for name, count in SCALE.items():
+    if chosen.upgrade:
+        with (
+            upgrade.previous_release() as previous,
+            running(
+                env=SHORT_PAUSE,
+                scale=upgrade.SCALE,
+                variant=lambda name, _: previous if name in upgrade.PROCESSES else {},
+            ) as stack,
+        ):
+            return uvloop.run(_run(System(stack), lambda replicas: upgrade.steps(replicas, previous), chosen))
+    with running(env=PAUSE, scale=steps.SCALE) as stack:
+        for name, count in steps.SCALE.items():
             for index in range(1, count):
                 stack.stop_process(name, index)
-        return uvloop.run(_run(System(stack), rate=chosen.rate, seconds=chosen.seconds))
+        return uvloop.run(_run(System(stack), steps.steps, chosen))
 
 
-async def _run(system: System, *, rate: float, seconds: float) -> int:
-    balancer = Balancer(system.stack.urls)
-    planned = list(steps(Replicas(system.stack, balancer)))
+async def _run(system: System, plan: Callable[[Replicas], Iterable[Step]], chosen: argparse.Namespace) -> int:
+    rate, seconds = chosen.rate, chosen.seconds
+    balancer = Balancer(system.stack.urls, in_rotation=len(system.stack.urls) if chosen.upgrade else 1)
+    planned = list(plan(Replicas(system.stack, balancer)))
     users: deque[User] = deque()
     print(f"{rate:g} enables a second, {seconds:g} s a step, {os.cpu_count()} processors.\n")
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)

@@ -21,8 +21,8 @@ AWAY = frozenset({502, 503, 504})
 class Balancer:
     """Enables demo mode over the gateways in rotation, by turns."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self.rotation = [0]
+    def __init__(self, urls: Sequence[str], *, in_rotation: int = 1) -> None:
+        self.rotation = list(range(in_rotation))
         """The indexes of the gateways that get requests."""
         self.accepted: dict[str, str] = {}
         """The job of each idempotency key."""

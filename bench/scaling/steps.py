@@ -1,9 +1,9 @@
-"""The steps: what is done to the replicas while the load goes on."""
+"""The steps of replicas that are added, restarted and killed while the load goes on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,10 +39,10 @@ class Replicas:
         self._stack = stack
         self._balancer = balancer
 
-    async def add(self, name: str, *indexes: int) -> None:
-        """Start replicas and wait until they are ready."""
+    async def add(self, name: str, *indexes: int, env: Mapping[str, str] | None = None) -> None:
+        """Start replicas, from now on with the variables `env`, and wait until they are ready."""
         for index in indexes:
-            await asyncio.to_thread(self._stack.start_process, name, index)
+            await asyncio.to_thread(self._stack.start_process, name, index, env=env)
             if name == "gateway":
                 self._balancer.rotation.append(index)
 
@@ -64,11 +64,11 @@ class Replicas:
             if remaining:
                 await self.add(name, index)
 
-    async def restart(self, name: str, indexes: Iterable[int]) -> None:
-        """Stop and start one replica after the other, as a rolling deployment does."""
+    async def restart(self, name: str, indexes: Iterable[int], env: Mapping[str, str] | None = None) -> None:
+        """Stop and start one replica after the other, as a rolling deployment does, from now on with the variables `env`."""
         for index in indexes:
             await self.stop(name, index)
-            await self.add(name, index)
+            await self.add(name, index, env=env)
 
 
 def steps(replicas: Replicas) -> Iterator[Step]:

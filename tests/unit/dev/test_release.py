@@ -1,0 +1,53 @@
+"""A release is built from a clean checkout whose changelog names its version."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dev import release
+
+CHANGELOG = "# Changelog\n\n## 1.1.0\n\n### Added\n\n- New.\n\n## 1.0.0\n\n- Old.\n"
+
+
+def git(tree: Path, *arguments: str) -> None:
+    options = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(["git", *options, *arguments], cwd=tree, check=True, capture_output=True)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A clean checkout that has a changelog and nothing else."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "CHANGELOG.md").write_text(CHANGELOG)
+    git(tree, "init", "--quiet")
+    git(tree, "add", ".")
+    git(tree, "commit", "--quiet", "--message", "A release")
+    return tree
+
+
+def test_notes_are_the_newest_section_of_the_changelog() -> None:
+    assert release.newest(CHANGELOG) == ("1.1.0", "### Added\n\n- New.\n")
+
+
+def test_unnamed_version_is_not_released() -> None:
+    with pytest.raises(release.NotReleased, match=r"first section of CHANGELOG\.md is not a version"):
+        release.newest(CHANGELOG.replace("## 1.1.0", "## Unreleased"))
+
+
+def test_changed_tree_and_tagged_version_are_not_released(tree: Path, tmp_path: Path) -> None:
+    (tree / "new.py").touch()
+    with pytest.raises(release.NotReleased, match=r"commit first.*\n.*new\.py"):
+        release.release(tree, tmp_path / "dist")
+    (tree / "new.py").unlink()
+    git(tree, "tag", "v1.1.0")
+    with pytest.raises(release.NotReleased, match=r"v1\.1\.0 is tagged already"):
+        release.release(tree, tmp_path / "dist")
+    assert not (tmp_path / "dist").exists()
+
+
+def test_every_image_of_the_compose_file_is_built() -> None:
+    assert sorted(release.images(release.ROOT)) == ["auth", "demo", "gateway", "jobs", "provision"]
