@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from services.jobs.admin import arguments
-from tests.contract.documented import ROOT, Command, commands, pages, spans
+from tests.contract.documented import PROGRAMS, ROOT, Command, commands, pages, spans
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 RECIPES = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)*)", MAKEFILE, re.MULTILINE))
@@ -25,6 +25,9 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 COMPOSE_OPTIONS_WITH_VALUE = {"--profile", "--scale", "--user", "--env", "--entrypoint", "-s"}
 PLACEHOLDER = re.compile(r"[A-Z]+|.*[…\[\]<>].*")
 NAME = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
+MESSAGE = re.compile(r"[a-z]+( [a-z]+)+")
+NOT_OUR_MESSAGES = {"no space left on device", "insufficient storage resources", "nats stream edit"}
+"""What NATS says, and a command of its tool."""
 OTHER_NAMES = ("docs/decisions/", "docs/scale.md", "docs/pages.md", "docs/bounds.md", "docs/performance.md")
 """Pages with names of statements, errors and constants."""
 
@@ -143,6 +146,17 @@ def problem(command: Command) -> str:
     except (AssertionError, SystemExit, IndexError, ValueError) as error:
         return f"{command.page}: {command.text}: {error}"
     return ""
+
+
+def test_log_messages_of_the_runbook_are_logged() -> None:
+    named = {span for page, text in pages().items() if page.startswith("docs/runbook/") for span in spans(text)}
+    messages = {
+        span for span in named if MESSAGE.fullmatch(span) and span.split()[0] not in PROGRAMS
+    } - NOT_OUR_MESSAGES
+    assert len(messages) > 10
+    folders = ("chassis", "gateway", "lifecycle", "services", "worker")
+    sources = "".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert {message for message in messages if f'"{message}"' not in sources} == set()
 
 
 def test_commands_exist() -> None:
