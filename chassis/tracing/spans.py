@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -29,12 +30,17 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes as LinkAttributes
 
-from chassis import driver, errors, ids, logs
-from chassis.tracing import Attributes, Kind, export, sql, trace_id
+from chassis import errors, ids, logs
+from chassis.tracing import Attributes, Kind, export, trace_id
 
+if TYPE_CHECKING:
+    from chassis.driver import Connection
+
+MAX_TEXT = 1_000
+"""Characters of a text that a span keeps, such as a statement."""
 MAX_LINKS = 32
 """Links of a batch; further items have none."""
-_LIMITS = SpanLimits(max_attributes=32, max_attribute_length=sql.MAX_TEXT, max_links=MAX_LINKS, max_events=0)
+_LIMITS = SpanLimits(max_attributes=32, max_attribute_length=MAX_TEXT, max_links=MAX_LINKS, max_events=0)
 _KINDS: dict[str, SpanKind] = {kind.name.lower(): kind for kind in SpanKind}
 _FAULTS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED"})
 """Statuses of our errors that are failures of the system, and not answers to the caller."""
@@ -115,8 +121,11 @@ class Spans:
             return ""
         return f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags & 1:02x}"
 
-    def connection(self) -> type[driver.Connection]:
+    def connection(self) -> type[Connection]:
         """Return the class of connections that record statements."""
+        # The gateway's image has no database driver.
+        from chassis.tracing import sql
+
         return sql.Connection
 
     def stop(self, seconds: float) -> None:

@@ -12,9 +12,8 @@ import psycopg
 
 from chassis import driver, tracing
 from chassis.round_trips import Rows
+from chassis.tracing.spans import MAX_TEXT
 
-MAX_TEXT = 1_000
-"""Characters of a statement that a span keeps."""
 MAX_NAME = 100
 _FIRST_WORD = re.compile(r"\s*(\w+)")
 _TABLE = r'\s+"?([a-z_]+)"?\."?([a-z_]+)"?'
