@@ -30,11 +30,11 @@ _SIGN_IN = (
 _ELSEWHERE = ("/api", "/static", *_SIGN_IN)
 
 
-def see(path: str, *, say: str = "", secure: bool) -> RedirectResponse:
-    """Redirect by GET to a page, which shows the flash message of the code `say`."""
+def redirect(path: str, *, flash_code: str = "", secure: bool) -> RedirectResponse:
+    """Redirect by GET to a page, which shows the flash message of the code `flash_code`."""
     response = RedirectResponse(path, 303)
-    if say:
-        flash.put(response, say, secure=secure)
+    if flash_code:
+        flash.put(response, flash_code, secure=secure)
     return response
 
 

@@ -75,17 +75,19 @@ async def callback(platform: str, request: Request, gateway: Gateway) -> Respons
     except errors.Unauthenticated:
         # The login page leads back here. The consent is not lost, but it is valid only in the session that requested it.
         return _leaving(
-            redirects.see(f"{redirects.LOGIN}?next={views.CONNECTIONS_PATH}", say="session_ended", secure=secure)
+            redirects.redirect(
+                f"{redirects.LOGIN}?next={views.CONNECTIONS_PATH}", flash_code="session_ended", secure=secure
+            )
         )
     except errors.InvalidArgument:
         # Back or reload repeats a used consent: the page shows the connection, and there is no failure to report.
-        say = "" if await _has_consent(platform, session.identity, gateway) else "consent_invalid"
-        return _leaving(redirects.see(views.CONNECTIONS_PATH, say=say, secure=secure))
+        flash_code = "" if await _has_consent(platform, session.identity, gateway) else "consent_invalid"
+        return _leaving(redirects.redirect(views.CONNECTIONS_PATH, flash_code=flash_code, secure=secure))
     except errors.Unavailable:
-        return _leaving(redirects.see(views.CONNECTIONS_PATH, say="connection_unavailable", secure=secure))
+        return _leaving(redirects.redirect(views.CONNECTIONS_PATH, flash_code="connection_unavailable", secure=secure))
     is_declined = views.connection_state(finished.connection) == "disconnected"
     path = redirects.local(finished.return_to) or views.CONNECTIONS_PATH
-    return _leaving(redirects.see(path, say="consent_declined" if is_declined else "", secure=secure))
+    return _leaving(redirects.redirect(path, flash_code="consent_declined" if is_declined else "", secure=secure))
 
 
 @router.post(

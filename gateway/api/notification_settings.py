@@ -29,6 +29,9 @@ async def update_notification_settings(
     request = auth_service_pb2.UpdateNotificationSettingsRequest(page_notices=body.page_notices)
     if body.job_emails is not None:
         request.job_emails = views.JOB_EMAILS[body.job_emails]
+    if body.muted_notices is not None:
+        request.muted_notices.SetInParent()
+        request.muted_notices.categories.extend(views.NOTICE_CATEGORIES[name] for name in body.muted_notices)
     updated = await gateway.auth.update_notification_settings.send(session.identity, request)
     gateway.sessions.forget_refreshed(session.user_id, {session.session_id})
     return answer(views.notification_settings(updated.user))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from gateway import views
@@ -22,6 +24,9 @@ class NotificationSettingsChanges(Body):
     """The settings to change; null or missing: unchanged."""
 
     page_notices: bool | None = Field(None, description="Whether pages show finished jobs that are unread.")
+    muted_notices: Annotated[list[views.NoticeCategory], Field(max_length=len(views.NOTICE_CATEGORIES))] | None = Field(
+        None, description="Kinds of jobs of which pages show none; replaces the list."
+    )
     job_emails: views.JobEmails | None = Field(
         None, description="`failed` and `all`: long jobs that end while the user is away, to a verified address."
     )

@@ -92,9 +92,9 @@ class Anonymous:
         """Show the page of an emailed link with its mistakes."""
         return _private(self.show_again(request, template, fields, error, {"token": fields["token"]}))
 
-    def see(self, path: str, *, say: str = "") -> Response:
+    def redirect(self, path: str, *, flash_code: str = "") -> Response:
         """Redirect to a page."""
-        return redirects.see(path, say=say, secure=self._secure)
+        return redirects.redirect(path, flash_code=flash_code, secure=self._secure)
 
 
 def _private(response: Response) -> Response:

@@ -21,7 +21,7 @@ from gateway.pages.page import Page
 INTERACTIONS = 20_000
 """At 100 rows in 0.1 s the job takes at least 20 s; a guest may have no more."""
 PARTS = ("worker", "nats", "postgres", "jobs")
-SAYS = {
+FLASH_CODES = {
     "break_running": "break_running",
     "break_too_soon": "break_too_soon",
     "nothing_to_break": "nothing_to_break",
@@ -37,7 +37,7 @@ SAYS = {
 class BreakIt(Page):
     """`/settings/demo-mode/break`."""
 
-    says = SAYS
+    flash_codes = FLASH_CODES
 
     def __init__(self, container: Container, breaks: Breaks) -> None:
         super().__init__(container)
@@ -77,14 +77,14 @@ class BreakIt(Page):
                 idempotency_key=idempotency.idempotency_key(fields["idempotency_key"] or None),
             )
         except (errors.FailedPrecondition, errors.Aborted):
-            return self.see(views.BREAK_PATH, say="changed")
-        return self.see(views.BREAK_PATH)
+            return self.redirect(views.BREAK_PATH, flash_code="changed")
+        return self.redirect(views.BREAK_PATH)
 
     async def break_part(self, request: Request) -> Response:
         """Break the part that the form names."""
         session, fields = await self.read_form(request, "part")
         await self._breaks.break_part(fields["part"], user=session.identity)
-        return self.see(views.BREAK_PATH)
+        return self.redirect(views.BREAK_PATH)
 
     async def _list_breaks(self) -> Sequence[Break] | None:
         try:

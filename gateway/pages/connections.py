@@ -17,7 +17,7 @@ from gateway.pages import loaders
 from gateway.pages.page import Page
 
 PATH = views.CONNECTIONS_PATH
-_SAYS = {
+_FLASH_CODES = {
     "connection_connected": "connection_changed",
     "connection_disconnecting": "connection_changed",
     "demo_mode_active": "connection_changed",
@@ -36,7 +36,7 @@ class Connections(Page):
         actions = {"connect": self.connect, "disconnect": self.disconnect}
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, _SAYS),
+            *self.form_routes(PATH, self.show, actions, _FLASH_CODES),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -73,4 +73,4 @@ class Connections(Page):
             await self._container.connections.disconnect(session.identity, platform=fields["platform"])
         ).connection
         is_disconnecting = views.connection_state(connection) in views.CONNECTION_TRANSITIONAL
-        return self.see(PATH, say="disconnecting" if is_disconnecting else "")
+        return self.redirect(PATH, flash_code="disconnecting" if is_disconnecting else "")

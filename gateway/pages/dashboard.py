@@ -48,7 +48,7 @@ class Dashboard(Page):
             )
         except errors.InvalidArgument:
             # A token of other filters has no older page.
-            return self.see(_address(filters, days))
+            return self.redirect(_address(filters, days))
         except errors.PermissionDenied as error:
             # The services check the signed identity, which may be minutes older than the session.
             if error.code != UNVERIFIED:
@@ -62,6 +62,7 @@ class Dashboard(Page):
             "filters": filters,
             "choices": loaders,
             "newest": _address(filters, days) if filters.page_token else "",
+            "newer": _address(filters, days, overview.newer) if overview.newer else "",
             "older": _address(filters, days, overview.older) if overview.older else "",
             "ranges": [(each, _address(dataclasses.replace(filters, page_token=""), each)) for each in RANGES],
             "days": days,

@@ -16,7 +16,7 @@ from gateway.pages.page import Page
 from gateway.views import data_exports as export_views
 
 PATH = views.DATA_EXPORT_PATH
-_SAYS = {
+_FLASH_CODES = {
     "data_export_running": "export_running",
     "too_many_attempts": "too_much",
     "unavailable": "admin_unavailable",
@@ -30,7 +30,7 @@ class DataExport(Page):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, _SAYS)]
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, _FLASH_CODES)]
 
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""
@@ -41,7 +41,7 @@ class DataExport(Page):
         """Start an export."""
         session, _ = await self.read_form(request)
         await self._container.data_exports.start(session.identity, client=client_info(request))
-        return self.see(PATH)
+        return self.redirect(PATH)
 
     async def _export(self, identity: str) -> dict[str, Any]:
         """Return the export and the job that writes it; None while the job has not reached the jobs service."""

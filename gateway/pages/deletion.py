@@ -26,8 +26,8 @@ class Deletion(Page):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"request": self.request, "cancel": self.cancel}
-        says = {"admin_account": "admin_account", "deletion_pending": "deletion_pending"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
+        flash_codes = {"admin_account": "admin_account", "deletion_pending": "deletion_pending"}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, flash_codes)]
 
     async def show(self, request: Request) -> Response:
         """Show what will be deleted, or the pending deletion."""
@@ -43,14 +43,14 @@ class Deletion(Page):
         except errors.Error as error:
             return await self.show_again(error, fields, partial(self._show, request))
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
-        return self.see(PATH)
+        return self.redirect(PATH)
 
     async def cancel(self, request: Request) -> Response:
         """Keep the account."""
         session, fields = await self.read_form(request, "origin")
         await self._container.auth.cancel_deletion(session.identity)
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
-        return self.see(redirects.local(fields["origin"]) or PATH, say="account_kept")
+        return self.redirect(redirects.local(fields["origin"]) or PATH, flash_code="account_kept")
 
     async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         visitor = await self.begin(request)

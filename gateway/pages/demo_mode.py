@@ -61,8 +61,8 @@ class DemoMode(Page):
         except errors.InvalidArgument as error:
             return await self.show_again(error, fields, partial(self._show, request))
         except errors.Error as error:
-            return self.see(views.DEMO_PATH, say=_flash_of(error))
-        response = self.see(views.DEMO_PATH, say=_flash_of_replay(accepted, "enabling"))
+            return self.redirect(views.DEMO_PATH, flash_code=_flash_of(error))
+        response = self.redirect(views.DEMO_PATH, flash_code=_flash_of_replay(accepted, "enabling"))
         choices.remember(response, fields, secure=self._container.settings.is_https)
         return response
 
@@ -76,7 +76,7 @@ class DemoMode(Page):
                 session.identity, profile_type=fields["profile_type"], niche=fields["niche"]
             )
         except errors.Error as error:
-            return self.see(views.DEMO_PATH, say=_flash_of(error))
+            return self.redirect(views.DEMO_PATH, flash_code=_flash_of(error))
         return await self._show(request, forms.filled(fields, {}), example=views.demo_example(example))
 
     async def disable(self, request: Request) -> Response:
@@ -85,8 +85,8 @@ class DemoMode(Page):
         try:
             accepted = await self._container.demo.disable_demo(session.identity, idempotency_key=_key(fields))
         except errors.Error as error:
-            return self.see(_origin(fields), say=_flash_of(error))
-        return self.see(_origin(fields), say=_flash_of_replay(accepted, "disabling"))
+            return self.redirect(_origin(fields), flash_code=_flash_of(error))
+        return self.redirect(_origin(fields), flash_code=_flash_of_replay(accepted, "disabling"))
 
     async def retry(self, request: Request) -> Response:
         """Retry the failed job that the page showed."""
@@ -96,8 +96,8 @@ class DemoMode(Page):
             call = partial(self._container.jobs.retry_job, session.identity, job_id=job_id)
             await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
-            return self.see(_origin(fields), say=_flash_of(error))
-        return self.see(_origin(fields))
+            return self.redirect(_origin(fields), flash_code=_flash_of(error))
+        return self.redirect(_origin(fields))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel the unfinished job that the page showed."""
@@ -107,8 +107,10 @@ class DemoMode(Page):
             call = partial(self._container.jobs.cancel_job, session.identity, job_id=job_id)
             response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         except errors.Error as error:
-            return self.see(_origin(fields), say=_flash_of(error))
-        return self.see(_origin(fields), say="cancelled" if views.job_state(response.job) == "cancelled" else "")
+            return self.redirect(_origin(fields), flash_code=_flash_of(error))
+        return self.redirect(
+            _origin(fields), flash_code="cancelled" if views.job_state(response.job) == "cancelled" else ""
+        )
 
     async def dismiss(self, request: Request) -> Response:
         """Move a failed demo mode to disabled."""
@@ -116,8 +118,8 @@ class DemoMode(Page):
         try:
             await self._container.demo.dismiss_demo(session.identity)
         except errors.Error as error:
-            return self.see(_origin(fields), say=_flash_of(error))
-        return self.see(_origin(fields), say="dismissed")
+            return self.redirect(_origin(fields), flash_code=_flash_of(error))
+        return self.redirect(_origin(fields), flash_code="dismissed")
 
     async def _show(
         self, request: Request, form: dict[str, Any], *, example: views.DemoExample | None = None, status: int = 200

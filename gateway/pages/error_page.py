@@ -40,7 +40,7 @@ async def error_page(request: Request, problem: problems.Problem) -> Response:
     if problem.status == 401:
         return _to_login(request, container)
     if problem.code == page_request.ACCOUNT_REQUIRED:
-        return redirects.see("/register", say="account_required", secure=container.settings.is_https)
+        return redirects.redirect("/register", flash_code="account_required", secure=container.settings.is_https)
     is_repeatable = request.method in {"GET", "HEAD"}
     context = {
         "status": problem.status,
@@ -77,7 +77,9 @@ async def _visitor(request: Request, container: Container, problem: problems.Pro
 def _to_login(request: Request, container: Container) -> Response:
     had_session = container.cookie.name in request.cookies
     secure = container.settings.is_https
-    response = redirects.see(redirects.to_login(request), say="session_ended" if had_session else "", secure=secure)
+    response = redirects.redirect(
+        redirects.to_login(request), flash_code="session_ended" if had_session else "", secure=secure
+    )
     if had_session:
         container.cookie.clear(response)
     return response

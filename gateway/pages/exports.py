@@ -17,7 +17,7 @@ from gateway.pages.page import Page
 from gateway.views import exports as export_views
 
 PATH = "/settings/exports"
-_SAYS = {
+_FLASH_CODES = {
     "demo_not_enabled": "changed",
     "export_running": "export_running",
     "idempotency_key_reused": "form_used",
@@ -34,7 +34,7 @@ class Exports(Page):
         super().__init__(container)
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, {"start": self.start}, _SAYS),
+            *self.form_routes(PATH, self.show, {"start": self.start}, _FLASH_CODES),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -50,7 +50,7 @@ class Exports(Page):
         session, fields = await self.read_form(request, "idempotency_key")
         key = idempotency.idempotency_key(fields["idempotency_key"] or None)
         await self._container.exports.start_export(session.identity, idempotency_key=key)
-        return self.see(PATH)
+        return self.redirect(PATH)
 
     async def _export(self, identity: str) -> dict[str, Any]:
         """Return the export, None while its service is unavailable, and the unfinished job that writes it."""

@@ -46,7 +46,7 @@ class Job(Page):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"cancel": self.cancel, "retry": self.retry}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, jobs.SAYS)]
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, jobs.FLASH_CODES)]
 
     async def show(self, request: Request) -> Response:
         """Show a job with its history."""
@@ -103,14 +103,14 @@ class Job(Page):
         """Reopen the job."""
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
-    async def _act(self, request: Request, act: jobs.JobAction, say: str) -> Response:
+    async def _act(self, request: Request, act: jobs.JobAction, flash_code: str) -> Response:
         session, fields = await self.read_form(request, "origin")
         job_id = _job_id(request)
         call = partial(act, session.identity, job_id=job_id)
         response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         if views.job_state(response.job) == "cancelling":
-            say = "job_cancelling"
-        return self.see(redirects.local(fields["origin"]) or f"{jobs.PATH}/{job_id}", say=say)
+            flash_code = "job_cancelling"
+        return self.redirect(redirects.local(fields["origin"]) or f"{jobs.PATH}/{job_id}", flash_code=flash_code)
 
     async def _history(self, job_id: str, identity: str) -> jobs_service_pb2.GetJobHistoryResponse:
         try:

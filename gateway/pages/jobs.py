@@ -21,7 +21,7 @@ ROWS = (20, 50, 100)
 """How many jobs a page can have."""
 ORDERS: Mapping[str, str] = {"": "Newest first", "oldest": "Oldest first"}
 MAX_COUNT = 1_000
-SAYS: Mapping[str, str] = {
+FLASH_CODES: Mapping[str, str] = {
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
     "undo_in_progress": "job_undoing",
@@ -64,7 +64,7 @@ class Jobs(Page):
         except errors.InvalidArgument:
             # A page of other filters or of another release has nothing older to show. An invalid kind has no jobs.
             if filters.page_token:
-                return self.see(filters.address(PATH))
+                return self.redirect(filters.address(PATH))
             return visitor.show("jobs", PATH, _listing(filters, jobs_service_pb2.ListJobsResponse()))
         except errors.Unavailable:
             return visitor.show("jobs", PATH, _listing(filters, None), status=503)

@@ -31,6 +31,13 @@ KINDS: Mapping[str, str] = {
 }
 OWN_KINDS = ("demo.enable", "demo.disable", "demo.export", "auth.export-data", "auth.connect", "auth.disconnect")
 """Kinds of jobs that users start."""
+NOTICES: Mapping[views.NoticeCategory, str] = {
+    "demo_mode": "demo mode",
+    "exports": "exports",
+    "connections": "connections",
+    "other": "other jobs",
+}
+"""The categories of notices, within a sentence."""
 STATES: Mapping[str, str] = {
     "scheduled": "Scheduled",
     "pending": "Waiting",

@@ -29,7 +29,7 @@ class _Link:
     path: str
     template: str
     call: Callable[..., Awaitable[Any]]
-    says: str
+    flash_code: str
     then: str = "/"
     signs_out: bool = False
     """Whether the call has ended all sessions."""
@@ -42,19 +42,21 @@ class Links(anonymous.Anonymous):
         super().__init__(container)
         auth = container.auth
         links = (
-            _Link(path="/verify-email", template="verify_email.html", call=auth.verify_email, says="email_verified"),
+            _Link(
+                path="/verify-email", template="verify_email.html", call=auth.verify_email, flash_code="email_verified"
+            ),
             _Link(
                 path="/confirm-email",
                 template="confirm_email.html",
                 call=auth.confirm_email_change,
-                says="email_changed",
+                flash_code="email_changed",
             ),
             # A new password is the next step: somebody else asked for the change.
             _Link(
                 path="/revoke-email",
                 template="revoke_email.html",
                 call=auth.revoke_email_change,
-                says="email_kept",
+                flash_code="email_kept",
                 then="/forgot-password",
                 signs_out=True,
             ),
@@ -62,7 +64,7 @@ class Links(anonymous.Anonymous):
                 path="/keep-account",
                 template="keep_account.html",
                 call=auth.cancel_deletion_by_link,
-                says="account_kept",
+                flash_code="account_kept",
             ),
         )
         self.routes = [
@@ -87,7 +89,7 @@ class Links(anonymous.Anonymous):
         except errors.Error as error:
             return self.show_link_again(request, link.template, fields, error)
         self._container.sessions.forget_all()
-        response = self.see(link.then, say=link.says)
+        response = self.redirect(link.then, flash_code=link.flash_code)
         if link.signs_out:
             self._container.cookie.clear(response)
         return response

@@ -65,6 +65,8 @@ class Overview:
     interactions: list[views.Interaction]
     older: str
     """The token of the page of interactions after this one; empty on the last."""
+    newer: str
+    """The token of the page before; empty on the first."""
     content: list[views.ContentItem]
     is_narrow: bool
     """Whether the request filters interactions."""
@@ -139,12 +141,15 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
         _if_there(client.list_content.send(identity, most_viewed, quick=True)),
     )
     if numbers is None or interactions is None or content is None:
-        return Overview(demo=demo, metrics=None, interactions=[], older="", content=[], is_narrow=filters.is_narrow)
+        return Overview(
+            demo=demo, metrics=None, interactions=[], older="", newer="", content=[], is_narrow=filters.is_narrow
+        )
     return Overview(
         demo=demo,
         metrics=views.dashboard(numbers),
         interactions=views.interactions(interactions)["interactions"],
         older=interactions.next_page_token,
+        newer=interactions.previous_page_token,
         content=views.content(content)["content"],
         is_narrow=filters.is_narrow,
     )

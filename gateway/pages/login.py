@@ -53,7 +53,7 @@ class Login(anonymous.Anonymous):
     async def front(self, request: Request) -> Response:
         """Show strangers what Repruv is; a signed-in user is redirected to the first page."""
         if session := await self._session(request):
-            return self.see(await self._first_page(session))
+            return self.redirect(await self._first_page(session))
         return self.show(request, "front.html", more=self._front())
 
     async def try_demo(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ class Login(anonymous.Anonymous):
     async def show_code(self, request: Request) -> Response:
         """Show the form of the second step; without a first step, redirect to the login page."""
         if not self._challenge.read(request):
-            return self.see(redirects.LOGIN)
+            return self.redirect(redirects.LOGIN)
         next_path = redirects.local(request.query_params.get("next", ""))
         return self.show(request, "login_code.html", {"values": {"next": next_path}, "errors": {}})
 
@@ -114,7 +114,7 @@ class Login(anonymous.Anonymous):
             return self.show_again(request, "login.html", fields, error)
         if signed_in.challenge:
             query = f"?next={quote(fields['next'], safe='/')}" if fields["next"] else ""
-            response = self.see(f"{CODE_PATH}{query}")
+            response = self.redirect(f"{CODE_PATH}{query}")
             self._challenge.set(response, signed_in.challenge, cookies.CHALLENGE_SECONDS)
             return response
         return await self._welcome(request, signed_in, fields["next"])
@@ -132,7 +132,7 @@ class Login(anonymous.Anonymous):
         except errors.Unauthenticated as error:
             if error.code == "invalid_code":
                 return self.show_again(request, "login_code.html", fields, error)
-            response = self.see(redirects.LOGIN, say="sign_in_again")
+            response = self.redirect(redirects.LOGIN, flash_code="sign_in_again")
             self._challenge.clear(response)
             return response
         except errors.Error as error:
@@ -164,7 +164,7 @@ class Login(anonymous.Anonymous):
 
     async def logout(self, request: Request) -> Response:
         """End the session. Without a valid one this is not an error."""
-        response = self.see(redirects.LOGIN, say="signed_out")
+        response = self.redirect(redirects.LOGIN, flash_code="signed_out")
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
         self._container.email_cookie.clear(response)
@@ -181,7 +181,7 @@ class Login(anonymous.Anonymous):
         return await self._sign_in(request, signed_in, path)
 
     async def _sign_in(self, request: Request, signed_in: clients.SignInResponse, path: str) -> Response:
-        response = self.see(path)
+        response = self.redirect(path)
         await self._container.begin_session(request, response, signed_in)
         # Cookies from before the sign-in end with it.
         self._container.anonymous_cookie.cookie.clear(response)
@@ -192,7 +192,7 @@ class Login(anonymous.Anonymous):
         next_path = redirects.local(request.query_params.get("next", ""))
         session = await self._session(request)
         if session and session.user.role != auth_pb2.USER_ROLE_GUEST:
-            return self.see(next_path or await self._first_page(session))
+            return self.redirect(next_path or await self._first_page(session))
         return self.show(request, template, {"values": {"next": next_path, "email": email}, "errors": {}})
 
     def _front_again(self, request: Request, fields: Mapping[str, str], error: errors.Error) -> Response:

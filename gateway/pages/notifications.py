@@ -9,13 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import redirects, views
+from gateway import redirects
 from gateway.container import Container
+from gateway.pages import notices
 from gateway.pages.page import Page
 
 PATH = "/notifications"
 PAGE = 20
-_SAYS: Mapping[str, str] = {"unavailable": "job_unavailable", "deadline_exceeded": "unanswered"}
+_FLASH_CODES: Mapping[str, str] = {"unavailable": "job_unavailable", "deadline_exceeded": "unanswered"}
 
 
 class Notifications(Page):
@@ -25,26 +26,31 @@ class Notifications(Page):
         super().__init__(container)
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, {"read": self.read}, _SAYS),
+            *self.form_routes(PATH, self.show, {"read": self.read}, _FLASH_CODES),
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show unread notifications, newest first."""
+        """Show unread notifications of the wanted categories, newest first."""
         visitor = await self.begin(request)
         token = request.query_params.get("page_token", "")
         try:
-            page = views.notifications(
-                await self._container.jobs.list_notifications(visitor.identity, page_size=PAGE, page_token=token)
-            )
+            page = await notices.unread(self._container, visitor.session, page_size=PAGE, page_token=token)
         except errors.InvalidArgument:
-            return self.see(PATH)
+            return self.redirect(PATH)
         except errors.Unavailable:
-            return visitor.show("notifications", PATH, {"page": None, "newest": ""}, status=503)
-        return visitor.show("notifications", PATH, {"page": page, "newest": PATH if token else ""})
+            return visitor.show("notifications", PATH, {"page": None, "newest": "", "muted": []}, status=503)
+        muted = notices.muted_of(visitor.session.user)
+        context = {
+            "page": page,
+            "newest": PATH if token else "",
+            "muted": [category for category in notices.CATEGORIES if category in muted],
+            "has_any": len(muted) < len(notices.CATEGORIES),
+        }
+        return visitor.show("notifications", PATH, context)
 
     async def read(self, request: Request) -> Response:
         """Mark one notification as read, or all if the form names none; redirect to the page of the form."""
         session, fields = await self.read_form(request, "job_id", "origin")
         job_ids = [str(ids.parse(fields["job_id"], "job_id"))] if fields["job_id"] else []
         await self._container.jobs.mark_notifications_read(session.identity, job_ids=job_ids)
-        return self.see(redirects.local(fields["origin"]) or PATH)
+        return self.redirect(redirects.local(fields["origin"]) or PATH)

@@ -19,7 +19,7 @@ from gateway.pages import forms, page_request
 class Page:
     """Shows a page, and runs the actions of its forms, which are posted to addresses below it."""
 
-    says: ClassVar[Mapping[str, str]] = {}
+    flash_codes: ClassVar[Mapping[str, str]] = {}
     """Flash codes by error code, for all forms of the class."""
 
     def __init__(self, container: Container) -> None:
@@ -30,19 +30,19 @@ class Page:
         path: str,
         show: page_request.Handler,
         actions: Mapping[str, page_request.Handler],
-        says: Mapping[str, str] | None = None,
+        flash_codes: Mapping[str, str] | None = None,
     ) -> list[Route]:
         """Return the routes of the forms of the page at `path`; a GET request to one redirects to the page.
 
-        `says` maps further error codes to the flash codes with which the page answers them.
+        `flash_codes` maps further error codes to the flash codes with which the page answers them.
         """
 
         async def go_to_page(request: Request) -> Response:
-            return self.see(redirects.local(request.url.path.rpartition("/")[0]) or path)
+            return self.redirect(redirects.local(request.url.path.rpartition("/")[0]) or path)
 
-        flash_codes = {**self.says, **(says or {})}
+        codes = {**self.flash_codes, **(flash_codes or {})}
         posts = [
-            Route(f"{path}/{name}", page_request.form_handler(act, show, says=flash_codes), methods=["POST"])
+            Route(f"{path}/{name}", page_request.form_handler(act, show, flash_codes=codes), methods=["POST"])
             for name, act in actions.items()
         ]
         return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
@@ -64,6 +64,6 @@ class Page:
         response.headers.update(forms.retry_headers(error, status))
         return response
 
-    def see(self, path: str, *, say: str = "") -> Response:
-        """Redirect to a page, which shows the flash message of the code `say`."""
-        return redirects.see(path, say=say, secure=self._container.settings.is_https)
+    def redirect(self, path: str, *, flash_code: str = "") -> Response:
+        """Redirect to a page, which shows the flash message of the code `flash_code`."""
+        return redirects.redirect(path, flash_code=flash_code, secure=self._container.settings.is_https)

@@ -16,7 +16,7 @@ from gateway import flash, redirects, views
 from gateway.container import Container
 from gateway.identity import authentication, cookies, sessions
 from gateway.middleware import form_tokens
-from gateway.pages import forms, loaders, rendering, templating
+from gateway.pages import forms, loaders, notices, rendering, templating
 from gateway.pages.reader import Reader
 from repruv.auth.v1 import auth_pb2
 
@@ -52,7 +52,7 @@ class Visitor:
     flash: flash.Flash | None
     form_token: str
     unread: views.Notifications | None
-    """The latest unread notifications; None if the user wants none on pages, or they could not be read."""
+    """The latest unread notifications that the user wants on pages; None if they could not be read."""
     demo: views.Json | None
     """The state of demo mode as the badge shows it; None if the page reads it itself."""
     secure: bool
@@ -140,10 +140,10 @@ async def read_form(request: Request, container: Container, *names: str) -> tupl
     return session, fields
 
 
-def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None = None) -> Handler:
+def form_handler(act: Handler, show: Handler, *, flash_codes: Mapping[str, str] | None = None) -> Handler:
     """Wrap the action of a form: an expired form token shows the page again, a missing proof redirects to reauthentication.
 
-    `says` maps error codes to the flash codes with which the page answers them; other errors are raised.
+    `flash_codes` maps error codes to the flash messages with which the page answers them; other errors are raised.
     """
 
     async def handle(request: Request) -> Response:
@@ -152,7 +152,7 @@ def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None 
         except errors.PermissionDenied as error:
             if error.code == "reauthentication_required":
                 secure = request.app.state.container.settings.is_https
-                return redirects.see(redirects.to_reauthentication(request), secure=secure)
+                return redirects.redirect(redirects.to_reauthentication(request), secure=secure)
             if error.code != form_tokens.CODE:
                 raise
             setattr(request.state, _FLASH, flash.Flash(kind="error", message=error.message))
@@ -160,10 +160,10 @@ def form_handler(act: Handler, show: Handler, *, says: Mapping[str, str] | None 
             response.status_code = 403
             return response
         except errors.Error as error:
-            if says is None or error.code not in says:
+            if flash_codes is None or error.code not in flash_codes:
                 raise
             secure = request.app.state.container.settings.is_https
-            return redirects.see(redirects.page_of(request), say=says[error.code], secure=secure)
+            return redirects.redirect(redirects.page_of(request), flash_code=flash_codes[error.code], secure=secure)
 
     return handle
 
@@ -187,11 +187,8 @@ async def _nothing() -> None:
 
 
 async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:
-    if not views.notification_settings(session.user)["page_notices"]:
-        return None
     try:
-        page = await container.jobs.list_notifications.quick(session.identity, page_size=UNREAD, page_token="")
+        return await notices.unread(container, session, page_size=UNREAD, quick=True)
     except errors.Error as error:
         logger.warning("notifications are not available", extra={"cause": error.code})
         return None
-    return views.notifications(page)

@@ -46,7 +46,7 @@ class Reauthentication(Page):
         except errors.Error as error:
             return await self.show_again(error, fields, partial(self._show, request))
         next_path = redirects.local(fields["next"]) or views.SECURITY_PATH
-        response = self.see(next_path, say="proved")
+        response = self.redirect(next_path, flash_code="proved")
         self._container.rotate_token(response, reauthenticated, by_cookie=True)
         return response
 

@@ -65,6 +65,6 @@ class Recovery(anonymous.Anonymous):
         except errors.Error as error:
             return self.show_link_again(request, "reset_password.html", fields, error)
         self._container.sessions.forget_all()
-        response = self.see(redirects.LOGIN, say="password_reset")
+        response = self.redirect(redirects.LOGIN, flash_code="password_reset")
         self._container.cookie.clear(response)
         return response

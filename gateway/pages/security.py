@@ -41,10 +41,10 @@ class Security(Page):
             "rename-passkey": self.rename_passkey,
             "remove-passkey": self.remove_passkey,
         }
-        says = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
+        flash_codes = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, says),
+            *self.form_routes(PATH, self.show, actions, flash_codes),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -63,7 +63,7 @@ class Security(Page):
             )
         except errors.Error as error:
             return await self._show_again(request, error, fields, "password")
-        response = self.see(PATH, say="password_changed")
+        response = self.redirect(PATH, flash_code="password_changed")
         self._container.rotate_token(response, changed, by_cookie=True)
         self._container.sessions.forget_revoked(session.user_id, None)
         return response
@@ -75,7 +75,7 @@ class Security(Page):
             await self._container.auth.request_email_verification(session.identity)
         except errors.Error as error:
             return await self._show_again(request, error, {}, "verification")
-        return self.see(PATH, say="mail_sent")
+        return self.redirect(PATH, flash_code="mail_sent")
 
     async def change_email(self, request: Request) -> Response:
         """Send a link to the new address."""
@@ -86,13 +86,13 @@ class Security(Page):
             )
         except errors.Error as error:
             return await self._show_again(request, error, fields, "email")
-        return self.see(PATH, say="email_change_sent")
+        return self.redirect(PATH, flash_code="email_change_sent")
 
     async def cancel_email_change(self, request: Request) -> Response:
         """Cancel the pending change of the address."""
         session, _ = await self.read_form(request)
         await self._container.auth.cancel_email_change(session.identity)
-        return self.see(PATH, say="email_change_cancelled")
+        return self.redirect(PATH, flash_code="email_change_cancelled")
 
     async def begin_totp(self, request: Request) -> Response:
         """Show what the authenticator app needs. It is shown only once, so this response is the page itself, not a redirect."""
@@ -122,7 +122,7 @@ class Security(Page):
             disabled = await self._container.auth.disable_totp(session.identity, code=fields["code"])
         except errors.Error as error:
             return await self._show_again(request, error, fields, "totp")
-        response = self.see(PATH, say="factor_disabled")
+        response = self.redirect(PATH, flash_code="factor_disabled")
         self._container.rotate_token(response, disabled, by_cookie=True)
         return response
 
@@ -139,12 +139,12 @@ class Security(Page):
             await self._container.passkeys.rename(session.identity, passkey_id=_passkey_id(fields), name=fields["name"])
         except errors.InvalidArgument as error:
             return await self._show_again(request, error, {}, "passkeys")
-        return self.see(PATH, say="passkey_renamed")
+        return self.redirect(PATH, flash_code="passkey_renamed")
 
     async def remove_passkey(self, request: Request) -> Response:
         session, fields = await self.read_form(request, "passkey_id")
         await self._container.passkeys.remove(session.identity, passkey_id=_passkey_id(fields))
-        return self.see(PATH, say="passkey_removed")
+        return self.redirect(PATH, flash_code="passkey_removed")
 
     async def _show(
         self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200

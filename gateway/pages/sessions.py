@@ -21,10 +21,10 @@ class Sessions(Page):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"revoke": self.revoke, "revoke-others": self.revoke_others, "revoke-all": self.revoke_all}
-        says = {"session_not_found": "session_unknown", "invalid_argument": "session_unknown"}
+        flash_codes = {"session_not_found": "session_unknown", "invalid_argument": "session_unknown"}
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, says),
+            *self.form_routes(PATH, self.show, actions, flash_codes),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -47,14 +47,14 @@ class Sessions(Page):
             session.identity, session_id=session_id, reason="logout" if is_current else ""
         )
         self._container.sessions.forget_revoked(session.user_id, {session_id})
-        return self._leave("signed_out") if is_current else self.see(PATH, say="session_revoked")
+        return self._leave("signed_out") if is_current else self.redirect(PATH, flash_code="session_revoked")
 
     async def revoke_others(self, request: Request) -> Response:
         """End all other sessions."""
         session, _ = await self.read_form(request)
         await self._container.auth.revoke_all_sessions(session.identity, except_session_id=session.session_id)
         self._container.sessions.forget_revoked(session.user_id, None)
-        return self.see(PATH, say="others_revoked")
+        return self.redirect(PATH, flash_code="others_revoked")
 
     async def revoke_all(self, request: Request) -> Response:
         """End all sessions, the current one included."""
@@ -63,8 +63,8 @@ class Sessions(Page):
         self._container.sessions.forget_revoked(session.user_id, None)
         return self._leave("everywhere_out")
 
-    def _leave(self, say: str) -> Response:
-        response = self.see(redirects.LOGIN, say=say)
+    def _leave(self, flash_code: str) -> Response:
+        response = self.redirect(redirects.LOGIN, flash_code=flash_code)
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
         self._container.email_cookie.clear(response)

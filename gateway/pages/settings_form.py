@@ -55,7 +55,7 @@ class SettingsForm(Page):
         except errors.Error as error:
             return await self.show_again(error, fields, partial(self._show, request))
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
-        return self.see(self.path, say=self.saved)
+        return self.redirect(self.path, flash_code=self.saved)
 
     async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         visitor = await self.begin(request)

@@ -29,8 +29,8 @@ class Tokens(Page):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"create": self.create, "revoke": self.revoke}
-        says = {"api_token_not_found": "token_unknown", "invalid_argument": "token_unknown"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, says)]
+        flash_codes = {"api_token_not_found": "token_unknown", "invalid_argument": "token_unknown"}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, flash_codes)]
 
     async def show(self, request: Request) -> Response:
         """Show the API tokens, and the form for another one."""
@@ -62,7 +62,7 @@ class Tokens(Page):
         token_id = str(ids.parse(fields["token_id"], "token_id"))
         await self._container.api_tokens.revoke(session.identity, token_id=token_id)
         self._container.sessions.forget_revoked(session.user_id, {token_id})
-        return self.see(PATH, say="token_revoked")
+        return self.redirect(PATH, flash_code="token_revoked")
 
     async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
         visitor = await self.begin(request)

@@ -16,6 +16,7 @@ from repruv.demo.v1 import demo_pb2
 Role = Literal["user", "admin", "guest"]
 Theme = Literal["system", "light", "dark"]
 JobEmails = Literal["none", "failed", "all"]
+NoticeCategory = Literal["demo_mode", "exports", "connections", "other"]
 
 DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
@@ -34,6 +35,7 @@ class NotificationSettings(TypedDict):
     """What a user is notified of."""
 
     page_notices: Annotated[bool, Field(description="Whether pages show finished jobs that are unread.")]
+    muted_notices: Annotated[list[NoticeCategory], Field(description="Kinds of jobs of which pages show none.")]
     job_emails: Annotated[
         JobEmails, Field(description="Long jobs that an email tells about when they end while the user is away.")
     ]
@@ -144,6 +146,10 @@ profile = derive.view(Profile, auth_pb2.User, theme=lambda user: _THEMES.get(use
 """Returns the profile of an account."""
 JOB_EMAILS: dict[JobEmails, auth_pb2.JobEmails.ValueType] = protobuf.enum_numbers(auth_pb2.JobEmails.DESCRIPTOR)
 _JOB_EMAILS: dict[int, JobEmails] = {proto: setting for setting, proto in JOB_EMAILS.items()}
+NOTICE_CATEGORIES: dict[NoticeCategory, auth_pb2.NoticeCategory.ValueType] = protobuf.enum_numbers(
+    auth_pb2.NoticeCategory.DESCRIPTOR
+)
+_NOTICE_CATEGORIES: dict[int, NoticeCategory] = {proto: name for name, proto in NOTICE_CATEGORIES.items()}
 
 
 def notification_settings(account: auth_pb2.User) -> NotificationSettings:
@@ -151,6 +157,7 @@ def notification_settings(account: auth_pb2.User) -> NotificationSettings:
     settings = account.notification_settings
     return {
         "page_notices": settings.page_notices or not account.HasField("notification_settings"),
+        "muted_notices": [_NOTICE_CATEGORIES[each] for each in settings.muted_notices if each in _NOTICE_CATEGORIES],
         "job_emails": _JOB_EMAILS.get(settings.job_emails, "all"),
     }
 

@@ -75,6 +75,7 @@ class Interactions(TypedDict):
 
     interactions: list[Interaction]
     next_page_token: Annotated[str, Field(description="Empty on the last page.")]
+    previous_page_token: Annotated[str, Field(description="Empty on the first page.")]
 
 
 class SentimentCounts(TypedDict):

@@ -18,6 +18,7 @@ ASSIGNABLE_ROLES = protobuf.Enum(auth_pb2.UserRole.DESCRIPTOR, (domain.Role.USER
 """The roles that an admin can set."""
 THEMES = protobuf.Enum(auth_pb2.Theme.DESCRIPTOR, domain.Theme, "theme")
 JOB_EMAILS = protobuf.Enum(auth_pb2.JobEmails.DESCRIPTOR, domain.JobEmails, "job_emails")
+_NOTICES = protobuf.Enum(auth_pb2.NoticeCategory.DESCRIPTOR, domain.NoticeCategory, "muted_notices")
 
 
 def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2.User:
@@ -36,9 +37,16 @@ def user_to_proto(user: domain.User, verification_period: timedelta) -> auth_pb2
         theme=THEMES.to_proto(user.theme),
         deletion_time=protobuf.to_timestamp(user.deletion_due_at),
         notification_settings=auth_pb2.NotificationSettings(
-            page_notices=user.page_notices, job_emails=JOB_EMAILS.to_proto(user.job_emails)
+            page_notices=user.page_notices,
+            job_emails=JOB_EMAILS.to_proto(user.job_emails),
+            muted_notices=map(_NOTICES.to_proto, sorted(user.muted_notices)),
         ),
     )
+
+
+def notice_categories_from_proto(message: auth_pb2.NoticeCategories) -> frozenset[domain.NoticeCategory]:
+    """Convert categories. Raises `InvalidArgument`."""
+    return frozenset(map(_NOTICES.from_proto, message.categories))
 
 
 def session_to_proto(session: domain.Session) -> auth_pb2.Session:

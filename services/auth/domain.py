@@ -69,6 +69,15 @@ class JobEmails(StrEnum):
     ALL = "all"
 
 
+class NoticeCategory(StrEnum):
+    """Groups of job kinds whose ends pages show notices of."""
+
+    DEMO_MODE = "demo_mode"
+    EXPORTS = "exports"
+    CONNECTIONS = "connections"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """A person with an account."""
@@ -86,6 +95,8 @@ class User:
     job_emails: JobEmails
     page_notices: bool
     """Whether pages show finished jobs that the user has not read."""
+    muted_notices: frozenset[NoticeCategory]
+    """The categories of which they show none."""
     deletion_due_at: datetime | None
     """When the account will be erased; None if it stays."""
     has_second_factor: bool

@@ -26,6 +26,7 @@ users = sa.Table(
     sa.Column("theme", sa.Text, nullable=False, server_default="system"),
     sa.Column("job_emails", sa.Text, nullable=False, server_default="all"),
     sa.Column("page_notices", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("muted_notices", sa.ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("deletion_id", sa.Uuid),
     sa.Column("deletion_due_at", _Time),
     sa.Column("erasure_started_at", _Time),

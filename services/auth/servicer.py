@@ -262,6 +262,9 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             actor(),
             job_emails=convert.JOB_EMAILS.from_proto(request.job_emails) if request.HasField("job_emails") else None,
             page_notices=request.page_notices if request.HasField("page_notices") else None,
+            muted_notices=convert.notice_categories_from_proto(request.muted_notices)
+            if request.HasField("muted_notices")
+            else None,
         )
         return pb.UpdateNotificationSettingsResponse(user=self._user(user))
 

@@ -50,12 +50,15 @@ async def list_interactions(
     generation: int,
     *,
     filters: read_models.Filters,
-    before: tuple[datetime, int] | None,
     limit: int,
+    start: tuple[datetime, int] | None = None,
+    is_ascending: bool = False,
 ) -> list[read_models.Interaction]:
-    """Read interactions, newest first, that come after the position `before`."""
+    """Read interactions, newest first or in the opposite order, that come after the position `start`."""
     rows = interactions.c
-    statement = _with_titles(owner_id, generation).order_by(rows.occurred_at.desc(), rows.position.desc()).limit(limit)
+    key = sa.tuple_(rows.occurred_at, rows.position)
+    order = (rows.occurred_at, rows.position) if is_ascending else (rows.occurred_at.desc(), rows.position.desc())
+    statement = _with_titles(owner_id, generation).order_by(*order).limit(limit)
     if filters.kind:
         statement = statement.where(rows.kind == filters.kind)
     if filters.sentiment:
@@ -69,8 +72,8 @@ async def list_interactions(
         statement = statement.where(
             rows.occurred_at >= begin, rows.occurred_at < begin + timedelta(days=filters.day_count)
         )
-    if before:
-        statement = statement.where(sa.tuple_(rows.occurred_at, rows.position) < before)
+    if start:
+        statement = statement.where(key > start if is_ascending else key < start)
     return [read_models.Interaction(**row) for row in (await conn.execute(statement)).mappings()]
 
 

@@ -105,7 +105,9 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             access.viewer(), filters, page_size=request.page_size, page_token=request.page_token
         )
         return pb.ListInteractionsResponse(
-            interactions=map(convert.interaction_to_proto, page.interactions), next_page_token=page.next_page_token
+            interactions=map(convert.interaction_to_proto, page.interactions),
+            next_page_token=page.next_page_token,
+            previous_page_token=page.previous_page_token,
         )
 
     async def StreamOwnerRows(

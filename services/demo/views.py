@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,6 +19,8 @@ from services.demo.domain import Mode, State
 
 CACHE_SECONDS = 60.0
 CACHE_SIZE = 1_000
+_BACK = "back:"
+"""Before the generation in the token of a previous page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class InteractionPage:
 
     interactions: Sequence[read_models.Interaction] = ()
     next_page_token: str = ""
+    previous_page_token: str = ""
 
 
 class Views:
@@ -72,20 +76,35 @@ class Views:
     ) -> InteractionPage:
         """Read a page of interactions, newest first. Raises `InvalidArgument`."""
         limit = paging.size(page_size)
-        after = paging.position(page_token, filters=filters, length=3)
+        position = paging.position(page_token, filters=filters, length=3)
+        is_back = position is not None and position[0].startswith(_BACK)
+        if position:
+            position[0] = position[0].removeprefix(_BACK)
         async with self._snapshot(owner_id) as (conn, mode):
             if mode.state is not State.ENABLED:
                 return InteractionPage()
-            position = _same_generation(after, mode)
-            before = (_moment(position[1]), _number(position[2])) if position else None
-            rows = await queries.list_interactions(
-                conn, owner_id, mode.generation, filters=filters, before=before, limit=limit + 1
-            )
-        if len(rows) <= limit:
-            return InteractionPage(interactions=rows)
-        last = rows[limit - 1]
-        token = paging.token([str(mode.generation), last.occurred_at.isoformat(), str(last.position)], filters=filters)
-        return InteractionPage(interactions=rows[:limit], next_page_token=token)
+            position = _same_generation(position, mode)
+            start = (_moment(position[1]), _number(position[2])) if position else None
+            read = partial(queries.list_interactions, conn, owner_id, mode.generation, filters=filters, limit=limit + 1)
+            rows = await read(start=start, is_ascending=is_back)
+            if is_back and len(rows) <= limit:
+                # The first page, whole.
+                is_back, start = False, None
+                rows = await read(start=None)
+        has_more, rows = len(rows) > limit, rows[:limit]
+        if is_back:
+            rows.reverse()
+        has_previous = has_more if is_back else start is not None
+
+        def token(row: read_models.Interaction, prefix: str = "") -> str:
+            position = [f"{prefix}{mode.generation}", row.occurred_at.isoformat(), str(row.position)]
+            return paging.token(position, filters=filters)
+
+        return InteractionPage(
+            interactions=rows,
+            next_page_token=token(rows[-1]) if rows and (is_back or has_more) else "",
+            previous_page_token=token(rows[0], _BACK) if rows and has_previous else "",
+        )
 
     async def arriving(self, owner_id: UUID, count: int) -> Sequence[read_models.Interaction]:
         """Read what the job that enables demo mode has written last, at most 5; nothing in other states."""
@@ -159,5 +178,5 @@ def _number(text: str, *, digits: int = 9) -> int:
 
 def _bad_token() -> errors.InvalidArgument:
     return errors.InvalidArgument(
-        "page_token must be the next_page_token of the previous page of the present demo data.", field="page_token"
+        "page_token must be that of another page of the present demo data.", field="page_token"
     )

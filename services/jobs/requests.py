@@ -55,9 +55,9 @@ def or_error(parse: Callable[P, Item], *args: P.args, **more: P.kwargs) -> Item 
         return error
 
 
-def check_kinds(names: Iterable[str]) -> set[str]:
+def check_kinds(names: Iterable[str], field: str = "kinds") -> set[str]:
     for name in names:
-        domain.require_kind(name, "kinds")
+        domain.require_kind(name, field)
     return set(names)
 
 

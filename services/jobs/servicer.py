@@ -213,7 +213,13 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self, request: pb.ListNotificationsRequest, context: Context
     ) -> pb.ListNotificationsResponse:
         owner_id = access.own_owner(request.owner_id)
-        page = await self.notifications.list_page(owner_id, page_size=request.page_size, page_token=request.page_token)
+        page = await self.notifications.list_page(
+            owner_id,
+            kinds=requests.check_kinds(request.kinds),
+            excluded_kinds=requests.check_kinds(request.excluded_kinds, "excluded_kinds"),
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
         return pb.ListNotificationsResponse(
             jobs=await cooperative.convert(convert.job_to_proto, page.jobs),
             next_page_token=page.next_page_token,

@@ -17,7 +17,7 @@ from repruv.auth.v1 import auth_pb2
 class AdminPage(Page):
     """A page for admins; the services check the role again."""
 
-    says: ClassVar[Mapping[str, str]] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
+    flash_codes: ClassVar[Mapping[str, str]] = {"unavailable": "admin_unavailable", "deadline_exceeded": "unanswered"}
 
     async def begin(self, request: Request, *, with_demo: bool = False) -> page_request.Visitor:
         """Load what every admin page shows. Raises `NotFound` for other users."""

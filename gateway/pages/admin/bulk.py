@@ -27,8 +27,8 @@ class Bulk(AdminPage):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        says = {"invalid_argument": "bulk_invalid"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, says)]
+        flash_codes = {"invalid_argument": "bulk_invalid"}
+        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, flash_codes)]
 
     async def show(self, request: Request) -> Response:
         """Show which jobs a change would apply to."""
@@ -36,13 +36,13 @@ class Bulk(AdminPage):
         query, change = job_query.read(request.query_params), request.query_params.get("change", "")
         owner_id = await people.owner_id(self._container, query.owner, user=visitor.identity) if query.owner else ""
         if change not in CHANGES or owner_id is None:
-            return self.see(query.address())
+            return self.redirect(query.address())
         try:
             response = await self._container.engine.change_jobs(
                 visitor.identity, filter=query.message(owner_id), change=CHANGES[change], dry_run=True
             )
         except errors.InvalidArgument:
-            return self.see(query.address(), say="bulk_invalid")
+            return self.redirect(query.address(), flash_code="bulk_invalid")
         context = {
             "change": change,
             "query": query,
@@ -66,4 +66,4 @@ class Bulk(AdminPage):
             per_second=int(values["per_second"][:4]),
             job_id=str(ids.parse(values["job_id"], "job_id")),
         )
-        return self.see(f"/jobs/{response.job.job_id}")
+        return self.redirect(f"/jobs/{response.job.job_id}")

@@ -25,10 +25,10 @@ class Jobs(AdminPage):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"cancel": self.cancel, "retry": self.retry}
-        says = {**jobs.SAYS, "job_not_found": "job_unknown"}
+        flash_codes = {**jobs.FLASH_CODES, "job_not_found": "job_unknown"}
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, says),
+            *self.form_routes(PATH, self.show, actions, flash_codes),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -36,7 +36,7 @@ class Jobs(AdminPage):
         visitor = await self.begin(request)
         query, token = job_query.read(request.query_params), job_query.page_token(request)
         if job_id := _job_id(query.text):
-            return self.see(f"/jobs/{job_id}")
+            return self.redirect(f"/jobs/{job_id}")
         engine_client, user = self._container.engine, visitor.identity
         owner_id = await people.owner_id(self._container, query.owner, user=user) if query.owner else ""
         page, counts = admin_service_pb2.SearchJobsResponse(), admin_service_pb2.CountJobsResponse()
@@ -56,7 +56,7 @@ class Jobs(AdminPage):
         except errors.InvalidArgument:
             # A token of other filters, or an invalid name of a kind.
             if token:
-                return self.see(query.address())
+                return self.redirect(query.address())
         rows = [engine.job_row(row) for row in page.rows]
         context = {
             **choices(query, [kind.kind for kind in kinds]),
@@ -78,12 +78,12 @@ class Jobs(AdminPage):
         """Reopen a job."""
         return await self._act(request, self._container.jobs.retry_job, "job_retried")
 
-    async def _act(self, request: Request, act: jobs.JobAction, say: str) -> Response:
+    async def _act(self, request: Request, act: jobs.JobAction, flash_code: str) -> Response:
         session, fields = await self.read_form(request, "job_id", "origin")
         response = await act(session.identity, job_id=str(ids.parse(fields["job_id"], "job_id")))
         if views.job_state(response.job) == "cancelling":
-            say = "job_cancelling"
-        return self.see(redirects.local(fields["origin"]) or PATH, say=say)
+            flash_code = "job_cancelling"
+        return self.redirect(redirects.local(fields["origin"]) or PATH, flash_code=flash_code)
 
 
 def choices(query: JobQuery, kinds: list[str]) -> dict[str, object]:

@@ -145,13 +145,13 @@ class Kinds(AdminPage):
         """Pause a kind."""
         session, fields = await self.read_form(request, "kind")
         await self._container.engine.pause_kind(session.identity, kind=fields["kind"])
-        return self.see(PATH, say="kind_paused")
+        return self.redirect(PATH, flash_code="kind_paused")
 
     async def resume(self, request: Request) -> Response:
         """Resume a kind."""
         session, fields = await self.read_form(request, "kind")
         await self._container.engine.resume_kind(session.identity, kind=fields["kind"])
-        return self.see(PATH, say="kind_resumed")
+        return self.redirect(PATH, flash_code="kind_resumed")
 
     async def run(self, request: Request) -> Response:
         """Submit a job and show it; show the form again if a field is invalid."""
@@ -176,7 +176,7 @@ class Kinds(AdminPage):
             job = (await self._container.engine.run_job.send(session.identity, rpc_request)).job
         except errors.Error as error:
             return await self._show_again(request, error, values, form)
-        return self.see(f"/jobs/{job.job_id}")
+        return self.redirect(f"/jobs/{job.job_id}")
 
     async def schedule(self, request: Request) -> Response:
         """Create a schedule and show it; show the form again if a field is invalid."""
@@ -193,7 +193,7 @@ class Kinds(AdminPage):
             await self._container.engine.set_schedule(session.identity, registration=registration)
         except errors.Error as error:
             return await self._show_again(request, error, values, form)
-        return self.see(f"{schedules.PATH}/{registration.name}", say="schedule_saved")
+        return self.redirect(f"{schedules.PATH}/{registration.name}", flash_code="schedule_saved")
 
     async def _owner_id(self, owner: str, user: str) -> str:
         owner_id = await people.owner_id(self._container, owner, user=user) if owner else ""
@@ -235,7 +235,7 @@ class Kinds(AdminPage):
             return visitor.show(
                 "admin/kind", f"{PATH}/{name}", {**await self._kind(request, visitor), "form": form}, status=status
             )
-        return self.see(f"{PATH}/{name}", say="kind_limited")
+        return self.redirect(f"{PATH}/{name}", flash_code="kind_limited")
 
 
 def _moment(text: str) -> datetime | None:

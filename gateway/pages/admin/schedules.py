@@ -32,13 +32,15 @@ class Schedules(AdminPage):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         actions = {"pause": self.pause, "resume": self.resume, "trigger": self.trigger}
-        says = {"schedule_not_found": "schedule_unknown", "schedule_registered": "schedule_registered"}
+        flash_codes = {"schedule_not_found": "schedule_unknown", "schedule_registered": "schedule_registered"}
         self.routes = [
             Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, says),
+            *self.form_routes(PATH, self.show, actions, flash_codes),
             Route(f"{PATH}/{{name}}", self.show_one),
             Route(f"{PATH}/{{name}}/confirm", self.confirm),
-            *self.form_routes(f"{PATH}/{{name}}", self.show_one, {"save": self.save, "delete": self.delete}, says),
+            *self.form_routes(
+                f"{PATH}/{{name}}", self.show_one, {"save": self.save, "delete": self.delete}, flash_codes
+            ),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -83,7 +85,7 @@ class Schedules(AdminPage):
         session, values = await self.read_form(request, *(field.key for field in form), *TIMES)
         schedule = details["schedule"]
         if not schedule["is_of_operator"]:
-            return self.see(_path(request), say="schedule_registered")
+            return self.redirect(_path(request), flash_code="schedule_registered")
         # An empty sensitive field keeps its value.
         kept = {name: payload_form.MASK for name in kind["sensitive_fields"] if name in details["payload"]}
         sent = {
@@ -101,32 +103,32 @@ class Schedules(AdminPage):
             filled = forms.filled({name: text for name, text in values.items() if name not in shown}, mistakes)
             context = {**await self._one(request, visitor), "form": filled}
             return visitor.show("admin/schedule", _path(request), context, status=status)
-        return self.see(_path(request), say="schedule_saved")
+        return self.redirect(_path(request), flash_code="schedule_saved")
 
     async def delete(self, request: Request) -> Response:
         """Delete a schedule of operators."""
         session, _ = await self.read_form(request)
         await self._container.engine.delete_schedule(session.identity, name=request.path_params["name"])
-        return self.see(PATH, say="schedule_deleted")
+        return self.redirect(PATH, flash_code="schedule_deleted")
 
     async def pause(self, request: Request) -> Response:
         """Pause a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.pause_schedule(session.identity, name=fields["name"])
-        return self.see(PATH, say="schedule_paused")
+        return self.redirect(PATH, flash_code="schedule_paused")
 
     async def resume(self, request: Request) -> Response:
         """Resume a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.resume_schedule(session.identity, name=fields["name"])
-        return self.see(PATH, say="schedule_resumed")
+        return self.redirect(PATH, flash_code="schedule_resumed")
 
     async def trigger(self, request: Request) -> Response:
         """Submit a job of a schedule now and show it."""
         session, fields = await self.read_form(request, "name", "job_id")
         job_id = str(ids.parse(fields["job_id"], "job_id"))
         job = (await self._container.engine.trigger_schedule(session.identity, name=fields["name"], job_id=job_id)).job
-        return self.see(f"/jobs/{job.job_id}")
+        return self.redirect(f"/jobs/{job.job_id}")
 
     async def _one(self, request: Request, visitor: page_request.Visitor) -> dict[str, object]:
         details, kind = await self._with_kind(request, visitor.identity)

@@ -39,7 +39,7 @@ class Search(AdminPage):
         # The group of a single failed job leads to nothing else.
         targets = [hit for hit in hits if hit["type"] != "error"] if len(jobs) == 1 else hits
         if len(targets) == 1 and found["is_complete"] and not found["request_at"]:
-            return self.see(targets[0]["path"])
+            return self.redirect(targets[0]["path"])
         groups = [(title, [hit for hit in hits if hit["type"] == name]) for name, title in _TITLES.items()]
         context = {"text": text, "found": found, "groups": [(title, group) for title, group in groups if group]}
         return visitor.show("admin/search", PATH, context)

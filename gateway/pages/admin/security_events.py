@@ -60,7 +60,7 @@ class SecurityEvents(AdminPage):
             page = await self._container.admin.list_security_events.send(visitor.identity, rpc_request)
         except errors.InvalidArgument as error:
             if error.field != "user_id":
-                return self.see(_address(filters, ""))
+                return self.redirect(_address(filters, ""))
             page = admin_service_pb2.ListSecurityEventsResponse()
         context = {
             "events": [views.security_event(event) for event in page.events],

@@ -36,7 +36,7 @@ class Users(AdminPage):
             "delete": self.delete,
             "keep": self.keep,
         }
-        says = {
+        flash_codes = {
             "own_account": "own_account",
             "admin_account": "admin_account",
             "deletion_pending": "deletion_pending",
@@ -49,7 +49,7 @@ class Users(AdminPage):
             *self.form_routes(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
             Route(f"{PATH}/{{user_id}}", self.show),
             Route(f"{PATH}/{{user_id}}/confirm/{{name}}", self.confirm),
-            *self.form_routes(f"{PATH}/{{user_id}}", self.show, actions, says),
+            *self.form_routes(f"{PATH}/{{user_id}}", self.show, actions, flash_codes),
         ]
 
     async def show_all(self, request: Request) -> Response:
@@ -67,7 +67,7 @@ class Users(AdminPage):
                 deleting_only=bool(deleting),
             )
         except errors.InvalidArgument:
-            return self.see(_address(prefix, "", deleting))
+            return self.redirect(_address(prefix, "", deleting))
         context = {
             "users": [views.user(account) for account in page.users],
             "email": prefix,
@@ -207,14 +207,14 @@ class Users(AdminPage):
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.cancel_user_deletion(session.identity, user_id=user_id)
-        return self._see(user_id, "account_stays")
+        return self._redirect(user_id, "account_stays")
 
     async def enable(self, request: Request) -> Response:
         """Enable the account."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.enable_user(session.identity, user_id=user_id)
-        return self._see(user_id, "account_enabled")
+        return self._redirect(user_id, "account_enabled")
 
     async def sign_out(self, request: Request) -> Response:
         """End one session of the account, or all if none is named."""
@@ -223,7 +223,7 @@ class Users(AdminPage):
         session_id = str(ids.parse(fields["session_id"], "session_id")) if fields["session_id"] else ""
         await self._container.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
         self._container.sessions.forget_revoked(user_id, {session_id} if session_id else None)
-        return self._see(user_id, "account_signed_out")
+        return self._redirect(user_id, "account_signed_out")
 
     async def revoke_token(self, request: Request) -> Response:
         """End an API token of the account."""
@@ -231,31 +231,31 @@ class Users(AdminPage):
         user_id, token_id = _user_id(request), str(ids.parse(fields["token_id"], "token_id"))
         await self._container.admin.revoke_user_api_token(session.identity, user_id=user_id, token_id=token_id)
         self._container.sessions.forget_revoked(user_id, {token_id})
-        return self._see(user_id, "account_token_revoked")
+        return self._redirect(user_id, "account_token_revoked")
 
     async def sign_out_all_users(self, request: Request) -> Response:
         """End all sessions except this one."""
         session, fields = await self.read_form(request, "confirmed")
         if fields["confirmed"] != "yes":
-            return self.see(PATH, say="not_confirmed")
+            return self.redirect(PATH, flash_code="not_confirmed")
         response = await self._container.admin.revoke_all_users_sessions(session.identity)
         self._container.sessions.forget_all()
-        say = "all_users_signed_out_partly" if response.has_more else "all_users_signed_out"
-        return self.see(PATH, say=say)
+        flash_code = "all_users_signed_out_partly" if response.has_more else "all_users_signed_out"
+        return self.redirect(PATH, flash_code=flash_code)
 
     async def send_password_reset(self, request: Request) -> Response:
         """Send the email with which the user sets a new password."""
         session, _ = await self.read_form(request)
         user_id = _user_id(request)
         await self._container.admin.send_password_reset(session.identity, user_id=user_id)
-        return self._see(user_id, "account_reset_sent")
+        return self._redirect(user_id, "account_reset_sent")
 
-    def _changed(self, user_id: str, say: str) -> Response:
+    def _changed(self, user_id: str, flash_code: str) -> Response:
         self._container.sessions.forget_revoked(user_id, None)
-        return self._see(user_id, say)
+        return self._redirect(user_id, flash_code)
 
-    def _see(self, user_id: str, say: str) -> Response:
-        return self.see(f"{PATH}/{user_id}", say=say)
+    def _redirect(self, user_id: str, flash_code: str) -> Response:
+        return self.redirect(f"{PATH}/{user_id}", flash_code=flash_code)
 
 
 def _sessions(count: int) -> str:

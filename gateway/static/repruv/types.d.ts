@@ -237,6 +237,8 @@ export interface Interactions {
   interactions: Interaction[];
   /** Empty on the last page. */
   next_page_token: string;
+  /** Empty on the first page. */
+  previous_page_token: string;
 }
 
 /** A long operation. Of two snapshots the one with the higher `version` is the newer. */

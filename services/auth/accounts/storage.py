@@ -35,6 +35,7 @@ USER: tuple[sa.ColumnElement[Any], ...] = (
     users.c.theme,
     users.c.job_emails,
     users.c.page_notices,
+    users.c.muted_notices,
     users.c.deletion_due_at,
     _HAS_SECOND_FACTOR.label("has_second_factor"),
     (NOW - users.c.created_at).label("age"),
@@ -189,4 +190,5 @@ def user(row: Any, prefix: str = "") -> domain.User:
     values["role"] = domain.Role(values["role"])
     values["theme"] = domain.Theme(values["theme"])
     values["job_emails"] = domain.JobEmails(values["job_emails"])
+    values["muted_notices"] = frozenset(map(domain.NoticeCategory, values["muted_notices"]))
     return domain.User(**values)

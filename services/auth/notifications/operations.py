@@ -17,7 +17,12 @@ class NotificationSettings:
     context: Context
 
     async def update(
-        self, actor: domain.Actor, *, job_emails: domain.JobEmails | None, page_notices: bool | None
+        self,
+        actor: domain.Actor,
+        *,
+        job_emails: domain.JobEmails | None,
+        page_notices: bool | None,
+        muted_notices: frozenset[domain.NoticeCategory] | None,
     ) -> domain.User:
         """Change the settings that are not None; caches of the user's sessions drop the old ones.
 
@@ -30,10 +35,9 @@ class NotificationSettings:
                 user,
                 job_emails=job_emails or user.job_emails,
                 page_notices=user.page_notices if page_notices is None else page_notices,
+                muted_notices=user.muted_notices if muted_notices is None else muted_notices,
             )
             if changed != user:
-                await storage.set_settings(
-                    tx.conn, actor.user_id, job_emails=changed.job_emails, page_notices=changed.page_notices
-                )
+                await storage.set_settings(tx.conn, changed)
                 publish_revocation(tx, await session_storage.refreshed(tx.conn, actor.user_id))
         return changed

@@ -12,12 +12,14 @@ from services.auth import domain
 from services.auth.schema import sessions, users
 
 
-async def set_settings(
-    conn: AsyncConnection, user_id: uuid.UUID, *, job_emails: domain.JobEmails, page_notices: bool
-) -> None:
-    """Change what a user is notified of."""
-    values = {"job_emails": job_emails.value, "page_notices": page_notices}
-    await conn.execute(sa.update(users).where(users.c.user_id == user_id).values(values))
+async def set_settings(conn: AsyncConnection, user: domain.User) -> None:
+    """Store what a user is notified of."""
+    values = {
+        "job_emails": user.job_emails.value,
+        "page_notices": user.page_notices,
+        "muted_notices": sorted(user.muted_notices),
+    }
+    await conn.execute(sa.update(users).where(users.c.user_id == user.user_id).values(values))
 
 
 async def last_used_at(conn: AsyncConnection, user_id: uuid.UUID) -> datetime | None:

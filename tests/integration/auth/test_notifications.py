@@ -131,6 +131,14 @@ async def test_settings_are_changed_one_by_one_and_follow_the_session(gateway: G
     await choose(gateway, account.identity, job_emails=auth_pb2.JOB_EMAILS_FAILED)
     changed = await choose(gateway, account.identity, page_notices=False)
     assert (changed.page_notices, changed.job_emails) == (False, auth_pb2.JOB_EMAILS_FAILED)
+    muted = auth_pb2.NoticeCategories(
+        categories=[auth_pb2.NOTICE_CATEGORY_OTHER, auth_pb2.NOTICE_CATEGORY_EXPORTS, auth_pb2.NOTICE_CATEGORY_OTHER]
+    )
+    changed = await choose(gateway, account.identity, muted_notices=muted)
+    assert list(changed.muted_notices) == [auth_pb2.NOTICE_CATEGORY_EXPORTS, auth_pb2.NOTICE_CATEGORY_OTHER]
+    assert list((await choose(gateway, account.identity, page_notices=False)).muted_notices) == list(
+        changed.muted_notices
+    )
     assert (await gateway.validate(account.token)).user.notification_settings == changed
     with pytest.raises(errors.InvalidArgument) as refused:
         await choose(gateway, account.identity, job_emails=auth_pb2.JOB_EMAILS_UNSPECIFIED)

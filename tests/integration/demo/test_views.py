@@ -109,6 +109,25 @@ async def test_pages_have_every_matching_row_once_and_in_order(
     assert all(row.content_title == items[row.content_position].title for row in interactions)
 
 
+async def test_pages_of_interactions_lead_back(owner: Owner, shown: views.Views) -> None:
+    await owner.enabled(interactions=20)
+    forward = [await shown.list_interactions(owner.owner_id, ANY, page_size=7, page_token="")]
+    while token := forward[-1].next_page_token:
+        forward.append(await shown.list_interactions(owner.owner_id, ANY, page_size=7, page_token=token))
+    assert [len(page.interactions) for page in forward] == [7, 7, 6]
+    assert not forward[0].previous_page_token
+    back = [forward[-1]]
+    while token := back[-1].previous_page_token:
+        back.append(await shown.list_interactions(owner.owner_id, ANY, page_size=7, page_token=token))
+    assert [page.interactions for page in back] == [page.interactions for page in reversed(forward)]
+    assert back[1].next_page_token
+    # A page back from within the first one is the first page, whole.
+    third = (await shown.list_interactions(owner.owner_id, ANY, page_size=3, page_token="")).next_page_token
+    inside = await shown.list_interactions(owner.owner_id, ANY, page_size=1, page_token=third)
+    again = await shown.list_interactions(owner.owner_id, ANY, page_size=7, page_token=inside.previous_page_token)
+    assert again == forward[0]
+
+
 @pytest.mark.parametrize("order", read_models.Order)
 async def test_pages_of_content(owner: Owner, shown: views.Views, order: read_models.Order) -> None:
     await owner.enabled(content=25, interactions=300)

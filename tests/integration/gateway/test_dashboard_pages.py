@@ -26,10 +26,15 @@ async def test_interactions_are_filtered_and_paged(account: Account) -> None:
     assert any(kinds_shown)
     waiting = await probe(account, f"{PATH}?needs_reply=yes")
     assert "Replied" not in waiting.text
-    (older,) = [link for link in (await probe(account)).links if "page_token=" in link]
+    first = await probe(account)
+    (older,) = [link for link in first.links if "page_token=" in link]
     second = await probe(account, older)
     assert "Interactions" in second.text
+    assert "Newest Newer Older" in second.text
     assert f"{PATH}" in second.links
+    newer, _ = [link for link in second.links if "page_token=" in link]
+    back = await probe(account, newer)
+    assert ("Newer" in back.text, [link for link in back.links if "page_token=" in link]) == (False, [older])
     lost = await account.http.get(f"{PATH}?kind=review&page_token=nonsense", headers={"Accept": "text/html"})
     assert (lost.status_code, lost.headers["location"]) == (303, f"{PATH}?kind=review#recent")
 

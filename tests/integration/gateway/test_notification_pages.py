@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
 from chassis import identity
+from gateway.pages import notices
 from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page, submit
@@ -30,10 +31,10 @@ async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -
 @pytest.fixture
 async def end(jobs_api: JobsApi) -> End:
     """Return a function that runs a job with notification to its end."""
-    kind = f"demo.{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, notify_owner=True))
+    any_kind = f"demo.{uuid4().hex}"
 
-    async def run(account: Account, **outcome: Any) -> str:
+    async def run(account: Account, kind: str = any_kind, **outcome: Any) -> str:
+        await jobs_api.register(kind_pb2.KindRegistration(kind=kind, notify_owner=True))
         await jobs_api.submit(kind, account.user_id)
         (claimed,) = await jobs_api.claim(kind)
         return (await jobs_api.finish(claimed, **outcome)).job_id
@@ -60,14 +61,26 @@ async def test_bell_counts_unread_notifications(account: Account, end: End) -> N
     assert {f"/jobs/{completed}", f"/jobs/{failed}"} <= set(page.links)
 
 
-async def test_pages_without_notices_show_none_but_the_page_of_notifications_does(account: Account, end: End) -> None:
-    ended = await end(account)
-    await account.http.patch("/api/v1/auth/notification-settings", json={"page_notices": False})
-    for path in ("/dashboard", "/jobs", PATH):
-        assert "data-latest" not in (page := await probe(account, path)).attributes["bell"]
-    assert f"/jobs/{ended}" in page.links
-    await account.http.patch("/api/v1/auth/notification-settings", json={"page_notices": True})
-    assert (await probe(account, "/dashboard")).attributes["bell"]["data-latest"] == ended
+async def test_pages_show_no_notices_of_muted_categories(
+    account: Account, end: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A worker of the stack would take a real export.
+    kind = f"demo.{uuid4().hex}"
+    monkeypatch.setitem(cast("dict[str, Any]", notices.CATEGORIES), "exports", (kind,))
+    other = await end(account)
+    export = await end(account, kind=kind)
+    for settings, shown, text in (
+        ({"muted_notices": ["exports"]}, {other}, "except exports."),
+        ({"muted_notices": ["other", "demo_mode"]}, {export}, "except demo mode, other jobs."),
+        ({"muted_notices": [], "page_notices": False}, set(), "Notifications are off"),
+        ({"page_notices": True}, {other, export}, "2 unread"),
+    ):
+        await account.http.patch("/api/v1/auth/notification-settings", json=settings)
+        for path in ("/dashboard", "/jobs", PATH):
+            latest = (page := await probe(account, path)).attributes["bell"].get("data-latest")
+            assert latest == max(shown, default=None)
+        assert {job_id for job_id in (other, export) if f"/jobs/{job_id}" in page.links} == shown
+        assert text in page.text
 
 
 async def test_marking_one_and_all_as_read(account: Account, end: End) -> None:

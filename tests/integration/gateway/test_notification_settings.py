@@ -12,27 +12,32 @@ REST = "/api/v1/auth/notification-settings"
 
 async def test_settings_are_saved(account: Account) -> None:
     page = Page(await account.http.get(PATH, headers=HTML))
-    assert "Show finished jobs I haven’t read" in page.text
-    answer = await submit(account.http, page, f"{PATH}/save", page_notices="", job_emails="failed")
+    answer = await submit(account.http, page, f"{PATH}/save", notices_exports="", job_emails="failed")
     assert (answer.status_code, answer.headers["location"]) == (303, PATH)
     saved = await account.http.get(PATH, headers=HTML)
     assert "Notification settings saved." in Page(saved).text
     assert 'name="job_emails" value="failed" checked' in saved.text
-    assert 'name="page_notices" value="yes" >' in saved.text
-    assert (await account.http.get(REST)).json() == {"page_notices": False, "job_emails": "failed"}
+    assert 'name="notices_exports" value="yes" >' in saved.text
+    assert 'name="notices_connections" value="yes" checked>' in saved.text
+    settings = {"page_notices": True, "muted_notices": ["exports"], "job_emails": "failed"}
+    assert (await account.http.get(REST)).json() == settings
 
 
 async def test_rest_changes_only_the_given_settings(account: Account) -> None:
-    assert (await account.http.get(REST)).json() == {"page_notices": True, "job_emails": "all"}
+    assert (await account.http.get(REST)).json() == {"page_notices": True, "muted_notices": [], "job_emails": "all"}
+    muted = await account.http.patch(REST, json={"muted_notices": ["other", "demo_mode"]})
+    assert muted.json()["muted_notices"] == ["demo_mode", "other"]
     changed = await account.http.patch(REST, json={"job_emails": "none"})
-    assert changed.json() == {"page_notices": True, "job_emails": "none"}
+    assert changed.json() == {"page_notices": True, "muted_notices": ["demo_mode", "other"], "job_emails": "none"}
     assert (await account.http.patch(REST, json={})).json() == changed.json()
-    refused = await account.http.patch(REST, json={"job_emails": "weekly"})
-    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, ["job_emails"])
+    refused = await account.http.patch(REST, json={"job_emails": "weekly", "muted_notices": ["weather"]})
+    assert refused.status_code == 422
+    assert [error["field"].partition(".")[0] for error in refused.json()["errors"]] == ["muted_notices", "job_emails"]
+    assert (await account.http.patch(REST, json={"muted_notices": []})).json()["muted_notices"] == []
 
 
 async def test_mistake_stands_at_its_field(account: Account) -> None:
     page = Page(await account.http.get(PATH, headers=HTML))
-    answer = await submit(account.http, page, f"{PATH}/save", page_notices="yes", job_emails="weekly")
+    answer = await submit(account.http, page, f"{PATH}/save", job_emails="weekly")
     assert answer.status_code == 422
     assert Page(answer).attributes["job_emails"]["aria-describedby"].endswith("job_emails-error")

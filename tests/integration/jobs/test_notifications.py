@@ -73,6 +73,37 @@ async def test_kinds_without_notify_owner_have_no_notifications(jobs_api: JobsAp
     assert list((await unread(jobs_api, owner_id)).jobs) == []
 
 
+async def test_filter_by_kind_lists_and_counts(jobs_api: JobsApi, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = f"demo.{uuid4().hex}"
+    await jobs_api.register(kind_pb2.KindRegistration(kind=other, notify_owner=True))
+    owner_id = str(uuid4())
+    of_kind = [(await end(jobs_api, kind, owner_id)).job_id for _ in range(3)]
+    latest = (await end(jobs_api, other, owner_id)).job_id
+    for filters, expected in (
+        ({"kinds": [kind]}, of_kind[::-1]),
+        ({"excluded_kinds": [kind]}, [latest]),
+        ({"kinds": [kind, other], "excluded_kinds": [other]}, of_kind[::-1]),
+    ):
+        first = await unread(jobs_api, owner_id, page_size=1, **filters)
+        listed = list(first.jobs)
+        while first.next_page_token:
+            first = await unread(jobs_api, owner_id, page_size=1, page_token=first.next_page_token, **filters)
+            listed += first.jobs
+        assert ([job.job_id for job in listed], first.unread_count) == (expected, len(expected))
+    for refused, field in (
+        ({"kinds": ["No Kind"]}, "kinds"),
+        ({"excluded_kinds": ["a"] * 3 + ["B"]}, "excluded_kinds"),
+    ):
+        with pytest.raises(errors.InvalidArgument) as refusal:
+            await unread(jobs_api, owner_id, **refused)
+        assert refusal.value.field == field
+    too_many = [f"demo.{number}" for number in range(notifications.MAX_KINDS + 1)]
+    with pytest.raises(errors.InvalidArgument, match="at most 100"):
+        await unread(jobs_api, owner_id, excluded_kinds=too_many)
+    monkeypatch.setattr(notifications, "MAX_FILTERED", 2)
+    assert [job.job_id for job in (await unread(jobs_api, owner_id, kinds=[kind])).jobs] == of_kind[2:]
+
+
 async def test_job_that_ends_again_is_unread_again(jobs_api: JobsApi, kind: str) -> None:
     owner_id = str(uuid4())
     failed = await end(jobs_api, kind, owner_id, failed=jobs_server.failed("mailbox_full"))

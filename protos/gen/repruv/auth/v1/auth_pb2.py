@@ -25,25 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19repruv/auth/v1/auth.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x14NotificationSettings\x12\x14\n\x0cpage_notices\x18\x01 \x01(\x08\x12-\n\njob_emails\x18\x02 \x01(\x0e\x32\x19.repruv.auth.v1.JobEmails\"\xc1\x03\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x04role\x18\x04 \x01(\x0e\x32\x18.repruv.auth.v1.UserRole\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65mail_verified\x18\x06 \x01(\x08\x12\x19\n\x11has_second_factor\x18\x07 \x01(\x08\x12\x30\n\x0c\x64isable_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63\x61n_access_dashboard\x18\t \x01(\x08\x12\x11\n\ttime_zone\x18\n \x01(\t\x12$\n\x05theme\x18\x0b \x01(\x0e\x32\x15.repruv.auth.v1.Theme\x12\x31\n\rdeletion_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x15notification_settings\x18\r \x01(\x0b\x32$.repruv.auth.v1.NotificationSettings\"\x8e\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x12\n\nip_address\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10idle_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x61\x62solute_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63lient_name\x18\t \x01(\t\x12\x15\n\ris_remembered\x18\n \x01(\x08\x12\x35\n\x11\x61uthenticate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x06\x43lient\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\x12\n\nip_address\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t*c\n\x08UserRole\x12\x19\n\x15USER_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eUSER_ROLE_USER\x10\x01\x12\x13\n\x0fUSER_ROLE_ADMIN\x10\x02\x12\x13\n\x0fUSER_ROLE_GUEST\x10\x03*Q\n\x05Theme\x12\x15\n\x11THEME_UNSPECIFIED\x10\x00\x12\x10\n\x0cTHEME_SYSTEM\x10\x01\x12\x0f\n\x0bTHEME_LIGHT\x10\x02\x12\x0e\n\nTHEME_DARK\x10\x03*g\n\tJobEmails\x12\x1a\n\x16JOB_EMAILS_UNSPECIFIED\x10\x00\x12\x13\n\x0fJOB_EMAILS_NONE\x10\x01\x12\x15\n\x11JOB_EMAILS_FAILED\x10\x02\x12\x12\n\x0eJOB_EMAILS_ALL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19repruv/auth/v1/auth.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n\x10NoticeCategories\x12\x32\n\ncategories\x18\x01 \x03(\x0e\x32\x1e.repruv.auth.v1.NoticeCategory\"\x92\x01\n\x14NotificationSettings\x12\x14\n\x0cpage_notices\x18\x01 \x01(\x08\x12-\n\njob_emails\x18\x02 \x01(\x0e\x32\x19.repruv.auth.v1.JobEmails\x12\x35\n\rmuted_notices\x18\x03 \x03(\x0e\x32\x1e.repruv.auth.v1.NoticeCategory\"\xc1\x03\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x04role\x18\x04 \x01(\x0e\x32\x18.repruv.auth.v1.UserRole\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65mail_verified\x18\x06 \x01(\x08\x12\x19\n\x11has_second_factor\x18\x07 \x01(\x08\x12\x30\n\x0c\x64isable_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63\x61n_access_dashboard\x18\t \x01(\x08\x12\x11\n\ttime_zone\x18\n \x01(\t\x12$\n\x05theme\x18\x0b \x01(\x0e\x32\x15.repruv.auth.v1.Theme\x12\x31\n\rdeletion_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x15notification_settings\x18\r \x01(\x0b\x32$.repruv.auth.v1.NotificationSettings\"\x8e\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\x12\x12\n\nip_address\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10idle_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x61\x62solute_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63lient_name\x18\t \x01(\t\x12\x15\n\ris_remembered\x18\n \x01(\x08\x12\x35\n\x11\x61uthenticate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x06\x43lient\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\x12\n\nip_address\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t*c\n\x08UserRole\x12\x19\n\x15USER_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eUSER_ROLE_USER\x10\x01\x12\x13\n\x0fUSER_ROLE_ADMIN\x10\x02\x12\x13\n\x0fUSER_ROLE_GUEST\x10\x03*Q\n\x05Theme\x12\x15\n\x11THEME_UNSPECIFIED\x10\x00\x12\x10\n\x0cTHEME_SYSTEM\x10\x01\x12\x0f\n\x0bTHEME_LIGHT\x10\x02\x12\x0e\n\nTHEME_DARK\x10\x03*g\n\tJobEmails\x12\x1a\n\x16JOB_EMAILS_UNSPECIFIED\x10\x00\x12\x13\n\x0fJOB_EMAILS_NONE\x10\x01\x12\x15\n\x11JOB_EMAILS_FAILED\x10\x02\x12\x12\n\x0eJOB_EMAILS_ALL\x10\x03*\xa9\x01\n\x0eNoticeCategory\x12\x1f\n\x1bNOTICE_CATEGORY_UNSPECIFIED\x10\x00\x12\x1d\n\x19NOTICE_CATEGORY_DEMO_MODE\x10\x01\x12\x1b\n\x17NOTICE_CATEGORY_EXPORTS\x10\x02\x12\x1f\n\x1bNOTICE_CATEGORY_CONNECTIONS\x10\x03\x12\x19\n\x15NOTICE_CATEGORY_OTHER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'repruv.auth.v1.auth_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USERROLE']._serialized_start=1090
-  _globals['_USERROLE']._serialized_end=1189
-  _globals['_THEME']._serialized_start=1191
-  _globals['_THEME']._serialized_end=1272
-  _globals['_JOBEMAILS']._serialized_start=1274
-  _globals['_JOBEMAILS']._serialized_end=1377
-  _globals['_NOTIFICATIONSETTINGS']._serialized_start=78
-  _globals['_NOTIFICATIONSETTINGS']._serialized_end=169
-  _globals['_USER']._serialized_start=172
-  _globals['_USER']._serialized_end=621
-  _globals['_SESSION']._serialized_start=624
-  _globals['_SESSION']._serialized_end=1022
-  _globals['_CLIENT']._serialized_start=1024
-  _globals['_CLIENT']._serialized_end=1088
+  _globals['_USERROLE']._serialized_start=1218
+  _globals['_USERROLE']._serialized_end=1317
+  _globals['_THEME']._serialized_start=1319
+  _globals['_THEME']._serialized_end=1400
+  _globals['_JOBEMAILS']._serialized_start=1402
+  _globals['_JOBEMAILS']._serialized_end=1505
+  _globals['_NOTICECATEGORY']._serialized_start=1508
+  _globals['_NOTICECATEGORY']._serialized_end=1677
+  _globals['_NOTICECATEGORIES']._serialized_start=78
+  _globals['_NOTICECATEGORIES']._serialized_end=148
+  _globals['_NOTIFICATIONSETTINGS']._serialized_start=151
+  _globals['_NOTIFICATIONSETTINGS']._serialized_end=297
+  _globals['_USER']._serialized_start=300
+  _globals['_USER']._serialized_end=749
+  _globals['_SESSION']._serialized_start=752
+  _globals['_SESSION']._serialized_end=1150
+  _globals['_CLIENT']._serialized_start=1152
+  _globals['_CLIENT']._serialized_end=1216
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -106,6 +108,62 @@ JOB_EMAILS_ALL: JobEmails.ValueType  # 3
 """Completed and failed ones."""
 Global___JobEmails: _TypeAlias = JobEmails  # noqa: Y015
 
+class _NoticeCategory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoticeCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeCategory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTICE_CATEGORY_UNSPECIFIED: _NoticeCategory.ValueType  # 0
+    """Never stored."""
+    NOTICE_CATEGORY_DEMO_MODE: _NoticeCategory.ValueType  # 1
+    """Demo mode: `demo.enable`, `demo.disable`."""
+    NOTICE_CATEGORY_EXPORTS: _NoticeCategory.ValueType  # 2
+    """Files: `demo.export`, `auth.export-data`."""
+    NOTICE_CATEGORY_CONNECTIONS: _NoticeCategory.ValueType  # 3
+    """Connections to platforms: `auth.connect`, `auth.disconnect`."""
+    NOTICE_CATEGORY_OTHER: _NoticeCategory.ValueType  # 4
+    """All other kinds."""
+
+class NoticeCategory(_NoticeCategory, metaclass=_NoticeCategoryEnumTypeWrapper):
+    """NoticeCategory groups the finished jobs that pages show notices of, by their kind."""
+
+NOTICE_CATEGORY_UNSPECIFIED: NoticeCategory.ValueType  # 0
+"""Never stored."""
+NOTICE_CATEGORY_DEMO_MODE: NoticeCategory.ValueType  # 1
+"""Demo mode: `demo.enable`, `demo.disable`."""
+NOTICE_CATEGORY_EXPORTS: NoticeCategory.ValueType  # 2
+"""Files: `demo.export`, `auth.export-data`."""
+NOTICE_CATEGORY_CONNECTIONS: NoticeCategory.ValueType  # 3
+"""Connections to platforms: `auth.connect`, `auth.disconnect`."""
+NOTICE_CATEGORY_OTHER: NoticeCategory.ValueType  # 4
+"""All other kinds."""
+Global___NoticeCategory: _TypeAlias = NoticeCategory  # noqa: Y015
+
+@_typing.final
+class NoticeCategories(_message.Message):
+    """NoticeCategories is a set of categories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[Global___NoticeCategory.ValueType]:
+        """Each at most once."""
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[Global___NoticeCategory.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoticeCategories: _TypeAlias = NoticeCategories  # noqa: Y015
+
 @_typing.final
 class NotificationSettings(_message.Message):
     """NotificationSettings says what a user is notified of."""
@@ -114,6 +172,7 @@ class NotificationSettings(_message.Message):
 
     PAGE_NOTICES_FIELD_NUMBER: _builtins.int
     JOB_EMAILS_FIELD_NUMBER: _builtins.int
+    MUTED_NOTICES_FIELD_NUMBER: _builtins.int
     page_notices: _builtins.bool
     """Whether pages show finished jobs that the user has not read: their number, and the latest ones."""
     job_emails: Global___JobEmails.ValueType
@@ -121,15 +180,20 @@ class NotificationSettings(_message.Message):
     ended. A job is long if it ended a minute or more after its first claim. The user was away if no session was used
     from five minutes before the end until the email, and the job is unread.
     """
+    @_builtins.property
+    def muted_notices(self) -> _containers.RepeatedScalarFieldContainer[Global___NoticeCategory.ValueType]:
+        """Categories of which pages show no notices although page_notices is set."""
+
     def __init__(
         self,
         *,
         page_notices: _builtins.bool = ...,
         job_emails: Global___JobEmails.ValueType = ...,
+        muted_notices: _abc.Iterable[Global___NoticeCategory.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_emails", b"job_emails", "page_notices", b"page_notices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_emails", b"job_emails", "muted_notices", b"muted_notices", "page_notices", b"page_notices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1436,19 +1436,25 @@ class UpdateNotificationSettingsRequest(_message.Message):
 
     PAGE_NOTICES_FIELD_NUMBER: _builtins.int
     JOB_EMAILS_FIELD_NUMBER: _builtins.int
+    MUTED_NOTICES_FIELD_NUMBER: _builtins.int
     page_notices: _builtins.bool
     """As in NotificationSettings."""
     job_emails: _auth_pb2.JobEmails.ValueType
     """As in NotificationSettings."""
+    @_builtins.property
+    def muted_notices(self) -> _auth_pb2.NoticeCategories:
+        """As in NotificationSettings; an empty set mutes none."""
+
     def __init__(
         self,
         *,
         page_notices: _builtins.bool | None = ...,
         job_emails: _auth_pb2.JobEmails.ValueType | None = ...,
+        muted_notices: _auth_pb2.NoticeCategories | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails", "_page_notices", b"_page_notices", "job_emails", b"job_emails", "page_notices", b"page_notices"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails", "_page_notices", b"_page_notices", "job_emails", b"job_emails", "muted_notices", b"muted_notices", "page_notices", b"page_notices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails", "_page_notices", b"_page_notices", "job_emails", b"job_emails", "page_notices", b"page_notices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails", "_page_notices", b"_page_notices", "job_emails", b"job_emails", "muted_notices", b"muted_notices", "page_notices", b"page_notices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__job_emails: _TypeAlias = _typing.Literal["job_emails"]  # noqa: Y015
     _WhichOneofArgType__job_emails: _TypeAlias = _typing.Literal["_job_emails", b"_job_emails"]  # noqa: Y015

@@ -410,7 +410,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNotificationSettings(self, request, context):
-        """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+        """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`, `muted_notices`), and for a
         guest with PERMISSION_DENIED `account_required`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -147,7 +147,7 @@ class AuthServiceStub:
     `theme`).
     """
     UpdateNotificationSettings: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateNotificationSettingsRequest, _auth_service_pb2.UpdateNotificationSettingsResponse]
-    """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+    """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`, `muted_notices`), and for a
     guest with PERMISSION_DENIED `account_required`.
     """
     RequestDeletion: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]
@@ -281,7 +281,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     `theme`).
     """
     UpdateNotificationSettings: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateNotificationSettingsRequest, _auth_service_pb2.UpdateNotificationSettingsResponse]  # type: ignore[assignment]
-    """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+    """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`, `muted_notices`), and for a
     guest with PERMISSION_DENIED `account_required`.
     """
     RequestDeletion: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]  # type: ignore[assignment]
@@ -568,7 +568,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.UpdateNotificationSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.UpdateNotificationSettingsResponse, _abc.Awaitable[_auth_service_pb2.UpdateNotificationSettingsResponse]]:
-        """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`), and for a
+        """UpdateNotificationSettings changes what the user is notified of. Fails with INVALID_ARGUMENT (`job_emails`, `muted_notices`), and for a
         guest with PERMISSION_DENIED `account_required`.
         """
 

@@ -596,7 +596,7 @@ class ListInteractionsRequest(_message.Message):
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
-    """next_page_token of the previous response with the same filters."""
+    """next_page_token or previous_page_token of another page with the same filters."""
     kind: _builtins.str
     """`comment`, `review` or `mention`; empty: any."""
     sentiment: _builtins.str
@@ -637,8 +637,11 @@ class ListInteractionsResponse(_message.Message):
 
     INTERACTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    previous_page_token: _builtins.str
+    """The token of the page before; empty on the first."""
     @_builtins.property
     def interactions(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.Interaction]:
         """The page, newest first."""
@@ -648,10 +651,11 @@ class ListInteractionsResponse(_message.Message):
         *,
         interactions: _abc.Iterable[_demo_pb2.Interaction] | None = ...,
         next_page_token: _builtins.str = ...,
+        previous_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interactions", b"interactions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interactions", b"interactions", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -860,22 +860,36 @@ class ListNotificationsRequest(_message.Message):
     OWNER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_KINDS_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """The owner. Ignored in a call for a user, who reads their own notifications."""
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
-    """next_page_token of the previous response."""
+    """next_page_token of the previous response, with the same kinds."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only jobs of these kinds, at most 100; empty: all. With this or the next field, only the 1,000 latest unread jobs are
+        looked through.
+        """
+
+    @_builtins.property
+    def excluded_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """No jobs of these kinds, at most 100."""
+
     def __init__(
         self,
         *,
         owner_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        excluded_kinds: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_kinds", b"excluded_kinds", "kinds", b"kinds", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -893,7 +907,7 @@ class ListNotificationsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     unread_count: _builtins.int
-    """Total number of unread notifications; above 100 counts as 100."""
+    """Number of unread notifications of these kinds; above 100 counts as 100."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
         """The finished jobs, the latest first."""

@@ -274,7 +274,7 @@ class JobsServiceServicer:
 
     def ListNotifications(self, request, context):
         """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
-        `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+        `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size, kinds, excluded_kinds).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

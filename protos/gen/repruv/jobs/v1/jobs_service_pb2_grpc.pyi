@@ -92,7 +92,7 @@ class JobsServiceStub:
     """
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]
     """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
-    `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+    `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size, kinds, excluded_kinds).
     """
     MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]
     """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
@@ -197,7 +197,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     ListNotifications: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListNotificationsRequest, _jobs_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
     """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
-    `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+    `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size, kinds, excluded_kinds).
     """
     MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.MarkNotificationsReadRequest, _jobs_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
     """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
@@ -377,7 +377,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ListNotificationsResponse, _abc.Awaitable[_jobs_service_pb2.ListNotificationsResponse]]:
         """ListNotifications returns the finished jobs that their owner has not read yet, newest first. Only kinds with
-        `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size).
+        `notify_owner` have notifications. Fails with INVALID_ARGUMENT (page_token, page_size, kinds, excluded_kinds).
         """
 
     @_abc_1.abstractmethod
