@@ -37,9 +37,9 @@ class Connection(psycopg.AsyncConnection[Any]):
     _round_trips: RoundTrips | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _watched: int = -1
-    """The socket that the event loop watches, or -1. It must not be closed before the loop has forgotten it."""
+    """The socket that the event loop watches, or -1. It is closed only after its removal from the loop."""
     _readable: asyncio.Future[bool] | None = None
-    """Whether the socket is readable; False: check it. None while nothing is expected."""
+    """Whether the socket is readable; False if that must be checked. None while no data is expected."""
     _check: asyncio.TimerHandle | None = None
 
     async def wait(
@@ -89,7 +89,7 @@ class Connection(psycopg.AsyncConnection[Any]):
         return super()._deallocate(name)
 
     def __del__(self, *args: Any) -> None:
-        """Let the event loop forget the socket of a connection that nobody has closed."""
+        """Remove the socket of an unclosed connection from the event loop."""
         if self._loop is not None and not self._loop.is_closed():
             self._stop_watching()
         super().__del__(*args)

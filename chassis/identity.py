@@ -40,7 +40,7 @@ class User:
     role: str
     session_id: str
     can_access_dashboard: bool = False
-    """Whether the user may see the dashboard and what it is made of; a token that does not say so does not allow it."""
+    """Whether the user may see the dashboard and its rows; False without the claim."""
     scopes: frozenset[str] | None = None
     """The scopes of the API token of the call; None for a session, which has no limits of this kind."""
 

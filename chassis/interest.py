@@ -30,7 +30,7 @@ Receive = Callable[[str, bytes], None]
 
 
 class _Inbox(asyncio.Future[Msg]):
-    """Passes on each message within the loop that reads the connection.
+    """Delivers each message within the loop that reads the connection.
 
     A subscription with a callback has a task of its own; one with a future calls `set_result` for each message.
     """
@@ -42,11 +42,11 @@ class _Inbox(asyncio.Future[Msg]):
         self._receive = receive
 
     def stop(self) -> None:
-        """Pass on nothing more."""
+        """Stop delivery."""
         self._receive = _ignore
 
     def set_result(self, message: Msg, /) -> None:
-        """Pass on a message."""
+        """Deliver a message to the callback."""
         try:
             with tracing.received(message.subject, message.headers):
                 self._receive(message.subject, message.data)
@@ -105,7 +105,7 @@ class Interest:
         self._interests.close(self)
 
     def release(self) -> None:
-        """Let go of the callbacks, which refer to the owner of this interest."""
+        """Drop the callbacks: they reference the owner of this interest."""
         self.inbox.stop()
         self._on_late = _nothing
 

@@ -10,10 +10,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the HTTP request that caused what is happening; travels in gRPC metadata. It is the id of the trace,
+"""The id of the HTTP request that is being handled; gRPC metadata carries it. It is the id of the trace,
 unless the client has chosen another one."""
 trace_id: Callable[[], str] = str
-"""Returns the id of the trace in which something happens; empty without one. `chassis.tracing` sets it."""
+"""Returns the id of the current trace; empty without one. `chassis.tracing` sets it."""
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

@@ -34,7 +34,7 @@ class MigrationBusy(TimeoutError):
 
 
 def upgrade(url: str, schema: str, directory: Path, *, certificate: tls.Certificate | None = None) -> None:
-    """Apply what `schema` lacks of the migrations in `directory`. Raises `MigrationBusy` or what the database says.
+    """Apply the migrations in `directory` that `schema` lacks. Raises `MigrationBusy`, and the errors of the database.
 
     With `certificate`, the certificate of this process, the connection is encrypted unless `url` says otherwise.
     """

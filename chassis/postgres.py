@@ -126,7 +126,7 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
 
 
 def translate(error: Exception) -> errors.Error | None:
-    """Return `Unavailable` for an error that says that the database does not answer (now), else None."""
+    """Return `Unavailable` for an error of an unreachable, stopping or read-only database, else None."""
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         _count_unavailable(error)
@@ -184,6 +184,6 @@ def _sqlstate(error: BaseException) -> str | None:
 
 
 def violated_constraint(error: exc.IntegrityError) -> str:
-    """Name the constraint that refused a row; empty if the database did not say."""
+    """Return the constraint that refused a row; empty if the error names none."""
     diagnostics = getattr(error.orig, "diag", None)
     return getattr(diagnostics, "constraint_name", None) or ""

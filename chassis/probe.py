@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 def is_ready(url: str, timeout: float = TIMEOUT_SECONDS, *, certificate: tls.Certificate | None = None) -> bool:
-    """Return whether the process at `url` (scheme grpc or http) says that it is ready, within `timeout` seconds."""
+    """Return whether the process at `url` (scheme grpc or http) reports readiness within `timeout` seconds."""
     parts = urlsplit(url)
     if parts.scheme == "grpc":
         return _is_serving(parts.netloc, timeout, certificate)

@@ -25,7 +25,7 @@ SPIFFE = "spiffe://repruv/"
 
 
 class Unusable(Exception):
-    """The files are missing, are not what they should be, or do not belong together."""
+    """The files are missing, invalid, or do not belong together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +82,12 @@ class Certificate:
             if self._read is None:
                 raise
             logger.warning(
-                "the certificate's files cannot be used; going on with the last", extra={"cause": str(error)}
+                "certificate files are unusable; the last valid ones stay in use", extra={"cause": str(error)}
             )
             return self._read[0]
 
     def client_context(self) -> ssl.SSLContext:
-        """Create the settings of a connection to a server that must be whom its name says. Raises `Unusable`."""
+        """Create the TLS context of a client that verifies the server's name. Raises `Unusable`."""
         material = self.material()
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=material.authority.decode())
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -104,7 +104,7 @@ class Certificate:
             if self._read is not None and self._read[1] == stamp:
                 return self._read[0]
             certificate, key, authority = (Path(path).read_bytes() for path in self._paths)
-            # Does the key belong to the certificate, and is the authority one?
+            # Check that the key belongs to the certificate, and that the authority is one.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_cert_chain(self.certificate, self.key)
             context.load_verify_locations(cadata=authority.decode())

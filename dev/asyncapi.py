@@ -92,7 +92,7 @@ def _parameter(channel: Channel) -> str:
 
 
 def _tidy(schemas: dict[str, Any]) -> None:
-    """Remove what says nothing: titles of fields, and `required`, since protobuf omits defaults."""
+    """Remove keys without information: titles of fields, and `required`, since protobuf omits defaults."""
     for schema in schemas.values():
         schema.pop("required", None)
         for field in schema.get("properties", {}).values():

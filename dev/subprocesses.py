@@ -104,12 +104,12 @@ def stop(
     *,
     request: signal.Signals,
     grace: float,
-    hasten: Flag | None = None,
+    skip_grace: Flag | None = None,
 ) -> None:
-    """Send `request`, wait `grace` seconds (none once `hasten` is set), then kill the process group."""
+    """Send `request`, wait `grace` seconds (none once `skip_grace` is set), then kill the process group."""
     process.send_signal(request)
     waited = 0.0
-    while process.poll() is None and waited < grace and not (hasten and hasten.is_set()):
+    while process.poll() is None and waited < grace and not (skip_grace and skip_grace.is_set()):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
         waited += 0.1

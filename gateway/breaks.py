@@ -53,7 +53,7 @@ class Breaks:
             if now.demo.job_id != broken.job_id:
                 break
             written = now.demo.stats.interactions_written
-            # The first answer says what was committed before the fault.
+            # The first answer is the progress committed before the fault.
             rows = written if rows is None else rows
             # A commit may still arrive from a dead worker: the next attempt counts.
             is_next = broken.part != WORKER or now.job.attempt > before.job.attempt

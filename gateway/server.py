@@ -135,7 +135,7 @@ class Protocol(HttpToolsProtocol):
             self._deadline = None
 
     def _refuse(self, status: bytes) -> None:
-        """Close the connection; say why, unless a response has begun, or no request: browsers connect ahead of requests."""
+        """Close the connection, with an error response if a request has begun and its response has not."""
         self._stop_expecting()
         if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The state machine of a resource that jobs move: what an attempt finds when it begins, what a job update does. Pure."""
+"""The state machine of a resource that jobs move: the start of an attempt, the effect of a job update. Pure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Fence:
 
 
 class AttemptStart(StrEnum):
-    """What an attempt that begins has to do."""
+    """What an attempt does when it begins."""
 
     WORK = "work"
     RESUME = "resume"

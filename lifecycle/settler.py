@@ -1,4 +1,4 @@
-"""How a resource learns that its job, or the time of its user, has ended: by job updates, by reads, by a sweep."""
+"""Settles resources whose job has ended, or whose wait for the user has: on job updates, on reads, and in a sweep."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SWEEP_SECONDS = 5.0
 STALE = timedelta(seconds=10)
 BATCH = 20
 ROUNDS = 25
-"""Batches of one sweep: what an outage has left is settled in minutes, and a sweep asks for 500 jobs at most."""
+"""Batches of one sweep: it reads 500 jobs at most, so the backlog of an outage is settled in minutes."""
 
 
 class Settler(Generic[R, A]):
@@ -55,9 +55,9 @@ class Settler(Generic[R, A]):
         return await self._apply(resource, update)
 
     async def repair(self, resource: R) -> tuple[R, job_pb2.Job | None]:
-        """Read repair: return the resource as its job, or its user's time, has left it, and the job.
+        """Read repair: settle the resource by its job, or by the end of its wait; return the resource and the job.
 
-        Without a job, or an answer of the jobs service, the resource is returned as it is.
+        Without a job, or while the jobs service does not answer, the resource is unchanged.
         """
         if resource.job_id is None:
             return await self._end_if_overdue(resource), None

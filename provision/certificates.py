@@ -1,7 +1,7 @@
 """Certificates for development: a local authority, and a certificate for each process.
 
-`<folder>/authority` holds the authority, `<folder>/<name>` the three files that a process of that identity reads, and nothing
-of anybody else. Safe to repeat: what is valid for long enough stays as it is. In production the operator's own authority
+`<folder>/authority` holds the authority, `<folder>/<name>` the three files that a process of that identity reads, and
+no others. Safe to repeat: a certificate that is valid for long enough stays. In production the operator's own authority
 gives certificates like these.
 """
 
@@ -66,7 +66,7 @@ IDENTITIES = (
 
 
 def make(folder: Path, others: Sequence[str] = (), *, now: datetime | None = None) -> list[str]:
-    """Create what is missing below `folder` or expires soon; return the names of the new certificates.
+    """Create the certificates below `folder` that are missing or expire soon; return their names.
 
     `others` are services outside this repository that call ours.
     """
@@ -88,7 +88,7 @@ class _Authority:
 
     @classmethod
     def of(cls, folder: Path, now: datetime) -> _Authority:
-        """Return the authority that lies in `folder`, made when there is none."""
+        """Return the authority in `folder`; create it if it is missing."""
         try:
             certificate = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
             return cls(certificate, _private((folder / AUTHORITY_KEY).read_bytes()))
@@ -130,7 +130,7 @@ class _Authority:
         _write(folder / KEY, _pem(key), 0o600)
         _write(folder / CERTIFICATE, certificate.public_bytes(Encoding.PEM), 0o644)
         _write(folder / AUTHORITY, self._pem, 0o644)
-        logger.info("certificate of %s is made, valid until %s", identity.name, certificate.not_valid_after_utc.date())
+        logger.info("certificate of %s created, valid until %s", identity.name, certificate.not_valid_after_utc.date())
         return True
 
     def _is_good(self, identity: Identity, folder: Path, now: datetime) -> bool:

@@ -26,7 +26,7 @@ class UnfitDatabase(Exception):
 
 
 def await_database(url: str, *, seconds: float) -> None:
-    """Return when the database answers; raises what it said last when it does not within `seconds`."""
+    """Wait until the database answers; raise its last error after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         try:

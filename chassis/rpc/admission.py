@@ -45,7 +45,7 @@ class Admission:
     """The guard of a server."""
 
     def __init__(self, verifier: identity.Verifier, *, is_encrypted: bool) -> None:
-        """`is_encrypted` says that every connection has a certificate, which must then agree with the signature."""
+        """With `is_encrypted` every connection has a certificate, which must agree with the signature."""
         self._verifier = verifier
         self._is_encrypted = is_encrypted
 

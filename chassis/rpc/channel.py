@@ -1,8 +1,10 @@
 """A channel that reconnects within seconds after any outage and presents the current certificate.
 
-gRPC asks for a name that is not known ever more rarely, up to every two minutes, and no option changes that. A container
-that is down has no name, so its callers would miss its return by that long. Hence a channel that has been failing for some
-seconds is replaced by a new one, which asks at once. So is one whose certificate has been replaced on disk, and one whose
+gRPC resolves an unknown name at growing intervals, up to two minutes, and no option changes that. A container
+that is down has no name, so its callers would notice its return that much
+later. Hence a channel that has been failing for some
+seconds is replaced by a new one, which resolves the name at once. So is
+one whose certificate has been replaced on disk, and one whose
 peer does not answer; calls under way end on the old one.
 """
 

@@ -1,4 +1,4 @@
-"""Names of the metadata keys that calls and their errors carry, and whose an rpc is."""
+"""The metadata keys of calls and errors, and the service of an rpc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The share of one user in a server: calls above it wait outside, where they hold no connection of the database."""
+"""Limits the concurrent calls of one user: further calls wait before they take a database connection."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ BATCH = 512
 EXPORT_SECONDS = 1.0
 """Time between two exports of fewer than `BATCH` spans."""
 TIMEOUT_SECONDS = 5.0
-"""Of an export, with its retries."""
+"""Seconds of an export, retries included."""
 WARN_EVERY = 60
 """Failed exports for which one line is logged."""
 

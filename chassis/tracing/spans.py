@@ -186,7 +186,7 @@ def _remote(traceparent: str) -> NonRecordingSpan:
 
 
 class _Ids(IdGenerator):
-    """Ids of traces are UUIDv7: an operator finds the time of a trace, and of a request, in its id."""
+    """Ids of traces are UUIDv7: an operator reads the time of a trace, and of a request, from its id."""
 
     def generate_trace_id(self) -> int:
         return ids.uuid7().int

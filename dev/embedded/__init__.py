@@ -99,14 +99,14 @@ class EmbeddedServers:
         if self.nats_peers:
             self.nats.await_leader()
 
-    def tend(self) -> bool:
+    def restart_dead_servers(self) -> bool:
         """Restart dead servers of a highly available set, as an operator's tool does. Return whether one was dead."""
         if self.standby is None:
             return False
         dead = [node for node in self.nats_nodes if node.pid is None]
         for node in dead:
             node.start()
-        return self.pair.tend() or bool(dead)
+        return self.pair.restart_dead_servers() or bool(dead)
 
     def stop(self) -> None:
         self._each(EmbeddedServer.stop)

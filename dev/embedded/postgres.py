@@ -50,7 +50,7 @@ SETTINGS = {
     "wal_retrieve_retry_interval": "500ms",
 }
 HISTORY = "*.history"
-"""Files of a cluster that say where its timelines parted."""
+"""Files of a cluster that record where its timelines diverged."""
 
 
 class Postgres(EmbeddedServer):
@@ -143,7 +143,7 @@ class Postgres(EmbeddedServer):
 
     @property
     def is_standby(self) -> bool:
-        """Whether the cluster is a standby, as far as its files say."""
+        """Whether the cluster is a standby, according to its files."""
         return (self.cluster / "standby.signal").exists()
 
     @property

@@ -66,7 +66,7 @@ class PostgresPair:
             raise standby.failure("not promoted")
         return standby
 
-    def tend(self) -> bool:
+    def restart_dead_servers(self) -> bool:
         """Let a dead server follow the other one, if that is the primary. Return whether one was dead."""
         for server in self.servers:
             primary = self._other(server)

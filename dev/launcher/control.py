@@ -29,7 +29,7 @@ ACT_SECONDS = 8.0
 PAUSE_MS = "100"
 """Pause between two writes of 100 rows in slow motion: a job lasts long enough to be disturbed."""
 SLOW_SECONDS = 180.0
-"""Slow motion ends so long after the last request for it, or the last break."""
+"""Time after the last request for slow motion, or the last break, until slow motion ends."""
 STOP_CHECK_SECONDS = 0.1
 
 
@@ -68,7 +68,7 @@ class Refused(Exception):
 
 
 class Control:
-    """The requests, and what the launcher's thread has done about them."""
+    """The requests, and their execution by the launcher's thread."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -83,7 +83,7 @@ class Control:
         """The pause that the workers had before slow motion."""
 
     def close(self) -> None:
-        """End the wait of a request that nobody acts on any more."""
+        """End the wait of a pending request: the launcher stops."""
         with self._lock:
             if self._broken is not None:
                 self._broken.has_failed.set()
@@ -144,8 +144,8 @@ class Control:
         with self._lock:
             return self._broken is None and not self._is_slow
 
-    def tend(self, stack: Stack, stop_requested: Flag, *, seconds: float) -> None:
-        """Do what was asked for; wait `seconds` for it at most."""
+    def run_pending(self, stack: Stack, stop_requested: Flag, *, seconds: float) -> None:
+        """Execute the pending requests; wait `seconds` for one at most."""
         with self._lock:
             if self._broken is None and self._is_slow == self._should_be_slow():
                 self._wake.wait(seconds)

@@ -73,10 +73,12 @@ class Replica:
         self._supervisor = threading.Thread(target=self._supervise, name=f"supervise {self.label}", daemon=True)
         self._supervisor.start()
 
-    def stop(self, hasten: subprocesses.Flag | None = None) -> None:
-        """Send SIGTERM, wait the grace period (cut short by `hasten`), then kill. Return when it is gone."""
+    def stop(self, skip_grace: subprocesses.Flag | None = None) -> None:
+        """Send SIGTERM, wait the grace period (cut short by `skip_grace`), then kill. Return when it is gone."""
         self._end(
-            lambda process: subprocesses.stop(process, request=signal.SIGTERM, grace=self._grace_seconds, hasten=hasten)
+            lambda process: subprocesses.stop(
+                process, request=signal.SIGTERM, grace=self._grace_seconds, skip_grace=skip_grace
+            )
         )
 
     def kill(self) -> None:

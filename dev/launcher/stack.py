@@ -41,7 +41,7 @@ class Interrupted(Exception):
 
 
 class Stack:
-    """Starts, stops and disturbs the system. Not thread-safe, except for `request_stop` and `hasten`.
+    """Starts, stops and disturbs the system. Not thread-safe, except for `request_stop` and `skip_grace_periods`.
 
     `gateway_port` 0 means any free port. `ha` starts the servers highly available: a primary with its synchronous standby, three
     NATS nodes. `scale` gives numbers of replicas by process name. `env` sets variables of the
@@ -71,7 +71,7 @@ class Stack:
         self._ha = ha
         self._log: Log = log_output.to_file(log) if isinstance(log, Path) else log or log_output.discard
         self._stop_requested = subprocesses.Flag()
-        self._hasten = subprocesses.Flag()
+        self._skip_grace = subprocesses.Flag()
         self._variables: dict[str, str] = {}
         self._definitions: dict[str, Definition] = {}
         self._front = front
@@ -97,7 +97,7 @@ class Stack:
             for name in self._replicas:
                 self._await_ready(name)
         except BaseException:
-            self._hasten.set()  # a stack that never served has nothing to finish
+            self._skip_grace.set()  # a stack that never served has nothing to finish
             self.stop()
             raise
 
@@ -106,18 +106,18 @@ class Stack:
         self._stop_requested.set()
         with self._exit_stack, ThreadPoolExecutor(max_workers=16) as workers:
             for replicas in reversed(self._levels()):
-                list(workers.map(lambda replica: replica.stop(self._hasten), replicas))
+                list(workers.map(lambda replica: replica.stop(self._skip_grace), replicas))
         self._exit_stack = contextlib.ExitStack()
         self._stop_requested.clear()
-        self._hasten.clear()
+        self._skip_grace.clear()
 
     def request_stop(self) -> None:
         """Abort a running `start`. For signal handlers."""
         self._stop_requested.set()
 
-    def hasten(self) -> None:
+    def skip_grace_periods(self) -> None:
         """End the grace periods of a running `stop`. For signal handlers."""
-        self._hasten.set()
+        self._skip_grace.set()
 
     def erase(self) -> None:
         """Stop everything and delete all data."""
@@ -177,11 +177,11 @@ class Stack:
         """Return the environment of a process."""
         return dict(self._replicas[name][index].environment)
 
-    def tend(self) -> None:
+    def restart_dead_servers(self) -> None:
         """Restart dead servers of a highly available stack. A dead primary waits for the promotion of its standby."""
         before = {name: server.pid for name, server in self.servers.all.items()}
         try:
-            self.servers.tend()
+            self.servers.restart_dead_servers()
         except ServerFailed as error:
             self._log(LAUNCHER, str(error))
         for name, server in self.servers.all.items():
@@ -216,7 +216,7 @@ class Stack:
     def stop_process(self, name: str, index: int | None = None) -> None:
         """Stop replicas with SIGTERM. They stay down until `start_process`."""
         for replica in self._chosen(name, index):
-            replica.stop(self._hasten)
+            replica.stop(self._skip_grace)
 
     def kill(self, name: str, index: int | None = 0) -> None:
         """Kill a replica (with index None all). It stays down until `start_process`."""
@@ -226,7 +226,7 @@ class Stack:
     def restart(self, name: str, index: int | None = None, *, env: Mapping[str, str] | None = None) -> None:
         """Stop and start replicas, from now on with the variables `env`."""
         for replica in self._chosen(name, index):
-            replica.stop(self._hasten)
+            replica.stop(self._skip_grace)
             replica.environment.update(env or {})
             replica.start()
         self._await_ready(name, index)

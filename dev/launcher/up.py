@@ -56,7 +56,7 @@ def _run(stack: Stack, log: Log, control: Control | None) -> int:
         for line in _next_steps(os.environ.get("PUBLIC_URL") or stack.url, can_break=control is not None):
             log(LAUNCHER, line)
         _tend(stack, control, stop_requested)
-        log(LAUNCHER, "stopping; Ctrl-C again to hasten")
+        log(LAUNCHER, "stopping; Ctrl-C again to stop at once")
     finally:
         stack.stop()
     log(LAUNCHER, "stopped")
@@ -66,10 +66,10 @@ def _run(stack: Stack, log: Log, control: Control | None) -> int:
 def _tend(stack: Stack, control: Control | None, stop_requested: subprocesses.Flag) -> None:
     while not stop_requested.is_set():
         if control:
-            control.tend(stack, stop_requested, seconds=GLANCE_SECONDS)
+            control.run_pending(stack, stop_requested, seconds=GLANCE_SECONDS)
         else:
             time.sleep(GLANCE_SECONDS)
-        stack.tend()
+        stack.restart_dead_servers()
 
 
 def _next_steps(url: str, *, can_break: bool) -> list[str]:
@@ -91,12 +91,12 @@ def _next_steps(url: str, *, can_break: bool) -> list[str]:
 
 
 def _handle_signals(stack: Stack) -> subprocesses.Flag:
-    """Stop the stack at the first signal and hasten the stop at each further one."""
+    """Stop the stack at the first signal and skip the grace periods at each further one."""
     stop_requested = subprocesses.Flag()
 
     def handle(*_: object) -> None:
         if stop_requested.is_set():
-            stack.hasten()
+            stack.skip_grace_periods()
         stop_requested.set()
         stack.request_stop()
 

@@ -4,8 +4,8 @@ A replica limits its concurrent requests. The limit adapts to the response times
 `TARGET_SECONDS`, and grows while they do not (additive increase, multiplicative decrease, as in TCP congestion control). A
 request above the limit waits a moment for a place, which smooths bursts, and is then refused without a call to a service.
 
-Requests that hash a password have a separate, fixed limit: hashing is slow on purpose, so its response times say
-nothing about the load, and a flood of sign-ins takes no place from other requests.
+Requests that hash a password have a separate, fixed limit: hashing is slow on purpose, so its response times do not
+measure the load, and a flood of sign-ins takes no place from other requests.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Limit:
         return not self._leave(place)
 
     def release(self, seconds: float | None) -> None:
-        """Return a place. Adapt the limit to the response time of its request, unless that says nothing about the load."""
+        """Return a place. Adapt the limit to the response time of its request, if that measures the load."""
         if seconds is not None:
             self._observe(seconds)
         self.in_flight -= 1
@@ -95,7 +95,7 @@ class Limit:
     def _observe(self, seconds: float) -> None:
         now = self._clock()
         if seconds > TARGET_SECONDS:
-            # Requests that began before the last decrease say nothing about the new limit.
+            # Requests that began before the last decrease do not measure the new limit.
             if now - seconds >= self._decreased_at:
                 self.value = max(MIN_LIMIT, self.value * DECREASE)
                 self._decreased_at = now

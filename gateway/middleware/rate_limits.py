@@ -173,7 +173,7 @@ class RateLimit:
         return taken
 
     def _note(self, credentials: bytes, caller_id: str) -> None:
-        """Remember whose bucket this is; it says nothing about whether the session lives."""
+        """Remember the user of a bucket; its session may have ended."""
         while len(self._callers) >= MAX_CALLERS:
             del self._callers[next(iter(self._callers))]
         self._callers[credentials] = caller_id

@@ -22,7 +22,7 @@ class UnfitSource(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A table that the import knows, and the names under which its columns are known."""
+    """A table of the old system, and the possible names of its columns."""
 
     table: str
     columns: Mapping[str, tuple[str, ...]]

@@ -273,7 +273,7 @@ async def end_sessions(config: Settings) -> None:
 
 
 async def revoke_token(config: Settings) -> None:
-    """Revoke the API token on standard input, which was found in a public place."""
+    """Revoke the API token on standard input, for tokens that have leaked."""
     token = sys.stdin.readline().strip()
     async with _shell_context(config, "auth-revoke-token") as context:
         token_id = await ApiTokens(context).revoke_leaked(token)

@@ -56,7 +56,7 @@ class Theme(StrEnum):
     """The colours of pages."""
 
     SYSTEM = "system"
-    """As the reader's system has them."""
+    """The setting of the user's operating system."""
     LIGHT = "light"
     DARK = "dark"
 

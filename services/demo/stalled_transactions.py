@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
 
-# A COPY that waits for its client heeds neither statement_timeout nor idle_in_transaction_session_timeout. Only sessions of
-# our own role can be seen and ended here.
+# Neither statement_timeout nor idle_in_transaction_session_timeout ends a COPY that waits for its client.
+# Only sessions of our own role can be seen and ended here.
 _WAITING = Prepared(
     sa.text("""
     SELECT a.pid, a.state_change, c.bytes_processed FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy c ON c.pid = a.pid

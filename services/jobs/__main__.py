@@ -121,7 +121,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 translate=postgres.translate,
             )
         )
-        # When all else is over, so that the server need not wait for who waits for jobs.
+        # Last, so that the server does not wait for open ClaimJobs calls.
         stack.callback(jobs.waiters.stop)
         await works.run(stop)
 

@@ -19,7 +19,7 @@ def visible_owner() -> UUID | None:
 
 
 def is_operator() -> bool:
-    """Return whether this call may see what owners must not: it is of a service for itself, or of an admin."""
+    """Return whether this call may read fields that are hidden from owners: a service for itself, or an admin."""
     return visible_owner() is None
 
 

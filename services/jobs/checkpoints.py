@@ -46,14 +46,14 @@ WITH held AS (
     -- A call that a frozen replica executes late must not replace a later value of its attempt.
     WHERE c.attempt < excluded.attempt OR c.number <= excluded.number
     RETURNING c.job_id
-), healed AS (
-    -- A job that gets on may crash and fail as often as a new one.
+), budgets_reset AS (
+    -- A job that makes progress may crash and fail as often as a new one.
     UPDATE jobs.jobs j SET version = j.version + 1, crashes = 0,
         max_attempts = j.max_attempts + CASE WHEN EXISTS (SELECT 1 FROM before) THEN 0 ELSE j.errors END,
         errors = CASE WHEN EXISTS (SELECT 1 FROM before) THEN j.errors ELSE 0 END
     FROM saved WHERE j.job_id = saved.job_id AND (j.crashes > 0 OR j.errors > 0) AND (
         NOT EXISTS (SELECT 1 FROM before)
-        -- A handler that repeats its work from the beginning does not get on, so the attempt must have lasted.
+        -- A handler that repeats its work from the beginning makes no progress, so the attempt must have lasted.
         OR j.crashes > 0 AND (SELECT value FROM before) <> (SELECT value FROM v) AND EXISTS (
             SELECT 1 FROM jobs.attempts a WHERE a.job_id = :job_id AND a.attempt = :attempt
                 AND a.started_at < now() - CAST(:lasting AS interval)))

@@ -76,7 +76,7 @@ def registration_from_proto(message: kind_pb2.KindRegistration) -> kinds.Registr
 
 
 def info_from_proto(message: kind_pb2.WorkerInfo) -> kinds.WorkerInfo:
-    """Return what a worker says about itself."""
+    """Return the information that a worker registers about itself."""
     has_start = message.HasField("start_time")
     return kinds.WorkerInfo(
         host=_text(message.host, 100),

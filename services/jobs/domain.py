@@ -273,7 +273,7 @@ class LogLine:
 
 
 def is_routine(job: Job) -> bool:
-    """Return whether a job that was just moved goes well: submitted, claimed for the first time, or completed.
+    """Return whether the last transition of a job is a routine one: the submit, the first claim, or the completion.
 
     Nothing precedes these transitions that they could overtake, and a handler moves its resource before its job completes, so
     no other service has to act on them.

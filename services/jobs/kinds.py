@@ -130,7 +130,7 @@ class Kinds:
 async def register(
     conn: AsyncConnection, worker: str, registrations: Collection[Registration], info: WorkerInfo
 ) -> frozenset[str]:
-    """Store what a worker says about itself, and its kinds except those of newer versions; return the latter.
+    """Store the information about a worker, and its kinds except those of newer versions; return the latter.
 
     Limits and pauses are unchanged.
     """

@@ -65,7 +65,7 @@ _NO_INFO = kinds.WorkerInfo()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Rows of what a job has been through."""
+    """The history of a job."""
 
     attempts: Sequence[Mapping[str, Any]]
     transitions: Sequence[Mapping[str, Any]]
@@ -176,7 +176,7 @@ class Operations:
             return await storage.get_jobs(conn, job_ids)
 
     async def history(self, job_id: UUID, *, owner_id: UUID | None) -> History:
-        """Return what a job has been through, the newest rows, oldest first. Raises `NotFound`."""
+        """Return the history of a job: its newest rows, oldest first. Raises `NotFound`."""
         async with self._single.connect() as conn:
             job = domain.owned(await storage.get_job(conn, job_id), owner_id)
             attempts = await list_storage.list_attempts(conn, job_id)

@@ -133,8 +133,8 @@ def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
     fail = replace(cancel, action=Action.FAIL, reason="failed", cancel_reason=None)
     # An attempt that ends without an error of the handler raises `max_attempts`: `attempt` never exceeds it.
     again = replace(fail, action=Action.RETRY_LATER, error=job.error, max_attempts=job.max_attempts + 1)
-    # A handler that hands its job on as planned has worked: the budgets of errors and crashes are full again.
-    healed = replace(again, max_attempts=again.max_attempts + job.errors, crashes=0, errors=0)
+    # A planned pause proves that the handler works: reset the budgets of errors and crashes.
+    with_full_budgets = replace(again, max_attempts=again.max_attempts + job.errors, crashes=0, errors=0)
     match outcome:
         case Completed(result=result):
             return replace(fail, action=Action.COMPLETE, reason="completed", result=result)
@@ -162,10 +162,10 @@ def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
         case Released():
             return replace(again, reason="released")
         case Snoozed(delay=delay):
-            return replace(healed, action=Action.SNOOZE, reason="snoozed", delay=delay)
+            return replace(with_full_budgets, action=Action.SNOOZE, reason="snoozed", delay=delay)
         case Waiting():
             awaits = job.children.ended < job.children.total
-            return replace(healed, action=Action.SNOOZE, reason="waiting", awaits_children=awaits)
+            return replace(with_full_budgets, action=Action.SNOOZE, reason="waiting", awaits_children=awaits)
         case Crashed():
             return replace(again, reason="lease_expired", crashes=job.crashes + 1)
 

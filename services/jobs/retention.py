@@ -122,7 +122,7 @@ class _Batch:
 
 @dataclass(slots=True, kw_only=True)
 class _Walk:
-    """The way through the finished jobs of a kind that are due."""
+    """The position in the finished jobs of a kind that are due."""
 
     kind: str
     until: datetime
@@ -167,7 +167,7 @@ async def clean(
         _Walk(kind=kind, until=until, position=positions.get(kind, _START)) for kind, until in await _kinds(engine)
     ]
     while walks and batches < max_batches:
-        # By turns: a kind whose jobs end faster than they are deleted must not keep those of others in the table.
+        # Kinds alternate: a kind whose jobs end faster than they are deleted must not keep those of others in the table.
         for walk in walks:
             if batches >= max_batches:
                 break

@@ -107,8 +107,8 @@ def ranked(source: str, *, behind: int = 0) -> str:
 
     Start-time fair queueing between owners: a job's fair rank follows that of its owner's last ready job and is never below the
     kind's current fair rank. Ten thousand jobs of one owner rank behind the first job of another. Every statement that makes
-    jobs ready ranks them. Jobs that come back rank `behind` the kind's rank: otherwise an old job that comes back again and again
-    would be served first each time. The last rank is read once per kind and owner, and only from the kind's rank on: an old
+    jobs ready ranks them. Retried jobs rank `behind` the kind's rank: otherwise an old job that is retried repeatedly
+    would always be first. The last rank is read once per kind and owner, and only from the kind's rank on: an old
     snapshot keeps the entries of claimed jobs in the index.
     """
     return f"""first_ranks AS MATERIALIZED (

@@ -21,14 +21,14 @@ NewUser = Callable[[], Awaitable[User]]
 
 @pytest.fixture(scope="session")
 def trace_backend() -> Iterator[traces.Backend]:
-    """Where all processes export their spans. Recorded are only requests that ask for it (`traces.traceparent`)."""
+    """A trace backend for all processes. They record only requests with the header of `traces.traceparent`."""
     with traces.backend() as backend:
         yield backend
 
 
 @pytest.fixture(scope="session")
 async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: traces.Backend) -> AsyncIterator[System]:
-    """The system; use `system` instead, which is left healthy by every test."""
+    """The running system. Tests use `system`, which checks that they leave it healthy."""
     directory = tmp_path_factory.mktemp("acceptance")
     data = directory / "data"
     data.mkdir()
@@ -47,19 +47,19 @@ async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: trace
 
 @pytest.fixture
 async def system(running: System) -> AsyncIterator[System]:
-    """The system, healthy; a test that leaves it otherwise fails (and it is healed for the others)."""
+    """A healthy system. A test that leaves it unhealthy fails, and the fixture restores it for the next test."""
     yield running
     try:
-        # A gateway needs a moment to find a service again.
+        # A gateway reconnects to a restarted service within seconds.
         await waiting.until(running.is_healthy, "the test leaves the system healthy")
     except AssertionError:
-        await running.heal()
+        await running.restore()
         raise
 
 
 @pytest.fixture
 async def new_user(system: System) -> AsyncIterator[NewUser]:
-    """Make users."""
+    """Return a function that registers a user."""
     made: list[User] = []
 
     async def register() -> User:

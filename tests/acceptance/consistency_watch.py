@@ -1,4 +1,4 @@
-"""A user who polls all the time and must never see an inconsistent state."""
+"""Polls as a user without a pause, and fails on an inconsistent state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 from tests.acceptance.users import User
 
 PAUSE_SECONDS = 0.1
-"""Between two rounds. A round is four requests: without a longer pause the watch takes half a core from what it watches."""
+"""Between two rounds of four requests. A shorter pause would take half a core from the system under test."""
 
 
 class ConsistencyWatch:

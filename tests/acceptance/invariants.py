@@ -14,7 +14,7 @@ class Database(Protocol):
         """Return the rows of a statement."""
 
 
-# Each statement gives the rows that break the rule.
+# Each statement returns the rows that break the rule.
 RULES: dict[str, LiteralString] = {
     "demo rows belong to an owner whose demo mode shows, makes, removes or keeps them": """
         SELECT owner_id, generation, state FROM (

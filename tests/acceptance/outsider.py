@@ -1,4 +1,4 @@
-"""A service outside this repository, which the system of the acceptance tests trusts."""
+"""A service outside this repository that the acceptance tests' system trusts."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from repruv_client import credentials
 NAME = "reports"
 IDENTITY_KEY = credentials.new_identity_key()
 TRUSTED = f"{NAME}:{credentials.public_key(IDENTITY_KEY)}"
-"""Its entry in TRUSTED_IDENTITY_KEYS."""
+"""The service's entry in TRUSTED_IDENTITY_KEYS."""

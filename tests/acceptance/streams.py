@@ -1,4 +1,4 @@
-"""A reader of an event stream that reconnects like a browser: with the id of the last event it has seen."""
+"""A client of an event stream that reconnects like a browser, with the id of the last received event."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Event:
 
 
 class Stream:
-    """Everything a stream has sent so far. Use as a context manager: it reads while the context lasts."""
+    """Receives a stream while the context lasts, and keeps all events."""
 
     def __init__(self, user: User, path: str = "/events", *, reconnects: bool = True, cursor: str = "") -> None:
         self.events: list[Event] = []
         self.refusals: list[httpx.Response] = []
-        """Answers that were no stream."""
+        """Responses that were not a stream."""
         self.connections = 0
         self.has_ended = False
         self._user = user
@@ -75,7 +75,7 @@ class Stream:
         )
 
     async def reconnects(self) -> None:
-        """Wait until it is read by another connection than the first."""
+        """Wait until the client has reconnected."""
 
         async def probe() -> bool:
             return self.connections > 1

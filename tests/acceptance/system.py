@@ -1,4 +1,4 @@
-"""The running system in the hands of a test: processes stopped, killed and started again, databases looked into."""
+"""A running system that tests control: stop, kill and restart processes, query the databases."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 WORKER = "demo-worker"
-TEND_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 class System:
-    """A stack that tests disturb and leave healthy; started and erased as a context manager.
+    """A stack that tests disturb and restore. A context manager that starts and erases it.
 
-    Its blocking calls run in one thread, so that clients go on meanwhile.
+    The blocking calls of the stack run in one thread, so clients continue meanwhile.
     """
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._hands = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack")
 
     async def __aenter__(self) -> Self:
         await self._do(self._stack.start)
@@ -46,21 +46,21 @@ class System:
 
     async def __aexit__(self, *_: object) -> None:
         await self._do(self._stack.erase)
-        self._hands.shutdown()
+        self._thread.shutdown()
 
     @property
     def url(self) -> str:
-        """Where the gateway answers."""
+        """The URL of the first gateway."""
         return self._stack.url
 
     @property
     def urls(self) -> list[str]:
-        """Where each gateway answers."""
+        """The URL of each gateway."""
         return self._stack.urls
 
     @property
     def data_dir(self) -> Path:
-        """Where its data and its secrets are."""
+        """The directory of the data and the secrets."""
         return self._stack.data_dir
 
     def target(self, name: str) -> str:
@@ -73,7 +73,7 @@ class System:
 
     @property
     def servers(self) -> dict[str, EmbeddedServer]:
-        """The engines by name."""
+        """PostgreSQL and NATS servers by name."""
         return self._stack.servers.all
 
     @property
@@ -91,27 +91,27 @@ class System:
         return 1 if name in self.servers else self._stack.count(name)
 
     def pids(self, name: str) -> list[int]:
-        """The ids of the running processes of this name."""
+        """The process ids of the running replicas of a process or engine."""
         if name in self.servers:
             return [pid] if (pid := self.servers[name].pid) else []
         return self._stack.pids(name)
 
     async def start(self, name: str, index: int | None = None, *, wait: bool = True, **variables: str) -> None:
-        """Start the part if it is down, with these variables from now on. Wait until it is ready (engines always wait)."""
+        """Start a part that is down, from now on with these variables; wait until it is ready. Engines ignore `wait`."""
         if name in self.servers:
             await self._do(self.servers[name].start)
         else:
             await self._do(lambda: self._stack.start_process(name, index, wait=wait, env=variables))
 
     async def stop(self, name: str, index: int | None = None) -> None:
-        """End it in order; it stays down."""
+        """Stop a part with SIGTERM; it stays down."""
         if name in self.servers:
             await self._do(self.servers[name].stop)
         else:
             await self._do(self._stack.stop_process, name, index)
 
     async def kill(self, name: str, index: int | None = None) -> None:
-        """End it by SIGKILL; it stays down."""
+        """Kill a part with SIGKILL; it stays down."""
         if name in self.servers:
             await self._do(self.servers[name].kill)
         else:
@@ -145,13 +145,13 @@ class System:
         """Make the standby the primary."""
         await self._do(self._stack.servers.pair.promote)
 
-    async def tend(self) -> None:
+    async def restart_dead_servers(self) -> None:
         """Restart dead servers as the launcher does."""
-        await self._do(self._stack.servers.tend)
+        await self._do(self._stack.servers.restart_dead_servers)
 
     @asynccontextmanager
     async def down(self, name: str, index: int | None = None) -> AsyncIterator[None]:
-        """Keep it stopped while the context lasts."""
+        """Keep a part stopped while the context lasts."""
         await self.stop(name, index)
         try:
             yield
@@ -160,7 +160,7 @@ class System:
 
     @asynccontextmanager
     async def paused_kinds(self, *kinds: str) -> AsyncIterator[None]:
-        """Let no worker claim jobs of these kinds while the context lasts. Cheaper than workers that start again."""
+        """Pause kinds while the context lasts: no worker claims their jobs. Cheaper than a restart of workers."""
         pause = "INSERT INTO jobs.kinds (kind, paused_at) SELECT unnest(%s::text[]), now()"
         await self.execute(f"{pause} ON CONFLICT (kind) DO UPDATE SET paused_at = now()", list(kinds))
         try:
@@ -169,12 +169,12 @@ class System:
             await self.execute("UPDATE jobs.kinds SET paused_at = NULL WHERE kind = ANY(%s)", list(kinds))
 
     def workers(self, **variables: str) -> AbstractAsyncContextManager[None]:
-        """Let all workers run with other variables while the context lasts."""
+        """Run all workers with these environment variables while the context lasts."""
         return self.with_settings(WORKER, **variables)
 
     @asynccontextmanager
     async def with_settings(self, name: str, **variables: str) -> AsyncIterator[None]:
-        """Let a process run with other variables while the context lasts."""
+        """Run a process with these environment variables while the context lasts."""
         before = self._stack.environment(name)
         await self._do(lambda: self._stack.restart(name, env=variables))
         try:
@@ -184,22 +184,22 @@ class System:
             await self._do(lambda: self._stack.restart(name, env=restored))
 
     @asynccontextmanager
-    async def tended_by(self, control: Control) -> AsyncIterator[None]:
-        """Let the system be broken by requests while the context lasts, as `make up` does. At its end all parts run again."""
+    async def controlled_by(self, control: Control) -> AsyncIterator[None]:
+        """Execute requests of the control endpoint while the context lasts, as `make up` does; then restore all parts."""
         stop, never = subprocesses.Flag(), subprocesses.Flag()
 
-        def tend() -> None:
+        def run_requests() -> None:
             while not (stop.is_set() and control.is_settled()):
-                control.tend(self._stack, never, seconds=TEND_SECONDS)
+                control.run_pending(self._stack, never, seconds=POLL_SECONDS)
 
-        tending = asyncio.ensure_future(self._do(tend))
+        requests = asyncio.ensure_future(self._do(run_requests))
         try:
             yield
         finally:
             control.speed_up()
             stop.set()
-            await tending
-            await self.heal()
+            await requests
+            await self.restore()
 
     def worker_index(self, worker: str) -> int:
         """Return the replica that a worker's name (…-<host>-<pid>-<random>) belongs to."""
@@ -212,7 +212,7 @@ class System:
             return False
         return all([await _is_ready(url) for url in self.urls])
 
-    async def heal(self) -> None:
+    async def restore(self) -> None:
         """Resume paused processes, start stopped ones, and wait until all are ready."""
         for name in (*self.servers, *self.processes):
             for index in range(len(self.pids(name))):
@@ -222,28 +222,28 @@ class System:
         await waiting.until(self.is_healthy, "the system is healthy", seconds=60.0)
 
     def nats_url_of(self, user: str) -> str:
-        """The URL of NATS for a service, past every proxy."""
+        """The URL of NATS for a service, without proxies."""
         return self._stack.nats_url(user)
 
     def superuser_url(self) -> str:
-        """The URL of the database for the superuser, past every proxy."""
+        """The URL of the database for the superuser, without proxies."""
         return self._stack.database_url()
 
     async def query(self, statement: LiteralString, *parameters: object) -> list[dict[str, Any]]:
-        """Read as the superuser, past every service."""
+        """Run a query as the superuser; return its rows."""
         url = self._stack.database_url()
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, row_factory=rows.dict_row) as conn:
             return await (await conn.execute(statement, parameters)).fetchall()
 
     async def execute(self, statement: LiteralString, *parameters: object) -> None:
-        """Run a statement as the superuser, for changes that otherwise take time."""
+        """Run a statement as the superuser, for example to move times into the past."""
         async with await psycopg.AsyncConnection.connect(self._stack.database_url(), connect_timeout=5) as conn:
             await conn.execute(statement, parameters)
 
     async def _do(
         self, call: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._hands, lambda: call(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
 
 
 async def _is_ready(url: str) -> bool:

@@ -284,17 +284,17 @@ async def test_what_the_state_forbids(system: System, user: User) -> None:
     async with system.paused_kinds("demo.enable"):
         job_id = await user.enable()
         await must_refuse("enabling")
-        await user.job_is(job_id, "pending")
+        await user.wait_for_job(job_id, "pending")
         _must_be_problem(await user.post(f"/jobs/{job_id}/retry"), 409, "job_not_retryable")
-    await user.status_is("enabled")
-    await user.job_is(job_id, "completed")
+    await user.wait_for_status("enabled")
+    await user.wait_for_job(job_id, "completed")
     await must_refuse("enabled")
     _must_be_problem(await user.post(f"/jobs/{job_id}/cancel"), 409, "job_already_finished")
     _must_be_problem(await user.post(f"/jobs/{job_id}/retry"), 409, "job_not_retryable")
     async with system.paused_kinds("demo.disable"):
         await user.disable()
         await must_refuse("disabling")
-    await user.status_is("disabled")
+    await user.wait_for_status("disabled")
 
 
 async def test_address_is_taken_in_any_case(user: User, new_user: NewUser) -> None:

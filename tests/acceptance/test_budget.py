@@ -14,7 +14,8 @@ COMMITS = 5.0
 WAL_BYTES = 20 * 1024
 IDLE_STATEMENTS = 8.0
 DELIVERED_TO_JOBS = 1.5
-"""At most a wake-up for each job. The two messages with its events go to no process without a stream or a watch of the owner."""
+"""At most a wake-up for each job. Its two event messages have no recipient while nobody streams or watches the
+owner."""
 
 
 @pytest.mark.timeout(300)

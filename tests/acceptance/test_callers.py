@@ -1,4 +1,4 @@
-"""Every rpc of the running system, tried by every service that may not use it."""
+"""Every rpc of the running system refuses every service that may not call it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation has operators and new users type works on a running system.
+"""The documented commands for operators and new users work on a running system.
 
 tests/contract/test_commands.py checks that all documented commands exist. Others run the rest: test_job_file.py `make job`,
 test_calling_us.py those of calling-us.md, tests/containers those of Compose, tests/ha those of high availability.
@@ -22,7 +22,7 @@ from tests.contract.documented import pages, spans
 
 STATEMENT = re.compile(r"(SELECT|VACUUM|DROP|ALTER)\b")
 OF_STANDBYS = ("pg_wal_replay_resume", "pg_is_wal_replay_paused")
-"""A primary refuses them; tests/ha has standbys."""
+"""Statements for standbys, which a primary refuses; tests/ha has standbys."""
 PLACEHOLDERS = {"PID": "0", "NAME": "'documented'"}
 REASONS = ("no_worker", "paused", "waiting", "overrun", "cancelling", "crashing")
 """What `stuck` prints."""
@@ -72,7 +72,7 @@ async def test_statements_of_the_runbook_run(system: System) -> None:
 
 async def test_commands_of_operators_run(system: System, user: User, capsys: pytest.CaptureFixture[str]) -> None:
     await user.enable()
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     [job] = await system.query("SELECT job_id::text FROM jobs.jobs WHERE owner_id = %s LIMIT 1", user.user_id)
     values = {"JOB": job["job_id"], "KIND": "demo.enable", "N": "5", "TEXT": "demo"}
     commands = {tuple(re.sub(r"\b(JOB|KIND|N|TEXT)\b", lambda m: values[m[1]], word) for word in words)

@@ -38,7 +38,7 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
     assert statuses[-1]["result"] == {**statuses[-1]["result"], "content_count": 60, "interaction_count": 2000}
     assert any(0 < job["progress"]["percent"] < 100 for job in statuses), "the middle was never seen"
 
-    status = await user.status_is("enabled")
+    status = await user.wait_for_status("enabled")
     assert status["demo_mode"]
     assert status["profile"]["niche"] == "tech_reviews"
     assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (60, 2000)
@@ -56,12 +56,12 @@ async def test_status_of_enabling_has_progress(user: User) -> None:
     status = await waiting.until(reported, "the job reports progress")
     assert status["job_status"] == "running"
     assert status["progress"]["total"] == 2000
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
 
 
 async def test_enabled_shows_the_requested_sizes(user: User) -> None:
     await user.enable(OPTIONS)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
 
     numbers = (await user.get("/metrics/dashboard")).json()
     assert numbers["demo"] is True
@@ -70,8 +70,8 @@ async def test_enabled_shows_the_requested_sizes(user: User) -> None:
     # Some profiles are commented on, never reviewed.
     assert numbers["average_rating"] is None or 1 <= numbers["average_rating"] <= 5
 
-    content = await user.everything("/content", "content")
-    interactions = await user.everything("/interactions", "interactions")
+    content = await user.read_all("/content", "content")
+    interactions = await user.read_all("/interactions", "interactions")
     assert len(content) == len({item["content_id"] for item in content}) == 60
     assert len(interactions) == len({item["interaction_id"] for item in interactions}) == 2000
     assert {item["content"]["content_id"] for item in interactions} <= {item["content_id"] for item in content}
@@ -82,15 +82,15 @@ async def test_enabled_shows_the_requested_sizes(user: User) -> None:
 
 async def test_data_has_the_requested_sizes(user: User) -> None:
     await user.enable({"content_count": 1, "interaction_count": 0})
-    status = await user.status_is("enabled")
+    status = await user.wait_for_status("enabled")
     assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (1, 0)
-    assert len(await user.everything("/content", "content")) == 1
-    assert await user.everything("/interactions", "interactions") == []
+    assert len(await user.read_all("/content", "content")) == 1
+    assert await user.read_all("/interactions", "interactions") == []
 
 
 async def test_disable_removes_all_rows_and_reports_the_counts(user: User) -> None:
     await user.enable(OPTIONS)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
 
     answer = await user.post("/demo/disable")
     assert answer.status_code == 202
@@ -107,11 +107,11 @@ async def test_disable_removes_all_rows_and_reports_the_counts(user: User) -> No
     assert statuses[-1]["status"] == "completed"
     assert statuses[-1]["result"] == {"content_removed": 60, "interactions_removed": 2000}
 
-    status = await user.status_is("disabled")
+    status = await user.wait_for_status("disabled")
     assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 2000)
     assert status["message"] == "Demo mode is off: 2,000 interactions, 60 content items removed."
-    assert await user.everything("/content", "content") == []
-    assert await user.everything("/interactions", "interactions") == []
+    assert await user.read_all("/content", "content") == []
+    assert await user.read_all("/interactions", "interactions") == []
     numbers = (await user.get("/metrics/dashboard")).json()
     assert (numbers["demo"], numbers["content_count"], numbers["interaction_count"]) == (False, 0, 0)
 
@@ -121,7 +121,7 @@ async def test_stream_sends_every_event_once(user: User) -> None:
         job_id = await user.enable(OPTIONS)
         await stream.tells_end(job_id, "completed")
         await stream.has("demo", lambda data: data["status"] == "enabled")
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
     assert stream.transitions(job_id) == ["pending", "running", "completed"]
     stream.must_be_gap_free()
     stream.must_never_fall_back()
@@ -142,7 +142,7 @@ async def test_stream_of_one_job_ends_after_its_last_event(user: User) -> None:
 async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
     first, other = await new_user(), await new_user()
     await first.enable(OPTIONS)
-    await first.status_is("enabled")
+    await first.wait_for_status("enabled")
     assert (await other.get("/demo/status")).json()["status"] == "disabled"
     assert (await other.get("/interactions")).json()["interactions"] == []
     assert (await other.get("/jobs")).json()["jobs"] == []

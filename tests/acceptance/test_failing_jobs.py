@@ -24,16 +24,16 @@ class Failure:
 
 @pytest.fixture(scope="module")
 async def failures(running: System) -> AsyncIterator[list[Failure]]:
-    """Three failed enables and a failed disable, which happened while every job failed; the workers are healed since."""
+    """Three users with a failed enable and one with a failed disable. The workers work again."""
     users = [await User.register(running.url) for _ in range(4)]
     await users[3].enable(OPTIONS)
-    await users[3].status_is("enabled")
+    await users[3].wait_for_status("enabled")
     async with running.workers(DEMO_FAIL_HANDLERS="all"):
         failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users[:3]]
         failed.append(Failure(user=users[3], job_id=await users[3].disable()))
         for failure in failed:
-            await failure.user.job_is(failure.job_id, "failed", seconds=60)
-            await failure.user.status_is("failed")
+            await failure.user.wait_for_job(failure.job_id, "failed", seconds=60)
+            await failure.user.wait_for_status("failed")
     yield failed
     for user in users:
         await user.close()
@@ -63,11 +63,11 @@ async def test_retry_of_the_failed_job_completes(failures: list[Failure], system
     async with Stream(user) as stream:
         answer = await user.post(f"/jobs/{job_id}/retry")
         assert (answer.status_code, answer.json()["status"]) == (202, "pending")
-        await user.status_is("enabling")
+        await user.wait_for_status("enabling")
         await stream.tells_end(job_id, "completed")
-        status = await user.status_is("enabled")
+        status = await user.wait_for_status("enabled")
     assert (status["job_id"], status["error"]) == (job_id, None)
-    assert len(await user.everything("/interactions", "interactions")) == 2000
+    assert len(await user.read_all("/interactions", "interactions")) == 2000
     stream.must_be_gap_free()
 
 
@@ -81,7 +81,7 @@ async def test_dismiss_leads_to_disabled_and_a_late_retry_changes_nothing(
     assert (await user.post("/demo/dismiss")).status_code == 200
 
     assert (await user.post(f"/jobs/{job_id}/retry")).status_code == 202
-    job = await user.job_is(job_id, "cancelled")
+    job = await user.wait_for_job(job_id, "cancelled")
     assert (job["cancel_reason"], job["retryable"]) == ("superseded", False)
     assert (await user.get("/demo/status")).json()["status"] == "disabled"
 
@@ -90,8 +90,8 @@ async def test_new_enable_works_after_a_failure(failures: list[Failure], system:
     user = failures[2].user
     job_id = await user.enable(OPTIONS)
     assert job_id != failures[2].job_id
-    await user.status_is("enabled")
-    assert len(await user.everything("/interactions", "interactions")) == 2000
+    await user.wait_for_status("enabled")
+    assert len(await user.read_all("/interactions", "interactions")) == 2000
 
 
 async def test_failed_disable_keeps_everything_hidden_until_it_is_retried(
@@ -103,5 +103,5 @@ async def test_failed_disable_keeps_everything_hidden_until_it_is_retried(
     assert (await user.get("/interactions")).json()["interactions"] == []
     assert (await user.get("/metrics/dashboard")).json()["interaction_count"] == 0
     assert (await user.post(f"/jobs/{job_id}/retry")).status_code == 202
-    status = await user.status_is("disabled")
+    status = await user.wait_for_status("disabled")
     assert status["stats"]["removed_interactions"] == 2000

@@ -12,14 +12,14 @@ OPTIONS = {"niche": "tech_reviews", "interaction_count": 300}
 
 
 async def test_many_clicks_at_once_make_one_job(system: System, user: User) -> None:
-    other = await user.again()
+    other = await user.sign_in_again()
     clicks = [who.post("/demo/enable", json=OPTIONS) for who in (user, other) for _ in range(5)]
     answers = await asyncio.gather(*clicks)
     accepted = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code != 202]
     assert len(accepted) == 1
     assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(409, "demo_enabling")}
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     await _must_have_one_job(system, user, accepted[0].json()["job_id"])
     await other.close()
 
@@ -30,21 +30,21 @@ async def test_same_key_again_gets_the_same_job(system: System, user: User) -> N
     again = await user.post("/demo/enable", json=OPTIONS, headers={"Idempotency-Key": key})
     assert (again.status_code, again.json()["job_id"]) == (202, first)
     assert again.headers["idempotency-replayed"] == "true"
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     late = await user.post("/demo/enable", json=OPTIONS, headers={"Idempotency-Key": key})
     assert (late.status_code, late.json()["job_id"]) == (202, first)
     await _must_have_one_job(system, user, first)
 
 
 async def test_same_key_many_times_at_once_gets_one_job(system: System, user: User) -> None:
-    other = await user.again()
+    other = await user.sign_in_again()
     headers = {"Idempotency-Key": secrets.token_urlsafe(16)}
     clicks = [who.post("/demo/enable", json=OPTIONS, headers=headers) for who in (user, other) for _ in range(5)]
     answers = await asyncio.gather(*clicks)
     assert {answer.status_code for answer in answers} == {202}
     (job_id,) = {answer.json()["job_id"] for answer in answers}
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 9
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     await _must_have_one_job(system, user, job_id)
     await other.close()
 
@@ -56,14 +56,14 @@ async def test_same_key_with_another_wish_is_refused(user: User) -> None:
         "/demo/enable", json={**OPTIONS, "interaction_count": 301}, headers={"Idempotency-Key": key}
     )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
 
 
 async def test_keys_of_two_users_are_two_keys(system: System, user: User) -> None:
     other = await User.register(system.url)
     key = secrets.token_urlsafe(16)
     assert await user.enable(OPTIONS, key=key) != await other.enable(OPTIONS, key=key)
-    await asyncio.gather(user.status_is("enabled"), other.status_is("enabled"))
+    await asyncio.gather(user.wait_for_status("enabled"), other.wait_for_status("enabled"))
     await other.close()
 
 
@@ -72,7 +72,7 @@ async def test_key_of_a_refused_request_is_free(user: User) -> None:
     refused = await user.post("/demo/disable", headers={"Idempotency-Key": key})
     assert (refused.status_code, refused.json()["code"]) == (409, "demo_already_disabled")
     await user.enable(OPTIONS, key=key)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
 
 
 async def _must_have_one_job(system: System, user: User, job_id: str) -> None:

@@ -22,8 +22,8 @@ async def test_older_paths_answer_like_their_twins(user: User) -> None:
     answer = await user.post("/api/demo/enable", json=OPTIONS)
     assert answer.status_code == 202
     job_id = answer.json()["job_id"]
-    await user.job_is(job_id, "completed")
-    await user.status_is("enabled")
+    await user.wait_for_job(job_id, "completed")
+    await user.wait_for_status("enabled")
     for path in ("/demo/status", f"/jobs/{job_id}", f"/jobs/{job_id}/status", "/jobs", f"/jobs/{job_id}/history"):
         new, old = await user.get(f"/api/v1{path}"), await user.get(f"/api{path}")
         assert (old.status_code, old.json()) == (new.status_code, new.json())
@@ -33,7 +33,7 @@ async def test_older_paths_answer_like_their_twins(user: User) -> None:
         assert old.status_code == new.status_code == 409
         assert old.json()["code"] == new.json()["code"]
     assert (await user.post("/api/demo/disable")).status_code == 202
-    await user.status_is("disabled")
+    await user.wait_for_status("disabled")
 
 
 async def test_bearer_token_works_like_the_cookie(system: System, user: User) -> None:
@@ -44,7 +44,7 @@ async def test_bearer_token_works_like_the_cookie(system: System, user: User) ->
     async with httpx.AsyncClient(base_url=f"{system.url}/api/v1", headers=headers) as client:
         assert (await client.get("/auth/me")).json() == (await user.get("/auth/me")).json()
         assert (await client.post("/demo/enable", json=OPTIONS)).status_code == 202
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
         assert (await client.get("/demo/status")).json() == (await user.get("/demo/status")).json()
         assert len((await client.get("/interactions?page_size=100")).json()["interactions"]) == 100
 
@@ -73,11 +73,11 @@ async def test_what_belongs_to_another_is_not_found(new_user: NewUser) -> None:
     answer = await other.http.delete(f"/api/v1/auth/sessions/{session['session_id']}")
     assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
     assert (await owner.get("/auth/me")).status_code == 200
-    await owner.status_is("enabled")
+    await owner.wait_for_status("enabled")
 
 
 async def test_logout_ends_the_session_and_its_stream_at_once(user: User) -> None:
-    other = await user.again()
+    other = await user.sign_in_again()
     async with Stream(user, reconnects=False) as stream, Stream(other) as untouched:
         kept = _cookie(user)
         assert (await user.post("/auth/logout")).status_code == 204
@@ -93,7 +93,7 @@ async def test_logout_ends_the_session_and_its_stream_at_once(user: User) -> Non
 
 
 async def test_sessions_can_be_revoked_from_elsewhere(user: User) -> None:
-    other = await user.again()
+    other = await user.sign_in_again()
     sessions = (await user.get("/auth/sessions")).json()["sessions"]
     (theirs,) = [session for session in sessions if not session["current"]]
     async with Stream(other, reconnects=False) as stream:
@@ -117,16 +117,16 @@ async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:
     """The user may close the tab or sign out; the job continues, and its result is there at the next visit."""
     job_id = await user.enable(OPTIONS)
     await user.post("/auth/logout")
-    back = await user.again()
-    await back.job_is(job_id, "completed")
-    await back.status_is("enabled")
+    back = await user.sign_in_again()
+    await back.wait_for_job(job_id, "completed")
+    await back.wait_for_status("enabled")
     await back.close()
 
 
 async def test_me_has_the_redirect_path(user: User) -> None:
     assert (await user.get("/auth/me")).json()["redirect_path"] == "/settings/demo-mode"
     await user.enable(OPTIONS)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     assert (await user.get("/auth/me")).json()["redirect_path"] == "/dashboard"
 
 

@@ -18,7 +18,7 @@ SECONDS = 120.0
 
 @asynccontextmanager
 async def make_job(system: System, file: Path, payload: str) -> AsyncIterator[asyncio.StreamReader]:
-    """Run the command of the Makefile; yields its output. It must end orderly when it is interrupted."""
+    """Run the command of the Makefile and yield its output. It must exit cleanly on SIGINT."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "dev", "--data-dir", system.data_dir, "job", file, payload),
         cwd=ROOT,

@@ -19,14 +19,14 @@ OPTIONS = {"niche": "tech_reviews", "interaction_count": SMALL}
 
 
 async def test_another_worker_resumes(system: System, user: User) -> None:
-    """Without pauses: it is the size that gives the time to kill a worker."""
+    """Large enough, without pauses, to kill a worker during the job."""
     async with (
         system.workers(DEMO_BATCH_PAUSE_MS="0"),
         Stream(user) as stream,
         ConsistencyWatch(user, interactions=LARGE) as watch,
     ):
         job_id = await user.enable({**OPTIONS, "interaction_count": LARGE})
-        written = await user.written(10_000)
+        written = await user.wait_for_interactions(10_000)
         (first,) = await _attempts(user, job_id)
         index = system.worker_index(first["worker"])
         await system.kill(WORKER, index)
@@ -37,7 +37,7 @@ async def test_another_worker_resumes(system: System, user: User) -> None:
         )
         await stream.tells_end(job_id, "completed", seconds=60)
         print(f"  completed {time.monotonic() - killed_at:.2f} s after the kill")
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
         await system.start(WORKER, index)
 
     assert first["worker"] != second["worker"]
@@ -53,9 +53,9 @@ async def test_another_worker_resumes(system: System, user: User) -> None:
 async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: System, user: User) -> None:
     async with system.down(WORKER, 1), Stream(user) as stream, ConsistencyWatch(user, interactions=SMALL):
         job_id = await user.enable(OPTIONS)
-        await user.written(1_000)
+        await user.wait_for_interactions(1_000)
         await system.kill(WORKER, 0)
-        job = await user.job_is(job_id, "retrying")
+        job = await user.wait_for_job(job_id, "retrying")
         assert job["attempt"] == 1
         status = (await user.get("/demo/status")).json()
         assert (status["status"], status["job_status"]) == ("enabling", "retrying")
@@ -69,7 +69,7 @@ async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: Syste
             f"\n  {kept} kept; the new attempt was seen {time.monotonic() - started_at:.2f} s after the start of a worker"
         )
         await stream.tells_end(job_id, "completed", seconds=60)
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
 
     assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
     stream.must_be_gap_free()
@@ -77,20 +77,20 @@ async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: Syste
 
 
 async def test_zombie_changes_nothing(system: System, user: User) -> None:
-    """A worker that was paused for longer than its lease wakes up, and finds that the job is no longer its own."""
+    """A worker paused for longer than its lease loses the job: after it resumes, its writes are fenced off."""
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=SMALL):
         job_id = await user.enable(OPTIONS)
-        await user.written(1_000)
+        await user.wait_for_interactions(1_000)
         (first,) = await _attempts(user, job_id)
         index = system.worker_index(first["worker"])
         system.signal(WORKER, signal.SIGSTOP, index)
         try:
             second = await waiting.until(lambda: _attempt(user, job_id, 2), "there is a second attempt")
-            await user.written(2_000)
+            await user.wait_for_interactions(2_000)
         finally:
             system.signal(WORKER, signal.SIGCONT, index)
         await stream.tells_end(job_id, "completed", seconds=60)
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
     assert first["worker"] != second["worker"]
     assert [attempt["outcome"] for attempt in await _attempts(user, job_id)] == ["crashed", "completed"]
     assert stream.transitions(job_id) == ["pending", "running", "retrying", "running", "completed"]
@@ -100,7 +100,7 @@ async def test_zombie_changes_nothing(system: System, user: User) -> None:
 
 async def test_disable_resumes_too(system: System, user: User) -> None:
     await user.enable({**OPTIONS, "interaction_count": 4_000})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     async with Stream(user) as stream:
         job_id = await user.disable()
         await waiting.until(lambda: _removed(user, 1_000), "1,000 interactions removed")
@@ -108,7 +108,7 @@ async def test_disable_resumes_too(system: System, user: User) -> None:
         await system.kill(WORKER, index)
         await stream.tells_end(job_id, "completed", seconds=60)
         await system.start(WORKER, index)
-    status = await user.status_is("disabled")
+    status = await user.wait_for_status("disabled")
     assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 4_000)
     assert len(await _attempts(user, job_id)) == 2
     stream.must_be_gap_free()
@@ -116,10 +116,10 @@ async def test_disable_resumes_too(system: System, user: User) -> None:
 
 
 async def test_stopped_worker_hands_its_job_over_at_once(system: System, user: User) -> None:
-    """A deployment is no crash: the job finishes within the grace period or is released, and no lease must expire first."""
+    """On SIGTERM the job finishes within the grace period or is released; no lease has to expire first."""
     async with Stream(user) as stream:
         job_id = await user.enable(OPTIONS)
-        await user.written(1_000)
+        await user.wait_for_interactions(1_000)
         index = system.worker_index((await _attempts(user, job_id))[0]["worker"])
         async with system.down(WORKER, index):
             await stream.tells_end(job_id, "completed", seconds=60)
@@ -143,7 +143,7 @@ async def _removed(user: User, at_least: int) -> bool:
 
 
 async def _must_have_exactly(system: System, user: User, interactions: int, *, content: int = 60) -> None:
-    """Count the rows in the database itself, each position once."""
+    """Count the rows in the database; assert that each position exists once."""
     for table, expected in (("interactions", interactions), ("content", content)):
         counted = await system.query(
             "SELECT count(*) AS rows, count(DISTINCT position) AS positions, count(DISTINCT generation) AS generations"

@@ -22,11 +22,11 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {
     "grpc_service", "grpc_method", "grpc_code", "loop", "engine", "pool", "cause", "stream", "consumer", "kind", "state",
     "outcome", "measurement", "method", "route", "status", "event", "start", "reason", "result", "le",
-    # Of the interpreter.
+    # Metrics of the Python interpreter.
     "generation", "implementation", "major", "minor", "patchlevel", "version",
 }  # fmt: skip
 MAX_SERIES = 1_000
-"""Of one metric of one process, in a system with few kinds."""
+"""The most label sets of one metric of one process, in a system with few kinds."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}")
 SUFFIXES = ("_total", "_bucket", "_count", "_sum", "_created", "_info")
 WORD = re.compile(r"\b[a-z][a-z0-9_]*_[a-z0-9_]+\b|\bup\b|\bclaim\w+")
@@ -63,7 +63,7 @@ async def scraped(running: System) -> dict[str, list[Metric]]:
     user = await User.register(running.url)
     try:
         await user.enable()
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
     finally:
         await user.close()
     return {

@@ -84,8 +84,8 @@ async def test_a_trace_goes_on_from_the_database_after_a_crash(
         assert answer.status_code == 202
         await system.kill("demo")
     await system.start("demo")
-    await user.job_is(answer.json()["job_id"], "completed")
-    # The spans that the killed process had not exported are lost. Any relay sends what it has left behind.
+    await user.wait_for_job(answer.json()["job_id"], "completed")
+    # Spans that the killed process had not exported are lost. Another relay sends its messages.
     await waiting.until(
         lambda: _has(trace_backend, trace_id, f"jobs: {SUBMIT}", "demo-worker: attempt demo.enable"),
         "the trace goes on",

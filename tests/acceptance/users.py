@@ -29,7 +29,7 @@ class User:
 
     @classmethod
     async def register(cls, url: str) -> Self:
-        """Make an account. On a busy machine a request may end at its deadline: then make another one."""
+        """Register a new user. On a busy machine a request may end at its deadline: then register another one."""
         async with asyncio.timeout(REGISTER_SECONDS):
             while True:
                 user = cls(url)
@@ -42,8 +42,8 @@ class User:
         user.user_id = answer.json()["user"]["user_id"]
         return user
 
-    async def again(self) -> User:
-        """Sign in once more: the same user at another browser."""
+    async def sign_in_again(self) -> User:
+        """Return the same user in another browser, with a new session."""
         other = User(str(self.http.base_url), email=self.email)
         answer = await other.post("/auth/login", json={"email": self.email, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
@@ -51,11 +51,11 @@ class User:
         return other
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
-        """GET below /api/v1, or of a whole path that begins with /api/."""
+        """Send a GET request to a path below /api/v1, or to a full path that begins with /api/."""
         return await self.http.get(_whole(path), **options)
 
     async def post(self, path: str, **options: Any) -> httpx.Response:
-        """POST in the same way."""
+        """Send a POST request; paths are as for `get`."""
         return await self.http.post(_whole(path), **options)
 
     async def probe(self, path: str) -> dict[str, Any] | None:
@@ -72,20 +72,20 @@ class User:
         return body
 
     async def enable(self, options: Mapping[str, object] | None = None, *, key: str = "") -> str:
-        """Ask for demo mode; gives the job's id."""
+        """Enable demo mode; return the id of the job."""
         headers = {"Idempotency-Key": key} if key else {}
         answer = await self.post("/demo/enable", json=options or {"niche": "tech_reviews"}, headers=headers)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["job_id"])
 
     async def disable(self) -> str:
-        """Ask to leave demo mode; gives the job's id."""
+        """Disable demo mode; return the id of the job."""
         answer = await self.post("/demo/disable")
         assert answer.status_code == 202, answer.text
         return str(answer.json()["job_id"])
 
-    async def status_is(self, status: str, *, seconds: float = 60.0) -> dict[str, Any]:
-        """Wait until demo mode stands so."""
+    async def wait_for_status(self, status: str, *, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until demo mode has a status; return it."""
 
         async def probe() -> dict[str, Any] | None:
             demo = await self.probe("/demo/status")
@@ -93,8 +93,8 @@ class User:
 
         return await waiting.until(probe, f"demo mode is {status}", seconds=seconds)
 
-    async def job_is(self, job_id: str, *statuses: str, seconds: float = 60.0) -> dict[str, Any]:
-        """Wait until a job stands so."""
+    async def wait_for_job(self, job_id: str, *statuses: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until a job has one of these statuses; return it."""
 
         async def probe() -> dict[str, Any] | None:
             job = await self.probe(f"/jobs/{job_id}")
@@ -102,8 +102,8 @@ class User:
 
         return await waiting.until(probe, f"job is {' or '.join(statuses)}", seconds=seconds)
 
-    async def written(self, at_least: int, *, seconds: float = 60.0) -> int:
-        """Wait until so many interactions have been written; gives how many."""
+    async def wait_for_interactions(self, at_least: int, *, seconds: float = 60.0) -> int:
+        """Wait until a number of interactions is written; return the number."""
 
         async def probe() -> int | None:
             job = await self.probe("/demo/status")
@@ -112,8 +112,8 @@ class User:
 
         return await waiting.until(probe, f"{at_least} interactions written", seconds=seconds)
 
-    async def everything(self, path: str, name: str) -> list[dict[str, Any]]:
-        """Read a list to its end, page by page; each page but the last is full."""
+    async def read_all(self, path: str, name: str) -> list[dict[str, Any]]:
+        """Read all pages of a list; assert that each but the last is full."""
         items: list[dict[str, Any]] = []
         token = ""
         for _ in range(10_000):

@@ -12,7 +12,7 @@ LOOK_SECONDS = 0.05
 
 
 async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds: float = 60.0) -> T:
-    """Return the first thing found that is not None, False or empty. Fails naming `what` after `seconds`."""
+    """Poll `probe` until its result is true; return it. Fail after `seconds`, naming `what`."""
     try:
         async with asyncio.timeout(seconds):
             while not (result := await probe()):

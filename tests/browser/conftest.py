@@ -1,4 +1,4 @@
-"""A browser before the whole system, which runs in processes of its own."""
+"""A browser, and the whole system in separate processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dev.launcher.control_server import ControlServer
 from dev.launcher.stack import Stack
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.browser.visitor import PATIENCE_MS, Visitor
+from tests.browser.visitor import TIMEOUT_MS, Visitor
 
 PAUSE_MS = "100"
 """A hundred rows then take a tenth of a second: long enough to see the middle."""
@@ -37,22 +37,22 @@ class Failure:
 
 @pytest.fixture(scope="session", autouse=True)
 def generous_bounds() -> None:
-    """Wait long for what a page shows."""
-    expect.set_options(timeout=PATIENCE_MS)
+    """Set long timeouts for assertions on pages."""
+    expect.set_options(timeout=TIMEOUT_MS)
     if chromium.executable() is None:
         pytest.fail(chromium.MISSING, pytrace=False)
 
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """One chromium without a window for all tests that do not bring their own."""
+    """One headless Chromium for all tests that do not start their own."""
     async with chromium.running(chromium.shell()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def gateway_port() -> int:
-    """Where the system is reached."""
+    """The port of the gateway."""
     return subprocesses.free_port()
 
 
@@ -71,13 +71,13 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def control() -> Control:
-    """What breaks parts of the system for the page that asks for it, while a test lets it."""
+    """The control of the launcher; a test executes its requests with `system.controlled_by`."""
     return Control(lambda label, line: None)
 
 
 @pytest.fixture(scope="session")
 def control_variables(control: Control) -> Iterator[dict[str, str]]:
-    """Serve the control endpoint. Return the environment variables that tell the gateway about it."""
+    """Serve the control endpoint. Yield the environment variables that configure it for the gateway."""
     server = ControlServer(control)
     with server.serving():
         yield server.variables
@@ -92,7 +92,7 @@ async def system(
     control_variables: dict[str, str],
     mails: Path,
 ) -> AsyncIterator[System]:
-    """The system; every test leaves it as it was."""
+    """The running system, which every test leaves unchanged."""
     directory = tmp_path_factory.mktemp("browser")
     variables = {"PASSWORD_MEMORY_KIB": "1024", "REGISTRATIONS_PER_ADDRESS": "1000000", "DEMO_BATCH_PAUSE_MS": PAUSE_MS}
     stack = Stack(
@@ -107,12 +107,12 @@ async def system(
 
 @pytest.fixture(scope="session")
 async def failures(system: System) -> AsyncIterator[Iterator[Failure]]:
-    """Failed enables, one for each test that takes the next. The worker starts twice for all of them."""
+    """Users with a failed enable, one for each test. The worker restarts twice for all of them."""
     users = [await User.register(system.url) for _ in range(3)]
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
         failed = [Failure(user=user, job_id=await user.enable(SMALL)) for user in users]
         for failure in failed:
-            await failure.user.status_is("failed")
+            await failure.user.wait_for_status("failed")
     yield iter(failed)
     for user in users:
         await user.close()
@@ -126,9 +126,9 @@ def failure(failures: Iterator[Failure]) -> Failure:
 
 @pytest.fixture
 async def new_visitor(browser: Browser, system: System) -> AsyncIterator[NewVisitor]:
-    """Make visitors, with options of Playwright's browser contexts; in the end all of them must be content.
+    """Return a function that makes visitors, with options of Playwright's contexts; check all of them at the end.
 
-    Their pages do not blink: without a graphics card, an open page that does takes a tenth of a core.
+    Animations are off: without a graphics card, each animated page takes a tenth of a core.
     """
     visitors: list[Visitor] = []
     async with AsyncExitStack() as stack:
@@ -142,18 +142,18 @@ async def new_visitor(browser: Browser, system: System) -> AsyncIterator[NewVisi
 
         yield make
     for visitor in visitors:
-        visitor.must_be_content()
+        visitor.assert_no_complaints()
 
 
 @pytest.fixture
 async def visitor(new_visitor: NewVisitor) -> Visitor:
-    """Somebody who has no account yet."""
+    """A visitor without an account."""
     return await new_visitor()
 
 
 @pytest.fixture
 async def user(system: System) -> AsyncIterator[User]:
-    """Somebody who has one, and a second window of theirs: the API."""
+    """A registered user, as a client of the API."""
     registered = await User.register(system.url)
     yield registered
     await registered.close()
@@ -161,6 +161,6 @@ async def user(system: System) -> AsyncIterator[User]:
 
 @pytest.fixture
 async def mina(visitor: Visitor, user: User) -> Visitor:
-    """The same person at a browser."""
-    await visitor.is_user(user)
+    """The same user in a browser."""
+    await visitor.sign_in_as(user)
     return visitor

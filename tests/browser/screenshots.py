@@ -45,7 +45,7 @@ async def main() -> None:
         await page.get_by_role("button", name="Kill the worker").click()
         await expect(page.locator(".stopwatches__time strong")).to_be_visible(timeout=60_000)
         await page.screenshot(path=IMAGES / "break-it.png")
-        await user.status_is("enabled", seconds=PATIENCE_SECONDS)
+        await user.wait_for_status("enabled", seconds=PATIENCE_SECONDS)
         for name, path, size, scheme in (
             ("job", f"/jobs/{job_id}", {**DESK, "height": 720}, "dark"),
             ("dashboard", "/dashboard", {**DESK, "height": 1_040}, "light"),

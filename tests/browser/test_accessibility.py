@@ -15,7 +15,7 @@ from playwright.async_api import Page, expect
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import Failure, NewVisitor
-from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, shows
+from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, shows
 
 HERE = pathlib.Path(__file__).parent
 AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
@@ -57,7 +57,7 @@ def axe() -> pathlib.Path:
 async def visitor(new_visitor: NewVisitor) -> Visitor:
     """Somebody whose browser lets us look at its pages with tools of our own."""
     visitor = await new_visitor(bypass_csp=True)
-    visitor.tolerate("404")
+    visitor.allow_messages("404")
     return visitor
 
 
@@ -89,7 +89,7 @@ async def probe(visitor: Visitor, axe: pathlib.Path, *paths: str) -> list[str]:
 
 async def test_pages_without_sign_in(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
     breaches_ = await probe(visitor, axe, *STRANGER)
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     breaches_ += await probe(visitor, axe, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
     assert breaches_ == []
 
@@ -97,21 +97,21 @@ async def test_pages_without_sign_in(visitor: Visitor, user: User, axe: pathlib.
 async def test_pages_in_every_state_of_demo_mode(
     visitor: Visitor, user: User, failure: Failure, axe: pathlib.Path
 ) -> None:
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     running = await user.enable({"niche": "food", "interaction_count": 20_000})
     page = await visitor.open(f"/jobs/{running}")
-    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
+    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=TIMEOUT_MS)
     breaches_ = await breaches(page, axe)
     breaches_ += await probe(visitor, axe, "/jobs", SETTINGS, BREAK, "/dashboard")
     await user.post(f"/jobs/{running}/cancel")
-    await user.status_is("disabled")
+    await user.wait_for_status("disabled")
 
     done = await user.enable({"niche": "food", "interaction_count": 200})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     confirm = f"{SETTINGS}?confirm=disable"
     pages = ("/dashboard", SETTINGS, BREAK, confirm, f"/jobs/{done}", f"/jobs/{running}", "/jobs", "/notifications")
     breaches_ += await probe(visitor, axe, *pages)
-    await visitor.is_user(failure.user)
+    await visitor.sign_in_as(failure.user)
     breaches_ += await probe(
         visitor, axe, SETTINGS, "/dashboard", f"/jobs/{failure.job_id}", "/jobs?state=failed", "/notifications"
     )
@@ -119,8 +119,8 @@ async def test_pages_in_every_state_of_demo_mode(
 
 
 async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User, axe: pathlib.Path) -> None:
-    visitor.tolerate("422")
-    await visitor.is_user(user)
+    visitor.allow_messages("422")
+    await visitor.sign_in_as(user)
     page = await visitor.open(SETTINGS)
     await page.evaluate("document.querySelector('.card form').noValidate = true")
     await page.get_by_label("Interactions").fill("1000000")
@@ -128,7 +128,7 @@ async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User,
     await expect(page.get_by_role("alert")).to_be_focused()
     breaches_ = await breaches(page, axe)
     await user.enable({"niche": "food", "interaction_count": 10})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     page = await visitor.open(SETTINGS)
     await shows(page, "Demo mode active")
     await page.get_by_role("link", name="Disable demo mode").click()
@@ -140,8 +140,8 @@ async def test_pages_for_admins(
     visitor: Visitor, user: User, failure: Failure, system: System, axe: pathlib.Path
 ) -> None:
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
-    admin = await user.again()
-    await visitor.is_user(admin)
+    admin = await user.sign_in_again()
+    await visitor.sign_in_as(admin)
     users = [
         "/admin",
         "/admin/kinds/confirm",
@@ -162,5 +162,5 @@ async def test_pages_of_guests(visitor: Visitor, axe: pathlib.Path) -> None:
     await page.get_by_role("button", name="Try the demo").click()
     await page.wait_for_url(re.compile(r"/jobs/"))
     breaches_ = await breaches(page, axe)
-    await expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=TIMEOUT_MS)
     assert breaches_ + await probe(visitor, axe, "/dashboard", SETTINGS, "/settings/profile", "/register") == []

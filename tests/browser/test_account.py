@@ -29,8 +29,8 @@ async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
     new_visitor: NewVisitor, user: User, javascript: bool
 ) -> None:
     mina = await new_visitor(java_script_enabled=javascript)
-    mina.tolerate("422")
-    await mina.is_user(user)
+    mina.allow_messages("422")
+    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     await page.get_by_role("button", name="Set up authenticator app").click()
     await shows(page, "Set up authenticator app")
@@ -61,11 +61,11 @@ async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
 @pytest.mark.parametrize("javascript", [True, False])
 async def test_a_session_is_ended_from_another(new_visitor: NewVisitor, user: User, javascript: bool) -> None:
     mina, thief = await new_visitor(java_script_enabled=javascript), await new_visitor()
-    thief.tolerate("401")
+    thief.allow_messages("401")
     stolen = await thief.context.new_page()
     await sign_in(stolen, user.email)
     await shows(stolen, "Demo mode is off")
-    await mina.is_user(user)
+    await mina.sign_in_as(user)
     page = await mina.open("/settings/sessions")
     await expect(page.get_by_text("2 sessions")).to_be_visible()
     await page.get_by_role("button", name="Sign out all other devices").click()
@@ -88,7 +88,7 @@ async def test_signing_out_leaves_nothing_behind_the_back_button(mina: Visitor) 
 
 @pytest.mark.parametrize("path", [SECURITY, "/settings/sessions"])
 async def test_an_idle_page_detects_that_its_session_has_ended(mina: Visitor, user: User, path: str) -> None:
-    mina.tolerate("401")
+    mina.allow_messages("401")
     page = await mina.open(path)
     # Not before the stream is open: an earlier revocation shows as its refusal.
     await user.http.post("/api/v1/auth/logout")
@@ -97,7 +97,7 @@ async def test_an_idle_page_detects_that_its_session_has_ended(mina: Visitor, us
 
 
 async def test_a_page_of_the_back_forward_cache_is_hidden_from_other_users(mina: Visitor, user: User) -> None:
-    mina.tolerate("401")
+    mina.allow_messages("401")
     page = await mina.open(SECURITY)
     back = "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
     await page.evaluate(back)
@@ -114,8 +114,8 @@ async def test_something_sensitive_asks_for_the_password_when_the_last_proof_is_
     new_visitor: NewVisitor, user: User, system: System, javascript: bool
 ) -> None:
     mina = await new_visitor(java_script_enabled=javascript)
-    mina.tolerate("422")
-    await mina.is_user(user)
+    mina.allow_messages("422")
+    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     await system.execute(
         "UPDATE auth.sessions SET created_at = created_at - interval '1 hour',"

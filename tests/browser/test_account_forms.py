@@ -13,7 +13,7 @@ SECURITY = "/settings/security"
 
 
 async def test_password_is_shown_and_hidden_again_when_it_is_sent(visitor: Visitor) -> None:
-    visitor.tolerate("422")
+    visitor.allow_messages("422")
     page = await visitor.open("/login")
     password = page.get_by_label("Password")
     await page.get_by_label("Email").fill("nobody@example.com")
@@ -57,7 +57,7 @@ async def test_security_has_one_primary_button_and_its_pages_lead_back(
     new_visitor: NewVisitor, user: User, javascript: bool
 ) -> None:
     mina = await new_visitor(java_script_enabled=javascript, viewport={"width": 1280, "height": 900})
-    await mina.is_user(user)
+    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     await expect(page.locator("main .button--primary:visible")).to_have_count(1)
     await page.get_by_role("button", name="Set up authenticator app").click()
@@ -89,10 +89,10 @@ async def test_sessions_show_what_they_run_on(new_visitor: NewVisitor, user: Use
 
 async def test_demo_badge_is_on_the_account_pages(mina: Visitor, user: User) -> None:
     await user.enable({"niche": "food", "interaction_count": 10})
-    await user.status_is("enabled")
-    mina.tolerate("404")
+    await user.wait_for_status("enabled")
+    mina.allow_messages("404")
     for path in (SECURITY, "/settings/sessions", "/settings/profile", "/reauthenticate", "/logout", "/nowhere"):
         page = await mina.open(path)
         await expect(page.locator("#demo-badge")).to_be_visible()
     await user.disable()
-    await user.status_is("disabled")
+    await user.wait_for_status("disabled")

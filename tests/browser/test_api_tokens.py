@@ -21,8 +21,8 @@ async def test_token_is_created_used_and_revoked(
     new_visitor: NewVisitor, user: User, system: System, javascript: bool
 ) -> None:
     mina = await new_visitor(java_script_enabled=javascript)
-    mina.tolerate("422")
-    await mina.is_user(user)
+    mina.allow_messages("422")
+    await mina.sign_in_as(user)
     page = await mina.open("/settings/security")
     await page.get_by_role("link", name="API tokens").first.click()
     await page.get_by_label("Name").fill(" ")

@@ -33,21 +33,21 @@ async def test_job_resumes_after_its_worker_and_the_database_are_killed(
     mina: Visitor, user: User, system: System, control: Control, new_visitor: NewVisitor
 ) -> None:
     # The database is away when fragments and streams are asked for.
-    mina.tolerate("503")
-    mina.tolerate("Failed to load resource")
-    async with system.tended_by(control):
+    mina.allow_messages("503")
+    mina.allow_messages("Failed to load resource")
+    async with system.controlled_by(control):
         await user.enable({"niche": "food", "interaction_count": ROWS})
-        await user.written(200)
+        await user.wait_for_interactions(200)
         page = await mina.open(PATH)
         await kill(page, "Kill the worker")
-        await user.written(2_000)
+        await user.wait_for_interactions(2_000)
         await kill(page, "Kill PostgreSQL")
         await shows(page, "9,000 rows, 0 lost")
     await expect(page.locator("#announcer")).to_have_text("Demo mode is active")
 
     # Without JavaScript the page says the same.
     plain = await new_visitor(java_script_enabled=False)
-    await plain.is_user(user)
+    await plain.sign_in_as(user)
     shown = await plain.open(PATH)
     await expect(heading(shown, "9,000 rows, 0 lost")).to_be_visible()
     await expect(shown.locator(".stopwatches__item").get_by_text(RESUMED)).to_have_count(2)
@@ -57,22 +57,22 @@ async def test_job_is_started_and_broken_without_javascript(
     new_visitor: NewVisitor, user: User, system: System, control: Control
 ) -> None:
     visitor = await new_visitor(java_script_enabled=False)
-    await visitor.is_user(user)
-    async with system.tended_by(control):
+    await visitor.sign_in_as(user)
+    async with system.controlled_by(control):
         page = await visitor.open(PATH)
         await page.get_by_role("button", name="Start the job").click()
         await expect(heading(page, "Your job is writing 20,000 rows")).to_be_visible()
-        await user.written(100)
+        await user.wait_for_interactions(100)
         await page.get_by_role("button", name="Stop NATS").click()
         # The page reloads every two seconds.
         await expect(page.locator(".stopwatches__item")).to_contain_text(RESUMED)
     # The work of others cannot be broken, nor what does not run.
     other = await new_visitor(java_script_enabled=False)
     stranger = await User.register(system.url)
-    await other.is_user(stranger)
+    await other.sign_in_as(stranger)
     theirs = await other.open(PATH)
     await expect(heading(theirs, "Start a job to break")).to_be_visible()
     await expect(theirs.locator(".stopwatches__item")).to_have_count(0)
     await stranger.close()
-    await user.post(f"/jobs/{(await user.status_is('enabling'))['job_id']}/cancel")
-    await user.status_is("disabled")
+    await user.post(f"/jobs/{(await user.wait_for_status('enabling'))['job_id']}/cancel")
+    await user.wait_for_status("disabled")

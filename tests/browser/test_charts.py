@@ -22,7 +22,7 @@ async def test_a_day_is_read_and_opened_by_mouse_keyboard_and_finger(
     mina: Visitor, user: User, new_visitor: NewVisitor
 ) -> None:
     await user.enable({"niche": "food", "interaction_count": 400})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     page = await mina.open("/dashboard")
     tip = page.locator(".chart__tip:visible")
     bars, columns = days(page, "^Interactions"), days(page, "^Shares")
@@ -50,7 +50,7 @@ async def test_a_day_is_read_and_opened_by_mouse_keyboard_and_finger(
     await expect(page.get_by_role("heading", name="Interactions on")).to_be_visible()
 
     touching = await new_visitor(has_touch=True, viewport={"width": 360, "height": 740})
-    await touching.is_user(user)
+    await touching.sign_in_as(user)
     phone = await touching.open("/dashboard?days=7")
     day = days(phone, "^Interactions").nth(2)
     await day.tap()

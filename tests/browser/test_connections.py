@@ -8,7 +8,7 @@ from playwright.async_api import Locator, Page, expect
 from dev import fake_provider
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import PATIENCE_MS, Visitor
+from tests.browser.visitor import TIMEOUT_MS, Visitor
 
 CONNECTIONS = "/settings/connections"
 
@@ -27,31 +27,31 @@ def card(page: Page) -> Locator:
 async def consent(page: Page, choice: str, *, name: str = "Mina Okafor") -> None:
     """Connect, and decide at the platform."""
     await card(page).get_by_role("button", name="Connect").click()
-    await expect(page.get_by_role("heading", name=fake_provider.TITLE)).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_role("heading", name=fake_provider.TITLE)).to_be_visible(timeout=TIMEOUT_MS)
     await page.get_by_label("Who do you want to be?").fill(name)
     await page.get_by_role("button", name=choice).click()
-    await expect(page.get_by_role("heading", name="Connections", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_role("heading", name="Connections", exact=True)).to_be_visible(timeout=TIMEOUT_MS)
 
 
 async def test_a_platform_is_connected_and_disconnected_while_the_page_follows(
     mina: Visitor, platform: str, user: User
 ) -> None:
-    mina.visits(platform)
+    mina.allow_site(platform)
     page, other = await mina.open(CONNECTIONS), await mina.open(CONNECTIONS)
     await consent(page, "Allow", name=user.email)
     for tab in (page, other):
-        await expect(card(tab)).to_contain_text("Connected", timeout=PATIENCE_MS)
-        await expect(card(tab)).to_contain_text(user.email, timeout=PATIENCE_MS)
+        await expect(card(tab)).to_contain_text("Connected", timeout=TIMEOUT_MS)
+        await expect(card(tab)).to_contain_text(user.email, timeout=TIMEOUT_MS)
     await card(page).get_by_role("button", name="Disconnect").click()
     for tab in (page, other):
-        await expect(card(tab).get_by_role("button", name="Connect")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(card(tab).get_by_role("button", name="Connect")).to_be_visible(timeout=TIMEOUT_MS)
 
 
 async def test_refused_consent_does_not_connect(mina: Visitor, platform: str) -> None:
-    mina.visits(platform)
+    mina.allow_site(platform)
     page = await mina.open(CONNECTIONS)
     await consent(page, "Deny")
-    await expect(card(page)).to_contain_text("Not connected", timeout=PATIENCE_MS)
+    await expect(card(page)).to_contain_text("Not connected", timeout=TIMEOUT_MS)
     message = page.get_by_text("You declined access at the platform.")
     await expect(message).to_be_visible()
     await page.get_by_role("button", name="Close message").click()
@@ -59,31 +59,31 @@ async def test_refused_consent_does_not_connect(mina: Visitor, platform: str) ->
 
 
 async def test_abandoned_consent_can_be_restarted_or_cancelled(mina: Visitor, platform: str) -> None:
-    mina.visits(platform)
+    mina.allow_site(platform)
     page = await mina.open(CONNECTIONS)
     await card(page).get_by_role("button", name="Connect").click()
-    await expect(page.get_by_role("heading", name=fake_provider.TITLE)).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_role("heading", name=fake_provider.TITLE)).to_be_visible(timeout=TIMEOUT_MS)
     await page.close()
     page = await mina.open(CONNECTIONS)
-    await expect(card(page)).to_contain_text("Waiting for your consent", timeout=PATIENCE_MS)
+    await expect(card(page)).to_contain_text("Waiting for your consent", timeout=TIMEOUT_MS)
     await card(page).get_by_role("button", name="Cancel").click()
-    await expect(card(page).get_by_role("button", name="Connect")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(card(page).get_by_role("button", name="Connect")).to_be_visible(timeout=TIMEOUT_MS)
 
 
 async def test_without_javascript_it_is_the_same(new_visitor: NewVisitor, user: User, platform: str) -> None:
     plain = await new_visitor(java_script_enabled=False)
-    await plain.is_user(user)
-    plain.visits(platform)
+    await plain.sign_in_as(user)
+    plain.allow_site(platform)
     page = await plain.open(CONNECTIONS)
     await consent(page, "Allow", name=user.email)
     # The page reloads itself while something is under way.
-    await expect(card(page).get_by_role("button", name="Disconnect")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(card(page).get_by_role("button", name="Disconnect")).to_be_visible(timeout=TIMEOUT_MS)
 
 
 async def test_while_demo_mode_is_on_connections_are_simulated(mina: Visitor, user: User) -> None:
     await user.enable({"content_count": 2, "interaction_count": 10})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     page = await mina.open(CONNECTIONS)
-    await expect(card(page)).to_contain_text("Simulated", timeout=PATIENCE_MS)
-    await expect(card(page).get_by_role("button", name="Connect")).to_be_disabled(timeout=PATIENCE_MS)
-    await expect(page.get_by_role("main")).to_contain_text("Simulated while demo mode is on", timeout=PATIENCE_MS)
+    await expect(card(page)).to_contain_text("Simulated", timeout=TIMEOUT_MS)
+    await expect(card(page).get_by_role("button", name="Connect")).to_be_disabled(timeout=TIMEOUT_MS)
+    await expect(page.get_by_role("main")).to_contain_text("Simulated while demo mode is on", timeout=TIMEOUT_MS)

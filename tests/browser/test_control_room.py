@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from chassis import ids
 from tests.acceptance.system import System
 from tests.acceptance.users import User
-from tests.browser.visitor import PATIENCE_MS, Visitor
+from tests.browser.visitor import TIMEOUT_MS, Visitor
 
 JOBS = 120
 MAX_CLICKS = 10
@@ -46,8 +46,8 @@ async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_
     visitor: Visitor, user: User, system: System
 ) -> None:
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
-    admin = await user.again()
-    await visitor.is_user(admin)
+    admin = await user.sign_in_again()
+    await visitor.sign_in_as(admin)
     job_ids: list[UUID] = [ids.uuid7() for _ in range(JOBS)]
     await system.execute(FAILED_IMPORTS, job_ids, UUID(user.user_id))
     await system.execute(ATTEMPTS)
@@ -67,7 +67,7 @@ async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_
     await expect(page.get_by_role("heading", name="Retry 120 jobs?")).to_be_visible()
     await clicks.on("button", "Retry 120 jobs")
     await expect(page.get_by_role("heading", name="Change many jobs")).to_be_visible()
-    await expect(page.get_by_text("Completed").first).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Completed").first).to_be_visible(timeout=TIMEOUT_MS)
     rows = await system.query("SELECT state, count(*) FROM jobs.jobs WHERE kind = 'demo.import' GROUP BY state")
     assert rows == [{"state": "pending", "count": JOBS}]
     assert len(clicks.made) <= MAX_CLICKS, clicks.made
@@ -79,10 +79,10 @@ async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
     visitor: Visitor, user: User, system: System
 ) -> None:
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
-    admin = await user.again()
-    await visitor.is_user(admin)
+    admin = await user.sign_in_again()
+    await visitor.sign_in_as(admin)
     job_id = await user.enable({"niche": "food", "interaction_count": 10})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     page = await visitor.open("/admin/jobs")
     rows = page.locator("[data-row]")
     await expect(page.get_by_role("button", name="Keys")).to_be_visible()
@@ -122,8 +122,8 @@ async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
 
 async def test_a_job_is_run_by_a_form_and_scheduled(visitor: Visitor, user: User, system: System) -> None:
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
-    admin = await user.again()
-    await visitor.is_user(admin)
+    admin = await user.sign_in_again()
+    await visitor.sign_in_as(admin)
     page = await visitor.open("/admin/kinds/demo.expire")
     await page.get_by_role("button", name="Run job").click()
     await page.wait_for_url("**/jobs/*")

@@ -19,9 +19,9 @@ async def test_data_is_exported_and_downloaded(
     new_visitor: NewVisitor, user: User, tmp_path: Path, javascript: bool
 ) -> None:
     await user.enable({"niche": "food", "content_count": 5, "interaction_count": 40})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     mina = await new_visitor(java_script_enabled=javascript)
-    await mina.is_user(user)
+    await mina.sign_in_as(user)
     page = await mina.open("/settings/profile")
     await page.get_by_role("link", name="Export my data").click()
     await shows(page, "No export yet")

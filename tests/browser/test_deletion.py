@@ -12,7 +12,7 @@ from tests.acceptance.system import System
 from tests.acceptance.users import PASSWORD, User
 from tests.browser.conftest import NewVisitor
 from tests.browser.test_connections import CONNECTIONS, card, consent
-from tests.browser.visitor import PATIENCE_MS, Visitor
+from tests.browser.visitor import TIMEOUT_MS, Visitor
 
 DELETION = "/settings/delete-account"
 ERASED_SECONDS = 180.0
@@ -33,10 +33,10 @@ async def request(page: Page, email: str) -> None:
 async def test_deletion_is_confirmed_shown_on_every_page_and_cancelled(
     new_visitor: NewVisitor, user: User, javascript: bool
 ) -> None:
-    other = await user.again()
+    other = await user.sign_in_again()
     mina = await new_visitor(java_script_enabled=javascript)
-    mina.tolerate("422")
-    await mina.is_user(user)
+    mina.allow_messages("422")
+    await mina.sign_in_as(user)
     page = await mina.open("/settings/profile")
     await page.get_by_role("link", name="Delete account").click()
     await request(page, "somebody-else@example.com")
@@ -63,13 +63,13 @@ async def test_deleted_account_leaves_nothing_in_any_table(
     new_visitor: NewVisitor, user: User, mina: Visitor, platforms: dict[str, str], system: System
 ) -> None:
     # Someone with a bit of everything: a connected platform, demo data, an export, failed sign-ins, a request for a password.
-    mina.visits(platforms[f"PLATFORM_{fake_provider.NAME.upper()}_ISSUER"])
+    mina.allow_site(platforms[f"PLATFORM_{fake_provider.NAME.upper()}_ISSUER"])
     page = await mina.open(CONNECTIONS)
     await consent(page, "Allow", name=user.email)
-    await expect(card(page)).to_contain_text("Connected", timeout=PATIENCE_MS)
+    await expect(card(page)).to_contain_text("Connected", timeout=TIMEOUT_MS)
     await page.close()
     await user.enable({"content_count": 12, "interaction_count": 300})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     assert (await user.post("/exports")).status_code == 202
     wrong = {"email": user.email, "password": "not the password"}
     assert (await user.post("/auth/login", json=wrong)).status_code == 401
@@ -86,9 +86,9 @@ async def test_deleted_account_leaves_nothing_in_any_table(
     # An admin deletes the account, without a grace period.
     admin = await User.register(system.url)
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", admin.user_id)
-    signed_in = await admin.again()
+    signed_in = await admin.sign_in_again()
     visitor = await new_visitor()
-    await visitor.is_user(signed_in)
+    await visitor.sign_in_as(signed_in)
     page = await visitor.open(f"/admin/users/{user.user_id}")
     await page.get_by_role("link", name="Delete…").click()
     await page.get_by_role("button", name="Delete account").click()

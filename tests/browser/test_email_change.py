@@ -26,7 +26,7 @@ async def test_address_changes_by_the_link_to_the_new_one_and_the_old_one_is_not
     new_visitor: NewVisitor, user: User, mails: Path, javascript: bool
 ) -> None:
     mina = await new_visitor(java_script_enabled=javascript)
-    await mina.is_user(user)
+    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     new = f"new-{user.email}"
     await page.get_by_text("Change email address").click()

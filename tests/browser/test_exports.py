@@ -47,7 +47,7 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
 
 async def test_cancel_leaves_no_file(mina: Visitor, user: User) -> None:
     await user.enable({"niche": "food", "content_count": 12, "interaction_count": 2_500})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     page = await mina.open("/settings/exports")
     await page.get_by_role("button", name="Export my reviews").click()
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.acceptance.users import User
-from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, is_still_the_same, mark, shows
+from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, is_still_the_same, mark, shows
 
 STREAM = re.compile(r"/api/v1/events(\?|$)")
 SMALL = {"niche": "food", "content_count": 5, "interaction_count": 100}
@@ -26,28 +26,28 @@ window.EventSource = class extends EventSource {
 async def opened(visitor: Visitor) -> Page:
     """Open a page and wait until it hears its stream."""
     page = await visitor.open(SETTINGS)
-    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
     await mark(page)
     return page
 
 
-async def heals(page: Page, heading: str) -> None:
+async def expect_recovery(page: Page, heading: str) -> None:
     """Wait until the page tells how things stand, and nothing of the trouble; it has not been loaded again."""
     await shows(page, heading)
-    await expect(page.locator("#link-state")).to_be_hidden(timeout=PATIENCE_MS)
-    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
+    await expect(page.locator("#link-state")).to_be_hidden(timeout=TIMEOUT_MS)
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
     assert await is_still_the_same(page)
 
 
 async def test_offline_page_shows_its_state_and_catches_up(mina: Visitor, user: User) -> None:
-    mina.tolerate("net::ERR_")
+    mina.allow_messages("net::ERR_")
     page = await opened(mina)
     await mina.context.set_offline(True)
-    await expect(page.get_by_text("You are offline.")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("You are offline.")).to_be_visible(timeout=TIMEOUT_MS)
     await user.enable(SMALL)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     await mina.context.set_offline(False)
-    await heals(page, "Demo mode active")
+    await expect_recovery(page, "Demo mode active")
 
 
 async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
@@ -56,7 +56,7 @@ async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
     await page.clock.install()
     await page.goto(SETTINGS)
     link = page.locator("#link-state")
-    await expect(link).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
+    await expect(link).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
     await mark(page)
 
     async def swallow(route: Route) -> None:
@@ -73,12 +73,12 @@ async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
 
     # What kept the stream back lets go.
     await user.enable(SMALL)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     await page.wait_for_function("streams.length > 1", polling=100)
     await mina.context.unroute(STREAM)
     await page.clock.resume()
     await page.clock.fast_forward(60_000)
-    await heals(page, "Demo mode active")
+    await expect_recovery(page, "Demo mode active")
 
 
 async def test_after_a_sleep_a_dead_stream_is_noticed(mina: Visitor, user: User) -> None:
@@ -86,19 +86,19 @@ async def test_after_a_sleep_a_dead_stream_is_noticed(mina: Visitor, user: User)
     page = await mina.context.new_page()
     await page.clock.install()
     await page.goto(SETTINGS)
-    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
     await mark(page)
     await page.evaluate("streams.forEach((stream) => (stream.isDead = true))")
     await user.enable(SMALL)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     await page.clock.fast_forward(10 * 60 * 1000)
-    await heals(page, "Demo mode active")
+    await expect_recovery(page, "Demo mode active")
 
 
 @pytest.mark.parametrize("end", ["refused", "cut"])
 async def test_where_nothing_streams_the_page_polls_until_something_does(mina: Visitor, user: User, end: str) -> None:
-    mina.tolerate("503")
-    mina.tolerate("net::ERR_")
+    mina.allow_messages("503")
+    mina.allow_messages("net::ERR_")
     await mina.context.add_init_script(
         "Math.random = () => 0.02"
     )  # pauses between attempts are random, up to half a minute
@@ -109,8 +109,8 @@ async def test_where_nothing_streams_the_page_polls_until_something_does(mina: V
     await mina.context.route(STREAM, block)
     page = await mina.open(SETTINGS)
     await mark(page)
-    await expect(page.get_by_text("Live updates paused. Checking every 5 s")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Live updates paused. Checking every 5 s")).to_be_visible(timeout=TIMEOUT_MS)
     await user.enable(SMALL)
     await shows(page, "Demo mode active")
     await mina.context.unroute(STREAM)
-    await heals(page, "Demo mode active")
+    await expect_recovery(page, "Demo mode active")

@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, enable, hide, is_still_the_same, mark, shows
+from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, enable, hide, is_still_the_same, mark, shows
 
 SMALL = {"niche": "food", "content_count": 5, "interaction_count": 400}
 LARGE = {"niche": "food", "interaction_count": 20_000}
@@ -24,11 +24,11 @@ async def test_a_new_job_appears_and_ends_in_both_tabs(mina: Visitor, user: User
     job_id = await user.enable({**SMALL, "interaction_count": 5_000})  # five seconds of it
     row = tabs[0].locator(f'[data-subject="job:{job_id}"]')
     await expect(row).to_contain_text("Enable demo mode")
-    await expect(row.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=PATIENCE_MS)
+    await expect(row.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=TIMEOUT_MS)
     await expect(tabs[0].locator("#announcer")).to_have_text(re.compile("Enable demo mode: (waiting|running)"))
     for page in tabs:
         row = page.locator(f'[data-subject="job:{job_id}"]')
-        await expect(row.get_by_text("Completed")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(row.get_by_text("Completed")).to_be_visible(timeout=TIMEOUT_MS)
         await expect(page.get_by_role("link", name="Notifications: 1 unread")).to_be_visible()
         assert await is_still_the_same(page)
 
@@ -44,9 +44,9 @@ async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> N
     await page.locator("summary", has_text="Cancel job").click()
     await page.get_by_role("button", name="Yes, cancel it").click()
     await expect(page.get_by_role("heading", name="Enable demo mode")).to_be_visible()
-    await expect(page.get_by_text("Stopped before it finished")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Stopped before it finished")).to_be_visible(timeout=TIMEOUT_MS)
     row = list_page.locator(f'[data-subject="job:{job_id}"]')
-    await expect(row.get_by_text("Cancelled")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(row.get_by_text("Cancelled")).to_be_visible(timeout=TIMEOUT_MS)
     assert await is_still_the_same(list_page)
     await expect(page).to_have_title("(1) Enable demo mode · Repruv")
 
@@ -55,11 +55,11 @@ async def test_a_failed_job_shows_its_reason_and_is_retried(system: System, mina
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
         page = await mina.open(f"/jobs/{await user.enable(SMALL)}")
         await mark(page)
-        await expect(page.locator(".card__error")).to_contain_text("This job failed on purpose", timeout=PATIENCE_MS)
+        await expect(page.locator(".card__error")).to_contain_text("This job failed on purpose", timeout=TIMEOUT_MS)
         await expect(page.locator("#announcer")).to_have_text(re.compile("Enable demo mode: failed"))
         assert await is_still_the_same(page)
     await page.get_by_role("button", name="Retry").click()
-    await expect(page.get_by_text("Finished in")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Finished in")).to_be_visible(timeout=TIMEOUT_MS)
     await expect(page.get_by_text("Retry requested")).to_be_visible()
 
 
@@ -68,7 +68,7 @@ async def test_a_hidden_tab_shows_the_result_in_its_title(mina: Visitor, user: U
     await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
     await hide(page, True)
     await user.enable(SMALL)
-    await expect(page).to_have_title("✓ Jobs · Repruv", timeout=PATIENCE_MS)
+    await expect(page).to_have_title("✓ Jobs · Repruv", timeout=TIMEOUT_MS)
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-unread"))
     await hide(page, False)
     await expect(page).to_have_title("(1) Jobs · Repruv")
@@ -79,9 +79,9 @@ async def test_notification_read_in_one_browser_is_read_in_all(
     mina: Visitor, new_visitor: NewVisitor, user: User
 ) -> None:
     phone = await new_visitor()
-    await phone.is_user(user)
+    await phone.sign_in_as(user)
     await user.enable(SMALL)
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     here, there = await mina.open("/notifications"), await phone.open("/dashboard")
     for page in (here, there):
         await expect(page).to_have_title(re.compile(r"^\(1\) "))
@@ -98,7 +98,7 @@ async def test_notification_read_in_one_browser_is_read_in_all(
 
 async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, user: User) -> None:
     page = await mina.open(SETTINGS)
-    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=PATIENCE_MS)
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
     # Headless pages have frames though they believe to be hidden; real ones have none.
     await page.evaluate(
         """() => {
@@ -109,8 +109,8 @@ async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, u
     )
     await hide(page, True)
     await user.enable(SMALL)
-    await expect(page).to_have_title(re.compile("^✓"), timeout=PATIENCE_MS)
-    await user.status_is("enabled")
+    await expect(page).to_have_title(re.compile("^✓"), timeout=TIMEOUT_MS)
+    await user.wait_for_status("enabled")
     await expect(page.get_by_role("heading", name="Demo mode is off")).to_be_visible()
     await page.evaluate("() => { window.requestAnimationFrame = real; for (const draw of held) real(draw); }")
     await hide(page, False)
@@ -119,16 +119,16 @@ async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, u
 
 async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(java_script_enabled=False)
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     page = await visitor.open("/jobs")
     await shows(page, "No jobs yet")
     # Without JavaScript the list does not follow: it must be loaded after the submit.
-    await user.job_is(await user.enable(LARGE), "running")
+    await user.wait_for_job(await user.enable(LARGE), "running")
     await page.reload()
     await page.get_by_role("link", name="Enable demo mode").click()
     await page.get_by_role("link", name="Cancel job").click()
     await page.get_by_role("button", name="Yes, cancel it").click()
-    await expect(page.get_by_text("Stopped before it finished")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.get_by_text("Stopped before it finished")).to_be_visible(timeout=TIMEOUT_MS)
     await page.get_by_role("link", name="Your jobs").click()
     await page.get_by_label("State").select_option("cancelled")
     await page.get_by_role("button", name="Show").click()

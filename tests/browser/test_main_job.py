@@ -77,7 +77,7 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
 
 async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(mina: Visitor, user: User) -> None:
     await user.enable({"niche": "food", "content_count": 12, "interaction_count": 800})
-    await user.status_is("enabled")
+    await user.wait_for_status("enabled")
     page = await mina.open(SETTINGS)
     dialog = page.get_by_role("dialog")
 
@@ -97,7 +97,7 @@ async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(mina: 
 
 
 async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) -> None:
-    visitor.tolerate("422")
+    visitor.allow_messages("422")
     page = await visitor.open("/register")
     await visitor.register(page)
     await page.evaluate("document.querySelector('.card form').noValidate = true")
@@ -117,7 +117,7 @@ async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) ->
 
 async def test_a_cancelled_enable_says_so(mina: Visitor, user: User) -> None:
     await user.enable({"niche": "food", "interaction_count": 20_000})
-    await user.written(100)
+    await user.wait_for_interactions(100)
     page, other = await mina.open(SETTINGS), await mina.open(SETTINGS)
     await page.get_by_role("button", name="Cancel").click()
     for tab in (page, other):

@@ -38,7 +38,7 @@ async def test_a_passkey_is_added_and_opens_the_account(new_visitor: NewVisitor,
     at_a_name = system.url.replace("127.0.0.1", "localhost")
     async with system.with_settings("auth", PUBLIC_URL=at_a_name):
         mina = await new_visitor()
-        mina.visits(at_a_name)
+        mina.allow_site(at_a_name)
         page = await mina.context.new_page()
         await plug_in(page)
         await page.goto(f"{at_a_name}/login?next={SECURITY}")
@@ -74,7 +74,7 @@ async def test_page_of_an_ip_address_explains_why_there_are_no_passkeys(
     new_visitor: NewVisitor, user: User, javascript: bool
 ) -> None:
     visitor: Visitor = await new_visitor(java_script_enabled=javascript)
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     page = await visitor.open(SECURITY)
     await expect(page.get_by_text("Passkeys need https and a domain name")).to_be_visible()
     await expect(page.get_by_role("button", name="Add a passkey")).to_have_count(0)

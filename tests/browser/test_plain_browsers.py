@@ -35,11 +35,11 @@ async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> N
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_nothing_is_wider_than_a_phone(new_visitor: NewVisitor, user: User, scheme: str) -> None:
     visitor = await new_visitor(viewport={"width": 320, "height": 640}, color_scheme=scheme)
-    visitor.tolerate("404")
+    visitor.allow_messages("404")
     for path in ("/login", "/register", "/nowhere"):
         page = await visitor.open(path)
         assert await page.evaluate(WIDEST) <= 0, path
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     for path in ("/dashboard", SETTINGS):
         page = await visitor.open(path)
         assert await page.evaluate(WIDEST) <= 0, path

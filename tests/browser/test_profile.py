@@ -33,7 +33,7 @@ async def test_theme_and_zone_of_the_profile_apply_to_every_page(
     new_visitor: NewVisitor, user: User, javascript: bool, scheme: Literal["light", "dark"]
 ) -> None:
     mina = await new_visitor(java_script_enabled=javascript, color_scheme=scheme, timezone_id="Asia/Tokyo")
-    await mina.is_user(user)
+    await mina.sign_in_as(user)
     page = await mina.open(PROFILE)
     assert await ground(page) == GROUND[scheme]
     for theme in ("Light", "Dark"):

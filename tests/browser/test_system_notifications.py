@@ -25,7 +25,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 async def test_denied_notification_permission_is_shown(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=[])
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     page = await visitor.open("/notifications")
     await expect(page.get_by_text("blocks notifications from Repruv")).to_be_visible()
     await expect(page.get_by_role("button", name="Turn on notifications")).to_be_hidden()
@@ -33,7 +33,7 @@ async def test_denied_notification_permission_is_shown(new_visitor: NewVisitor, 
 
 async def test_notification_permission_is_requested_by_a_button(new_visitor: NewVisitor, user: User) -> None:
     visitor = await new_visitor(permissions=["notifications"])
-    await visitor.is_user(user)
+    await visitor.sign_in_as(user)
     page = await visitor.open("/notifications")
     await expect(page.get_by_text("Get a notification when a job finishes")).to_be_visible()
     assert await page.evaluate("localStorage.length") == 0

@@ -65,13 +65,13 @@ class Tabs:
         """Have demo mode enabled; gives the job's id."""
         job_id = await self.user.enable(OPTIONS)
         await self.stream.tells_end(job_id, "completed")
-        await self.user.status_is("enabled")
+        await self.user.wait_for_status("enabled")
         return job_id
 
     async def disable(self) -> None:
         """Have demo mode disabled."""
         await self.stream.tells_end(await self.user.disable(), "completed")
-        await self.user.status_is("disabled")
+        await self.user.wait_for_status("disabled")
 
     async def streams(self, count: int) -> None:
         """Wait until the gateway holds so many streams beside the reader's."""
@@ -137,7 +137,7 @@ async def test_three_tabs_have_one_stream_and_are_in_step(tabs: Tabs) -> None:
 async def test_when_the_leader_goes_the_others_miss_nothing(tabs: Tabs, end: str) -> None:
     leader, second, third = [await tabs.open() for _ in range(3)]
     job_id = await tabs.user.enable({"niche": "food", "interaction_count": 1_500})
-    await tabs.user.job_is(job_id, "running")
+    await tabs.user.wait_for_job(job_id, "running")
     session = await leader.context.new_cdp_session(leader)
     if end == "closed":
         await leader.close()
@@ -149,7 +149,7 @@ async def test_when_the_leader_goes_the_others_miss_nothing(tabs: Tabs, end: str
     else:
         await session.send("Page.setWebLifecycleState", {"state": "frozen"})
     await tabs.stream.tells_end(job_id, "completed")
-    await tabs.user.status_is("enabled")
+    await tabs.user.wait_for_status("enabled")
     await tabs.hear_all(second, third)
     await tabs.streams(1)
     if end == "frozen":

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import PATIENCE_MS, SETTINGS, Visitor, enable, is_still_the_same, mark, shows, tint
+from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, enable, is_still_the_same, mark, shows, tint
 
 
 async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
@@ -26,7 +26,7 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
         await shows(settings, "Enabling demo mode failed")
         await expect(settings.locator(".card__error")).to_contain_text("This job failed on purpose")
         for other_user in others.values():
-            await other_user.status_is("failed")
+            await other_user.wait_for_status("failed")
     await dashboard.get_by_role("button", name="Retry").click()
     await shows(dashboard, "Demo mode active")
     await dashboard.wait_for_url("**/dashboard")
@@ -34,7 +34,7 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
 
     for javascript, other_user in others.items():
         other = await new_visitor(java_script_enabled=javascript)
-        await other.is_user(other_user)
+        await other.sign_in_as(other_user)
         page = await other.open(SETTINGS)
         await page.get_by_role("button", name="Dismiss").click()
         await shows(page, "Demo mode is off")
@@ -54,7 +54,7 @@ async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
 
 
 async def test_a_form_whose_sending_was_stopped_can_be_sent_again(mina: Visitor) -> None:
-    mina.tolerate("net::ERR_")
+    mina.allow_messages("net::ERR_")
     page = await mina.context.new_page()
     await page.clock.install()
     await page.goto(SETTINGS)
@@ -71,8 +71,8 @@ async def test_a_form_whose_sending_was_stopped_can_be_sent_again(mina: Visitor)
 
 async def test_the_page_resumes_when_the_gateway_is_back(system: System, mina: Visitor) -> None:
     # The browser itself logs each request that a killed gateway leaves unanswered, or a starting one cannot answer yet.
-    mina.tolerate("net::ERR_")
-    mina.tolerate("503")
+    mina.allow_messages("net::ERR_")
+    mina.allow_messages("503")
     page = await mina.open(SETTINGS)
     await enable(page, 6_000)
     await shows(page, "Demo mode is being enabled")
@@ -83,16 +83,16 @@ async def test_the_page_resumes_when_the_gateway_is_back(system: System, mina: V
     finally:
         await system.start("gateway")
     await shows(page, "Demo mode active")
-    await expect(page.locator("#link-state")).to_be_hidden(timeout=PATIENCE_MS)
+    await expect(page.locator("#link-state")).to_be_hidden(timeout=TIMEOUT_MS)
     assert await is_still_the_same(page)
 
 
 async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User) -> None:
-    mina.tolerate("401")
+    mina.allow_messages("401")
     page = await mina.open("/dashboard")
     await page.wait_for_function("performance.getEntriesByType('resource').length > 0")
     await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
-    other = await user.again()
+    other = await user.sign_in_again()
     assert (await other.post("/auth/sessions/revoke-all", json={"keep_current": True})).status_code == 204
     await other.close()
     await expect(page.locator("#link-state").get_by_text("You have been signed out.")).to_be_visible()
@@ -102,14 +102,14 @@ async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User
     await expect(page.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     await page.get_by_label("Email").fill(user.email)
     await page.get_by_label("Password").fill("not the password")
-    mina.tolerate("422")
+    mina.allow_messages("422")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_contain_text("Email address or password is incorrect.")
     await expect(page.get_by_label("Email")).to_have_value(user.email)
 
 
 async def test_an_unknown_address_is_a_page(mina: Visitor) -> None:
-    mina.tolerate("404")
+    mina.allow_messages("404")
     page = await mina.open("/nowhere")
     await shows(page, "Page not found")
     await page.get_by_role("link", name="Go to the dashboard").click()

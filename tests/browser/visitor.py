@@ -1,4 +1,4 @@
-"""Somebody at a browser, over whose shoulder we look: whatever goes wrong on a page is noted."""
+"""A user in a browser; errors and foreign requests of its pages are recorded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD, User
 
 SETTINGS = "/settings/demo-mode"
-PATIENCE_MS = 60_000
-# A tab asks whether it is still signed in, or opens its stream while somebody signs out. Chromium notes every 401.
+TIMEOUT_MS = 60_000
+# Chromium logs every 401: of a tab that checks its session or opens its stream during a sign-out.
 _SIGNED_OUT = re.compile(
     r"/api/v1/(auth/me|events\S*): Failed to load resource: the server responded with a status of 401"
 )
@@ -20,7 +20,7 @@ _COLOUR = re.compile(r"rgba?\((\d+), (\d+), (\d+)")
 
 
 class Visitor:
-    """A browser of its own, with everything that its pages complained about or loaded from elsewhere."""
+    """A browser context, with the console errors and the foreign requests of its pages."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context = context
@@ -30,54 +30,54 @@ class Visitor:
         self.foreign: list[str] = []
         self._tolerated: list[str] = []
         self._visited: tuple[str, ...] = (f"{url}/", "data:")
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         context.on("console", self._note_message)
         context.on("weberror", self._note_error)
         context.on("request", self._note_request)
 
     async def open(self, path: str) -> Page:
-        """Open a page in a tab of its own."""
+        """Open a page in a new tab."""
         page = await self.context.new_page()
         await page.goto(path)
         return page
 
-    async def is_user(self, user: User) -> None:
-        """Go on in the session of a user."""
+    async def sign_in_as(self, user: User) -> None:
+        """Use the session of a user."""
         self.email = user.email
         token = user.http.cookies["session"]
         await self.context.add_cookies([{"name": "session", "value": token, "url": self.url}])
 
     async def register(self, page: Page, *, name: str = "Mina Okafor") -> None:
-        """Make an account, from the front door."""
+        """Register from the front page."""
         await page.goto("/")
         await page.get_by_role("link", name="Create an account").click()
         await self.register_here(page, name=name)
 
     async def register_here(self, page: Page, *, name: str = "Mina Okafor") -> None:
-        """Make an account by the form of the present page."""
+        """Register by the form of the current page."""
         await page.get_by_label("Name").fill(name)
         await page.get_by_label("Email").fill(self.email)
         await page.get_by_label("Password").fill(PASSWORD)
         await page.get_by_role("button", name="Create account").click()
         await expect(page.get_by_role("heading", name="Demo mode", exact=True)).to_be_visible()
 
-    def tolerate(self, words: str) -> None:
-        """Take messages with these words as part of what the test is about."""
+    def allow_messages(self, words: str) -> None:
+        """Expect console messages that contain `words`."""
         self._tolerated.append(words)
 
-    def visits(self, url: str) -> None:
-        """Take a page elsewhere as part of what the test is about."""
+    def allow_site(self, url: str) -> None:
+        """Expect requests to another site."""
         self._visited += (url,)
 
-    def must_be_content(self) -> None:
-        """Fail if a page complained about anything, or loaded something from elsewhere."""
+    def assert_no_complaints(self) -> None:
+        """Fail on an unexpected console error, or a request to another site."""
         complaints = [text for text in self.complaints if not _SIGNED_OUT.search(text)]
         unexpected = [text for text in complaints if not any(words in text for words in self._tolerated)]
         assert not unexpected, unexpected
         assert self.foreign == []
 
     def _note_message(self, message: ConsoleMessage) -> None:
-        # What a content policy stops is an error on the console as well.
+        # A violation of the content security policy is a console error too.
         if message.type in {"error", "warning"}:
             self.complaints.append(f"{message.location.get('url')}: {message.text}")
 
@@ -98,7 +98,7 @@ async def enable(page: Page, interactions: int) -> None:
 
 
 async def hide(page: Page, is_hidden: bool) -> None:
-    """Make a page believe that nobody looks at it, or that somebody does again."""
+    """Make a page hidden or visible."""
     await page.evaluate(
         """(hidden) => {
             Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
@@ -115,22 +115,22 @@ def heading(page: Page, words: str) -> Locator:
 
 
 async def shows(page: Page, words: str) -> None:
-    """Wait until a heading says so."""
-    await expect(heading(page, words)).to_be_visible(timeout=PATIENCE_MS)
+    """Wait until a heading with these words is visible."""
+    await expect(heading(page, words)).to_be_visible(timeout=TIMEOUT_MS)
 
 
 async def mark(page: Page) -> None:
-    """Leave a mark on the page that a reload would take away."""
+    """Set a variable in the page that a reload would remove."""
     await page.evaluate("window.mark = 'still here'")
 
 
 async def is_still_the_same(page: Page) -> bool:
-    """Whether the page has not been loaded again since it was marked."""
+    """Return whether the page was not reloaded since `mark`."""
     return bool(await page.evaluate("window.mark === 'still here'"))
 
 
 async def pulses(element: Locator) -> bool:
-    """Whether an element is animated; it may be replaced by one that does."""
+    """Wait until an element, or its replacement, is animated."""
 
     async def probe() -> bool:
         return int(await element.evaluate("element => element.getAnimations({subtree: true}).length")) > 0
@@ -139,10 +139,10 @@ async def pulses(element: Locator) -> bool:
 
 
 async def tint(element: Locator) -> str:
-    """Name the colour of an element's ground: yellow, purple, red, or what it is."""
+    """Return the background colour of an element: yellow, purple, red, or the CSS value."""
 
     async def probe() -> str:
-        # An element that has just been replaced by a newer one has no colour at all.
+        # An element that a newer one has just replaced has no colour.
         return str(await element.evaluate("element => getComputedStyle(element).backgroundColor"))
 
     text = await waiting.until(probe, "the element has a colour")

@@ -19,7 +19,7 @@ from tests.chaos.journal import Answer, Journal
 REFUSALS = frozenset({404, 409})
 CONNECTION = f"/connections/{fake_provider.NAME}"
 REVOKED_SECONDS = 30.0
-"""Until a signed-out session is refused: gateways that missed its revocation read it again."""
+"""Time until every gateway refuses an ended session, also one that missed its revocation."""
 SIGN_OUT_SECONDS = 120.0
 REPEATS = (0.3, 1.0, 2.0, 4.0)
 """Pauses before the repetitions of a call that was not answered."""
@@ -33,7 +33,7 @@ class Actor:
     def __init__(self, user: User, seed: int, journal: Journal | None = None, *, has_platform: bool = False) -> None:
         self.user = user
         self.accepted: set[str] = set()
-        """Jobs that were promised."""
+        """Ids of accepted jobs."""
         self.answers: Counter[str] = Counter()
         self._journal = journal
         self._random = random.Random(seed)
@@ -171,7 +171,7 @@ class Actor:
             self._journal.call(self.user.user_id, method, path.partition("?")[0], began, status, **more)
 
     async def _check(self) -> None:
-        """Rows are visible if and only if demo mode is enabled, as far as nothing moved between two looks at it."""
+        """Check that rows are visible if and only if demo mode is enabled; skipped if its state changes meanwhile."""
         before = await self.user.probe("/demo/status")
         rows = await self.user.probe("/interactions?page_size=1")
         after = await self.user.probe("/demo/status")

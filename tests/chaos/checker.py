@@ -38,7 +38,7 @@ WHERE c.state = 'disconnecting' OR c.state = 'connecting' AND waiting.generation
 
 
 async def promises_are_kept(database: Database, journal: Journal) -> None:
-    """Every accepted call became a job, and every job has ended."""
+    """Check that every accepted call became a job, and that every job has ended."""
     rows = await database.query("SELECT job_id::text, owner_id::text, state FROM jobs.jobs")
     jobs = {row["job_id"]: row for row in rows}
     assert journal.accepted.keys() <= jobs.keys(), journal.accepted.keys() - jobs.keys()

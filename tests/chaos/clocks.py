@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parent / "clock.c"
 SMALL = (-11, 11)
-"""Seconds that must be unnoticed: within the leeway of identities."""
+"""Clock errors within the leeway of identities, which must have no effect."""
 LARGE = (-300, 300)
 """Seconds beyond the leeway: others refuse the replica's calls, and it refuses theirs, with 503."""
 

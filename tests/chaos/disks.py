@@ -16,13 +16,13 @@ SPARE_BYTES = (4_096, 16_384, 65_536, 262_144, 1_048_576)
 
 
 class Disk:
-    """A tmpfs; memory is taken by what it holds only."""
+    """A tmpfs: it takes only the memory of its files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def fill(self) -> None:
-        """Leave no room."""
+        """Fill the disk."""
         for spare in SPARE_BYTES:  # it may grow between the two calls
             usage = os.statvfs(self.path)
             try:
@@ -32,7 +32,7 @@ class Disk:
         raise OSError(f"{self.path} grows too quickly to be filled")
 
     def empty(self) -> None:
-        """Have room again."""
+        """Free the disk."""
         self._resize(SIZE_BYTES)
 
     def _resize(self, size: int) -> None:

@@ -8,13 +8,13 @@ from tests.acceptance.system import System
 from tests.chaos.nemesis import Nemesis
 
 PRIMARY_SECONDS = (0.0, 2.0)
-"""Until the loss of the primary is noticed."""
+"""Time until an operator's tool would detect the loss of the primary."""
 NODE_SECONDS = 4.0
 NODES = ("nats", "nats-2", "nats-3")
 
 
 class Failover:
-    """Takes the place of what the others do to single engines; the nemesis decides and records."""
+    """Disturbs highly available engines in place of single ones; the nemesis decides and records."""
 
     def __init__(self, system: System, nemesis: Nemesis) -> None:
         self._system = system
@@ -39,7 +39,7 @@ class Failover:
             await asyncio.sleep(seconds)
             await self._system.promote()
             self._nemesis.note(f"{self._system.primary} is the primary")
-            await self._system.tend()
+            await self._system.restart_dead_servers()
             self._nemesis.note(f"{primary} is the standby")
 
     async def _lose_nodes(self) -> None:

@@ -1,4 +1,4 @@
-"""What must not remain: consumers, connections and tasks beyond those before the disturbances."""
+"""Checks for leaks: no more consumers, connections and tasks after the disturbances than before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SELECT application_name, count(*) FROM pg_stat_activity WHERE usename IN ('auth'
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What there is while 20 streams are open and nothing is disturbed."""
+    """The counts while 20 streams are open and nothing is disturbed."""
 
     consumers: Mapping[str, int]
     """By stream."""

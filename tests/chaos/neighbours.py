@@ -1,4 +1,4 @@
-"""Owners in trouble beside others: the operations of the others must not be delayed by it."""
+"""Owners in trouble must not delay the operations of other owners."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def no_owner_is_delayed_by_another(system: System, urls: list[str], journa
     bystanders = [await User.register(urls[number % len(urls)]) for number in range(BYSTANDERS)]
     for user in troubled[:2]:
         await user.enable(SMALL)
-        await user.status_is("enabled")
+        await user.wait_for_status("enabled")
     alone = [delay for delays in await asyncio.gather(*map(_toggle_once, bystanders)) for delay in delays]
     journal.write("disturbance", deed=f"five owners are in trouble for {TROUBLE_SECONDS:g} s")
     stop = asyncio.Event()
@@ -91,7 +91,7 @@ async def _toggle_once(user: User) -> list[float]:
     for status in ("enabled", "disabled"):
         began = time.monotonic()
         await (user.enable(SMALL) if status == "enabled" else user.disable())
-        await user.status_is(status, seconds=TROUBLE_SECONDS * 2)
+        await user.wait_for_status(status, seconds=TROUBLE_SECONDS * 2)
         delays.append(time.monotonic() - began)
     return delays
 

@@ -85,7 +85,7 @@ class Nemesis:
     async def _disturb(self) -> None:
         name = self.random.choices(list(self._targets), list(self._targets.values()))[0]
         deeds = [self._kill, self._kill, self._stop, self._pause, self._pause]
-        # PostgreSQL's backends are processes of their own, which a pause of the first would not reach.
+        # A pause of the postmaster would not pause PostgreSQL's backends, which are separate processes.
         deed = self.random.choice(deeds[:3] if name == "postgres" else deeds)
         async with self.disturbed[name]:
             await deed(name, self.random.randrange(self._system.count(name)))

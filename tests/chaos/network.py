@@ -100,7 +100,7 @@ class Network:
         await asyncio.sleep(seconds)
         if deed == "half-open" and self._random.random() < 0.5:
             self._proxies.reset(proxy)
-        proxy.heal()
+        proxy.restore()
 
     async def _hold_snapshot(self) -> None:
         """Keep a snapshot open, as pg_dump does; it ends early if PostgreSQL is restarted."""
@@ -158,7 +158,7 @@ class Network:
                 await self._system.start(name)
 
     async def _is_healthy(self, name: str) -> bool:
-        """Ask as the health check of docker-compose.yml does."""
+        """Probe a process as the health check of docker-compose.yml does."""
         server = self._system.servers[name]
         try:
             if isinstance(server, Nats):

@@ -102,8 +102,8 @@ class Proxy:
         for link in tuple(self.links):
             link.abort()
 
-    def heal(self) -> None:
-        """Disturb nothing any more."""
+    def restore(self) -> None:
+        """Stop disturbing connections."""
         self.latency = self.loss = self.bytes_per_second = 0.0
         self.is_half_open = self.refuses = False
         self.lost_commits = 0
@@ -142,11 +142,11 @@ class Proxies:
         """Reset all connections that pass through a proxy."""
         self._loop.call_soon_threadsafe(proxy.reset)
 
-    def heal(self) -> None:
-        """Disturb nothing any more."""
+    def restore(self) -> None:
+        """Stop disturbing connections."""
         for proxies in self.all.values():
             for proxy in proxies:
-                proxy.heal()
+                proxy.restore()
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)

@@ -54,10 +54,10 @@ async def test_order_after_chaos(
             await asyncio.gather(*(each.rage(SECONDS) for each in raging))
         finally:
             stop.set()
-            proxies.heal()
+            proxies.restore()
             began = time.monotonic()
             acted = asyncio.gather(*acting)
-            await system.heal()
+            await system.restore()
             await acted
         await invariants.wait_for_quiet(system, seconds=QUIET_SECONDS)
         print(f"quiet after {time.monotonic() - began:.1f} s")

@@ -19,7 +19,7 @@ from tests.acceptance.users import User
 
 FREEZES = 5
 FROZEN_SECONDS = 6.0
-"""Two leases."""
+"""Longer than two leases."""
 BETWEEN_SECONDS = 2.0
 LONG = {"content_count": 1, "interaction_count": 15_000}
 SHORT = {"content_count": 1, "interaction_count": 60}
@@ -46,7 +46,7 @@ async def test_no_job_starts_over_while_one_replica_is_frozen(system: System) ->
     bystanders = [await User.register(system.url) for _ in range(3)]
     long_jobs = [await owner.enable(LONG) for owner in owners]
     for owner, job_id in zip(owners, long_jobs, strict=True):
-        await owner.job_is(job_id, "running")
+        await owner.wait_for_job(job_id, "running")
     stop = asyncio.Event()
     toggling = [asyncio.create_task(_toggle(user, stop)) for user in bystanders]
     try:
@@ -61,7 +61,7 @@ async def test_no_job_starts_over_while_one_replica_is_frozen(system: System) ->
         stop.set()
         waits = [seconds for task in toggling for seconds in await task]
     for owner, job_id in zip(owners, long_jobs, strict=True):
-        await owner.job_is(job_id, "completed", seconds=90.0)
+        await owner.wait_for_job(job_id, "completed", seconds=90.0)
     rows = await system.query("SELECT job_id::text, attempt, outcome FROM jobs.attempts")
     attempts = Counter(row["job_id"] for row in rows)
     print(f"attempts of the long jobs: {sorted(attempts[job_id] for job_id in long_jobs)}")
@@ -81,7 +81,7 @@ async def _toggle(user: User, stop: asyncio.Event) -> list[float]:
         for status in ("enabled", "disabled"):
             began = time.monotonic()
             await (user.enable(SHORT) if status == "enabled" else user.disable())
-            await user.status_is(status, seconds=30.0)
+            await user.wait_for_status(status, seconds=30.0)
             waits.append(time.monotonic() - began)
             await asyncio.sleep(random.uniform(0.1, 0.5))
     return waits

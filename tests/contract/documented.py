@@ -25,17 +25,17 @@ class Command:
     text: str
     words: tuple[str, ...]
     variables: dict[str, str]
-    """Those that are set for it, before it or, for make, behind it."""
+    """Variables set before the command, or for make after it."""
 
     @property
     def program(self) -> str:
-        """Its first word, without the folder of the virtual environment."""
+        """The first word, without the folder of the virtual environment."""
         return self.words[0].removeprefix(".venv/bin/")
 
 
 @functools.cache
 def pages() -> dict[str, str]:
-    """Return the text of every Markdown file by its path, without the changelog, which also tells of the past."""
+    """Return the text of every Markdown file by its path, without the changelog, which also names removed commands."""
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {
         name: (ROOT / name).read_text() for name in listed.split() if name != "CHANGELOG.md" if (ROOT / name).exists()

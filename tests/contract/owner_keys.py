@@ -1,4 +1,4 @@
-"""Which tables and prepared statements carry the owner, by which a larger system would be sharded: found in the code.
+"""The tables and prepared statements that carry the owner, by which a larger system would be sharded.
 
 `python -m tests.contract.owner_keys` writes them into docs/scale.md.
 """
@@ -64,7 +64,7 @@ def _of_table(table: sa.Table) -> str:
 
 
 def statements() -> dict[str, list[str]]:
-    """Return the prepared statements by the keys of `STATEMENTS`: by what a statement is given to find its rows."""
+    """Return the prepared statements by the keys of `STATEMENTS`: the parameters by which they find their rows."""
     found = defaultdict(list)
     for name, statement in _prepared():
         found[_of_statement(statement)].append(name)

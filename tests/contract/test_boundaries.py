@@ -1,4 +1,4 @@
-"""Who may import whom: the layout is the architecture only as long as this holds."""
+"""The allowed imports between the parts of the tree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provision.services import SERVICES
 ROOT = Path(__file__).parents[2]
 OURS = {"bench", "chassis", "dev", "gateway", "lifecycle", "provision", "repruv", "services", "worker"}
 
-# What each part may import of ours, as prefixes. Everything may import itself.
+# The allowed imports of each part, as prefixes. Every part may import itself.
 ALLOWED = {
     "chassis": (),
     "worker": ("chassis", "repruv.jobs"),
@@ -28,12 +28,12 @@ ALLOWED = {
 }
 
 PUBLIC_WORKER_MODULES = {"worker.client", "worker.liveness", "worker.outbox", "worker.testing"}
-"""What the rest of the tree imports beside the names that `worker/__init__.py` exports."""
+"""The public modules of worker, besides the names that `worker/__init__.py` exports."""
 
-# Rooms of a service and of its features, from the inside out: none imports one that stands after it.
+# Modules of a service and of its features, from the inside out: none imports a later one.
 INWARD = ("domain", "schema", "storage", "context", "operations", "servicer", "__main__")
 OPTIONAL = {"context"}
-# Rooms of the gateway, from the inside out: none imports one of its own or a later row.
+# Modules of the gateway, from the inside out: none imports one of its own or a later row.
 GATEWAY_ROOMS = (
     ("metrics", "problems", "views", "demo_options", "idempotency", "flash"),
     ("identity", "redirects"),
@@ -64,7 +64,7 @@ def files(part: str) -> list[Path]:
 
 
 def is_within(name: str, prefix: str) -> bool:
-    """Whether a dotted name lies in a package."""
+    """Return whether a dotted name is a package or inside it."""
     return name == prefix or name.startswith(f"{prefix}.")
 
 
@@ -175,5 +175,5 @@ def test_only_composition_roots_read_the_environment() -> None:
         for path in files(part)
         if path.name != "__main__.py" and "os.environ" in path.read_text()
     }
-    # The health check of a container is a program too, and the workers of a gateway inherit from the one who starts them.
+    # The health check of a container is a program too, and the workers of a gateway inherit the settings of their parent.
     assert readers == {"chassis/probe.py", "gateway/workers.py"}

@@ -38,7 +38,7 @@ TEST_PATH = re.compile(r"`(tests/[\w/]+\.py)`")
 
 
 def rows(heading: str) -> dict[str, tuple[str, str]]:
-    """Return bound and evidence of everything that a table of the page names."""
+    """Return the bound and the evidence of each row of the page's tables."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
@@ -75,7 +75,7 @@ def is_empty_container(node: ast.expr | None) -> bool:
 
 
 def assigned(statements: list[ast.stmt]) -> Iterator[str]:
-    """Yield what is assigned to an empty container."""
+    """Yield the targets to which an empty container is assigned."""
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Assign | ast.AnnAssign) and is_empty_container(node.value):

@@ -1,4 +1,4 @@
-"""Every rpc says who may use it, and the documentation says the same."""
+"""Every rpc declares its callers, and the documentation has the same table."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ VALUES = yaml.safe_load((ROOT / "deploy/helm/repruv/values.yaml").read_text())
 OTHER_DEFAULTS = {
     "ENVIRONMENT": "production",
     "LOG_FORMAT": "json",
-    # The operator must choose these.
+    # Values without a default: the operator must set them.
     "PUBLIC_URL": "",
     "POSTGRES_HOSTS": "",
     "NATS_HOSTS": "",

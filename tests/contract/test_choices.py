@@ -1,4 +1,4 @@
-"""The form of demo mode offers what the demo service takes: neither more nor less."""
+"""The form of demo mode offers exactly the options that the demo service accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers, the launcher and the documentation speak of the same processes, and an image holds only its own code."""
+"""Containers, the launcher and the documentation name the same processes, and each image contains only its own code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SERVING = [name for name in BUILT if DEFINITIONS[name].listen_port]
 WORKERS = [name for name in BUILT if name.endswith("-worker")]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
-# What each image may hold, besides its dependencies.
+# The packages that each image may contain, besides its dependencies.
 SHARED = {"protos/gen", "chassis"}
 CONTENTS = {
     "services/auth/Dockerfile": {*SHARED, "worker", "lifecycle", "services/auth"},

@@ -1,4 +1,4 @@
-"""Emails about ended jobs: what auth knows of jobs agrees with the jobs service and the pages."""
+"""Emails about ended jobs: the constants of auth agree with those of the jobs service and the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relative links in Markdown files lead to files that exist, and the documentation site has a place for each page."""
+"""Relative links in Markdown files lead to files that exist, and the documentation site contains every page."""
 
 from __future__ import annotations
 

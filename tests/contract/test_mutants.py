@@ -1,4 +1,4 @@
-"""Mutants and what docs/reliability.md says of them: each applies, names tests that exist, and has its row."""
+"""Each mutant applies, names existing tests, and has a row in docs/reliability.md."""
 
 from __future__ import annotations
 

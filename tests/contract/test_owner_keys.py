@@ -1,4 +1,4 @@
-"""docs/scale.md says which tables and statements carry the owner, and what the sizing prints."""
+"""docs/scale.md lists the tables and statements with the owner's key, and the output of the sizing."""
 
 from __future__ import annotations
 

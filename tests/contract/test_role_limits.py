@@ -1,4 +1,4 @@
-"""The roles limit sessions as the processes do: behind a pooler only the limits of the role apply."""
+"""Roles and processes set the same limits of sessions: behind a pooler only those of the role apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy sees them are those that the migrations make."""
+"""The SQLAlchemy tables equal those that the migrations create."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = {
     "auth": ("services.auth.connections.schema", "services.auth.data_export.schema"),
     "demo": ("services.demo.exports.schema",),
 }
-"""Where tables of a service stand beside its own schema.py."""
+"""Modules with tables of a service besides its schema.py."""
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -41,6 +41,6 @@ def test_tables_match_the_migrations(service: str, database_url: Callable[[str],
             differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
     finally:
         engine.dispose()
-    # Indexes, keys and checks stand in the migrations alone; queries need to know tables and columns.
+    # Only the migrations define indexes, keys and checks; queries need tables and columns.
     kinds = ("index", "constraint", "fk")
     assert [difference for difference in differences if not str(difference[0]).endswith(kinds)] == []

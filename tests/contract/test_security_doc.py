@@ -1,4 +1,4 @@
-"""docs/security.md says by which tests each line is shown: they must be there."""
+"""The tests that docs/security.md names exist."""
 
 from __future__ import annotations
 

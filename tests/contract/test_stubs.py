@@ -1,4 +1,4 @@
-"""Committed stubs and generated files are what their sources give, and the protos are clean."""
+"""Committed stubs and generated files are current, and the protos pass the linter."""
 
 from __future__ import annotations
 

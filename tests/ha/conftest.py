@@ -1,4 +1,4 @@
-"""A highly available system of its own, and users who work on it while servers fail."""
+"""A separate highly available system, and users who act on it while servers fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
 
 
 class Load:
-    """Users who act and read their streams."""
+    """Users who act at random and read their streams."""
 
     def __init__(self, system: System, actors: list[Actor], streams: dict[str, Stream]) -> None:
         self.actors = actors

@@ -1,4 +1,4 @@
-"""Any NATS node is killed, and one loses its store: nothing is noticed."""
+"""A killed NATS node, or one that lost its store, has no effect for clients."""
 
 from __future__ import annotations
 

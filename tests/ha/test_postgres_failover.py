@@ -27,7 +27,7 @@ async def test_killed_primary_loses_no_accepted_operation(system: System, load: 
         for _ in range(FAILOVERS):
             await asyncio.sleep(LOAD_SECONDS)
             seconds.append(await _fail_over(system, probe))
-            await system.tend()
+            await system.restart_dead_servers()
     for name, values in zip(("promoted", "first write", "first job done"), zip(*seconds, strict=True), strict=True):
         print(f"{name}: {', '.join(f'{value:.1f}' for value in values)}; worst {max(values):.1f} s")
     resets = [stream.must_be_gap_free_or_reset() for stream in generated.streams.values()]
@@ -42,7 +42,7 @@ async def test_switchover_loses_no_accepted_operation(system: System, load: TheL
     async with load(system) as generated:
         await asyncio.sleep(LOAD_SECONDS)
         await system.promote()
-        await system.tend()
+        await system.restart_dead_servers()
         await asyncio.sleep(LOAD_SECONDS)
     assert system.primary != before
     for stream in generated.streams.values():
@@ -62,7 +62,7 @@ async def _fail_over(system: System, probe: User) -> tuple[float, float, float]:
     assert system.primary != before
     for status in ("enabled", "disabled"):
         await _change(probe, status)
-        await probe.status_is(status, seconds=BACK_SECONDS)
+        await probe.wait_for_status(status, seconds=BACK_SECONDS)
         if status == "enabled":
             done = time.monotonic() - began
     return promoted, written, done

@@ -70,12 +70,12 @@ async def _drill(system: System, server: Postgres) -> None:
     await system.start("postgres")
     early, late = await User.register(system.url), await User.register(system.url)
     await early.enable(ENABLE)
-    await early.status_is("enabled")
+    await early.wait_for_status("enabled")
     for _ in range(3):
         backups.run("backup")
     assert len(backups.names) <= 2, "older backups are deleted"
     await late.enable(ENABLE)
-    await late.status_is("enabled")
+    await late.wait_for_status("enabled")
     await invariants.wait_for_quiet(system)
     point = (await system.query("SELECT to_char(clock_timestamp(), 'YYYY-MM-DD HH24:MI:SS.US TZ') AS point"))[0][
         "point"
@@ -95,14 +95,14 @@ async def _drill(system: System, server: Postgres) -> None:
         await waiting.until(system.is_healthy, "the services run on the restored cluster", seconds=60.0)
 
         for user in (early, late):
-            await user.status_is("enabled")
-            assert len(await user.everything("/interactions", "interactions")) == ENABLE["interaction_count"]
+            await user.wait_for_status("enabled")
+            assert len(await user.read_all("/interactions", "interactions")) == ENABLE["interaction_count"]
         assert (await newcomer.get("/demo/status")).status_code == 401, "accounts after the point are gone"
         answer = await newcomer.post("/auth/login", json={"email": newcomer.email, "password": PASSWORD})
         assert answer.status_code == 401
         for user in (early, late):
             await user.disable()
-            await user.status_is("disabled")
+            await user.wait_for_status("disabled")
         await stream.has("reset")
         assert stream.must_be_gap_free_or_reset() >= 1
     async with Stream(late, cursor=str(cursor)) as resumed:

@@ -1,4 +1,4 @@
-"""One whole system for all attacks: real processes, encrypted between each other as delivered, the gateway twice."""
+"""One whole system for all attacks: real processes, encrypted connections, two gateways."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NewPerson = Callable[..., Awaitable[Person]]
 
 
 class Replicated(System):
-    """The system with two gateways, its lines and its mails."""
+    """The system with two gateways, the path of its log and the folder of its emails."""
 
     def __init__(self, stack: Stack, *, directory: Path) -> None:
         super().__init__(stack)
@@ -38,27 +38,27 @@ class Replicated(System):
 
     @property
     def urls(self) -> list[str]:
-        """Where each gateway answers."""
+        """The URL of each gateway."""
         return self._stack.urls
 
     @property
     def encryption_keys(self) -> str:
-        """The keys that secrets at rest are sealed with."""
+        """The keys that encrypt secrets at rest."""
         return self._stack.environment("auth")["ENCRYPTION_KEYS"]
 
     @property
     def nats_url(self) -> str:
-        """NATS, as the gateway reaches it."""
+        """The URL of NATS for the gateway."""
         return self._stack.nats_url("gateway")
 
     @property
     def database_url(self) -> str:
-        """The database as the superuser sees it."""
+        """The URL of the database for the superuser."""
         return self._stack.database_url()
 
     @asynccontextmanager
     async def auth(self, **variables: str) -> AsyncIterator[None]:
-        """Let auth run with other variables while the context lasts."""
+        """Run auth with these environment variables while the context lasts."""
         before = self._stack.environment("auth")
         await self._do(lambda: self._stack.restart("auth", env=variables))
         await waiting.until(self.is_healthy, "auth is found again")
@@ -69,7 +69,7 @@ class Replicated(System):
             await self._do(lambda: self._stack.restart("auth", env=restored))
 
     @asynccontextmanager
-    async def held(self, table: str, column: str, value: object) -> AsyncIterator[None]:
+    async def locked_row(self, table: str, column: str, value: object) -> AsyncIterator[None]:
         """Lock a row while the context lasts."""
         statement = sql.SQL("SELECT 1 FROM {} WHERE {} = %s FOR UPDATE").format(
             sql.Identifier(*table.split(".")), sql.Identifier(column)
@@ -80,7 +80,7 @@ class Replicated(System):
 
     @asynccontextmanager
     async def paused(self, name: str) -> AsyncIterator[Callable[[], None]]:
-        """Stop a process in its tracks; gives what wakes it, which the end of the context does at the latest."""
+        """Pause a process with SIGSTOP; yield a function that resumes it. The end of the context resumes it too."""
 
         def wake() -> None:
             self.signal(name, signal.SIGCONT)
@@ -109,14 +109,14 @@ class Replicated(System):
 
 @pytest.fixture(scope="session")
 def trace_backend() -> Iterator[traces.Backend]:
-    """Where all processes export their spans. Recorded are only requests that ask for it (`traces.traceparent`)."""
+    """A trace backend for all processes. They record only requests with the header of `traces.traceparent`."""
     with traces.backend() as backend:
         yield backend
 
 
 @pytest.fixture(scope="session")
 async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: traces.Backend) -> AsyncIterator[Replicated]:
-    """The system; use `system` instead, which is left healthy by every test."""
+    """The running system. Tests use `system`, which checks that they leave it healthy."""
     directory = tmp_path_factory.mktemp("security")
     port = subprocesses.free_port()
     with local_provider.running(port) as platforms:
@@ -139,19 +139,19 @@ async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: trace
 
 @pytest.fixture
 async def system(running: Replicated) -> AsyncIterator[Replicated]:
-    """The system, healthy; a test that leaves it otherwise fails (and it is healed for the others)."""
+    """A healthy system. A test that leaves it unhealthy fails, and the fixture restores it for the next test."""
     yield running
     try:
-        # A gateway needs a moment to find a service again.
+        # A gateway reconnects to a restarted service within seconds.
         await waiting.until(running.is_healthy, "the test leaves the system healthy")
     except AssertionError:
-        await running.heal()
+        await running.restore()
         raise
 
 
 @pytest.fixture
 async def new_person(system: Replicated) -> AsyncIterator[NewPerson]:
-    """Make people with accounts, each in a network of their own."""
+    """Return a function that registers a user with a separate network address."""
     made: list[Person] = []
 
     async def register(url: str = "") -> Person:
@@ -165,7 +165,7 @@ async def new_person(system: Replicated) -> AsyncIterator[NewPerson]:
 
 @pytest.fixture
 async def person(new_person: NewPerson) -> Person:
-    """Somebody with an account."""
+    """A user with an account."""
     return await new_person()
 
 

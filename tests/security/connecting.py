@@ -18,7 +18,7 @@ CONNECTIONS = f"/connections/{fake_provider.NAME}"
 
 @dataclass(slots=True)
 class Authorization:
-    """What the platform was asked, and its code."""
+    """The parameters of the authorization request, and the platform's code."""
 
     parameters: dict[str, str]
     code: str = ""

@@ -18,7 +18,7 @@ class Somebody:
     def get(self, case: schemathesis.Case[Any], context: schemathesis.AuthContext) -> str:
         """Sign in."""
         sent = {"email": os.environ["FUZZ_EMAIL"], "password": os.environ["FUZZ_PASSWORD"]}
-        # From elsewhere each time: cases guess passwords too, and are stopped for it.
+        # From a new address each time: cases guess passwords too, which is throttled.
         elsewhere = {"X-Forwarded-For": f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.1"}
         url = f"{os.environ['FUZZ_URL']}/api/v1/auth/token"
         answer = httpx.post(url, json=sent, headers=elsewhere, timeout=20.0)
@@ -27,7 +27,7 @@ class Somebody:
         return token
 
     def set(self, case: schemathesis.Case[Any], data: str, context: schemathesis.AuthContext) -> None:
-        """Show the token."""
+        """Set the token in the request."""
         if _BY == "bearer":
             case.headers["Authorization"] = f"Bearer {data}"
         else:

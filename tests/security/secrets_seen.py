@@ -1,4 +1,4 @@
-"""Where a secret could have been left: every table, every line of every process, everything that NATS keeps."""
+"""Every place that could contain a leaked secret: tables, log lines of all processes, the store of NATS."""
 
 from __future__ import annotations
 

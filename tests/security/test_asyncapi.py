@@ -1,4 +1,4 @@
-"""docs/asyncapi.json holds for every message that a use of the system publishes."""
+"""Every message that the system publishes in use matches docs/asyncapi.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a full use no secret can be read where it does not belong."""
+"""After the use of every feature, no secret is stored or logged in clear."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_no_secret_can_be_read_after_a_full_use(
         "spans": trace_backend.bodies,
         "metrics": b"".join([(await person.http.get(f"{url}/metrics")).content for url in system.urls]),
     }
-    # What is looked at is really there.
+    # The searched places contain data.
     assert person.email.encode() in places["tables"]
     assert person.user_id.encode() in places["tables while connected"]
     assert all(person.user_id.encode() in places[name] for name in ("lines", "NATS"))

@@ -1,4 +1,4 @@
-"""Who has an account is nobody's business: answers are the same, byte for byte, for addresses with one and without."""
+"""No response reveals whether an address has an account: responses with and without one are equal byte for byte."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ async def test_registration_by_email_does_not_reveal_accounts(system: Replicated
         assert known[0] == 202
         assert known == await ask(system.url, "/auth/register", {"email": new, "password": PASSWORD})
         assert "set-cookie" not in known[1]
-        # The owner learns of it, without a link that would verify anything; the other gets one.
+        # The owner gets an email without a verification link; the unknown address gets a link.
         assert await users.mailed_token(system.mails, new, "verify-email")
         assert (await person.get("/auth/me")).status_code == 200

@@ -1,4 +1,4 @@
-"""Clients that send what no client should: no process ends, no memory grows, and others are served meanwhile."""
+"""Malformed traffic: no process ends, no memory grows, and other clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ AT_ONCE = 50
 HOSTILE = "127.66.6.6"
 """The address of the hostile clients."""
 GROWTH_BYTES = 64 << 20
-"""Of a process during one test. Its caches fill and its allocator keeps pages; a leak of a request each would be more."""
+"""Growth of a process's memory during one test. Caches and the allocator take less; a leak in each request takes
+more."""
 
 _METHODS = (
     b"GET",

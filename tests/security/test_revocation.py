@@ -1,4 +1,4 @@
-"""Sessions that end, on both gateways: at once where they were ended, a moment later elsewhere, whatever is away meanwhile."""
+"""An ended session is refused at once by the revoking gateway, and soon by the other one, also during outages."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OTHER_PASSWORD = "another-anvil-rowing"
 
 
 async def end_all(person: Person) -> None:
-    """End all sessions; tried again while a part of the system is away."""
+    """End all sessions; repeat while a part of the system is down."""
 
     async def is_done() -> bool:
         answer = await person.post("/auth/sessions/revoke-all")
-        # 401: it was done, and the answer lost.
+        # 401: the sessions ended, and the response was lost.
         assert answer.status_code in {204, 401, 503, 504}, answer.text
         return answer.status_code in {204, 401}
 
@@ -41,22 +41,22 @@ async def test_forty_warm_sessions_end_on_every_gateway(system: Replicated, new_
         assert {await users.status(url, token) for token in tokens} == {200}
     async with TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
         await asyncio.gather(*(end_all(owner) for owner in owners))
-        at_once.over()
-        await at_once.has_refused_all()
-        await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
+        at_once.require_refusals()
+        await at_once.wait_until_refused()
+        await soon.wait_until_refused(seconds=CACHE_SECONDS + SLACK_SECONDS)
 
 
 async def test_finished_jobs_are_not_cached_without_nats(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
     async with TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
-        await at_once.sees(200)
-        await soon.sees(200)
+        await at_once.wait_for_status(200)
+        await soon.wait_for_status(200)
         async with system.down("nats"):
             await end_all(person)
-            at_once.over()
-            await at_once.has_refused_all()
-            await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
+            at_once.require_refusals()
+            await at_once.wait_until_refused()
+            await soon.wait_until_refused(seconds=CACHE_SECONDS + SLACK_SECONDS)
         await waiting.until(system.is_healthy, "NATS is heard again")
         assert {await users.status(url, token) for token in tokens for url in (here, there)} == {401}
 
@@ -64,19 +64,19 @@ async def test_finished_jobs_are_not_cached_without_nats(system: Replicated, per
 async def test_requests_during_an_outage_of_auth_are_not_cached(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
-    # The session that ends the others is known, so that only the ending itself waits for auth.
+    # The gateway has cached the revoking session, so only the revocation itself waits for auth.
     assert (await person.get("/auth/me")).status_code == 200
     async with system.paused("auth") as wake, TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
         ending = asyncio.create_task(end_all(person))
-        # Nobody is let in on trust, and every gateway has questions under way.
+        # No gateway accepts a session without validation, and each has validations in flight.
         for watch in (at_once, soon):
-            await watch.sees(503, 504)
+            await watch.wait_for_status(503, 504)
             assert not watch.statuses[200]
         wake()
         await ending
-        at_once.over()
-        await at_once.has_refused_all()
-        await soon.has_refused_all(seconds=CACHE_SECONDS + SLACK_SECONDS)
+        at_once.require_refusals()
+        await at_once.wait_until_refused()
+        await soon.wait_until_refused(seconds=CACHE_SECONDS + SLACK_SECONDS)
 
 
 async def test_a_stream_sends_nothing_after_its_session(system: Replicated, person: Person) -> None:
@@ -109,7 +109,7 @@ async def change(system: Replicated, admin: Person, person: Person) -> None:
     sent = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
     answer = await person.post("/auth/password", json=sent)
     assert answer.status_code == 200, answer.text
-    # The session goes on, under another token.
+    # The session continues under a new token.
     assert person.token != before
     assert [await users.status(url, person.token) for url in system.urls] == [200, 200]
     await refused_everywhere(system, before)

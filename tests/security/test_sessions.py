@@ -1,4 +1,4 @@
-"""Sessions that begin and go on: no token of before counts after, and use alone writes next to nothing."""
+"""New and renewed sessions: old tokens are refused, and use alone causes almost no writes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_signing_in_over_a_session_ends_it(system: Replicated, person: Per
     assert person.token != before
     assert await users.status(system.url, before) == 401
     assert (await person.get("/auth/me")).status_code == 200
-    # A program that gets a token of its own ends nothing, whatever cookie came along.
+    # A request for a bearer token ends no session, also with a cookie.
     assert await users.status(system.url, await person.new_token() if path == "/auth/login" else person.token) == 200
     assert (await person.get("/auth/me")).status_code == 200
 
@@ -79,7 +79,7 @@ async def test_the_page_ends_the_session_before_too(system: Replicated, person: 
 
 
 async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
-    """Both gateways at once, with nothing in their memory, and the row held until several renewals wait for it."""
+    """Both gateways renew at once, without a cached session, while the row is locked until several renewals wait."""
     token = await person.new_token()
     [session] = await system.query(
         "SELECT session_id FROM auth.sessions WHERE user_id = %s ORDER BY created_at DESC LIMIT 1", person.user_id
@@ -88,7 +88,7 @@ async def test_use_renews_a_session_by_one_write(system: Replicated, person: Per
     await system.execute(_COUNTING)
     try:
         async with users.at(system.urls[0], token) as here, users.at(system.urls[1], token) as there:
-            async with system.held("auth.sessions", "session_id", session["session_id"]):
+            async with system.locked_row("auth.sessions", "session_id", session["session_id"]):
                 asking = [asyncio.ensure_future(http.get("/api/v1/auth/me")) for http in (here, there) * TOGETHER]
 
                 async def wait() -> bool:

@@ -1,4 +1,4 @@
-"""Guessing through the real doors: whatever is varied, the count is one; and nobody locks anybody else out."""
+"""Guesses over HTTP: all variations share one count, and no caller locks out another one."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ async def test_a_burst_is_counted_to_the_last_guess_and_locks_out_its_own_networ
             "SELECT failures FROM auth.login_failures WHERE key = %s", f"account:{person.email}|{address}"
         )
         assert counted["failures"] == refused >= throttling.FAILURES_PER_ACCOUNT
-        # The right password comes too late, at either gateway.
+        # Both gateways refuse even the correct password now.
         for http in (here, there):
             must_be_blocked(await guess(http, person.email, PASSWORD))
-    # Its owner, elsewhere, is let in.
+    # The owner can sign in from another network.
     assert await person.new_token()
 
 
@@ -98,7 +98,7 @@ async def test_client_cannot_choose_its_address(system: Replicated, person: Pers
             sent = {"X-Forwarded-For": claimed, "X-Real-IP": claimed, "Forwarded": f"for={claimed}"}
             assert (await guess(http, person.email, **sent)).status_code == 401
         must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "198.51.100.1"}))
-    # Behind a proxy that is believed, only what the proxy itself wrote counts: the last address.
+    # Behind a trusted proxy only the address that the proxy added counts: the last one.
     async with users.at(system.url, address=TRUSTED_PROXY) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
             forwarded = {"X-Forwarded-For": f"203.0.113.{number}, 192.0.2.77"}
@@ -124,7 +124,7 @@ async def test_a_password_of_a_megabyte_is_refused_before_hashing(system: Replic
         assert {answer.status_code for answer in answers} == {413}
         counted = await system.query("SELECT key FROM auth.login_failures WHERE key LIKE %s", f"%{address}")
         assert not counted
-        # The longest that fits is wrong like any other, and is counted like any other.
+        # The longest accepted password is counted like any other wrong one.
         assert (await guess(http, person.email, "x" * 60_000)).status_code == 401
         for path, sent in (
             ("/auth/register", {"email": f"new-{person.email}", "password": "x1y2z3" * 10_000}),

@@ -11,8 +11,8 @@ from typing import Self
 from tests.acceptance import waiting
 from tests.security import users
 
-TOGETHER = 4
-_PROVED = 3
+CONCURRENCY = 4
+_MIN_REFUSALS = 3
 """How often each token must have been refused."""
 
 
@@ -23,30 +23,30 @@ class TokenWatch:
         self.statuses: Counter[int] = Counter()
         self._url = url
         self._tokens = tokens
-        self._over = False
+        self._must_refuse = False
         self._refused: Counter[str] = Counter()
         self._accepted_after_revocation: list[str] = []
-        self._asking: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         turns = itertools.cycle(self._tokens)
-        self._asking = [asyncio.create_task(self._ask(turns)) for _ in range(TOGETHER)]
+        self._tasks = [asyncio.create_task(self._send(turns)) for _ in range(CONCURRENCY)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._asking:
+        for task in self._tasks:
             task.cancel()
-        outcomes = await asyncio.gather(*self._asking, return_exceptions=True)
+        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
         assert not self._accepted_after_revocation
 
-    def over(self) -> None:
+    def require_refusals(self) -> None:
         """Require that no request from now on is accepted: the call that ended the sessions has returned."""
-        self._over = True
+        self._must_refuse = True
 
-    async def sees(self, *statuses: int, seconds: float = 20.0) -> None:
+    async def wait_for_status(self, *statuses: int, seconds: float = 20.0) -> None:
         """Wait for an answer with one of these statuses."""
 
         async def probe() -> bool:
@@ -54,19 +54,19 @@ class TokenWatch:
 
         await waiting.until(probe, f"{self._url} answers {statuses}", seconds=seconds)
 
-    async def has_refused_all(self, *, seconds: float = 20.0) -> None:
+    async def wait_until_refused(self, *, seconds: float = 20.0) -> None:
         """Wait until every token has been refused repeatedly; none may be accepted afterwards."""
 
         async def probe() -> bool:
-            return all(self._refused[token] >= _PROVED for token in self._tokens)
+            return all(self._refused[token] >= _MIN_REFUSALS for token in self._tokens)
 
         await waiting.until(probe, f"{self._url} refuses all tokens", seconds=seconds)
 
-    async def _ask(self, turns: itertools.cycle[str]) -> None:
+    async def _send(self, turns: itertools.cycle[str]) -> None:
         async with users.at(self._url) as http:
             while True:
                 token = next(turns)
-                is_dead = self._over or bool(self._refused[token])
+                is_dead = self._must_refuse or bool(self._refused[token])
                 answer = await http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
                 assert answer.status_code in {200, 401, 503, 504}, answer.text
                 self.statuses[answer.status_code] += 1

@@ -55,7 +55,7 @@ class WaitForChildren(Exception):
 
 
 RAISED = (JobFailed, Cancelled, Snooze, WaitForChildren)
-"""The exceptions by which a handler says how its attempt ends."""
+"""The exceptions with which a handler determines the outcome of its attempt."""
 
 
 def completed(result: object) -> Finish:

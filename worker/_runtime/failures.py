@@ -37,7 +37,7 @@ def describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
 
 
 def _describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
-    # The cause says more than the exception in which a handler wrapped it for the user.
+    # The cause has more details than the exception in which a handler wrapped it for the user.
     origin = error.__cause__ if error.__cause__ is not None and not isinstance(error, BaseExceptionGroup) else error
     frames = _without_runtime(error.__traceback__)
     text = "".join(traceback.format_exception(type(error), error, frames))

@@ -41,7 +41,7 @@ class Source(Generic[Snapshot]):
         raise NotImplementedError
 
     def key(self, snapshot: Snapshot) -> str:
-        """Return what tells this resource from the owner's others of the source."""
+        """Return the key of a resource among those of the owner and source."""
         del snapshot
         return ""
 

@@ -91,7 +91,7 @@ class ApiTokens:
                 raise ApiTokenNotFound()
 
     async def revoke_leaked(self, token: str) -> uuid.UUID | None:
-        """End the token that an operator has found in a public place; return its id, or None if there is no such token."""
+        """Revoke a leaked token; return its id, or None if there is no such token."""
         if (token_hash := tokens.api_token_hash(token)) is None:
             return None
         async with self.context.transaction() as tx:

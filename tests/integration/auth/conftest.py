@@ -161,7 +161,7 @@ class Gateway:
         new = await self.register(email, ip_address=ip_address, remember=remember)
         return await self.describe(new, ip_address)
 
-    async def again(self, account: Account, **fields: Any) -> Account:
+    async def sign_in_again(self, account: Account, **fields: Any) -> Account:
         """Sign a user in again."""
         new = await self.login(account.email, ip_address=account.ip_address, **fields)
         return await self.describe(new, account.ip_address)

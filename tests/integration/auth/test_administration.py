@@ -89,7 +89,7 @@ async def test_a_role_change_ends_all_sessions(gateway: Gateway, admin: Account)
     )
     assert changed.user.role == auth_pb2.USER_ROLE_ADMIN
     assert not await gateway.is_valid(account.token)
-    promoted = await gateway.again(account)
+    promoted = await gateway.sign_in_again(account)
     assert await gateway.admin("ListUsers", user=promoted.identity)
     # Repeating it changes nothing and ends no session.
     await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=auth_pb2.USER_ROLE_ADMIN)
@@ -171,7 +171,7 @@ async def test_a_concurrent_sign_in_does_not_bypass_disabling(gateway: Gateway, 
 
 async def test_an_admin_ends_one_or_all_sessions_of_a_user(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
-    second, third = await gateway.again(account), await gateway.again(account)
+    second, third = await gateway.sign_in_again(account), await gateway.sign_in_again(account)
 
     async def revoke(**more: str) -> int:
         answer = await gateway.admin("RevokeUserSessions", user=admin.identity, user_id=account.user_id, **more)
@@ -230,7 +230,7 @@ async def test_an_invalid_page_token_is_refused(
 async def test_events_are_listed_by_account_and_kind(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     for _ in range(3):
-        await gateway.again(account)
+        await gateway.sign_in_again(account)
     await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
 
     async def listed(**more: Any) -> Any:

@@ -27,7 +27,7 @@ async def test_successful_and_failed_sign_ins_are_recorded(gateway: Gateway) -> 
     stranger = new_address()
     with pytest.raises(errors.Unauthenticated):
         await gateway.login(account.email, password="wrong", ip_address=stranger, user_agent=FIREFOX)
-    again = await gateway.again(account)
+    again = await gateway.sign_in_again(account)
     succeeded, failed, registered = await events(gateway, again)
     assert (succeeded.kind, failed.kind, registered.kind) == ("login_succeeded", "login_failed", "registered")
     assert (failed.ip_address, failed.client_name) == (stranger, "Firefox on Linux")
@@ -38,7 +38,7 @@ async def test_successful_and_failed_sign_ins_are_recorded(gateway: Gateway) -> 
 async def test_the_last_twenty_events_are_returned_newest_first(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(21):
-        last = await gateway.again(account)
+        last = await gateway.sign_in_again(account)
     shown = await events(gateway, last)
     assert len(shown) == 20
     assert [event.event_id for event in shown] == sorted((event.event_id for event in shown), reverse=True)

@@ -86,7 +86,7 @@ def child(state: Literal["completed", "failed"]) -> worker.Child:
 
 async def test_request_needs_the_address_and_ends_all_other_sessions(gateway: Gateway) -> None:
     account = await gateway.account()
-    other = await gateway.again(account)
+    other = await gateway.sign_in_again(account)
     with pytest.raises(errors.InvalidArgument) as refused:
         await request(gateway, account, "other@example.org")
     assert refused.value.field == "email"
@@ -267,4 +267,6 @@ async def test_admin_begins_lists_and_cancels_a_deletion(gateway: Gateway, admin
     with pytest.raises(errors.FailedPrecondition):
         await gateway.admin("RequestUserDeletion", user=admin.identity, user_id=admin.user_id)
     with pytest.raises(errors.PermissionDenied):
-        await gateway.admin("RequestUserDeletion", user=(await gateway.again(account)).identity, user_id=admin.user_id)
+        await gateway.admin(
+            "RequestUserDeletion", user=(await gateway.sign_in_again(account)).identity, user_id=admin.user_id
+        )

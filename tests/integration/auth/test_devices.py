@@ -49,7 +49,7 @@ async def test_email_about_a_new_device_has_time_device_network_and_a_link(gatew
 
 async def test_first_device_and_known_devices_send_no_email(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
-    await gateway.again(account)
+    await gateway.sign_in_again(account)
     first, second = new_device(), new_device()
     await sign_in(gateway, account, first)
     assert len(mailbox.jobs(account, "new_device")) == 1

@@ -185,7 +185,7 @@ async def test_old_address_revokes_a_pending_change_and_ends_all_sessions(gatewa
     assert not await gateway.is_valid(account.token)
     await refused(gateway, "ConfirmEmailChange", token=to_confirm)
     await refused(gateway, "RevokeEmailChange", token=to_revoke)
-    assert (await gateway.again(account)).email == account.email
+    assert (await gateway.sign_in_again(account)).email == account.email
 
 
 async def test_verified_old_address_takes_the_account_back_through_later_changes(
@@ -203,7 +203,7 @@ async def test_verified_old_address_takes_the_account_back_through_later_changes
     reset = await mailbox.link(third, "reset")
     await gateway.auth("RevokeEmailChange", token=to_revoke)
     assert not await gateway.is_valid(account.token)
-    back = await gateway.again(account)
+    back = await gateway.sign_in_again(account)
     assert back.email == account.email
     assert "email_change_revoked" in await kinds(gateway, back)
     await refused(gateway, "RevokeEmailChange", token=of_thief)

@@ -201,7 +201,7 @@ async def test_a_ceremony_is_valid_once_and_for_its_purpose(gateway: Gateway, sq
     assert await is_refused("challenge_invalid", finish(gateway, account, proving.ceremony, made))
     challenge = json.loads(adding.options)["challenge"]
     assert await is_refused("challenge_invalid", finish(gateway, account, f"rpk_{challenge}", "{}"))
-    elsewhere = await gateway.again(account)
+    elsewhere = await gateway.sign_in_again(account)
     made = new_authenticator().make(adding.options)
     assert await is_refused("challenge_invalid", finish(gateway, elsewhere, adding.ceremony, made))
     # A later one replaces it; the later one has expired.
@@ -259,7 +259,7 @@ async def test_a_passkey_belongs_to_one_account_and_an_account_has_at_most_ten(g
     again = authenticator.but().make(begun.options)
     assert await is_refused("passkey_taken", finish(gateway, other, begun.ceremony, again))
     waiting = await begin(gateway, account)
-    elsewhere = await gateway.again(account)
+    elsewhere = await gateway.sign_in_again(account)
     for _ in range(9):
         await add(gateway, elsewhere)
     assert await is_refused("passkeys_too_many", begin(gateway, account))
@@ -279,7 +279,7 @@ async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: 
         assert await is_refused("passkey_not_found", gateway.passkey(rpc, **theirs, **more))
     await shift(account.session_id, timedelta(minutes=11))
     assert await is_refused("reauthentication_required", gateway.passkey("RemovePasskey", **arguments))
-    account = await gateway.again(account)
+    account = await gateway.sign_in_again(account)
     arguments["user"] = account.identity
     await gateway.passkey("RemovePasskey", **arguments)
     assert await is_refused("passkey_not_found", gateway.passkey("RemovePasskey", **arguments))
@@ -296,7 +296,7 @@ async def test_a_password_reset_removes_passkeys(gateway: Gateway, mailbox: Mail
     token = await mailbox.link(account, "reset")
     await gateway.auth("ResetPassword", token=token, password="marble-otter-kettle")
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
-    again = await gateway.again(account, password="marble-otter-kettle")
+    again = await gateway.sign_in_again(account, password="marble-otter-kettle")
     assert "passkey_removed" in await kinds(gateway, again)
 
 

@@ -37,7 +37,7 @@ async def reset(gateway: Gateway, token: str, password: str = NEW) -> None:
 
 async def test_a_password_change_ends_other_sessions_and_replaces_the_token(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
-    others = [await gateway.again(account) for _ in range(2)]
+    others = [await gateway.sign_in_again(account) for _ in range(2)]
     changed = await change(gateway, account)
     assert (changed.session.session_id, changed.revoked_count) == (account.session_id, 2)
     for old in (account, *others):

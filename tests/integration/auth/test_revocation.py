@@ -57,7 +57,7 @@ async def test_ending_a_session_twice_succeeds_and_publishes_once(
     account = await gateway.account()
     for reason in ("", "logout", ""):
         await gateway.revoke(account.session_id, user=account.identity, reason=reason)
-    again = await gateway.again(account)
+    again = await gateway.sign_in_again(account)
     await gateway.revoke(again.session_id, user=again.identity)
     first, second = await published_events(jetstream, account, 2)
     assert (list(first.session_ids), first.reason) == ([account.session_id], "revoked")
@@ -106,7 +106,7 @@ async def test_a_new_token_and_a_verified_address_invalidate_caches(
     gateway: Gateway, jetstream: JetStreamContext, mailbox: Mailbox
 ) -> None:
     account = await gateway.account()
-    other = await gateway.again(account)
+    other = await gateway.sign_in_again(account)
     await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, ip_address=account.ip_address)
     await gateway.auth("VerifyEmail", token=await mailbox.link(account, "verify"))
     published = await published_events(jetstream, account, 2)
@@ -117,7 +117,7 @@ async def test_a_new_token_and_a_verified_address_invalidate_caches(
 
 async def test_a_password_change_is_published_as_the_reason(gateway: Gateway, jetstream: JetStreamContext) -> None:
     account = await gateway.account()
-    other = await gateway.again(account)
+    other = await gateway.sign_in_again(account)
     await gateway.auth(
         "ChangePassword",
         user=account.identity,

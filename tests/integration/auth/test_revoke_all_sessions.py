@@ -41,12 +41,12 @@ async def test_an_admin_revokes_all_users_sessions_but_their_own(
     # Small batches of all earlier tests' sessions can take longer than one call may.
     monkeypatch.setattr(admin_operations, "REVOKE_ALL_SECONDS", 60.0)
     accounts = [await gateway.account() for _ in range(3)]
-    accounts.append(await gateway.again(accounts[0]))
+    accounts.append(await gateway.sign_in_again(accounts[0]))
     ended = await gateway.admin(RPC, user=admin.identity)
     assert (ended.revoked_count >= 4, ended.has_more) == (True, False)
     assert not any([await gateway.is_valid(holder.token) for holder in accounts])
     assert await gateway.is_valid(admin.token)
-    assert await gateway.again(accounts[0])
+    assert await gateway.sign_in_again(accounts[0])
     [event] = await sql(
         "SELECT kind, user_id, details FROM auth.security_events WHERE actor_id = :id ORDER BY event_id DESC LIMIT 1",
         id=admin.user_id,

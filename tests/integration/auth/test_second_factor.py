@@ -61,10 +61,10 @@ async def finish(gateway: Gateway, challenge: str, code: str) -> Any:
 
 async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
-    other = await gateway.again(account)
+    other = await gateway.sign_in_again(account)
     offered = await begin(gateway, account)
     assert offered.uri.startswith("otpauth://totp/Repruv:") and f"secret={offered.secret}" in offered.uri
-    assert (await gateway.again(account)).token  # no code is required yet
+    assert (await gateway.sign_in_again(account)).token  # no code is required yet
     enabled = await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(offered.secret).now())
     assert len(set(enabled.recovery_codes)) == 10
     assert not await gateway.is_valid(account.token)
@@ -236,7 +236,7 @@ async def test_disabling_requires_a_code_and_replaces_the_token(gateway: Gateway
     assert not (await gateway.validate(disabled.token)).user.has_second_factor
     with pytest.raises(errors.Unauthenticated):
         await finish(gateway, login_challenge, protected.code())
-    assert (await gateway.again(account)).token
+    assert (await gateway.sign_in_again(account)).token
     for rpc, fields in (("DisableTotp", {"code": "000000"}), ("RegenerateRecoveryCodes", {})):
         with pytest.raises(errors.FailedPrecondition) as refused:
             await gateway.auth(rpc, user=account.identity, **fields)
@@ -267,7 +267,7 @@ async def test_a_reset_removes_the_factor_of_an_unverified_address(
     account = protected.account
     await gateway.auth("RequestPasswordReset", email=account.email)
     await gateway.auth("ResetPassword", token=await mailbox.link(account, "reset"), password=PASSWORD)
-    assert (await gateway.again(account)).token
+    assert (await gateway.sign_in_again(account)).token
 
 
 async def test_neither_secret_nor_codes_are_stored_in_clear(protected: Protected, sql: Any, keyring: Keyring) -> None:

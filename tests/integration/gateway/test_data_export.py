@@ -37,7 +37,7 @@ async def start(account: Account) -> str:
     return job_id
 
 
-async def status_is(account: Account, *wanted: str) -> dict[str, Any]:
+async def wait_for_status(account: Account, *wanted: str) -> dict[str, Any]:
     """Wait until the export has one of these states."""
     async with asyncio.timeout(120):
         while (status := (await account.http.get(BASE)).json())["status"] not in wanted:
@@ -48,7 +48,7 @@ async def status_is(account: Account, *wanted: str) -> dict[str, Any]:
 async def exported(account: Account) -> tuple[Files, dict[str, Any]]:
     """Export; return the rows of each file, and the manifest."""
     await start(account)
-    await status_is(account, "ready")
+    await wait_for_status(account, "ready")
     answer = await account.http.get(f"{BASE}/file")
     assert answer.status_code == 200, answer.text
     return read(answer.content)
@@ -106,7 +106,7 @@ async def test_start_and_download_need_a_fresh_session(
     account: Account, database: Callable[[str], AsyncEngine]
 ) -> None:
     await start(account)
-    await status_is(account, "ready")
+    await wait_for_status(account, "ready")
     await age_sessions(database("auth"), account.user_id, timedelta(minutes=11))
     for call in (account.http.post(BASE), account.http.get(f"{BASE}/file")):
         refused = await call
@@ -125,7 +125,7 @@ async def test_only_the_owner_sees_an_export(
     account: Account, register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient
 ) -> None:
     await start(account)
-    await status_is(account, "ready")
+    await wait_for_status(account, "ready")
     other = await register()
     for http in (other.http, admin):
         assert (await http.get(BASE)).json()["status"] == "none"
@@ -151,9 +151,9 @@ async def test_one_export_at_a_time_and_a_new_one_replaces_the_old(
     codes = sorted(answer.status_code for answer in answers)
     assert codes[0] == 202
     assert codes[1] in {202, 409}
-    first = await status_is(account, "ready")
+    first = await wait_for_status(account, "ready")
     await start(account)
-    second = await status_is(account, "ready")
+    second = await wait_for_status(account, "ready")
     assert second["version"] > first["version"]
     chunks = sa.text("SELECT DISTINCT generation FROM auth.data_export_chunks WHERE user_id = :user")
     async with engine.connect() as conn:
@@ -163,7 +163,7 @@ async def test_one_export_at_a_time_and_a_new_one_replaces_the_old(
 async def test_starts_are_throttled(account: Account) -> None:
     for _ in range(3):
         await start(account)
-        await status_is(account, "ready")
+        await wait_for_status(account, "ready")
     refused = await account.http.post(BASE)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_attempts")
     assert (await account.http.get(BASE)).json()["status"] == "ready"
@@ -176,7 +176,7 @@ async def test_page_starts_shows_and_downloads(account: Account) -> None:
     assert match
     started = await account.http.post("/settings/data/start", data={"form_token": match[1]}, headers=HTML)
     assert (started.status_code, started.headers["location"]) == (303, "/settings/data")
-    await status_is(account, "ready")
+    await wait_for_status(account, "ready")
     page = await account.http.get("/settings/data", headers=HTML)
     assert "Your data is ready" in Page(page).text
     assert 'href="/api/v1/auth/data-export/file"' in page.text
@@ -195,7 +195,7 @@ async def test_archive_goes_with_the_account(
     account: Account, database: Callable[[str], AsyncEngine], table: str
 ) -> None:
     await start(account)
-    await status_is(account, "ready")
+    await wait_for_status(account, "ready")
     user = {"user": account.user_id}
     async with database("auth").begin() as conn:
         await conn.execute(sa.text("DELETE FROM auth.users WHERE user_id = :user"), user)

@@ -137,7 +137,7 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     for words in ("Retrying", "Attempt 1 failed", "It did not work.", "mailbox_full"):
         assert words in page.text
 
-    await jobs_api.finish(await again(jobs_api, kind), failed=jobs_server.failed("mailbox_gone"))
+    await jobs_api.finish(await claim_again(jobs_api, kind), failed=jobs_server.failed("mailbox_gone"))
     page = await probe(account, path)
     for words in ("Failed", "mailbox_gone", "Attempt 2 started"):
         assert words in page.text
@@ -157,7 +157,7 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     assert "<img" not in answer.text
 
 
-async def again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
+async def claim_again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
     """Claim a job that becomes due in a moment."""
     request = jobs_service_pb2.ClaimJobsRequest(
         worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)

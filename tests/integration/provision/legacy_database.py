@@ -124,7 +124,7 @@ class Old:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def everything(self) -> dict[str, list[Any]]:
+    def all_rows(self) -> dict[str, list[Any]]:
         """Return all rows of all tables that the import writes, with the transactions that wrote them."""
         return {
             table: self.sql(f"SELECT xmin::text, t.* FROM {table} t ORDER BY {key}") for table, key in TARGETS.items()

@@ -31,9 +31,9 @@ def old(provisioned: EmbeddedServers) -> Iterator[Old]:
 
 def test_second_run_changes_nothing(old: Old) -> None:
     first = old.run()
-    before = old.everything()
+    before = old.all_rows()
     second = old.run(batch=1_000)
-    assert old.everything() == before
+    assert old.all_rows() == before
     for table in first["tables"].values():
         table["new_in_this_run"] = 0
     assert second == first
@@ -86,7 +86,7 @@ def test_process_killed_in_the_middle_is_continued_by_the_next_and_a_role_that_o
             process.kill()
             process.wait()
             assert old.sql("SELECT count(*) FROM legacy_import.rows WHERE source <> 'users'") == [(0,)]
-            users = old.everything()["auth.users"]
+            users = old.all_rows()["auth.users"]
             assert len(users) >= USERS + 10
         # PostgreSQL notices that the process is gone when its statement ends; until then another import is refused.
         while subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, timeout=60, check=False).returncode:
@@ -94,7 +94,7 @@ def test_process_killed_in_the_middle_is_continued_by_the_next_and_a_role_that_o
     tables = json.loads(report.read_text())["tables"]
     assert (tables["users"]["imported"], tables["users"]["new_in_this_run"]) == (USERS + 10, 0)
     assert tables["background_jobs"]["imported"] == USERS + 2
-    assert old.everything()["auth.users"] == users
+    assert old.all_rows()["auth.users"] == users
     assert old.rows() == untouched, "the way back"
 
 

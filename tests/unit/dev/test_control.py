@@ -92,14 +92,14 @@ def test_a_part_is_broken_once_started_until_it_runs_and_the_next_waits(
     asking = threading.Thread(target=lambda: answers.append(client.post("/breaks", json=ASKED)))
     asking.start()
     while not nothing.did:
-        control.tend(NO_STACK, stop, seconds=0.05)
+        control.run_pending(NO_STACK, stop, seconds=0.05)
     asking.join()
     (answer,) = answers
     assert answer.status_code == 200
     # It did not start: no other break meanwhile.
     assert nothing.did == ["failed", "started"]
     assert client.post("/breaks", json=ASKED).json() == {"code": "break_running"}
-    control.tend(NO_STACK, stop, seconds=0.05)
+    control.run_pending(NO_STACK, stop, seconds=0.05)
     assert nothing.did == ["failed", "started", "started"]
     refused = client.post("/breaks", json=ASKED)
     assert (refused.status_code, refused.json()) == (429, {"code": "break_too_soon"})

@@ -23,7 +23,7 @@ DESCRIPTION_SECONDS = 3_600.0
 KEYS_SECONDS = 300.0
 LEEWAY = 30
 ALGORITHMS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
-"""Signatures that are believed; never `none`, and none whose key we share with the provider."""
+"""Accepted signature algorithms: never `none`, and no symmetric one."""
 _METHODS = ("client_secret_basic", "client_secret_post")
 _NEVER_LISTED = frozenset({"offline_access"})
 
@@ -63,7 +63,7 @@ class Oidc:
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
         """Get tokens for a code; the id token must be for us and for this very transaction."""
         description = await self._describe()
-        # Before the code is used up: what cannot be read now can be read later.
+        # Read the keys before the code is used up: a failure can still be retried.
         await self._read_keys()
         answer = await self._client.token(
             description.token_url,
