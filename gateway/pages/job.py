@@ -162,7 +162,7 @@ def json_text(value: object) -> str:
 
 
 def _fields(result: Mapping[str, object] | None) -> Sequence[Field]:
-    return [_field(name, value) for name, value in (result or {}).items()]
+    return [_field(name, value) for name, value in sorted((result or {}).items())]
 
 
 def _field(name: str, value: object) -> Field:

@@ -130,7 +130,15 @@ def event_name(kind: str) -> str:
     return _HAPPENINGS.get(kind) or label(kind)
 
 
-_NAMES = {"auto": "Pick for me", "youtube": "YouTube", "tiktok": "TikTok", "linkedin": "LinkedIn", "x": "X"}
+_NAMES = {
+    "auto": "Pick for me",
+    "content_count": "Content items",
+    "interaction_count": "Interactions",
+    "youtube": "YouTube",
+    "tiktok": "TikTok",
+    "linkedin": "LinkedIn",
+    "x": "X",
+}
 
 
 def label(value: str) -> str:

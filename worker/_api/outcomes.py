@@ -23,6 +23,10 @@ class JobFailed(Exception):
         self.message = message
         self.retryable = retryable
 
+    def __str__(self) -> str:
+        """Return the message, which operators read with the traceback."""
+        return self.message
+
     def __reduce__(self) -> tuple[object, ...]:
         return _job_failed, (self.code, self.message, self.retryable)
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from chassis import errors
 from gateway import views
 from gateway.container import Container
+from gateway.pages.admin import people
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2
 
@@ -50,20 +51,25 @@ class SecurityEvents(AdminPage):
             name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")
         }
         token = request.query_params.get("page_token", "")
+        user_id: str | None = ""
+        if filters["user"]:
+            user_id = await people.owner_id(self._container, filters["user"], user=visitor.identity)
         rpc_request = admin_service_pb2.ListSecurityEventsRequest(
-            user_id=filters["user"],
+            user_id=user_id or "",
             kinds=[filters["kind"]] if filters["kind"] else [],
             page_size=PAGE,
             page_token=token,
         )
-        try:
-            page = await self._container.admin.list_security_events.send(visitor.identity, rpc_request)
-        except errors.InvalidArgument as error:
-            if error.field != "user_id":
+        page = admin_service_pb2.ListSecurityEventsResponse()
+        if user_id is not None:
+            try:
+                page = await self._container.admin.list_security_events.send(visitor.identity, rpc_request)
+            except errors.InvalidArgument:
                 return self.redirect(_address(filters, ""))
-            page = admin_service_pb2.ListSecurityEventsResponse()
+        concerned = [user_id for event in page.events for user_id in (event.user_id, event.actor_id)]
         context = {
             "events": [views.security_event(event) for event in page.events],
+            "addresses": await people.addresses(self._container, concerned, user=visitor.identity),
             "event_kinds": KINDS,
             "filters": filters,
             "newest": _address(filters, "") if token else "",

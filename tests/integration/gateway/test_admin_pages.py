@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -342,8 +343,11 @@ async def test_accounts_are_searched_disabled_and_enabled(
     page = await press(admin, await probe(admin, f"{path}/confirm/role"), f"{path}/role")
     assert "Revoke admin" in page.text
     assert (await admin.get(f"{path}/confirm/nothing")).status_code == 404
-    events = await probe(admin, f"/admin/security-events?user={account.user_id}")
-    assert path in events.links
+    for user in (account.user_id, account.email.upper()):
+        events = await probe(admin, f"/admin/security-events?user={quote(user)}")
+        assert path in events.links
+        assert f"Account created {account.email}" in events.text
+    assert "No matching events" in (await probe(admin, "/admin/security-events?user=nobody@example.com")).text
     for missing in (ids.uuid7(), "nonsense"):
         assert (await admin.get(f"/admin/users/{missing}")).status_code == 404
     assert "No matching events" in (await probe(admin, "/admin/security-events?user=nonsense")).text
