@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import gc
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ hypothesis.settings.load_profile("steady")
 
 # Each httpx client would read all root certificates, in 50 ms; tests share the context.
 pytest.MonkeyPatch().setattr("httpx._transports.default.create_ssl_context", functools.cache(httpx.create_ssl_context))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and collected tests from garbage collections, as `chassis.process` does: they stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
