@@ -68,7 +68,8 @@ async def test_charts_have_ranges_and_lead_to_filtered_lists(account: Account) -
         48,
         4,
     ]
-    assert len(quarter.content) < 60_000
+    # Without the list below the charts, whose comments differ in length.
+    assert len(quarter.content.partition(b'<section id="recent"')[0]) < 40_000
     numbers = (await account.http.get("/api/v1/metrics/dashboard", params={"days": 180})).json()
     busiest = max(numbers["interactions_per_day"], key=lambda day: day["count"])
     listed = (await account.http.get("/api/v1/interactions", params={"date": busiest["date"], "page_size": 100})).json()
