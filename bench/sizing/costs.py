@@ -14,7 +14,8 @@ JOB_DISK = 2_394.0
 """A finished job with its attempt, its events and all indexes: `python -m bench.jobs.stored`."""
 DELETED_JOB_MS = 0.053
 DELETED_JOBS_PER_SECOND = 1_000 / (1_000 * DELETED_JOB_MS / 1e3 + 0.05)
-"""jobs.cleanup deletes one batch of 1,000 after the other, with a pause of 0.05 s: docs/decisions/0049, `python -m bench.jobs.retention`."""
+"""jobs.cleanup deletes one batch of 1,000 after the other, with a pause of 0.05 s: docs/decisions/0049,
+`python -m bench.jobs.retention`."""
 
 ENABLE_MS: Mapping[str, float] = {
     "postgres": 3.3,
@@ -31,7 +32,8 @@ ENABLE_WAL = 15.2 * KIB
 STREAM_MEMORY = 21.8 * KIB
 STREAM_CONNECT_MS = 1.7
 FRAME_MS = 0.1
-"""5,000 events a second take half a processor: docs/streams.md, `make bench-stream ARGS="--only repruv"`. A ping is counted as a frame."""
+"""5,000 events a second take half a processor: docs/streams.md, `make bench-stream ARGS="--only repruv"`. A ping is counted as
+a frame."""
 STREAM_SECONDS = 600.0
 PING_SECONDS = 13.5
 STREAMS_PER_PROCESS = 50_000
