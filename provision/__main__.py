@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # chassis.migrations logs the same, shorter
     try:
         provision(config)
-    except roles.UnfitDatabase as error:
+    except (roles.UnfitDatabase, roles.Unreachable, streams.Unreachable) as error:
         logger.error(str(error))  # noqa: TRY400 - the message is complete without a traceback
         return 1
     return 0

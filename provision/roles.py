@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 RETRY_SECONDS = 0.5
+MAX_CAUSE = 300
+"""Characters of an error that are logged."""
 # The limits of a service's sessions. Its processes set the same ones, except through a pooler.
 LIMITS = {"statement_timeout": "10s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "15s"}
 TIGHTER_LIMITS = {"jobs": {"lock_timeout": "600ms", "idle_in_transaction_session_timeout": "2s"}}
@@ -25,16 +27,21 @@ class UnfitDatabase(Exception):
     """The database cannot hold what the services store."""
 
 
+class Unreachable(Exception):
+    """The database did not accept a connection in time."""
+
+
 def await_database(url: str, *, seconds: float) -> None:
-    """Wait until the database answers; raise its last error after `seconds`."""
+    """Return when the database accepts a connection. Raises `Unreachable` when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
         except psycopg.OperationalError as error:
+            cause = " ".join(str(error).split())[:MAX_CAUSE]
             if time.monotonic() > deadline:
-                raise
-            logger.info("waiting for PostgreSQL: %s", str(error).strip().splitlines()[-1])
+                raise Unreachable(f"PostgreSQL did not accept a connection within {seconds:g} s: {cause}") from error
+            logger.info("waiting for PostgreSQL: %s", cause)
             time.sleep(RETRY_SECONDS)
         else:
             return

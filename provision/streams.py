@@ -26,22 +26,34 @@ CONSUMERS = tuple(("jobs", service, (f"{service}.>", *_OTHERS.get(service, ())))
 """(service that publishes the events, name of the durable consumer, filters of the subjects after `<service>.events.`)"""
 
 
+class Unreachable(Exception):
+    """NATS did not accept a connection in time."""
+
+
 async def provision(
     url: str, names: tuple[str, ...], *, seconds: float, certificate: tls.Certificate | None = None
 ) -> None:
-    """Create or update the streams of the services `names` and all consumers. Wait up to `seconds` for NATS."""
-    client = await nats.connect(
-        streams.servers(url),
-        name="provision",
-        tls=certificate.client_context() if certificate else None,
-        tls_handshake_first=certificate is not None,
-        inbox_prefix=streams.inbox_prefix(url),
-        connect_timeout=CONNECT_SECONDS,
-        reconnect_time_wait=RETRY_SECONDS,
-        max_reconnect_attempts=int(seconds / RETRY_SECONDS),
-        allow_reconnect=True,
-        error_cb=_report,
-    )
+    """Create or update the streams of the services `names` and all consumers.
+
+    Raises `Unreachable` after `seconds` without NATS.
+    """
+    try:
+        client = await nats.connect(
+            streams.servers(url),
+            name="provision",
+            tls=certificate.client_context() if certificate else None,
+            tls_handshake_first=certificate is not None,
+            inbox_prefix=streams.inbox_prefix(url),
+            connect_timeout=CONNECT_SECONDS,
+            reconnect_time_wait=RETRY_SECONDS,
+            max_reconnect_attempts=int(seconds / RETRY_SECONDS),
+            allow_reconnect=True,
+            error_cb=_report,
+        )
+    except (NatsError, OSError) as error:
+        raise Unreachable(
+            f"NATS did not accept a connection within {seconds:g} s: {error or type(error).__name__}"
+        ) from error
     try:
         js = client.jetstream(timeout=REQUEST_SECONDS)
         deadline = time.monotonic() + seconds

@@ -11,6 +11,7 @@ from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy, StorageType
 
 from chassis import settings as chassis_settings
 from chassis import streams
+from dev import subprocesses
 from dev.embedded import EmbeddedServers
 from provision import roles, settings
 from provision import streams as provision_streams
@@ -123,6 +124,15 @@ def test_a_database_of_another_encoding_is_refused(
     superuser = fresh_engines.postgres
     with pytest.raises(roles.UnfitDatabase, match="bytes has the encoding SQL_ASCII"):
         roles.provision(superuser.url_for("postgres", superuser.password, database="bytes"), PASSWORDS)
+
+
+async def test_missing_database_and_absent_nats_are_named(fresh_engines: EmbeddedServers) -> None:
+    superuser = fresh_engines.postgres
+    missing = superuser.url_for("postgres", superuser.password, database="missing")
+    with pytest.raises(roles.Unreachable, match=r'within 0 s: .*database "missing" does not exist'):
+        roles.await_database(missing, seconds=0)
+    with pytest.raises(provision_streams.Unreachable, match=r"NATS did not accept a connection within 0\.5 s: \S+"):
+        await provision_streams.provision(f"nats://127.0.0.1:{subprocesses.free_port()}", SERVICES, seconds=0.5)
 
 
 def test_a_misspelt_environment_is_refused(environ: dict[str, str]) -> None:
