@@ -12,12 +12,14 @@ from chassis import database_url
 
 TEXT_LIMIT = 2_000
 """Longer texts are cut while they are read: memory stays bounded."""
+MAX_CAUSE = 300
+"""Characters of an error that are shown."""
 
 Row = Mapping[str, Any]
 
 
 class UnfitSource(Exception):
-    """The old database lacks what the import needs."""
+    """The old database cannot be read, or lacks what the import needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +87,18 @@ class Source:
         if url.startswith("postgres"):
             url = database_url.for_sqlalchemy(url, "psycopg")
             arguments["options"] = "-c default_transaction_read_only=on -c statement_timeout=60s"
-        self._engine = sa.create_engine(
-            url, connect_args=arguments, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-        )
         self._metadata = sa.MetaData()
-        self._metadata.reflect(self._engine)
+        try:
+            self._engine = sa.create_engine(
+                url, connect_args=arguments, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+            )
+            self._metadata.reflect(self._engine)
+        except (sa.exc.ArgumentError, ModuleNotFoundError):
+            raise UnfitSource("the old database needs a URL such as postgresql://reader@old-db/app") from None
+        except sa.exc.DBAPIError as error:
+            raise UnfitSource(
+                f"the old database cannot be read: {' '.join(str(error.orig).split())[:MAX_CAUSE]}"
+            ) from error
         if USERS.table not in self.tables:
             raise UnfitSource(f"the old database has no table {USERS.table}; it has {', '.join(self.tables) or 'none'}")
         for shape in SHAPES:

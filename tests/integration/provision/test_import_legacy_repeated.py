@@ -168,6 +168,15 @@ def test_database_without_users_is_refused(provisioned: EmbeddedServers, old: Ol
         old.run()
 
 
+def test_database_that_cannot_be_opened_is_refused_without_its_password(old: Old) -> None:
+    for url in ("nothing", "mysql://reader:hunter2@old-db/app"):
+        with pytest.raises(source.UnfitSource, match="the old database needs a URL such as postgresql://") as caught:
+            source.Source(url)
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(source.UnfitSource, match=r"cannot be read: .* database .* does not exist"):
+        source.Source(old.url.rpartition("/")[0] + "/nowhere")
+
+
 def test_command_prints_the_report_and_writes_it_as_json(
     old: Old,
     provisioned: EmbeddedServers,
