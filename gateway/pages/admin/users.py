@@ -11,7 +11,7 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import views
 from gateway.container import Container
-from gateway.pages.admin import job_query
+from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
@@ -91,6 +91,9 @@ class Users(AdminPage):
             ],
             "api_tokens": [views.api_token(api_token) for api_token in response.api_tokens],
             "events": [views.security_event(event) for event in events.events],
+            "addresses": await people.addresses(
+                self._container, (event.actor_id for event in events.events), user=visitor.identity
+            ),
             "is_own": user_id == visitor.session.user_id,
         }
         return visitor.show("admin/user", f"{PATH}/{user_id}", context)
