@@ -62,7 +62,7 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-protos: $(INSTALLED) ## Generate protos/gen, the TypeScript types of the gateway, docs/asyncapi.json and the chart's processes
+protos: $(INSTALLED) ## Generate protos/gen, the TypeScript types of the gateway, docs/asyncapi.json, names of job kinds in emails and the chart's processes
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m dev.generated
 

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dev import asyncapi, chart
+from dev import asyncapi, chart, kind_names
 from gateway import generate_types
 
 FILES: dict[Path, Callable[[], str]] = {
     generate_types.TARGET: generate_types.generate,
     asyncapi.TARGET: asyncapi.generate,
     chart.TARGET: chart.generate,
+    kind_names.TARGET: kind_names.generate,
 }
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.pages import labels
 from provision import streams
 from services.auth.notifications import domain as notifications
-from services.auth.notifications import kind_names, subscriber
+from services.auth.notifications import subscriber
 from services.jobs import domain as jobs
 from services.jobs import transaction
 
@@ -17,8 +16,3 @@ def test_the_same_jobs_are_long() -> None:
 def test_ends_of_long_jobs_reach_auth() -> None:
     [filters] = [filters for _, durable, filters in streams.CONSUMERS if durable == "auth"]
     assert {subscriber.SUBJECT, transaction.LONG_ENDED} == {filters[-1]}
-
-
-def test_emails_name_jobs_as_pages_do() -> None:
-    assert set(labels.OWN_KINDS) <= set(kind_names.KIND_NAMES)
-    assert {kind: labels.kind(kind) for kind in kind_names.KIND_NAMES} == dict(kind_names.KIND_NAMES)
