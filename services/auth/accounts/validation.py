@@ -139,8 +139,7 @@ def _is_control(character: str) -> bool:
 
 def _invalid_email() -> errors.InvalidArgument:
     return errors.InvalidArgument(
-        "Enter an email address like name@example.org: at most 254 characters with one @, "
-        "and only ASCII letters, digits and punctuation before it.",
+        "Enter an email address like name@example.org, without accents before the @.",
         code="invalid_email",
         field="email",
     )
