@@ -21,6 +21,7 @@ import asyncio
 import functools
 import itertools
 import logging
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
@@ -262,6 +263,7 @@ class Relay:
         """The arrived messages at the last pass."""
         self._unanswered: set[UUID] = set()
         self._poll_at = 0.0
+        self._pass_at = math.inf
 
     def send(self, messages: Iterable[Message]) -> None:
         """Send committed messages in background tasks; polls send those that do not arrive.
@@ -280,20 +282,23 @@ class Relay:
 
     def wake(self) -> None:
         """Poll now instead of at the next interval."""
+        self._poll_at = 0.0
         self._wake.set()
 
     async def run(self) -> None:
         """Send forever."""
         loop = asyncio.get_running_loop()
         while True:
-            is_woken = self._wake.is_set()
             self._wake.clear()
+            self._pass_at = math.inf
             await self._delete_arrived(self._arrived & self._arrived_before)
             self._arrived_before = set(self._arrived)
-            if is_woken or loop.time() >= self._poll_at:
+            if loop.time() >= self._poll_at:
                 self._poll_at = loop.time() + POLL_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311
                 await self._poll()
-            await run.wait(self._wake, DELETE_SECONDS)
+            if self._arrived:
+                self._pass_within(DELETE_SECONDS)
+            await run.wait(self._wake, max(0.0, self._poll_at - loop.time()))
 
     async def _poll(self) -> None:
         """Send the messages that are due.
@@ -361,7 +366,7 @@ class Relay:
                     extra={"message_id": message_id, "subject": subject, "attempts": attempts},
                 )
             return repr(error)[:200]
-        self._arrived.add(message_id)
+        self._on_arrived(message_id)
         return ""
 
     async def _send_now(self, message: Message) -> None:
@@ -371,11 +376,24 @@ class Relay:
             logger.debug("a message was not accepted and stays in the outbox", extra={"cause": repr(error)[:200]})
             self._poll_soon()
         else:
-            self._arrived.add(message.message_id)
+            self._on_arrived(message.message_id)
+
+    def _on_arrived(self, message_id: UUID) -> None:
+        self._arrived.add(message_id)
+        self._pass_within(DELETE_SECONDS)
+
+    def _pass_within(self, seconds: float) -> None:
+        """Begin the next pass within `seconds`. Without messages, passes are as rare as polls."""
+        loop = asyncio.get_running_loop()
+        if (due := loop.time() + seconds) < self._pass_at:
+            self._pass_at = due
+            loop.call_at(due, self._wake.set)
 
     def _poll_soon(self) -> None:
         """Poll when the refused messages are due again, not only at the next interval."""
-        self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + RELAY_DELAY.total_seconds())
+        seconds = RELAY_DELAY.total_seconds()
+        self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + seconds)
+        self._pass_within(seconds)
 
     async def _send(self, message_id: str, subject: str, payload: bytes, traceparent: str) -> None:
         send = self._routes.get(self._route(subject))

@@ -377,10 +377,7 @@ class Stack:
 
 
 def _is_ready(replica: Replica) -> bool:
-    certificate = tls.from_environment(replica.environment)
-    return replica.pid is not None and (
-        replica.probe_url is None or probe.is_ready(replica.probe_url, certificate=certificate)
-    )
+    return replica.pid is not None and (replica.probe_url is None or probe.is_ready(replica.probe_url))
 
 
 def _password_name(role: str) -> str:

@@ -115,8 +115,6 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
         background.start("settle data exports", partial(run.every, SWEEP_SECONDS, settler.sweep))
         background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
-        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
-        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
@@ -137,6 +135,9 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
                 translate=postgres.translate,
             )
         )
+        # Last: it is the health check, and listens only while the process serves.
+        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
+        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stop.wait()
 
 

@@ -59,8 +59,6 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("stalled", partial(run.every, reconciler.STALLED_SECONDS, reconcile.end_stalled))
         background.start("clean", partial(run.every, reconciler.SWEEP_SECONDS, reconcile.clean))
         background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, reconcile.delete_expired))
-        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
-        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
@@ -75,6 +73,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 translate=postgres.translate,
             )
         )
+        # Last: it is the health check, and listens only while the process serves.
+        measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
+        stack.enter_context(exposition.serving(config.metrics_address, measured))
         await stop.wait()
 
 

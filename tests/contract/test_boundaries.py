@@ -175,5 +175,5 @@ def test_only_composition_roots_read_the_environment() -> None:
         for path in files(part)
         if path.name != "__main__.py" and "os.environ" in path.read_text()
     }
-    # The health check of a container is a program too, and the workers of a gateway inherit the settings of their parent.
-    assert readers == {"chassis/probe.py", "gateway/workers.py"}
+    # The worker processes of a gateway inherit the environment of their parent.
+    assert readers == {"gateway/workers.py"}

@@ -30,7 +30,6 @@ DEFINITIONS = compose.read(COMPOSE_FILE, {})
 HIGHLY_AVAILABLE = compose.read(COMPOSE_FILE, env_files.read(stack.HIGH_AVAILABILITY))
 BUILT = [name for name, definition in DEFINITIONS.items() if definition.image is None]
 SERVING = [name for name in BUILT if DEFINITIONS[name].listen_port]
-WORKERS = [name for name in BUILT if name.endswith("-worker")]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 
 # The packages that each image may contain, besides its dependencies.
@@ -172,15 +171,12 @@ def test_each_process_connects_to_nats_as_its_own_service() -> None:
         assert DEFINITIONS[name].environment["NATS_URL"] == f"nats://{user}:local-only-{user}@nats:4222"
 
 
-@pytest.mark.parametrize("name", SERVING)
-def test_the_health_check_asks_the_port_that_is_served(name: str) -> None:
-    probe_url = DEFINITIONS[name].probe_url
-    assert probe_url is not None
-    assert f"127.0.0.1:{DEFINITIONS[name].listen_port}" in probe_url
+def test_the_health_check_of_the_gateway_is_its_readiness() -> None:
+    assert DEFINITIONS["gateway"].probe_url == f"http://127.0.0.1:{DEFINITIONS['gateway'].listen_port}/readyz"
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_the_health_check_of_a_worker_asks_its_metrics_server(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "gateway"])
+def test_the_health_check_of_other_processes_is_their_metrics_server(name: str) -> None:
     assert DEFINITIONS[name].probe_url == f"http://0.0.0.0:{DEFINITIONS[name].metrics_port}/healthz"
 
 

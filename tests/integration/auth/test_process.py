@@ -34,6 +34,7 @@ def environment(
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'gen'}",
         "LISTEN": f"127.0.0.1:{subprocesses.free_port()}",
+        "METRICS_ADDRESS": f"127.0.0.1:{subprocesses.free_port()}",
         "DATABASE_URL": database_url("auth"),
         "NATS_URL": nats_url,
         "IDENTITY_KEY": seeds["auth"],
@@ -67,7 +68,7 @@ async def test_the_process_creates_the_admin_serves_and_stops(
 
         async def is_ready() -> bool:
             assert process.returncode is None
-            return await asyncio.to_thread(probe.is_ready, f"grpc://{environment['LISTEN']}")
+            return await asyncio.to_thread(probe.is_ready, f"http://{environment['METRICS_ADDRESS']}/healthz")
 
         await eventually(is_ready)
         channel = client.channel(environment["LISTEN"], service=servicer.SERVICE)

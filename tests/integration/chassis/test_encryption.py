@@ -14,8 +14,9 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chassis import errors, identity, probe, tls
+from chassis import errors, identity, tls
 from chassis.rpc import client, credentials, metadata, server
 from dev.launcher import certificates as local
 from provision import certificates
@@ -93,7 +94,11 @@ async def test_a_service_calls_with_its_certificate(target: str, certificate: Ce
 async def test_call_without_a_certificate_is_refused(target: str, signer: Signers) -> None:
     with pytest.raises(errors.Unavailable):
         await get_job(target, None, signer("demo"))
-    assert not await asyncio.to_thread(probe.is_ready, f"grpc://{target}")
+    async with grpc.aio.insecure_channel(target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await health.Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_encryption_without_a_client_certificate_is_refused(

@@ -83,11 +83,7 @@ containers:
       failureThreshold: 4
     {{- with .process.probe }}
     readinessProbe:
-      {{- if hasPrefix "http://" . }}
       httpGet: {path: {{ (urlParse .).path }}, port: {{ last (splitList ":" (urlParse .).host) }}}
-      {{- else }}
-      exec: {command: ["python", "-m", "chassis.probe", {{ . | quote }}]}
-      {{- end }}
       periodSeconds: 15
       timeoutSeconds: 5
       failureThreshold: 3
