@@ -40,16 +40,20 @@ class Command(Generic[Settings]):
     """The name of the process in its logs and errors."""
     settings: type[Settings]
     run: Callable[[Settings], object]
+    about: str = ""
+    """What it does, for commands that operators run by hand."""
 
 
 def main(package: str, environ: Mapping[str, str], commands: Mapping[str, Command[Any]], *, others: str = "") -> None:
     """Run the command that `python -m <package> <command>` names.
 
-    Exit with `EXIT_USAGE` and one line on stderr for an unknown command or invalid settings. `others` names further commands,
-    which the caller has handled.
+    Exit with `EXIT_USAGE` and the usage or the invalid settings on stderr. `others` names further commands, which the caller has
+    handled.
     """
     if len(sys.argv) != 2 or (command := commands.get(sys.argv[1])) is None:
-        fail(f"usage: python -m {package} {' | '.join(filter(None, (*commands, others)))}")
+        usage = f"usage: python -m {package} {' | '.join(filter(None, (*commands, others)))}"
+        described = (f"  {name}: {each.about}" for name, each in commands.items() if each.about)
+        fail("\n".join((usage, *described)))
     try:
         config = configure(command.name, command.settings, environ)
         command.run(config)

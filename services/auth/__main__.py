@@ -325,9 +325,24 @@ def main() -> None:
             "serve": process.Command("auth", Settings, _serve),
             "work": process.Command("auth-worker", WorkerSettings, _work),
             "migrate": process.Command("auth", Settings, process.migration("auth", MIGRATIONS)),
-            "rotate-keys": process.Command("auth", Settings, lambda config: asyncio.run(rotate_keys(config))),
-            "revoke-token": process.Command("auth", Settings, lambda config: asyncio.run(revoke_token(config))),
-            "end-sessions": process.Command("auth", Settings, lambda config: asyncio.run(end_sessions(config))),
+            "rotate-keys": process.Command(
+                "auth",
+                Settings,
+                lambda config: asyncio.run(rotate_keys(config)),
+                about="encrypt again, with the newest key, what older ones encrypted",
+            ),
+            "revoke-token": process.Command(
+                "auth",
+                Settings,
+                lambda config: asyncio.run(revoke_token(config)),
+                about="revoke a leaked API token, which it reads from standard input",
+            ),
+            "end-sessions": process.Command(
+                "auth",
+                Settings,
+                lambda config: asyncio.run(end_sessions(config)),
+                about="end the sessions and API tokens of all users, administrators included",
+            ),
         },
     )
 

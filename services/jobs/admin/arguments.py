@@ -36,7 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--parent", default="", metavar="JOB", help="only children of this job; combines with no filter"
     )
     command.add_argument("--order", choices=ORDERS, default="newest", help="the order (newest)")
-    command.add_argument("--limit", type=_positive, default=20, help="at most N jobs (20)")
+    command.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most N jobs (20)")
     command = add("bulk", "Retry or cancel all jobs that match a filter, by a job that shows its progress")
     command.add_argument("change", choices=("retry", "cancel"))
     _add_filter(command)
@@ -105,7 +105,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         add(name, meaning).add_argument("name", metavar="SCHEDULE")
 
     command = add("stuck", "List jobs that need attention, the longest stuck first")
-    command.add_argument("--limit", type=_positive, default=20, help="at most N jobs (20), up to 100")
+    command.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most N jobs (20), up to 100")
     add("workers", "List workers that were seen recently or hold jobs")
     return parser.parse_args(arguments)
 
