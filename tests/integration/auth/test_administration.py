@@ -13,7 +13,8 @@ from repruv.auth.v1 import auth_pb2
 from services.auth import domain
 from services.auth.admin import seed
 from services.auth.context import Context
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
+from tests.integration.auth.mailbox import Mailbox
 
 CHANGING: dict[str, dict[str, Any]] = {
     "SetUserRole": {"role": auth_pb2.USER_ROLE_ADMIN},

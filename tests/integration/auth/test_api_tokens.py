@@ -18,7 +18,8 @@ from services.auth.api_tokens import domain as token_domain
 from services.auth.api_tokens.operations import ApiTokens
 from services.auth.context import Context
 from services.auth.sessions import revoke_all_sessions
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address
+from tests.integration.auth.mailbox import Mailbox
 
 READ, WRITE = api_token_pb2.API_TOKEN_SCOPE_READ, api_token_pb2.API_TOKEN_SCOPE_WRITE
 End = Callable[[Gateway, Account, Account, Mailbox], Awaitable[Any]]

@@ -13,7 +13,8 @@ from sqlalchemy import exc
 from chassis import errors, postgres
 from services.auth import audit, domain, maintenance
 from services.auth.context import Context
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
+from tests.integration.auth.mailbox import Mailbox
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 

@@ -13,7 +13,7 @@ from provision.services import SERVICES
 from repruv.auth.v1 import admin_service_pb2, auth_pb2, auth_service_pb2
 from services.auth import servicer
 from services.auth.admin import servicer as admin_servicer
-from tests.integration.auth.conftest import Gateway
+from tests.integration.auth.client import Gateway
 
 PUBLIC = [method.name for method in auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].methods]
 ADMIN = [method.name for method in admin_service_pb2.DESCRIPTOR.services_by_name["AuthAdminService"].methods]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import exc
 
 from chassis import postgres
-from tests.integration.auth.conftest import Gateway
+from tests.integration.auth.client import Gateway
 
 
 @pytest.mark.parametrize(

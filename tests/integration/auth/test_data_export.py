@@ -29,7 +29,8 @@ from services.auth.data_export.domain import DataExport
 from services.auth.data_export.handlers import Exporter
 from services.auth.data_export.operations import DataExports
 from services.auth.data_export.sources import Sources
-from tests.integration.auth.conftest import Account, Gateway, Mailbox
+from tests.integration.auth.client import Account, Gateway
+from tests.integration.auth.mailbox import Mailbox
 from worker import testing
 
 

@@ -15,7 +15,8 @@ from chassis import errors, ids
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.deletion import handlers, jobs
-from tests.integration.auth.conftest import Account, Gateway, Mailbox, new_address
+from tests.integration.auth.client import Account, Gateway, new_address
+from tests.integration.auth.mailbox import Mailbox
 from worker import testing
 
 

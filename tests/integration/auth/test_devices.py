@@ -17,7 +17,8 @@ from chassis import errors
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 from services.auth import domain, maintenance
 from services.auth.sessions import devices
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox
+from tests.integration.auth.client import PASSWORD, Account, Gateway
+from tests.integration.auth.mailbox import Mailbox
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 

@@ -23,7 +23,9 @@ from services.auth.email import templates
 from services.auth.email.folder import Folder
 from services.auth.email.message import Email, Sender
 from services.auth.email.senders import open_sender
-from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses, Gateway, new_address, new_email, no_ended_jobs
+from tests.integration.auth.client import Gateway, new_address, new_email
+from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses
+from tests.integration.auth.mailbox import no_ended_jobs
 from worker import testing
 
 FROM = "Repruv <no-reply@example.org>"

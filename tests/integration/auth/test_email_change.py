@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, postgres
 from services.auth import maintenance
-from tests.integration.auth.conftest import Account, Gateway, Mailbox, new_address, new_email
+from tests.integration.auth.client import Account, Gateway, new_address, new_email
+from tests.integration.auth.mailbox import Mailbox
 
 CONFIRM, NOTICE = "confirm_email_change", "notice_of_email_change"
 NEW_PASSWORD = "marble-otter-kettle"

@@ -15,18 +15,9 @@ from repruv.auth.v1 import auth_service_pb2
 from services.auth import domain
 from services.auth.accounts import storage as account_storage
 from services.auth.context import Context
-from tests.integration.auth.conftest import (
-    PASSWORD,
-    PUBLIC_URL,
-    VERIFICATION_PERIOD,
-    Account,
-    Gateway,
-    Mailbox,
-    new_address,
-    new_email,
-    served,
-    token_in,
-)
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
+from tests.integration.auth.conftest import PUBLIC_URL, VERIFICATION_PERIOD, served
+from tests.integration.auth.mailbox import Mailbox, token_in
 
 
 @pytest.fixture

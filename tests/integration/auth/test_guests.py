@@ -17,7 +17,9 @@ from services.auth import domain
 from services.auth.context import Context
 from services.auth.email import jobs as email_jobs
 from services.auth.guests import operations
-from tests.integration.auth.conftest import REGISTRATIONS_PER_ADDRESS, Gateway, Mailbox, new_address
+from tests.integration.auth.client import Gateway, new_address
+from tests.integration.auth.conftest import REGISTRATIONS_PER_ADDRESS
+from tests.integration.auth.mailbox import Mailbox
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from services.auth.encryption import key_rotation
 from services.auth.encryption.keyring import Keyring
 from services.auth.second_factor.codes import associated_data
 from services.auth.second_factor.storage import ENCRYPTED_SECRET
-from tests.integration.auth.conftest import Gateway
+from tests.integration.auth.client import Gateway
 
 COLUMNS = [ENCRYPTED_SECRET]
 

@@ -18,7 +18,8 @@ from services.auth.accounts import storage as account_storage
 from services.auth.accounts.passwords import Passwords, TooBusy
 from services.auth.context import Context
 from services.auth.sign_in.operations import SignIn
-from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.conftest import MEMORY_KIB
 
 WRONG = "not-the-password-at-all"
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]

@@ -25,7 +25,8 @@ from services.auth.email.senders import open_sender
 from services.auth.notifications import domain as notifications
 from services.auth.notifications.ended_jobs import EndedJobs
 from services.auth.notifications.subscriber import LongJobs
-from tests.integration.auth.conftest import PUBLIC_URL, Account, AuthProcesses, Gateway, new_address
+from tests.integration.auth.client import Account, Gateway, new_address
+from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses
 from tests.integration.auth.test_email import written
 from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi

@@ -16,7 +16,9 @@ from services.auth import maintenance
 from services.auth.context import Context
 from services.auth.passkeys.relying_party import RelyingParty
 from tests.integration.auth.authenticator import PRESENT, SYNCABLE, SYNCED, VERIFIED, Authenticator
-from tests.integration.auth.conftest import PASSWORD, PUBLIC_URL, Account, Gateway, Mailbox, new_address, served
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address
+from tests.integration.auth.conftest import PUBLIC_URL, served
+from tests.integration.auth.mailbox import Mailbox
 
 RP_ID = "repruv.example"
 

@@ -11,7 +11,8 @@ import pytest
 from chassis import errors
 from services.auth import throttling
 from services.auth.email.jobs import Payload, Purpose
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
+from tests.integration.auth.mailbox import Mailbox
 
 NEW = "orchid-lantern-gravel"
 WRONG = "not-the-password-at-all"

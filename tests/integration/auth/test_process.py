@@ -20,7 +20,7 @@ from services.auth import __main__ as auth_process
 from services.auth import servicer
 from services.auth.context import Context
 from services.auth.settings import Settings
-from tests.integration.auth.conftest import PASSWORD, Gateway, new_email
+from tests.integration.auth.client import PASSWORD, Gateway, new_email
 
 ROOT = Path(__file__).parents[3]
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]

@@ -10,7 +10,7 @@ from sqlalchemy import exc
 
 from chassis import errors
 from repruv.auth.v1 import auth_pb2
-from tests.integration.auth.conftest import Gateway
+from tests.integration.auth.client import Gateway
 
 
 async def test_fields_change_one_by_one(gateway: Gateway) -> None:

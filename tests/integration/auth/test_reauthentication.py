@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors
 from services.auth import domain, throttling
 from services.auth.sessions import storage as session_storage
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, new_address
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 LATER = domain.FRESH_FOR + timedelta(seconds=1)

@@ -12,7 +12,7 @@ from repruv.auth.v1 import auth_pb2
 from services.auth import domain, tokens
 from services.auth.admin import seed
 from services.auth.context import Context
-from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
 
 
 async def test_registration_begins_a_session(gateway: Gateway) -> None:

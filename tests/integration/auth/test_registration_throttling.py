@@ -15,14 +15,8 @@ from services.auth import domain
 from services.auth.accounts.operations import Accounts
 from services.auth.accounts.passwords import Passwords
 from services.auth.context import Context
-from tests.integration.auth.conftest import (
-    MEMORY_KIB,
-    PASSWORD,
-    REGISTRATIONS_PER_ADDRESS,
-    Gateway,
-    new_address,
-    new_email,
-)
+from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.conftest import MEMORY_KIB, REGISTRATIONS_PER_ADDRESS
 
 
 @pytest.fixture

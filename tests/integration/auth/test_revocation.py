@@ -19,7 +19,8 @@ from services.auth import domain
 from services.auth.context import Context
 from services.auth.sessions import storage as session_storage
 from services.auth.sessions.operations import Sessions
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox
+from tests.integration.auth.client import PASSWORD, Account, Gateway
+from tests.integration.auth.mailbox import Mailbox
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from services.auth import domain
 from services.auth.admin import operations as admin_operations
 from services.auth.context import Context
 from services.auth.sessions import revoke_all_sessions
-from tests.integration.auth.conftest import Account, Gateway
+from tests.integration.auth.client import Account, Gateway
 
 
 class RecordingRelay(outbox.Sender):

@@ -15,7 +15,8 @@ from chassis import errors
 from services.auth import throttling
 from services.auth.encryption.keyring import DecryptionFailed, Keyring
 from services.auth.second_factor import codes
-from tests.integration.auth.conftest import PASSWORD, Account, Gateway, Mailbox, new_address
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address
+from tests.integration.auth.mailbox import Mailbox
 
 STALE = "UPDATE auth.second_factors SET last_step = last_step - 10 WHERE user_id = :id"
 

@@ -21,7 +21,8 @@ from repruv.auth.v1 import auth_events_pb2, auth_pb2
 from services.auth import domain
 from services.auth.admin import seed
 from services.auth.context import Context
-from tests.integration.auth.conftest import PASSWORD, Gateway, new_address, new_email, served
+from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.conftest import served
 
 _SHIFT_ALL = """
     UPDATE auth.sessions SET

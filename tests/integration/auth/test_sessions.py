@@ -18,7 +18,7 @@ from services.auth import domain, maintenance
 from services.auth.context import Context
 from services.auth.sessions import storage as session_storage
 from services.auth.sessions.operations import Sessions
-from tests.integration.auth.conftest import Gateway
+from tests.integration.auth.client import Gateway
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 

@@ -18,7 +18,8 @@ from services.auth.accounts.passwords import Passwords
 from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
 from services.auth.sign_in.operations import SignIn
-from tests.integration.auth.conftest import MEMORY_KIB, PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
+from tests.integration.auth.conftest import MEMORY_KIB
 
 WRONG = "not-the-password-at-all"
 Call = Callable[["Work", str], Awaitable[None]]
