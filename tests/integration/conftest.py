@@ -14,6 +14,7 @@ from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
 from services.auth.connections import demo_client
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
+from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
 from worker import JobsClient
 from worker import client as worker_client
 
@@ -99,3 +100,10 @@ async def jobs_client(
     channel = worker_client.channel(jobs_target)
     yield worker_client.JobsClient(channel, client.Caller(signer("demo")))
     await channel.close()
+
+
+@pytest.fixture
+async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
+    """Connect to the jobs service."""
+    async with connect_jobs_api(jobs_target, signer) as api:
+        yield api

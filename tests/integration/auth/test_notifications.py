@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email import policy as email_policy
 from email.parser import Parser
@@ -37,12 +37,6 @@ NOW = datetime.now(UTC)
 WINDOW = notifications.window_of(NOW - timedelta(hours=1))
 """A window that is over, so that its email is due."""
 END = WINDOW + timedelta(minutes=7)
-
-
-@pytest.fixture
-async def jobs_api(jobs_target: str, signer: Any) -> AsyncIterator[JobsApi]:
-    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
-        yield api
 
 
 @pytest.fixture

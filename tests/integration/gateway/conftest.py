@@ -25,6 +25,7 @@ from dev.embedded import EmbeddedServers
 from gateway import __main__ as gateway_process
 from gateway import clients
 from gateway.settings import Settings
+from repruv.jobs.v1 import kind_pb2
 from services.auth import __main__ as auth_service
 from services.auth.connections import platform_settings
 from services.auth.settings import Settings as AuthSettings
@@ -32,6 +33,7 @@ from services.auth.settings import WorkerSettings as AuthWorkerSettings
 from services.demo import __main__ as demo_service
 from services.demo.settings import Settings as DemoSettings
 from services.demo.settings import WorkerSettings
+from tests.integration.jobs.jobs_server import JobsApi
 
 PASSWORD = "tulip-anvil-rowing"
 ADMIN_EMAIL = "admin@example.org"
@@ -259,3 +261,11 @@ async def admin(url: str) -> AsyncIterator[httpx.AsyncClient]:
         answer = await client.post("/api/v1/auth/login", json={"email": ADMIN_EMAIL, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         yield client
+
+
+@pytest.fixture
+async def kind(jobs_api: JobsApi) -> str:
+    """Register a kind for one test, without a worker."""
+    name = f"demo.{uuid.uuid4().hex}"
+    await jobs_api.register(kind_pb2.KindRegistration(kind=name))
+    return name

@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 
 import httpx
 
+HTML = {"Accept": "text/html"}
+
 
 class Page(HTMLParser):
     """The text of a page, and the fields of its forms by action."""
@@ -44,3 +46,16 @@ class Page(HTMLParser):
 async def submit(http: httpx.AsyncClient, page: Page, action: str, **values: str) -> httpx.Response:
     """Send a form of a page with `values`; redirects are not followed."""
     return await http.post(action, data={**page.forms[action], **values})
+
+
+async def open_page(http: httpx.AsyncClient, path: str) -> Page:
+    answer = await http.get(path, headers=HTML)
+    assert answer.status_code == 200, answer.text
+    return Page(answer)
+
+
+async def press(http: httpx.AsyncClient, page: Page, action: str, **values: str) -> Page:
+    """Send a form; return the page after redirects."""
+    answer = await submit(http, page, action, **values)
+    assert answer.status_code == 303, answer.text
+    return await open_page(http, answer.headers["location"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import httpx
@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from chassis import identity, ids
+from chassis import ids
 from dev import subprocesses
 from gateway import clients
 from gateway.settings import Settings
@@ -24,13 +24,6 @@ from tests.integration.jobs.jobs_server import JobsApi
 HTML = {"Accept": "text/html"}
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
 Register = Callable[..., Awaitable[Account]]
-
-
-@pytest.fixture
-async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
-    """Connect to the jobs service."""
-    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
-        yield api
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import httpx
@@ -10,24 +10,15 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from chassis import identity
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page
 from tests.integration.gateway.streaming import Event, opened
-from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi, attempt_of
 
 HTML = {"Accept": "text/html"}
 Register = Callable[..., Awaitable[Account]]
 HOSTILE = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
-    """Connect to the jobs service."""
-    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
-        yield api
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
-from chassis import identity
 from gateway.pages import notices
 from repruv.jobs.v1 import kind_pb2
 from tests.integration.gateway.conftest import Account
@@ -19,13 +18,6 @@ from tests.integration.jobs.jobs_server import JobsApi
 PATH = "/notifications"
 READ = f"{PATH}/read"
 End = Callable[..., Awaitable[str]]
-
-
-@pytest.fixture
-async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
-    """Connect to the jobs service."""
-    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
-        yield api
 
 
 @pytest.fixture

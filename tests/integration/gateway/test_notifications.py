@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from chassis import identity, ids
+from chassis import ids
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account
 from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
 PATH = "/api/v1/notifications"
-
-
-@pytest.fixture
-async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
-    """Connect to the jobs service."""
-    async with jobs_server.connect_jobs_api(jobs_target, signer) as api:
-        yield api
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, identity, ids, outbox, postgres, run
+from chassis import bus, ids, outbox, postgres, run
 from services.jobs import domain, operations, schema
 from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
-from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
+from tests.integration.jobs.schedule_replica import ScheduleReplica
 
 LEASE = timedelta(seconds=30)
 
@@ -55,13 +56,6 @@ async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Ope
 def owner_id() -> UUID:
     """Return a new owner."""
     return uuid4()
-
-
-@pytest.fixture
-async def jobs_api(jobs_target: str, signer: Callable[[str], identity.Signer]) -> AsyncIterator[JobsApi]:
-    """Yield a client of the jobs service on the shared database."""
-    async with connect_jobs_api(jobs_target, signer) as api:
-        yield api
 
 
 @pytest.fixture
@@ -115,3 +109,12 @@ async def linked_replicas(quiet_url: str, nats_url: str, eventually: Eventually)
             await asyncio.wait_for(event.wait(), SOON)
         yield replicas
     await engine.dispose()
+
+
+@pytest.fixture
+async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: str) -> AsyncIterator[ScheduleReplica]:
+    """Yield a schedule of this test, not registered yet; delete it afterwards."""
+    replica = ScheduleReplica(jobs_engine, jobs, kind)
+    yield replica
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.delete(schema.schedules).where(schema.schedules.c.name.like(f"{kind}%")))

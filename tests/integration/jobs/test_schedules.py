@@ -1,82 +1,26 @@
-"""Schedules on a real database: firing, missed times, overlap. Time passes by shifting rows."""
+"""Schedules on a real database: registering, firing, pausing. Time passes by shifting rows."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Self
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain, kinds, operations, outcomes, schema
+from services.jobs import domain, kinds, operations, schema
 from services.jobs.domain import State
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules import operations as schedule_operations
-from services.jobs.schedules.cron import CatchUp, Overlap, Schedule
-
-DAILY = "0 0 * * *"
-"""A minute could pass within a test; that midnight does is rare."""
+from services.jobs.schedules.cron import CatchUp, Overlap
+from tests.integration.jobs.schedule_replica import DAILY, ScheduleReplica
 
 
-class Replica:
-    """One schedule of one test, seen by a replica of the jobs service and by the test."""
-
-    def __init__(self, engine: AsyncEngine, jobs: operations.Operations, kind: str) -> None:
-        self.name = f"{kind}.schedule"
-        self.kind = kind
-        self.engine = engine
-        self.jobs = jobs
-        self.schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
-
-    async def register(self, **arguments: Any) -> Schedule:
-        values = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **arguments}
-        async with self.engine.begin() as conn:
-            await schedule_operations.register(conn, [cron.Registration(**values)])
-        return await self.get()
-
-    async def get(self) -> Schedule:
-        return next(item for item in await self.schedules.list_all() if item.registration.name == self.name)
-
-    async def set(self, **values: Any) -> None:
-        is_own = schema.schedules.c.name == self.name
-        async with self.engine.begin() as conn:
-            await conn.execute(sa.update(schema.schedules).where(is_own).values(**values))
-
-    async def make_due(self, missed: timedelta = timedelta()) -> datetime:
-        """Make last midnight, or a time before it, due; return that time."""
-        time = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - missed
-        await self.set(next_at=time)
-        return time
-
-    async def fired(self) -> list[domain.Job]:
-        """Return the submitted jobs, oldest first."""
-        page = await self.jobs.lists.page(
-            owner_id=domain.SYSTEM, states=(), kinds={self.kind}, parent_id=None, page_size=100, page_token=""
-        )
-        return page.jobs[::-1]
-
-    async def claim(self) -> list[domain.Job]:
-        return await self.jobs.claim(worker="w", kinds=[self.kind], limit=10)
-
-    async def complete(self, job: domain.Job) -> None:
-        await self.jobs.finish(job.job_id, job.attempt, outcomes.Completed())
-
-
-@pytest.fixture
-async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: str) -> AsyncIterator[Replica]:
-    """Yield a schedule of this test, not registered yet; delete it afterwards."""
-    replica = Replica(jobs_engine, jobs, kind)
-    yield replica
-    async with jobs_engine.begin() as conn:
-        await conn.execute(sa.delete(schema.schedules).where(schema.schedules.c.name.like(f"{kind}%")))
-
-
-async def test_registered_schedule_fires_at_its_next_time(schedule: Replica) -> None:
+async def test_registered_schedule_fires_at_its_next_time(schedule: ScheduleReplica) -> None:
     before = datetime.now(UTC)
     registered = await schedule.register(cron="0 9 * * *", time_zone="Europe/Berlin")
     assert registered.next_at == cron.CronExpression("0 9 * * *", "Europe/Berlin").next(before)
@@ -94,7 +38,9 @@ class Ahead(datetime):
         return super().now(tz) + timedelta(days=1)
 
 
-async def test_next_time_goes_by_the_clock_of_the_database(schedule: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_next_time_goes_by_the_clock_of_the_database(
+    schedule: ScheduleReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (operations, schedule_operations, storage, cron):
         monkeypatch.setattr(module, "datetime", Ahead, raising=False)
     registration = cron.Registration(name=schedule.name, kind=schedule.kind, payload={}, cron="0 * * * *")
@@ -103,7 +49,7 @@ async def test_next_time_goes_by_the_clock_of_the_database(schedule: Replica, mo
     assert next_at is not None and next_at < datetime.now(UTC) + timedelta(hours=2)
 
 
-async def test_due_schedule_submits_one_system_job(schedule: Replica) -> None:
+async def test_due_schedule_submits_one_system_job(schedule: ScheduleReplica) -> None:
     await schedule.register(payload={"batch": 7})
     time = await schedule.make_due()
     assert await schedule.schedules.fire() == 1
@@ -117,7 +63,7 @@ async def test_due_schedule_submits_one_system_job(schedule: Replica) -> None:
     assert await schedule.schedules.fire() == 0
 
 
-async def test_the_job_has_the_defaults_of_its_kind(schedule: Replica) -> None:
+async def test_the_job_has_the_defaults_of_its_kind(schedule: ScheduleReplica) -> None:
     registration = kinds.Registration(
         kind=schedule.kind, defaults={"max_attempts": 9, "attempt_timeout": timedelta(seconds=5)}
     )
@@ -129,7 +75,7 @@ async def test_the_job_has_the_defaults_of_its_kind(schedule: Replica) -> None:
     assert (job.spec.max_attempts, job.spec.attempt_timeout) == (9, timedelta(seconds=5))
 
 
-async def test_two_replicas_that_fire_at_once_submit_one_job(schedule: Replica) -> None:
+async def test_two_replicas_that_fire_at_once_submit_one_job(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.ALLOW)
     for _ in range(5):
         time = await schedule.make_due()
@@ -142,7 +88,7 @@ async def test_two_replicas_that_fire_at_once_submit_one_job(schedule: Replica) 
     assert [job.job_id for job in await schedule.fired()] == [cron.job_id(schedule.name, time)]
 
 
-async def test_time_fired_before_a_restore_is_not_fired_again(schedule: Replica) -> None:
+async def test_time_fired_before_a_restore_is_not_fired_again(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.ALLOW)
     time = await schedule.make_due()
     await schedule.schedules.fire()
@@ -157,7 +103,7 @@ async def test_time_fired_before_a_restore_is_not_fired_again(schedule: Replica)
     assert [job.spec.payload for job in await schedule.fired()] == [{"n": 1}]
 
 
-async def test_job_and_advance_are_one_transaction(schedule: Replica) -> None:
+async def test_job_and_advance_are_one_transaction(schedule: ScheduleReplica) -> None:
     """A crash between the job and the advance leaves neither: they are one transaction."""
     await schedule.register()
     time = await schedule.make_due()
@@ -169,81 +115,7 @@ async def test_job_and_advance_are_one_transaction(schedule: Replica) -> None:
     assert (await schedule.get()).next_at == time
 
 
-@pytest.mark.parametrize(
-    ("catch_up", "missed", "count"),
-    [(CatchUp.LAST, 3, 1), (CatchUp.ALL, 3, 4), (CatchUp.ALL, 3_000, 100)],
-)
-async def test_missed_times_are_caught_up(schedule: Replica, catch_up: CatchUp, missed: int, count: int) -> None:
-    await schedule.register(catch_up=catch_up, overlap=Overlap.ALLOW)
-    latest = await schedule.make_due(timedelta(days=missed)) + timedelta(days=missed)
-    assert await schedule.schedules.fire() == 1
-    replica = await schedule.fired()
-    times = [latest - timedelta(days=day) for day in range(count - 1, -1, -1)]
-    assert [ids.timestamp_of(job.job_id) for job in replica] == times
-    assert (await schedule.get()).last_job_id == replica[-1].job_id
-
-
-async def test_policy_none_fires_a_time_that_has_just_come(schedule: Replica) -> None:
-    await schedule.register(cron="* * * * *", catch_up=CatchUp.NONE)
-    await schedule.set(next_at=datetime.now(UTC) - timedelta(minutes=7))
-    assert await schedule.schedules.fire() == 1
-    [job] = await schedule.fired()
-    assert datetime.now(UTC) - ids.timestamp_of(job.job_id) < timedelta(minutes=2)
-
-
-async def test_policy_none_leaves_missed_times_out(schedule: Replica) -> None:
-    last_hour = datetime.now(UTC).hour - 1
-    await schedule.register(cron=f"0 {last_hour % 24} * * *", catch_up=CatchUp.NONE)
-    before = (await schedule.get()).next_at
-    assert before is not None
-    await schedule.set(next_at=before - timedelta(days=1))
-    assert await schedule.schedules.fire() == 1
-    assert await schedule.fired() == []
-    assert (await schedule.get()).next_at == before
-
-
-async def test_policy_skip_leaves_a_time_out_while_the_previous_job_runs(schedule: Replica) -> None:
-    await schedule.register(overlap=Overlap.SKIP)
-    await schedule.make_due()
-    await schedule.schedules.fire()
-    [first] = await schedule.fired()
-    await schedule.register(cron="0 12 * * *", overlap=Overlap.SKIP)
-    held: list[domain.Job] = []
-    # While it is pending, and while it runs.
-    for _ in range(2):
-        await schedule.make_due(timedelta(days=1))
-        assert await schedule.schedules.fire() == 1
-        assert [job.job_id for job in await schedule.fired()] == [first.job_id]
-        held += await schedule.claim()
-    await schedule.complete(held[0])
-    await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
-    # Before noon its time is yesterday's, and it comes before the first.
-    [second] = [job for job in await schedule.fired() if job.job_id != first.job_id]
-    assert ids.timestamp_of(second.job_id).hour == 12
-    assert (await schedule.get()).last_job_id == second.job_id
-
-
-async def test_policy_skip_counts_a_job_that_runs_beside_a_triggered_one(schedule: Replica) -> None:
-    await schedule.register(overlap=Overlap.SKIP)
-    await schedule.make_due()
-    await schedule.schedules.fire()
-    [first] = await schedule.fired()
-    [running] = await schedule.claim()
-    triggered = await schedule.schedules.trigger(schedule.name, ids.uuid7())
-    await schedule.jobs.cancel(triggered.job_id, owner_id=None, reason="requested")
-    # The latest job has ended, the one before it has not.
-    await schedule.register(cron="0 12 * * *", overlap=Overlap.SKIP)
-    await schedule.make_due(timedelta(days=1))
-    assert await schedule.schedules.fire() == 1
-    assert {job.job_id for job in await schedule.fired()} == {first.job_id, triggered.job_id}
-    await schedule.complete(running)
-    await schedule.make_due(timedelta(days=2))
-    await schedule.schedules.fire()
-    assert len(await schedule.fired()) == 3
-
-
-async def test_schedule_that_a_deploy_dropped_fires_no_longer(schedule: Replica) -> None:
+async def test_schedule_that_a_deploy_dropped_fires_no_longer(schedule: ScheduleReplica) -> None:
     await schedule.register()
     await schedule.make_due()
     registered = schema.schedules.c.declared_at
@@ -263,26 +135,7 @@ async def test_schedule_that_a_deploy_dropped_fires_no_longer(schedule: Replica)
     assert await schedule.schedules.fire() == 1
 
 
-async def test_policy_queue_makes_the_next_job_wait(schedule: Replica) -> None:
-    await schedule.register(overlap=Overlap.QUEUE, catch_up=CatchUp.ALL)
-    await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
-    first, second = await schedule.fired()
-    assert first.spec.concurrency_key == f"schedule:{schedule.name}"
-    [claimed] = await schedule.claim()
-    assert claimed.job_id == first.job_id
-    await schedule.complete(claimed)
-    assert [job.job_id for job in await schedule.claim()] == [second.job_id]
-
-
-async def test_policy_allow_lets_jobs_run_concurrently(schedule: Replica) -> None:
-    await schedule.register(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
-    await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
-    assert len(await schedule.claim()) == 2
-
-
-async def test_repeated_registration_keeps_history_and_next_time(schedule: Replica) -> None:
+async def test_repeated_registration_keeps_history_and_next_time(schedule: ScheduleReplica) -> None:
     await schedule.register()
     await schedule.make_due(timedelta(days=1))
     await schedule.schedules.fire()
@@ -294,7 +147,7 @@ async def test_repeated_registration_keeps_history_and_next_time(schedule: Repli
 
 
 @pytest.mark.parametrize("other", [{"cron": "0 0 1 1 *"}, {"cron": DAILY, "time_zone": "Asia/Tokyo"}])
-async def test_changed_cron_recomputes_the_next_time(schedule: Replica, other: dict[str, str]) -> None:
+async def test_changed_cron_recomputes_the_next_time(schedule: ScheduleReplica, other: dict[str, str]) -> None:
     await schedule.register()
     await schedule.make_due()
     again = await schedule.register(**other)
@@ -302,7 +155,7 @@ async def test_changed_cron_recomputes_the_next_time(schedule: Replica, other: d
     assert again.next_at == expected
 
 
-async def test_paused_schedule_does_not_fire_and_resumes_from_now(schedule: Replica) -> None:
+async def test_paused_schedule_does_not_fire_and_resumes_from_now(schedule: ScheduleReplica) -> None:
     await schedule.register(catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=5))
     paused = await schedule.schedules.pause(schedule.name)
@@ -319,7 +172,7 @@ async def test_paused_schedule_does_not_fire_and_resumes_from_now(schedule: Repl
     assert await schedule.fired() == []
 
 
-async def test_trigger_submits_one_job_at_once(schedule: Replica) -> None:
+async def test_trigger_submits_one_job_at_once(schedule: ScheduleReplica) -> None:
     await schedule.register()
     await schedule.schedules.pause(schedule.name)
     job_id = ids.uuid7()
@@ -334,7 +187,7 @@ async def test_trigger_submits_one_job_at_once(schedule: Replica) -> None:
 
 
 async def test_a_trigger_with_the_id_of_another_job_is_refused(
-    schedule: Replica, submitted: Callable[..., Any]
+    schedule: ScheduleReplica, submitted: Callable[..., Any]
 ) -> None:
     other = await submitted()
     await schedule.register()
@@ -345,14 +198,14 @@ async def test_a_trigger_with_the_id_of_another_job_is_refused(
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "trigger"])
-async def test_an_unknown_schedule_is_not_found(schedule: Replica, act: str) -> None:
+async def test_an_unknown_schedule_is_not_found(schedule: ScheduleReplica, act: str) -> None:
     arguments = (uuid4(),) if act == "trigger" else ()
     with pytest.raises(errors.NotFound) as refused:
         await getattr(schedule.schedules, act)("nobody.registered", *arguments)
     assert refused.value.code == "schedule_not_found"
 
 
-async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> None:
+async def test_removed_time_zone_stops_no_other_schedule(schedule: ScheduleReplica) -> None:
     await schedule.register()
     broken = f"{schedule.kind}.broken"
     async with schedule.engine.begin() as conn:
@@ -366,7 +219,7 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: Replica) -> N
     assert await schedule.schedules.fire() == 0
 
 
-async def test_schedule_whose_job_is_refused_stops_no_other_schedule(schedule: Replica) -> None:
+async def test_schedule_whose_job_is_refused_stops_no_other_schedule(schedule: ScheduleReplica) -> None:
     await schedule.register()
     poison = f"{schedule.kind}.poison"
     async with schedule.engine.begin() as conn:
@@ -388,7 +241,7 @@ async def test_schedule_whose_job_is_refused_stops_no_other_schedule(schedule: R
     assert await schedule.schedules.fire() == 1
 
 
-async def test_invalid_schedules_are_refused_and_not_stored(schedule: Replica) -> None:
+async def test_invalid_schedules_are_refused_and_not_stored(schedule: ScheduleReplica) -> None:
     good = cron.Registration(name=schedule.name, kind=schedule.kind, payload={}, cron="* * * * *")
     bad = cron.Registration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
     for registrations, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
@@ -399,7 +252,7 @@ async def test_invalid_schedules_are_refused_and_not_stored(schedule: Replica) -
     assert schedule.name not in {item.registration.name for item in await schedule.schedules.list_all()}
 
 
-async def test_the_schedule_of_another_service_is_not_taken_over(schedule: Replica) -> None:
+async def test_the_schedule_of_another_service_is_not_taken_over(schedule: ScheduleReplica) -> None:
     before = await schedule.register()
     with pytest.raises(errors.InvalidArgument) as refused:
         await schedule.register(kind="auth.sweep")
@@ -407,7 +260,7 @@ async def test_the_schedule_of_another_service_is_not_taken_over(schedule: Repli
     assert await schedule.get() == before
 
 
-async def test_pause_outlives_the_workers_of_a_schedule(schedule: Replica) -> None:
+async def test_pause_outlives_the_workers_of_a_schedule(schedule: ScheduleReplica) -> None:
     await schedule.register()
     await schedule.schedules.pause(schedule.name)
     paused_at = (await schedule.get()).paused_at
