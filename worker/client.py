@@ -18,19 +18,6 @@ from worker._api import jobs, kinds, outcomes
 from worker._api.jobs import AttemptKey
 
 SERVICE = jobs_service_pb2.DESCRIPTOR.services_by_name["JobsService"].full_name
-IDEMPOTENT = (
-    "SubmitJob",
-    "SubmitJobs",
-    "GetJob",
-    "ListJobs",
-    "RegisterKinds",
-    "HeartbeatJobs",
-    "ReportProgress",
-    "FinishJob",
-    "FinishJobs",
-    "SaveCheckpoint",
-    "GetCheckpoints",
-)
 TIMEOUT = 3.0
 """Deadline of a call in seconds, retries included."""
 SUBMIT_TIMEOUT = 1.0
@@ -64,7 +51,8 @@ class HeartbeatResult:
 
 def channel(target: str, certificate: tls.Certificate | None = None) -> grpc.aio.Channel:
     """Open a channel to the jobs service that retries idempotent calls."""
-    return client.channel(target, service=SERVICE, idempotent=IDEMPOTENT, certificate=certificate)
+    idempotent = client.idempotent_rpcs(SERVICE)
+    return client.channel(target, service=SERVICE, idempotent=idempotent, certificate=certificate)
 
 
 class JobsClient:

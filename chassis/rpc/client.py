@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from chassis import errors, identity, logs, metrics, tls, tracing
@@ -47,6 +48,12 @@ _RETRY = {
     # A call to a stopping server gets CANCELLED. Cancellations by this process never arrive as a status.
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
+
+
+def idempotent_rpcs(service: str) -> list[str]:
+    """Return the rpcs that the proto of a service (its full name) declares idempotent. Its stubs must be imported."""
+    methods = descriptor_pool.Default().FindServiceByName(service).methods
+    return [method.name for method in methods if method.GetOptions().idempotency_level]
 
 
 def channel(

@@ -12,10 +12,7 @@ class Admin(service.Client):
     """The account administration of the auth service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = ("ListUsers", "GetUser", "BatchGetUsers", "ListSecurityEvents", "CountSessions")
-        revocations = ("RevokeUserSessions", "RevokeUserApiToken", "RevokeAllUsersSessions")
-        changes = ("SetUserRole", "DisableUser", "EnableUser", *revocations)
-        super().__init__("auth", target, caller, (*reads, *changes), service="AuthAdmin")
+        super().__init__("auth", target, caller, service="AuthAdmin")
         stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
         self.list_users = self.rpc(stub.ListUsers, pb.ListUsersRequest)
         self.get_user = self.rpc(stub.GetUser, pb.GetUserRequest)

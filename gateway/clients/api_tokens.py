@@ -12,7 +12,7 @@ class ApiTokens(service.Client):
     """API tokens, which the auth service owns."""
 
     def __init__(self, target: str, caller: rpc.Caller) -> None:
-        super().__init__("auth", target, caller, ("ListApiTokens", "RevokeApiToken"), service="ApiToken")
+        super().__init__("auth", target, caller, service="ApiToken")
         stub = api_token_service_pb2_grpc.ApiTokenServiceStub(self._channel)
         self.create = self.rpc(stub.CreateApiToken, pb.CreateApiTokenRequest)
         self.list_tokens = self.rpc(stub.ListApiTokens, pb.ListApiTokensRequest)

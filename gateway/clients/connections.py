@@ -12,8 +12,7 @@ class Connections(service.Client):
     """Platform connections, which the auth service owns."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        idempotent = ("ListConnections", "GetConnection", "Disconnect")
-        super().__init__("auth", target, caller, idempotent, service="Connections")
+        super().__init__("auth", target, caller, service="Connections")
         stub = connections_service_pb2_grpc.ConnectionsServiceStub(self._channel)
         self.list_connections = self.rpc(stub.ListConnections, pb.ListConnectionsRequest)
         self.get_connection = self.rpc(stub.GetConnection, pb.GetConnectionRequest)

@@ -14,7 +14,7 @@ class DataExports(service.Client):
     """Data exports, which the auth service owns."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("auth", target, caller, ("GetDataExport",), service="DataExport")
+        super().__init__("auth", target, caller, service="DataExport")
         stub = data_export_service_pb2_grpc.DataExportServiceStub(self._channel)
         self.start = self.rpc(stub.StartDataExport, pb.StartDataExportRequest)
         self.get = self.rpc(stub.GetDataExport, pb.GetDataExportRequest)

@@ -17,9 +17,7 @@ class Demo(service.Client):
     """The demo service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        # Enable and disable can be repeated since the gateway never sends them without an idempotency key.
-        reads = ("GetDemo", "PreviewDemo", "GetDashboard", "ListContent", "ListInteractions")
-        super().__init__("demo", target, caller, (*reads, "EnableDemo", "DisableDemo", "DismissDemo"))
+        super().__init__("demo", target, caller)
         stub = demo_service_pb2_grpc.DemoServiceStub(self._channel)
         self.enable_demo = self.rpc(stub.EnableDemo, pb.EnableDemoRequest)
         self.disable_demo = self.rpc(stub.DisableDemo, pb.DisableDemoRequest)

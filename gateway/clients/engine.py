@@ -12,32 +12,7 @@ class Engine(service.Client):
     """The administration of the jobs service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = (
-            "ListLogLines",
-            "SearchJobs",
-            "CountJobs",
-            "GetRates",
-            "ListProblems",
-            "ListErrorGroups",
-            "ListKinds",
-            "GetKind",
-            "GetSchedule",
-            "ListSchedules",
-            "ListStuckJobs",
-            "ListWorkers",
-        )
-        changes = (
-            "SetKindLimits",
-            "PauseKind",
-            "ResumeKind",
-            "PauseSchedule",
-            "ResumeSchedule",
-            "TriggerSchedule",
-            "ChangeJobs",
-            "RunJob",
-            "SetSchedule",
-        )
-        super().__init__("jobs", target, caller, (*reads, *changes), service="Admin")
+        super().__init__("jobs", target, caller, service="Admin")
         stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.search_jobs = self.rpc(stub.SearchJobs, pb.SearchJobsRequest)
         self.count_jobs = self.rpc(stub.CountJobs, pb.CountJobsRequest)

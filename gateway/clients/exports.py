@@ -14,8 +14,7 @@ class Exports(service.Client):
     """Exports, which the demo service owns."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        # A start can be repeated since the gateway never sends it without an idempotency key.
-        super().__init__("demo", target, caller, ("StartExport", "GetExport"), service="Exports")
+        super().__init__("demo", target, caller, service="Exports")
         stub = exports_service_pb2_grpc.ExportsServiceStub(self._channel)
         self.start_export = self.rpc(stub.StartExport, pb.StartExportRequest)
         self.get_export = self.rpc(stub.GetExport, pb.GetExportRequest)

@@ -15,15 +15,7 @@ class Jobs(service.Client):
     """The jobs service."""
 
     def __init__(self, target: str, caller: client.Caller) -> None:
-        reads = (
-            "GetJob",
-            "ListJobs",
-            "GetJobHistory",
-            "BatchListJobEvents",
-            "BatchGetEventPositions",
-            "ListNotifications",
-        )
-        super().__init__("jobs", target, caller, (*reads, "CancelJob", "MarkNotificationsRead"))
+        super().__init__("jobs", target, caller)
         stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
         self.get_job = self.rpc(stub.GetJob, pb.GetJobRequest)
         self.list_jobs = self.rpc(stub.ListJobs, pb.ListJobsRequest)

@@ -12,8 +12,7 @@ class Passkeys(service.Client):
     """Passkeys, which the auth service owns."""
 
     def __init__(self, target: str, caller: rpc.Caller) -> None:
-        # Calls that start or finish a ceremony are not repeated.
-        super().__init__("auth", target, caller, ("ListPasskeys", "RenamePasskey"), service="Passkey")
+        super().__init__("auth", target, caller, service="Passkey")
         stub = passkey_service_pb2_grpc.PasskeyServiceStub(self._channel)
         self.list_passkeys = self.rpc(stub.ListPasskeys, pb.ListPasskeysRequest)
         self.begin_adding = self.rpc(stub.BeginAddPasskey, pb.BeginAddPasskeyRequest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -58,11 +58,10 @@ class Client:
     timeout = TIMEOUT
     quick_timeout = QUICK_TIMEOUT
 
-    def __init__(
-        self, name: str, target: str, caller: client.Caller, idempotent: Sequence[str], *, service: str = ""
-    ) -> None:
+    def __init__(self, name: str, target: str, caller: client.Caller, *, service: str = "") -> None:
         self.name = name
         service = f"repruv.{name}.v1.{service or name.capitalize()}Service"
+        idempotent = client.idempotent_rpcs(service)
         self._channel = client.channel(target, service=service, idempotent=idempotent, certificate=caller.certificate)
         self._caller = caller
 

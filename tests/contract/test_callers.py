@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chassis.rpc import admission
+from chassis.rpc import admission, client
 from provision import services
 from tests.contract import callers
 
@@ -16,7 +16,14 @@ def test_every_rpc_is_in_its_services_table_and_nothing_else_is() -> None:
     assert {(service, rpc) for service, table in TABLES.items() for rpc in table} == set(RPCS)
 
 
-def test_only_services_that_there_are_may_call() -> None:
+def test_reads_are_declared_idempotent() -> None:
+    declared = {(service, rpc) for service in TABLES for rpc in client.idempotent_rpcs(service)}
+    reads = {key for key in RPCS if key[1].startswith(("Get", "List", "Count", "Search", "BatchGet", "BatchList"))}
+    assert len(reads) > 30
+    assert reads <= declared
+
+
+def test_only_existing_services_are_callers() -> None:
     for table in TABLES.values():
         for allowed in table.values():
             named = allowed.excluded if isinstance(allowed, admission.AllExcept) else allowed
@@ -34,7 +41,7 @@ def test_api_tokens_may_call_what_the_gateway_may_and_nothing_of_admins() -> Non
     assert "repruv.auth.v1.ApiTokenService" not in callers.scopes()
 
 
-def test_the_page_of_the_documentation_is_true() -> None:
+def test_documented_table_is_current() -> None:
     assert callers.DOCUMENT.read_text() == callers.page(), "write it again: python -m tests.contract.callers"
 
 
@@ -50,6 +57,6 @@ def test_the_page_of_the_documentation_is_true() -> None:
         ("demo", "repruv.jobs.v1.AdminService", "SetKindLimits"),
     ],
 )
-def test_what_would_be_grave_is_not_allowed(caller: str, service: str, rpc: str) -> None:
+def test_dangerous_calls_are_not_allowed(caller: str, service: str, rpc: str) -> None:
     assert caller not in TABLES[service].get(rpc, frozenset())
     assert (service, rpc) in RPCS

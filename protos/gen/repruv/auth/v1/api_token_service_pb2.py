@@ -27,13 +27,17 @@ from repruv.auth.v1 import api_token_pb2 as repruv_dot_auth_dot_v1_dot_api__toke
 from repruv.auth.v1 import auth_pb2 as repruv_dot_auth_dot_v1_dot_auth__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&repruv/auth/v1/api_token_service.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erepruv/auth/v1/api_token.proto\x1a\x19repruv/auth/v1/auth.proto\"\x93\x01\n\x15\x43reateApiTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06scopes\x18\x02 \x03(\x0e\x32\x1d.repruv.auth.v1.ApiTokenScope\x12\x15\n\rlifetime_days\x18\x03 \x01(\x05\x12&\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"T\n\x16\x43reateApiTokenResponse\x12+\n\tapi_token\x18\x01 \x01(\x0b\x32\x18.repruv.auth.v1.ApiToken\x12\r\n\x05token\x18\x02 \x01(\t\"\x16\n\x14ListApiTokensRequest\"{\n\x15ListApiTokensResponse\x12,\n\napi_tokens\x18\x01 \x03(\x0b\x32\x18.repruv.auth.v1.ApiToken\x12\x34\n\x10\x66resh_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x15RevokeApiTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\"\x18\n\x16RevokeApiTokenResponse2\xb1\x02\n\x0f\x41piTokenService\x12_\n\x0e\x43reateApiToken\x12%.repruv.auth.v1.CreateApiTokenRequest\x1a&.repruv.auth.v1.CreateApiTokenResponse\x12\\\n\rListApiTokens\x12$.repruv.auth.v1.ListApiTokensRequest\x1a%.repruv.auth.v1.ListApiTokensResponse\x12_\n\x0eRevokeApiToken\x12%.repruv.auth.v1.RevokeApiTokenRequest\x1a&.repruv.auth.v1.RevokeApiTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&repruv/auth/v1/api_token_service.proto\x12\x0erepruv.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erepruv/auth/v1/api_token.proto\x1a\x19repruv/auth/v1/auth.proto\"\x93\x01\n\x15\x43reateApiTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06scopes\x18\x02 \x03(\x0e\x32\x1d.repruv.auth.v1.ApiTokenScope\x12\x15\n\rlifetime_days\x18\x03 \x01(\x05\x12&\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x16.repruv.auth.v1.Client\"T\n\x16\x43reateApiTokenResponse\x12+\n\tapi_token\x18\x01 \x01(\x0b\x32\x18.repruv.auth.v1.ApiToken\x12\r\n\x05token\x18\x02 \x01(\t\"\x16\n\x14ListApiTokensRequest\"{\n\x15ListApiTokensResponse\x12,\n\napi_tokens\x18\x01 \x03(\x0b\x32\x18.repruv.auth.v1.ApiToken\x12\x34\n\x10\x66resh_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x15RevokeApiTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\"\x18\n\x16RevokeApiTokenResponse2\xbb\x02\n\x0f\x41piTokenService\x12_\n\x0e\x43reateApiToken\x12%.repruv.auth.v1.CreateApiTokenRequest\x1a&.repruv.auth.v1.CreateApiTokenResponse\x12\x61\n\rListApiTokens\x12$.repruv.auth.v1.ListApiTokensRequest\x1a%.repruv.auth.v1.ListApiTokensResponse\"\x03\x90\x02\x02\x12\x64\n\x0eRevokeApiToken\x12%.repruv.auth.v1.RevokeApiTokenRequest\x1a&.repruv.auth.v1.RevokeApiTokenResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'repruv.auth.v1.api_token_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_APITOKENSERVICE'].methods_by_name['ListApiTokens']._loaded_options = None
+  _globals['_APITOKENSERVICE'].methods_by_name['ListApiTokens']._serialized_options = b'\220\002\002'
+  _globals['_APITOKENSERVICE'].methods_by_name['RevokeApiToken']._loaded_options = None
+  _globals['_APITOKENSERVICE'].methods_by_name['RevokeApiToken']._serialized_options = b'\220\002\002'
   _globals['_CREATEAPITOKENREQUEST']._serialized_start=151
   _globals['_CREATEAPITOKENREQUEST']._serialized_end=298
   _globals['_CREATEAPITOKENRESPONSE']._serialized_start=300
@@ -47,5 +51,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEAPITOKENRESPONSE']._serialized_start=578
   _globals['_REVOKEAPITOKENRESPONSE']._serialized_end=602
   _globals['_APITOKENSERVICE']._serialized_start=605
-  _globals['_APITOKENSERVICE']._serialized_end=910
+  _globals['_APITOKENSERVICE']._serialized_end=920
 # @@protoc_insertion_point(module_scope)

@@ -94,6 +94,7 @@ class DemoServiceServicer:
 
     def EnableDemo(self, request, context):
         """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
+        Idempotent with an `idempotency_key`.
         Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
         ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
         """
@@ -102,7 +103,7 @@ class DemoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableDemo(self, request, context):
-        """DisableDemo accepts the request and submits the job that removes the demo data.
+        """DisableDemo accepts the request and submits the job that removes the demo data. Idempotent with an `idempotency_key`.
         Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
         ALREADY_EXISTS `idempotency_key_reused`.
         """

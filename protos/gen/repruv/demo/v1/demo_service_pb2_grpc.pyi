@@ -39,11 +39,12 @@ class DemoServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DemoServiceAsyncStub: ...
     EnableDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.EnableDemoRequest, _demo_service_pb2.EnableDemoResponse]
     """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
+    Idempotent with an `idempotency_key`.
     Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
     ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
     """
     DisableDemo: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.DisableDemoRequest, _demo_service_pb2.DisableDemoResponse]
-    """DisableDemo accepts the request and submits the job that removes the demo data.
+    """DisableDemo accepts the request and submits the job that removes the demo data. Idempotent with an `idempotency_key`.
     Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
     ALREADY_EXISTS `idempotency_key_reused`.
     """
@@ -83,11 +84,12 @@ class DemoServiceAsyncStub(DemoServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EnableDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.EnableDemoRequest, _demo_service_pb2.EnableDemoResponse]  # type: ignore[assignment]
     """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
+    Idempotent with an `idempotency_key`.
     Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
     ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
     """
     DisableDemo: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.DisableDemoRequest, _demo_service_pb2.DisableDemoResponse]  # type: ignore[assignment]
-    """DisableDemo accepts the request and submits the job that removes the demo data.
+    """DisableDemo accepts the request and submits the job that removes the demo data. Idempotent with an `idempotency_key`.
     Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
     ALREADY_EXISTS `idempotency_key_reused`.
     """
@@ -130,6 +132,7 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.EnableDemoResponse, _abc.Awaitable[_demo_service_pb2.EnableDemoResponse]]:
         """EnableDemo accepts the request and submits the job that builds the demo data; it does not wait for that job.
+        Idempotent with an `idempotency_key`.
         Fails with INVALID_ARGUMENT, FAILED_PRECONDITION `demo_already_enabled`, `demo_enabling`, `demo_disabling`, or
         ALREADY_EXISTS `idempotency_key_reused` if the key was used with a different request.
         """
@@ -140,7 +143,7 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.DisableDemoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.DisableDemoResponse, _abc.Awaitable[_demo_service_pb2.DisableDemoResponse]]:
-        """DisableDemo accepts the request and submits the job that removes the demo data.
+        """DisableDemo accepts the request and submits the job that removes the demo data. Idempotent with an `idempotency_key`.
         Fails with FAILED_PRECONDITION `demo_already_disabled`, `demo_enabling`, `demo_disabling`, `demo_failed`, or
         ALREADY_EXISTS `idempotency_key_reused`.
         """

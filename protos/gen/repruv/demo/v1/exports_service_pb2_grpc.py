@@ -63,7 +63,7 @@ class ExportsServiceServicer:
     def StartExport(self, request, context):
         """StartExport accepts the request and submits the job that writes the file; it replaces an earlier export. Fails with
         FAILED_PRECONDITION `demo_not_enabled` or `export_running`, or ALREADY_EXISTS `idempotency_key_reused` if the key
-        was used with a different request.
+        was used with a different request. Idempotent with an `idempotency_key`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

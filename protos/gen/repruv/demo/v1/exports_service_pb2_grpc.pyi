@@ -39,7 +39,7 @@ class ExportsServiceStub:
     StartExport: _grpc.UnaryUnaryMultiCallable[_exports_service_pb2.StartExportRequest, _exports_service_pb2.StartExportResponse]
     """StartExport accepts the request and submits the job that writes the file; it replaces an earlier export. Fails with
     FAILED_PRECONDITION `demo_not_enabled` or `export_running`, or ALREADY_EXISTS `idempotency_key_reused` if the key
-    was used with a different request.
+    was used with a different request. Idempotent with an `idempotency_key`.
     """
     GetExport: _grpc.UnaryUnaryMultiCallable[_exports_service_pb2.GetExportRequest, _exports_service_pb2.GetExportResponse]
     """GetExport returns the user's export. It settles a state whose job has already finished (read repair)."""
@@ -59,7 +59,7 @@ class ExportsServiceAsyncStub(ExportsServiceStub):
     StartExport: _aio.UnaryUnaryMultiCallable[_exports_service_pb2.StartExportRequest, _exports_service_pb2.StartExportResponse]  # type: ignore[assignment]
     """StartExport accepts the request and submits the job that writes the file; it replaces an earlier export. Fails with
     FAILED_PRECONDITION `demo_not_enabled` or `export_running`, or ALREADY_EXISTS `idempotency_key_reused` if the key
-    was used with a different request.
+    was used with a different request. Idempotent with an `idempotency_key`.
     """
     GetExport: _aio.UnaryUnaryMultiCallable[_exports_service_pb2.GetExportRequest, _exports_service_pb2.GetExportResponse]  # type: ignore[assignment]
     """GetExport returns the user's export. It settles a state whose job has already finished (read repair)."""
@@ -82,7 +82,7 @@ class ExportsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_exports_service_pb2.StartExportResponse, _abc.Awaitable[_exports_service_pb2.StartExportResponse]]:
         """StartExport accepts the request and submits the job that writes the file; it replaces an earlier export. Fails with
         FAILED_PRECONDITION `demo_not_enabled` or `export_running`, or ALREADY_EXISTS `idempotency_key_reused` if the key
-        was used with a different request.
+        was used with a different request. Idempotent with an `idempotency_key`.
         """
 
     @_abc_1.abstractmethod
