@@ -62,9 +62,11 @@ async def connected(environ: Mapping[str, str]) -> AsyncIterator[Connection]:
 
 def _signer(environ: Mapping[str, str]) -> identity.Signer:
     seed, trust = environ.get("IDENTITY_KEY", ""), environ.get("TRUSTED_IDENTITY_KEYS", "")
+    if not seed:
+        raise NotConfigured("IDENTITY_KEY is missing: run the command in a container of jobs (on a laptop: make admin)")
     try:
         key = identity.public_key(seed)
     except ValueError as error:
-        raise NotConfigured("IDENTITY_KEY must be the private key of the jobs service") from error
+        raise NotConfigured("IDENTITY_KEY is not the private key of a service") from error
     names = {public: name for name, _, public in (entry.strip().partition(":") for entry in trust.split(","))}
     return identity.Signer(names.get(key, "jobs"), seed)

@@ -235,8 +235,8 @@ async def test_failures_are_reported_in_one_line(jobs_api: JobsApi, kind: str, t
         (("limit", "Not A Kind", "--max-running", "1"), {}, "(kind)"),
         (("trigger", f"{kind}.none"), {}, "not"),
         (("kinds",), {"JOBS_TARGET": "127.0.0.1:1"}, "127.0.0.1:1 does not answer"),
-        (("kinds",), {"IDENTITY_KEY": ""}, "IDENTITY_KEY"),
-        (("kinds",), {"IDENTITY_KEY": "not-a-key"}, "IDENTITY_KEY"),
+        (("kinds",), {"IDENTITY_KEY": ""}, "IDENTITY_KEY is missing"),
+        (("kinds",), {"IDENTITY_KEY": "not-a-key"}, "IDENTITY_KEY is not the private key"),
     ):
         ended = await tool(*argv, **changed)
         assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended.err
