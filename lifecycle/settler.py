@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Generic
 
@@ -25,6 +27,9 @@ STALE = timedelta(seconds=10)
 BATCH = 20
 ROUNDS = 25
 """Batches of one sweep: it reads 500 jobs at most, so the backlog of an outage is settled in minutes."""
+SUBMITS = 20
+"""Submits of one sweep. Jobs of users arrive by the outbox; only imported ones are submitted here. At most so many get ahead of
+the users' at a time."""
 
 
 class Settler(Generic[R, A]):
@@ -77,19 +82,19 @@ class Settler(Generic[R, A]):
 
         It ends with a batch of which none could be checked: the jobs service is down.
         """
-        checked = 0
+        checked, submits = 0, itertools.count()
         for _ in range(ROUNDS):
-            count, failures = await self._sweep_batch(age)
+            count, failures = await self._sweep_batch(age, submits)
             checked += count
             if count < BATCH or failures == count:
                 break
         return checked
 
-    async def _sweep_batch(self, age: timedelta) -> tuple[int, int]:
-        """Check one batch; return its size, and how many of it could not be checked."""
+    async def _sweep_batch(self, age: timedelta, submits: Iterator[int]) -> tuple[int, int]:
+        """Check one batch; return its size, and how many of it could not be checked. `submits` counts those of the sweep."""
         async with transactions.begin(self._single) as conn:
             stale = await self._rows.take_stale(conn, age=age, limit=BATCH)
-        results = await asyncio.gather(*map(self._check, stale), return_exceptions=True)
+        results = await asyncio.gather(*(self._check(resource, submits) for resource in stale), return_exceptions=True)
         for resource, result in zip(stale, results, strict=True):
             if isinstance(result, errors.Error):
                 logger.warning("transition not checked", extra={"job_id": resource.job_id, "cause": result.code})
@@ -114,11 +119,12 @@ class Settler(Generic[R, A]):
                 ended += 1
         return ended
 
-    async def _check(self, resource: R) -> None:
+    async def _check(self, resource: R, submits: Iterator[int]) -> None:
         job = await self._jobs.get(str(resource.job_id))
         if job is None:
             # Also while the outbox still holds the submit: it is idempotent.
-            await self._submitter.submit(self.lifecycle.submit(resource))
+            if next(submits) < SUBMITS:
+                await self._submitter.submit(self.lifecycle.submit(resource))
         elif update := updates.from_job(self._rows, job):
             await self._apply(resource, update)
 

@@ -43,6 +43,28 @@ async def test_demo_mode_that_was_on_is_submitted_by_the_sweep(
     assert (job.spec.kind, job.spec.owner_id) == ("demo.enable", str(owner.owner_id))
 
 
+async def test_a_sweep_submits_a_bounded_number_of_imported_jobs(
+    make_owner: Callable[[], Owner], demo_with_jobs: Demo, jobs: JobsClient, engine: AsyncEngine, eventually: Eventually
+) -> None:
+    most = 20
+    owners = [make_owner() for _ in range(2 * most)]
+    for owner in owners:
+        await import_mode(engine, owner, demo_mode=True)
+    job_ids = [str((await owner.mode()).job_id) for owner in owners]
+
+    async def submitted() -> int:
+        return sum([await jobs.get(job_id) is not None for job_id in job_ids])
+
+    await demo_with_jobs.settler.sweep(age=timedelta())
+    assert await submitted() <= most, "users come first"
+
+    async def all_are() -> bool:
+        await demo_with_jobs.settler.sweep(age=timedelta())
+        return await submitted() == len(owners)
+
+    await eventually(all_are)
+
+
 async def test_demo_mode_that_was_stuck_has_failed_and_can_be_enabled(owner: Owner, engine: AsyncEngine) -> None:
     await import_mode(engine, owner, demo_mode=True, demo_mode_status="enabling")
     mode = await owner.mode()

@@ -64,12 +64,13 @@ async def test_a_job_that_was_never_submitted_is_submitted(
 
 
 async def test_one_sweep_settles_what_an_outage_has_left(
-    make_owner: Callable[..., Owner], demo_with_jobs: Demo, jobs: JobsClient
+    make_owner: Callable[..., Owner], demo_with_jobs: Demo, cancel_job: Callable[[UUID], Awaitable[None]]
 ) -> None:
-    owners = [make_owner() for _ in range(2 * settler.BATCH + 1)]
-    accepted = [await owner.enable() for owner in owners]
+    owners = [make_owner(demo=demo_with_jobs) for _ in range(2 * settler.BATCH + 1)]
+    for owner in owners:
+        await cancel_job((await owner.enable()).job_id)
     await demo_with_jobs.settler.sweep(age=timedelta())
-    assert all([await jobs.get(str(each.job_id)) for each in accepted])
+    assert {(await owner.mode()).state for owner in owners} == {State.DISABLED}
 
 
 async def test_young_transitions_are_left_alone(owner: Owner, engine: AsyncEngine, demo_with_jobs: Demo) -> None:
