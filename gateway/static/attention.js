@@ -19,21 +19,22 @@ export function resetTitle() {
   if (icon) icon.href = plain;
 }
 
-/** Marks a hidden tab with the outcome of a job. */
-export function markEnded(job) {
+/** Marks a hidden tab with the outcome of a job that the page shows or of a new notification. */
+export function markEnded(status) {
   if (!document.hidden) return;
-  document.title = `${job.status === 'failed' ? '✕' : '✓'} ${name}`;
-  if (icon) icon.href = (job.status === 'failed' && icon.dataset.failed) || icon.dataset.unread || plain;
+  document.title = `${status === 'failed' ? '✕' : '✓'} ${name}`;
+  if (icon) icon.href = (status === 'failed' && icon.dataset.failed) || icon.dataset.unread || plain;
 }
 
 /** Shows the unread count of a new fragment, and notifies about its newest notification if the page does not have it. */
 export function updateUnread(page) {
-  const { latest, text, count } = page.getElementById('bell')?.dataset ?? {};
+  const { latest, status, text, count } = page.getElementById('bell')?.dataset ?? {};
   const before = title;
   title = count ? `(${count}) ${name}` : name;
   if (document.title === before) document.title = title;
   if (!latest || latest === lastNotified) return;
   lastNotified = latest;
+  markEnded(status);
   if (!document.hidden || !mayNotify()) return;
   // The same tag in every tab: the system shows it once.
   const notification = new Notification('Repruv', { body: text, tag: latest, icon: plain });

@@ -83,8 +83,8 @@ function onDemo(demo) {
 
 function onJob(job) {
   if (isTerminal(job)) {
-    markEnded(job);
-    refresh('ended'); // there is one more unread notification
+    if (find(subjectOf('job', job))) markEnded(job.status);
+    refresh('ended'); // there may be one more unread notification
   }
   onSnapshot(subjectOf('job', job), job);
 }

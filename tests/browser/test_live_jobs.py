@@ -75,6 +75,18 @@ async def test_a_hidden_tab_shows_the_result_in_its_title(mina: Visitor, user: U
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile(r"favicon\.svg"))
 
 
+async def test_the_end_of_a_job_of_a_muted_category_leaves_no_mark(mina: Visitor, user: User) -> None:
+    await user.http.patch("/api/v1/auth/notification-settings", json={"muted_notices": ["demo_mode"]})
+    page = await mina.open("/notifications")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
+    await hide(page, True)
+    await user.enable(SMALL)
+    await user.wait_for_status("enabled")
+    async with page.expect_response(lambda response: "x-fragment" in response.request.headers):
+        await user.post("/notifications/read-all")
+    await expect(page).to_have_title("Notifications · Repruv")
+
+
 async def test_notification_read_in_one_browser_is_read_in_all(
     mina: Visitor, new_visitor: NewVisitor, user: User
 ) -> None:
