@@ -27,7 +27,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -81,37 +80,9 @@ def outbox_table(schema: sa.MetaData) -> sa.Table:
     )
 
 
-async def add(
-    conn: AsyncConnection,
-    table: sa.Table,
-    messages: Sequence[Message],
-    *,
-    delay: timedelta = timedelta(),
-    arrived: Sequence[UUID] = (),
-    ctes: str = "",
-    parameters: Mapping[str, Any] = MappingProxyType({}),
-    commit: bool = False,
-) -> None:
-    """Insert messages into the outbox by one statement. Polls leave them alone for `delay`.
-
-    The statement also deletes messages that have `arrived`, and executes constant `ctes` with their `parameters`. With
-    `commit` the transaction ends in the same round trip.
-    """
-    columns = {
-        "message_ids": [message.message_id for message in messages],
-        "subjects": [message.subject for message in messages],
-        "payloads": [message.payload for message in messages],
-        "delay": delay,
-        "arrived": list(arrived),
-    }
-    is_traced = any(message.traceparent for message in messages)
-    if is_traced:
-        columns["traceparents"] = [message.traceparent or None for message in messages]
-    await _insertion(table, ctes, is_traced).execute(conn, {**parameters, **columns}, commit=commit)
-
-
 @functools.lru_cache(maxsize=64)
 def _insertion(table: sa.Table, ctes: str, is_traced: bool) -> Prepared:
+    """Return the statement that inserts messages, deletes accepted ones, and executes constant `ctes`."""
     column = ", traceparent" if is_traced else ""
     values = ", CAST(:traceparents AS text[])" if is_traced else ""
     return Prepared(
@@ -124,11 +95,6 @@ FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:paylo
     AS m (message_id, subject, payload{column})
 """)  # noqa: S608 - the name of our own table
     )
-
-
-async def withdraw(conn: AsyncConnection, table: sa.Table, message_ids: Collection[UUID]) -> None:
-    """Delete messages that have arrived; ids without a row are ignored."""
-    await _deletion(table).execute(conn, {"message_ids": list(message_ids)})
 
 
 @functools.cache
@@ -214,18 +180,18 @@ class Transaction:
         messages, self._stored = self.messages[self._stored :], len(self.messages)
         if not messages and not ctes:
             return
-        arrived = self._deletion.enter_context(self._relay.deletion()) if self._relay else ()
-        delay = RELAY_DELAY if self._relay else timedelta()
-        await add(
-            self.conn,
-            self._table,
-            messages,
-            delay=delay,
-            arrived=arrived,
-            ctes=ctes,
-            parameters=parameters or {},
-            commit=commit,
-        )
+        values = {
+            **(parameters or {}),
+            "message_ids": [message.message_id for message in messages],
+            "subjects": [message.subject for message in messages],
+            "payloads": [message.payload for message in messages],
+            "delay": RELAY_DELAY if self._relay else timedelta(),
+            "arrived": list(self._deletion.enter_context(self._relay.deletion())) if self._relay else [],
+        }
+        is_traced = any(message.traceparent for message in messages)
+        if is_traced:
+            values["traceparents"] = [message.traceparent or None for message in messages]
+        await _insertion(self._table, ctes, is_traced).execute(self.conn, values, commit=commit)
 
 
 @asynccontextmanager
@@ -339,7 +305,7 @@ class Relay:
         if arrived:
             with self._deleting(arrived) as message_ids:
                 async with self._single.connect() as conn:
-                    await withdraw(conn, self._table, message_ids)
+                    await _deletion(self._table).execute(conn, {"message_ids": message_ids})
 
     @contextmanager
     def _deleting(self, message_ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:

@@ -54,7 +54,7 @@ class Container:
         """Set the cookies of a new session, cache it, and end the session whose cookie came with the sign-in request."""
         await session_replacement.end_previous(request, auth=self.auth, sessions=self.sessions, cookie=self.cookie)
         await self.sessions.prefetch(signed_in.token)
-        self.cookie.set(response, signed_in.token, signed_in.session)
+        self.cookie.keep(response, signed_in.token, signed_in.session)
         self.device_cookie.keep(request, response)
 
     def rotate_token(self, response: Response, rotated: clients.RotatedToken, *, by_cookie: bool) -> None:

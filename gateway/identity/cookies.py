@@ -19,7 +19,7 @@ DEVICE_SECONDS = 400 * 86_400
 """As long as browsers keep a cookie; each sign-in sets it again."""
 MAX_EMAIL = 254
 _DEVICE_STATE = "device"
-_VISIT = re.compile(r"[\w-]{32}", re.ASCII)
+_RANDOM_VALUE = re.compile(r"[\w-]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,53 +56,30 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionCookie:
+class SessionCookie(Cookie):
     """The cookie that carries a session's token."""
 
-    secure: bool
+    plain_name: str = "session"
 
-    @property
-    def cookie(self) -> Cookie:
-        """The underlying cookie."""
-        return Cookie(plain_name="session", secure=self.secure)
-
-    @property
-    def name(self) -> str:
-        """The name that browsers send."""
-        return self.cookie.name
-
-    def read(self, request: HTTPConnection) -> str | None:
-        """Return the token of a request; None if it has none."""
-        return self.cookie.read(request)
-
-    def set(self, response: Response, token: str, auth_session: auth_pb2.Session) -> None:
+    def keep(self, response: Response, token: str, auth_session: auth_pb2.Session) -> None:
         """Set the cookie: a remembered session keeps it until its absolute end, another one until the browser is closed.
 
         Auth enforces the idle timeout. `CookieRenewal` sends the cookie again when auth has renewed the session.
         """
         seconds_left = max(int(auth_session.absolute_expire_time.seconds - time.time()), 0)
-        self.cookie.set(response, token, seconds_left if auth_session.is_remembered else None)
-
-    def clear(self, response: Response) -> None:
-        """Delete the cookie."""
-        self.cookie.clear(response)
+        self.set(response, token, seconds_left if auth_session.is_remembered else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnonymousCookie:
+class AnonymousCookie(Cookie):
     """A random cookie of a browser that is not signed in. It proves only that two requests come from one browser."""
 
-    secure: bool
-
-    @property
-    def cookie(self) -> Cookie:
-        """The underlying cookie."""
-        return Cookie(plain_name="visit", secure=self.secure)
+    plain_name: str = "visit"
 
     def read(self, request: HTTPConnection) -> str:
         """Return the value of a request; empty if it is missing or malformed."""
-        value = self.cookie.read(request) or ""
-        return value if _VISIT.fullmatch(value) else ""
+        value = Cookie.read(self, request) or ""
+        return value if _RANDOM_VALUE.fullmatch(value) else ""
 
     def new_value(self) -> str:
         """Return a new random value."""
@@ -110,53 +87,40 @@ class AnonymousCookie:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceCookie:
+class DeviceCookie(Cookie):
     """A random cookie by which an account recognises a browser that has signed in before. It grants nothing."""
 
-    secure: bool
-
-    @property
-    def cookie(self) -> Cookie:
-        """The underlying cookie."""
-        return Cookie(plain_name="device", secure=self.secure)
+    plain_name: str = "device"
 
     def client(self, request: Request) -> auth_pb2.Client:
         """Return the client of a sign-in by a browser; one without the cookie gets a new secret."""
         if not hasattr(request.state, _DEVICE_STATE):
-            value = self.cookie.read(request) or ""
-            setattr(request.state, _DEVICE_STATE, value if _VISIT.fullmatch(value) else secrets.token_urlsafe(24))
+            value = self.read(request) or ""
+            value = value if _RANDOM_VALUE.fullmatch(value) else secrets.token_urlsafe(24)
+            setattr(request.state, _DEVICE_STATE, value)
         client = client_info(request)
         client.device = getattr(request.state, _DEVICE_STATE)
         return client
 
     def keep(self, request: Request, response: Response) -> None:
         """Set the cookie of the client of a sign-in that succeeded."""
-        self.cookie.set(response, getattr(request.state, _DEVICE_STATE), DEVICE_SECONDS)
+        self.set(response, getattr(request.state, _DEVICE_STATE), DEVICE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmailCookie:
+class EmailCookie(Cookie):
     """The address of the user who is signed in. It fills the sign-in form after the session has ended, until they sign out."""
 
-    secure: bool
-
-    @property
-    def cookie(self) -> Cookie:
-        """The underlying cookie."""
-        return Cookie(plain_name="email", secure=self.secure)
+    plain_name: str = "email"
 
     def read(self, request: HTTPConnection) -> str:
         """Return the address; empty without one."""
-        return unquote(self.cookie.read(request) or "")[:MAX_EMAIL]
+        return unquote(Cookie.read(self, request) or "")[:MAX_EMAIL]
 
     def keep(self, request: HTTPConnection, response: Response, email: str, *, is_remembered: bool) -> None:
-        """Set the cookie unless the browser has it: as long as a device is known, or until the browser is closed."""
+        """Set the cookie unless the browser has it: for `DEVICE_SECONDS`, or until the browser is closed."""
         if email and self.read(request) != email:
-            self.cookie.set(response, quote(email), DEVICE_SECONDS if is_remembered else None)
-
-    def clear(self, response: Response) -> None:
-        """Delete the cookie."""
-        self.cookie.clear(response)
+            self.set(response, quote(email), DEVICE_SECONDS if is_remembered else None)
 
 
 def challenge(*, secure: bool) -> Cookie:

@@ -56,4 +56,4 @@ def rotate_token(
     """
     sessions.forget_refreshed(auth_session.user_id, {auth_session.session_id})
     if by_cookie:
-        cookie.set(response, token, auth_session)
+        cookie.keep(response, token, auth_session)

@@ -37,5 +37,5 @@ class CookieRenewal:
         if any(header.startswith(f"{self._cookie.name}=") for header in headers.getlist("set-cookie")):
             return
         carrier = Response()
-        self._cookie.set(carrier, authenticated.session.token, authenticated.session.auth_session)
+        self._cookie.keep(carrier, authenticated.session.token, authenticated.session.auth_session)
         headers.append("set-cookie", carrier.headers["set-cookie"])

@@ -48,7 +48,7 @@ class Anonymous:
         }
         response = rendering.answer(Reader.of_browser(request), template, context, status)
         if not cookie:
-            self._container.anonymous_cookie.cookie.set(response, visit_id, None)
+            self._container.anonymous_cookie.set(response, visit_id, None)
         if message is not None:
             flash.clear(response, secure=self._secure)
         return response

@@ -184,7 +184,7 @@ class Login(anonymous.Anonymous):
         response = self.redirect(path)
         await self._container.begin_session(request, response, signed_in)
         # Cookies from before the sign-in end with it.
-        self._container.anonymous_cookie.cookie.clear(response)
+        self._container.anonymous_cookie.clear(response)
         self._challenge.clear(response)
         return response
 

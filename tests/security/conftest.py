@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 from psycopg import sql
@@ -37,11 +36,6 @@ class Replicated(System):
         self.mails = directory / "mails"
 
     @property
-    def urls(self) -> list[str]:
-        """The URL of each gateway."""
-        return self._stack.urls
-
-    @property
     def encryption_keys(self) -> str:
         """The keys that encrypt secrets at rest."""
         return self._stack.environment("auth")["ENCRYPTION_KEYS"]
@@ -55,18 +49,6 @@ class Replicated(System):
     def database_url(self) -> str:
         """The URL of the database for the superuser."""
         return self._stack.database_url()
-
-    @asynccontextmanager
-    async def auth(self, **variables: str) -> AsyncIterator[None]:
-        """Run auth with these environment variables while the context lasts."""
-        before = self._stack.environment("auth")
-        await self._do(lambda: self._stack.restart("auth", env=variables))
-        await waiting.until(self.is_healthy, "auth is found again")
-        try:
-            yield
-        finally:
-            restored = {name: before.get(name, "") for name in variables}
-            await self._do(lambda: self._stack.restart("auth", env=restored))
 
     @asynccontextmanager
     async def locked_row(self, table: str, column: str, value: object) -> AsyncIterator[None]:
@@ -90,21 +72,6 @@ class Replicated(System):
             yield wake
         finally:
             wake()
-
-    async def is_healthy(self) -> bool:
-        """Whether every process runs and both gateways find all services and NATS."""
-        names = [*self.servers, *self.processes]
-        if any(len(self.pids(name)) != (2 if name == "gateway" else 1) for name in names):
-            return False
-        for url in self.urls:
-            try:
-                async with httpx.AsyncClient(base_url=url, timeout=5.0) as client:
-                    answer = await client.get("/readyz")
-            except httpx.TransportError:
-                return False
-            if answer.status_code != 200 or not answer.json()["nats"]:
-                return False
-        return True
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import httpx
 import pytest
 
+from tests.acceptance import waiting
 from tests.acceptance.users import PASSWORD
 from tests.security import users
 from tests.security.conftest import NewPerson, Replicated
@@ -65,7 +66,8 @@ async def test_the_right_password_of_a_closed_account_is_a_wrong_one(
 
 
 async def test_registration_by_email_does_not_reveal_accounts(system: Replicated, person: Person) -> None:
-    async with system.auth(REGISTRATION="verified"):
+    async with system.with_settings("auth", REGISTRATION="verified"):
+        await waiting.until(system.is_healthy, "the gateways reach auth again")
         known = await ask(system.url, "/auth/register", dict(person.credentials))
         new = nobody()
         assert known[0] == 202

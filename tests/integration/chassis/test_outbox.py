@@ -32,10 +32,8 @@ def prefix() -> str:
 
 async def put(engine: AsyncEngine, *subjects: str) -> None:
     """Put messages into the outbox."""
-    async with engine.begin() as conn:
-        await outbox.add(
-            conn, schema.outbox, [outbox.Message(subject=subject, payload=subject.encode()) for subject in subjects]
-        )
+    async with outbox.transaction(engine, schema.outbox) as tx:
+        tx.publish(*(outbox.Message(subject=subject, payload=subject.encode()) for subject in subjects))
 
 
 async def waiting(engine: AsyncEngine, prefix: str) -> int:
@@ -55,8 +53,9 @@ async def test_committed_messages_are_sent_and_rolled_back_ones_are_not(
 
     relay = outbox.Relay(engine, schema.outbox, {prefix: send, "": ignore})
     with pytest.raises(RuntimeError):
-        async with engine.begin() as conn:
-            await outbox.add(conn, schema.outbox, [outbox.Message(subject=f"{prefix}lost", payload=b"")])
+        async with outbox.transaction(engine, schema.outbox) as tx:
+            tx.publish(outbox.Message(subject=f"{prefix}lost", payload=b""))
+            await tx.store()
             raise RuntimeError("roll back")
     await put(engine, f"{prefix}kept")
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids, outbox, postgres
+from chassis import errors, outbox, postgres
 from lifecycle.machine import JobPhase
 from lifecycle.submitter import Submitter
 from repruv.jobs.v1 import job_pb2
@@ -260,15 +260,6 @@ async def test_database_refuses_contradictory_states(
         async with engine.begin() as conn:
             await conn.execute(sa.update(schema.demo_modes).where(of_owner).values(columns))
     assert postgres.violated_constraint(refused.value) == constraint
-
-
-async def test_withdrawn_message_is_not_sent(engine: AsyncEngine) -> None:
-    async with engine.begin() as conn:
-        message = outbox.Message(subject=f"nowhere.{ids.uuid7()}", payload=b"")
-        await outbox.add(conn, schema.outbox, [message], delay=timedelta(hours=1))
-        await outbox.withdraw(conn, schema.outbox, [message.message_id])
-        left = sa.select(sa.func.count()).where(schema.outbox.c.message_id == message.message_id)
-        assert (await conn.execute(left)).scalar_one() == 0
 
 
 async def test_action_that_becomes_legal_while_it_is_refused_is_accepted(

@@ -34,7 +34,7 @@ async def test_cookie_is_http_only(account: Account, url: str) -> None:
 
 def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
     response = Response()
-    cookies.SessionCookie(secure=True).set(response, "token", auth_pb2.Session())
+    cookies.SessionCookie(secure=True).keep(response, "token", auth_pb2.Session())
     attributes = response.headers["set-cookie"].lower().split("; ")
     assert attributes[0] == "__host-session=token"
     assert {"secure", "httponly", "samesite=lax", "path=/"} <= set(attributes)

@@ -18,7 +18,7 @@ def request(*headers: bytes) -> HTTPConnection:
 
 def attributes(cookie: cookies.SessionCookie, auth_session: auth_pb2.Session) -> list[str]:
     response = Response()
-    cookie.set(response, "token", auth_session)
+    cookie.keep(response, "token", auth_session)
     return response.headers["set-cookie"].lower().split("; ")
 
 
