@@ -129,14 +129,22 @@ ALL = [transition(number) for number in (1, 2, 3)]
 
 
 async def test_databases_in_order_are_green(databases: Databases, journal: Journal) -> None:
-    await invariants.wait_for_quiet(databases, seconds=0.2)
+    await invariants.wait_for_quiet(databases)
     assert await invariants.broken(databases) == {}
     await checker.promises_are_kept(databases, journal)
     await checker.same_key_same_answer(databases, journal)
     await checker.transitions_are_legal(databases)
     await checker.errors_are_explained(databases)
-    await checker.nothing_leaks(databases, seconds=0.2)
-    await checker.streams_are_complete(databases, stream_of(*ALL), seconds=0.2)
+    await checker.nothing_leaks(databases)
+    await checker.streams_are_complete(databases, stream_of(*ALL))
+
+
+async def test_email_that_waits_for_its_window_is_quiet(databases: Databases) -> None:
+    await databases.plant(SECOND_JOB)
+    await databases.plant(
+        "UPDATE jobs.jobs SET kind = 'auth.email', state = 'scheduled', ready = false WHERE job_id = %(other)s"
+    )
+    await invariants.wait_for_quiet(databases)
 
 
 def test_every_rule_is_tried() -> None:
