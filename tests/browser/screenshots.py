@@ -41,7 +41,7 @@ async def main() -> None:
         job_id = await user.enable({**OPTIONS, "interaction_count": 20_000})
         await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[3-9]\d%"), timeout=60_000)
         await page.screenshot(path=IMAGES / "enabling.png")
-        page = await open_page("/settings/demo-mode/break", {**DESK, "height": 700}, "light")
+        page = await open_page("/settings/demo-mode/break", {**DESK, "height": 740}, "light")
         await page.get_by_role("button", name="Kill the worker").click()
         await expect(page.locator(".stopwatches__time strong")).to_be_visible(timeout=60_000)
         await page.screenshot(path=IMAGES / "break-it.png")
