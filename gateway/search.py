@@ -54,7 +54,7 @@ class Found(TypedDict):
 
 
 async def search(container: Container, text: str, *, user: str) -> Found:
-    """Find what a text identifies. Text without a meaning finds nothing."""
+    """Return the hits of a text; none for a text that identifies nothing."""
     text = text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:MAX_TEXT]
     if not text:
         return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}

@@ -38,7 +38,7 @@ class ControlServer:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of the compose file that tell the gateway about it."""
+        """The variables of the compose file that configure it for the gateway."""
         return {"BREAK_URL": self.url, "BREAK_TOKEN": self.token}
 
     @contextlib.contextmanager

@@ -49,7 +49,7 @@ class SameOrigin:
         if origin is not None and not (origin == "null" and site is not None):
             return None if self._is_own(origin, request) else _foreign()
         if site is None and request.url.path.startswith("/api/") and _could_be_a_form(request):
-            message = "The body must be JSON, and say so: send Content-Type: application/json."
+            message = "The body must be JSON, with the header Content-Type: application/json."
             return failures.InvalidArgument(message, code="unsupported_media_type", field="content-type")
         return None
 

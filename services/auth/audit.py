@@ -136,7 +136,7 @@ async def record(conn: AsyncConnection, kind: Kind, origin: Origin, **details: s
 async def record_attempt(
     conn: AsyncConnection, kind: Kind, user_id: uuid.UUID | None, client: domain.Client, **details: str
 ) -> None:
-    """Insert the event of a stranger's attempt, unless its window has as many as are recorded; the last one says so.
+    """Insert the event of a stranger's attempt, unless its window is full; the last one is marked.
 
     Counting and insertion are one statement, whether the address has an account or not. No other lock may follow it.
     """

@@ -62,11 +62,11 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     # By the job's handler, in the transaction of its last rows.
     Action.COMPLETE_ENABLE: (frozenset({State.ENABLING}), State.ENABLED),
     Action.COMPLETE_DISABLE: (frozenset({State.DISABLING}), State.DISABLED),
-    # By the handler, or by the first update that says that the job has ended. A cancelled disable fails instead: what
+    # By the handler, or by the first update of an ended job. A cancelled disable fails instead: what
     # it has removed is gone, and half of the data must not be shown.
     Action.CANCEL_ENABLE: (frozenset({State.ENABLING}), State.DISABLED),
     Action.FAIL: (frozenset({State.ENABLING, State.DISABLING}), State.FAILED),
-    # By the handler of a later attempt, or by the first update that says that the job was retried.
+    # By the handler of a later attempt, or by the first update of a retried job.
     Action.RESUME_ENABLE: (frozenset({State.FAILED, State.DISABLED}), State.ENABLING),
     Action.RESUME_DISABLE: (frozenset({State.FAILED}), State.DISABLING),
 }

@@ -60,7 +60,7 @@ RULES: dict[str, LiteralString] = {
         -- The system has no log; a previous release may have left a row.
         WHERE owner_id <> '00000000-0000-0000-0000-000000000000'
           AND (step IS NULL OR step NOT IN (1, 1000001) OR is_last AND sequence <> last_sequence)""",
-    "the last event of a job tells its state": """
+    "the last event of a job has its state": """
         SELECT * FROM (SELECT DISTINCT ON (job_id) job_id, e.state AS reported, j.state
                        FROM jobs.jobs AS j LEFT JOIN jobs.job_events AS e USING (job_id)
                        ORDER BY job_id, e.sequence DESC) AS last WHERE reported IS DISTINCT FROM state""",

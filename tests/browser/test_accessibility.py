@@ -55,7 +55,7 @@ def axe() -> pathlib.Path:
 
 @pytest.fixture
 async def visitor(new_visitor: NewVisitor) -> Visitor:
-    """Somebody whose browser lets us look at its pages with tools of our own."""
+    """A visitor whose pages may run injected scripts."""
     visitor = await new_visitor(bypass_csp=True)
     visitor.allow_messages("404")
     return visitor

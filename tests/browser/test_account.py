@@ -1,4 +1,4 @@
-"""An account looked after in a browser: sessions, a second factor, and connections that show themselves."""
+"""Account settings in a browser: sessions, a second factor, and live connections."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_a_session_is_ended_from_another(new_visitor: NewVisitor, user: Us
     await page.get_by_role("button", name="Sign out all other devices").click()
     await expect(page.get_by_text("All other sessions signed out.")).to_be_visible()
     await expect(page.get_by_text("1 session", exact=True)).to_be_visible()
-    # The open page of the other one hears of it by its stream.
+    # The stream of the other session's page ends.
     await expect(stolen.get_by_text("You have been signed out.").first).to_be_visible()
     await stolen.goto("/dashboard")
     await expect(stolen).to_have_url(re.compile("/login"))

@@ -1,4 +1,4 @@
-"""Connecting a platform, at a browser: to the platform, back, and what the page says meanwhile."""
+"""Connecting a platform in a browser: consent, the redirect back, and the page meanwhile."""
 
 from __future__ import annotations
 

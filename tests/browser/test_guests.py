@@ -1,4 +1,4 @@
-"""The first minute of a stranger: the front page, and the demo without an account."""
+"""The first minute of a visitor: the front page, and the demo without an account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a job tells its owner and an operator, live, what happened and why."""
+"""The page of a job shows its owner and an operator, live, what happened and why."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ VISIBLE_FOCUS = """() => {
 
 
 class Keys:
-    """Someone who reaches everything with the keyboard, and sees where they are."""
+    """A user with only a keyboard; every focused element must be visibly focused."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

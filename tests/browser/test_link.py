@@ -1,4 +1,4 @@
-"""What a person sees while the stream is cut, silent or blocked; the page's clock is the test's, so nobody waits for it."""
+"""What a page shows while the stream is cut, silent or blocked. Tests set the page's clock instead of waiting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def opened(visitor: Visitor) -> Page:
 
 
 async def expect_recovery(page: Page, heading: str) -> None:
-    """Wait until the page tells how things stand, and nothing of the trouble; it has not been loaded again."""
+    """Wait until the page shows the current state and no warning, without a reload."""
     await shows(page, heading)
     await expect(page.locator("#link-state")).to_be_hidden(timeout=TIMEOUT_MS)
     await expect(page.locator("#link-state")).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)

@@ -1,4 +1,4 @@
-"""What Repruv is for, in a browser: enable, leave, come back, look, disable."""
+"""The main job in a browser: enable, close the tab, return, see the data, disable."""
 
 from __future__ import annotations
 

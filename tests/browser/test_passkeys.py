@@ -1,4 +1,4 @@
-"""Passkeys with a browser's own authenticator: added, signed in with, shown again; and why there are none at a number."""
+"""Passkeys with the browser's virtual authenticator: add, sign in, list; none at an IP address."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_page_of_an_ip_address_explains_why_there_are_no_passkeys(
     page = await visitor.open(SECURITY)
     await expect(page.get_by_text("Passkeys need https and a domain name")).to_be_visible()
     await expect(page.get_by_role("button", name="Add a passkey")).to_have_count(0)
-    # Somebody else: the first page opens its stream at its own time, and shall not find its session gone.
+    # Another user: the first page may open its stream later, and its session must still exist.
     page = await (await new_visitor(java_script_enabled=javascript)).open("/login")
     await shows(page, "Welcome back")
     await expect(page.get_by_role("button", name="Sign in with a passkey")).to_be_hidden()

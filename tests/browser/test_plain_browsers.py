@@ -1,4 +1,4 @@
-"""Browsers that can less: without JavaScript, with a narrow screen, without a mouse."""
+"""Limited browsers: without JavaScript, with a narrow screen, without a mouse."""
 
 from __future__ import annotations
 

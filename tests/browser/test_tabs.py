@@ -1,4 +1,4 @@
-"""Several tabs of one user: one stream for all of them, whatever happens to the tab that holds it."""
+"""Several tabs of one user: one stream for all of them, also when the tab that holds it closes, freezes or crashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees who is watching when something goes wrong."""
+"""What an open page shows when something goes wrong."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.REFUSE: (frozenset({State.CONNECTING}), State.FAILED),
     # By time: the user did not come back.
     Action.ABANDON: (frozenset({State.CONNECTING}), State.DISCONNECTED),
-    # By the connect job's handler; the two ends without success also by the first update that says that the job has ended.
+    # By the connect job's handler; the two ends without success also by the first update of an ended job.
     Action.COMPLETE_CONNECT: (frozenset({State.CONNECTING}), State.CONNECTED),
     Action.CANCEL_CONNECT: (frozenset({State.CONNECTING}), State.DISCONNECTED),
     Action.FAIL_CONNECT: (frozenset({State.CONNECTING}), State.FAILED),
@@ -84,7 +84,7 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.REFRESH: (frozenset({State.CONNECTED}), State.CONNECTED),
     Action.SYNC: (frozenset({State.CONNECTED}), State.CONNECTED),
     Action.FAIL_REFRESH: (frozenset({State.CONNECTED}), State.FAILED),
-    # By the disconnect job's handler; or by the first update that says that the job ended without success.
+    # By the disconnect job's handler; or by the first update of a job that ended without success.
     Action.COMPLETE_DISCONNECT: (frozenset({State.DISCONNECTING}), State.DISCONNECTED),
     Action.FORCE_DISCONNECT: (frozenset({State.DISCONNECTING}), State.DISCONNECTED),
 }

@@ -97,6 +97,7 @@ class EmailJobHandler:
     async def _render(self, payload: Payload, account: account_storage.Account) -> Email | None:
         """Return the email; None if its reason is gone."""
         to, user_id, public_url = account.user.email, account.user.user_id, self.public_url
+        zone = time_zones.find(account.user.time_zone) or UTC
         match payload.purpose:
             case Purpose.VERIFY:
                 if account.user.email_verified_at is not None:
@@ -110,7 +111,6 @@ class EmailJobHandler:
                 if (due_at := account.user.deletion_due_at) is None:
                     return None
                 token = await self._create_link(user_id, Purpose.DELETION)
-                zone = time_zones.find(account.user.time_zone) or UTC
                 return templates.deletion(to, public_url=public_url, token=token, due_at=due_at, zone=zone)
             case Purpose.ALREADY_REGISTERED:
                 return templates.already_registered(to, public_url=public_url)
@@ -118,14 +118,12 @@ class EmailJobHandler:
                 session = await self._session(user_id, payload.session_id)
                 if session is None:
                     return None
-                zone = time_zones.find(account.user.time_zone) or UTC
                 return templates.new_device(to, session, zone=zone, public_url=public_url)
             case Purpose.NEW_API_TOKEN:
                 async with self.engine.connect() as conn:
                     api_token = await token_storage.find_token(conn, user_id, uuid.UUID(payload.token_id))
                 if api_token is None:
                     return None
-                zone = time_zones.find(account.user.time_zone) or UTC
                 return templates.new_api_token(to, api_token, zone=zone, public_url=public_url)
             case Purpose.CONFIRM_EMAIL_CHANGE:
                 return await self._confirm_email_change(user_id, uuid.UUID(payload.change_id))
@@ -136,7 +134,6 @@ class EmailJobHandler:
                 if account.user.email_verified_at is None:
                     return None
                 ended = await self.find_ended_jobs(account.user, datetime.fromisoformat(payload.window))
-                zone = time_zones.find(account.user.time_zone) or UTC
                 return templates.ended_jobs(to, ended, zone=zone, public_url=public_url) if ended else None
             case Purpose.NOTICE if payload.notice is not None:
                 return templates.notice(to, payload.notice, public_url=public_url)

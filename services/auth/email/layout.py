@@ -59,7 +59,7 @@ def plain(paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
 
 
 def page(subject: str, paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
-    """Return the email as HTML. It loads nothing, so that opening it tells the sender nothing."""
+    """Return the email as HTML. It loads no resource, so nobody learns that it was opened."""
     title, link = action
     return _PAGE.format(
         subject=html.escape(subject),

@@ -26,7 +26,7 @@ Call = Callable[["Work", str], Awaitable[None]]
 
 
 class Counted(Passwords):
-    """Passwords that record each hash."""
+    """Password hashing that records each hash."""
 
     def __init__(self) -> None:
         super().__init__(memory_kib=MEMORY_KIB)

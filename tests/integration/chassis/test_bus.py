@@ -274,7 +274,7 @@ async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
         async def can_publish() -> bool:
             try:
                 await tested_bus.publish(uuid4().hex, "jobs.events.owner", b"after")
-            except Exception:  # noqa: BLE001 - whatever it says, it is not possible yet
+            except Exception:  # noqa: BLE001 - any error means: not possible yet
                 return False
             return True
 

@@ -60,7 +60,7 @@ PLANTED: dict[str, LiteralString] = {
     "events are numbered from 1 without gaps, but for the million that a failover skips": (
         "DELETE FROM jobs.job_events WHERE sequence = 2"
     ),
-    "the last event of a job tells its state": "UPDATE jobs.job_events SET state = 'failed' WHERE sequence = 3",
+    "the last event of a job has its state": "UPDATE jobs.job_events SET state = 'failed' WHERE sequence = 3",
     "a job ends once between two retries by its owner": (
         "UPDATE jobs.job_events SET state = 'completed' WHERE sequence = 2"
     ),

@@ -65,7 +65,7 @@ def test_postgres_keeps_committed_rows_over_kill_and_restart(servers: EmbeddedSe
     with psycopg.connect(postgres.url) as connection:
         connection.execute("CREATE TABLE kept (n int)")
         connection.execute("INSERT INTO kept VALUES (1)")
-    with psycopg.connect(postgres.url):  # somebody is connected while it dies
+    with psycopg.connect(postgres.url):  # a client is connected while it dies
         postgres.kill()
     assert postgres.pid is None
     postgres.start()

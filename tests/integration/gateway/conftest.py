@@ -44,7 +44,7 @@ PLATFORMS = {
     "PLATFORM_INSTAGRAM_CLIENT_ID": "client",
     "PLATFORM_INSTAGRAM_CLIENT_SECRET": "secret",
 }
-"""Nobody goes there: a browser's way to the platform and back is all that the gateway has to do with."""
+"""No test opens it: the gateway handles only the redirects to the platform and back."""
 ENCRYPTION_KEYS = f"test:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}"
 TRACE_URL = "https://traces.example.org/{trace_id}?tab=all"
 READY_SECONDS = 60.0

@@ -119,7 +119,7 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
 async def test_stream_of_a_page_starts_at_the_state_of_the_page(account: Account) -> None:
     assert (await account.http.get(SETTINGS)).text.count('data-last-event-id="0"') == 1
     await enabled(account)
-    # The job tells that it is done a moment after demo mode is on.
+    # The job completes a moment after demo mode is enabled.
     async with asyncio.timeout(60):
         while (await account.http.get(SETTINGS)).text.count('data-last-event-id="3"') != 1:
             await asyncio.sleep(0.05)

@@ -123,7 +123,7 @@ async def test_a_form_before_sign_in_is_bound_to_its_browser(
             assert "session" not in browser.cookies
             if "password" in filled:
                 assert PASSWORD not in answer.text
-        # Without the cookie, and with one that nobody made, no token is right.
+        # Without the cookie, or with a forged one, no token is valid.
         for cookie, token in itertools.product(("", "a" * 32), ("", page.forms[path]["form_token"])):
             browser.cookies.clear()
             headers = {"Cookie": f"visit={cookie}"} if cookie else {}

@@ -57,7 +57,7 @@ async def test_waiting_call_gets_the_best_job_and_the_next_call_the_submitted_on
     callers: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await callers.resting(kind), await callers.resting(kind)
-    # No wake-up announces it here.
+    # No wake-up is sent for it.
     urgent, _ = await replica.submit(ids.uuid7(), spec(priority=5))
     job = await submitted()
     assert (await got(first), await got(second)) == ([urgent.job_id], [job.job_id])

@@ -310,7 +310,7 @@ async def test_statements_scan_no_table(jobs_engine: AsyncEngine, kind: str) -> 
         retention.DELETE_KINDS,
     )
     async with jobs_engine.connect() as conn:
-        # A small table would be read through whatever its indexes.
+        # PostgreSQL reads a small table sequentially despite its indexes.
         await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
         for statement in statements:
             used = {name: parameters[name] for name in statement.compile().params}

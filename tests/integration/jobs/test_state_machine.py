@@ -1,7 +1,8 @@
 """Model-based test of the engine: Hypothesis searches for an order of actions that breaks a guarantee.
 
 The database is real; time passes by shifting rows. Promises: at most one effective finish an attempt and a stale one never
-changes anything, terminal states change by a retry only, the owner's sequence has no gaps and tells the whole story, attempts,
+changes anything, terminal states change by a retry only, the owner's sequence has no gaps and contains every
+transition, attempts,
 limits and deadlines are kept, parents know their children, and nothing that can run is ever forgotten.
 """
 

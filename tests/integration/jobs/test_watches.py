@@ -100,7 +100,7 @@ async def test_jobs_of_other_owners_cannot_be_watched(jobs_api: JobsApi, kind: s
             await upcoming(snapshots)
     with pytest.raises(errors.Unauthenticated):
         await upcoming(watch(jobs_api, job, service="gateway"))
-    # A user's call watches its own, whatever it says.
+    # A user's call watches the user's own jobs, regardless of the requested owner.
     await jobs_api.submit(kind, stranger)
     event = (await upcoming(watch_owner(jobs_api, owner, service="gateway", user=stranger))).event
     assert event.owner_id == stranger

@@ -1,4 +1,4 @@
-"""Every lifecycle there is, each step of each, and a third one that lives only here."""
+"""Each step of every lifecycle, and of one that only these tests have."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Columns = Mapping[str, Any]
 
 
 class ScriptedJobs:
-    """The jobs service as a settler and a submitter call it: it knows the job that a test gives it."""
+    """A double of the jobs service for settlers and submitters: it has the job that a test sets."""
 
     def __init__(self) -> None:
         self.job: job_pb2.Job | None = None

@@ -14,7 +14,7 @@ LAST_ATTEMPT = 4
 
 
 async def disconnect(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
-    """Revoke the access, and delete everything; the result says whether the platform has confirmed."""
+    """Revoke the access, and delete everything; the result contains whether the platform has confirmed."""
     attempt = dependencies.attempt(context)
     async with attempt.begin() as tx:
         if tx.is_done:

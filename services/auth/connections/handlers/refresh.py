@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
-    """Renew access, and read the account again, each if it is due; the result says what was done."""
+    """Renew access, and read the account again, each if it is due; return which of them was done."""
     user_id, platform, generation = jobs.of_system_payload(context.payload)
     provider = dependencies.providers.get(platform)
     if provider is None:

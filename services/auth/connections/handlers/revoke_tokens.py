@@ -17,7 +17,7 @@ WAIT = timedelta(minutes=1)
 
 
 async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
-    """Revoke the tokens set aside of a generation, and delete them; the result says whether the platform has confirmed."""
+    """Revoke and delete the tokens set aside of a generation; the result has whether the platform confirmed."""
     user_id, platform, generation = jobs.of_system_payload(context.payload)
     async with dependencies.engine.begin() as conn:
         present = await storage.get(conn, user_id, platform)

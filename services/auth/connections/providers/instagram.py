@@ -21,7 +21,7 @@ _TOKEN_ENDED = 190
 
 
 class Instagram:
-    """It sends no `iss`; its separate redirect URI tells its responses from those of others. It cannot revoke tokens."""
+    """It sends no `iss`; its separate redirect URI distinguishes its responses from others. It cannot revoke tokens."""
 
     def __init__(self, platform: Platform, outbound: Outbound) -> None:
         self.platform = platform

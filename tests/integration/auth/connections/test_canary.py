@@ -49,7 +49,7 @@ async def test_no_secret_is_readable_anywhere(
     read.append(await texts(owner.parts.engine))
     shown = [repr(await owner.stored()), repr(tokens)]
 
-    # What goes wrong tells no more than what goes well.
+    # Failures log no secrets either.
     await owner.age("refresh_at", "90 days")
     refusal = {"status": 400, "body": {"error": "canary-of-theirs"}, "times": 1}
     await tampering.does(refuse=[{"path": path, **refusal} for path in ("/token", "/api/refresh_access_token")])

@@ -116,7 +116,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.owner: Any = self.world.run(self.world.new_owner("tampering"))
-        # A platform of its own, so that its account is nobody else's.
+        # A separate platform: no other user has its account.
         arguments = Platform(
             name=f"p-{self.owner.user_id.hex[:20]}",
             title="P",
