@@ -29,8 +29,8 @@ _ORDERS: Mapping[schemas_engine.JobOrder, admin_service_pb2.JobOrder.ValueType] 
 
 
 async def job_filter(
-    status: Annotated[list[views.JobStatus], Query(description="Only these; any unless given.")] = [],  # noqa: B006
-    kind: Annotated[list[schemas.Text], Query(description="Only these, up to 20; any unless given.")] = [],  # noqa: B006
+    status: Annotated[list[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Text], Query(description="Only these kinds, up to 20; by default all.")] = [],  # noqa: B006
     owner_id: Annotated[schemas.Text, Query(description="Only this owner's.")] = "",
     worker: Annotated[schemas.Text, Query(description="Only if its latest attempt runs or ran there.")] = "",
     error_code: Annotated[schemas.Text, Query(description="Only with this error code.")] = "",
@@ -96,7 +96,9 @@ _CHANGES = {"retry": admin_service_pb2.JOB_CHANGE_RETRY, "cancel": admin_service
 
 @router.post(
     "/jobs/change",
-    **route("Change many jobs", schemas_engine.BulkChanged, "The job that does it.", 400, 403, 409, status=202),
+    **route(
+        "Change many jobs", schemas_engine.BulkChanged, "The job that changes the jobs.", 400, 403, 409, status=202
+    ),
 )
 async def change_jobs(
     session: Admin, gateway: Gateway, job_filter: JobFilter, body: schemas_engine.BulkChange

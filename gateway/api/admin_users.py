@@ -134,7 +134,7 @@ async def count_sessions(session: SignedIn, gateway: Gateway) -> Response:
     **route(
         "End the sessions of all users",
         schemas_admin.AllUsersRevoked,
-        "They have ended, or those that there was time for.",
+        "The sessions have ended, at least those that a call can end in its time limit.",
         403,
     ),
 )
@@ -164,7 +164,7 @@ async def list_security_events(
     session: SignedIn,
     gateway: Gateway,
     user_id: Annotated[schemas.Text, Query(description="Only of this account.")] = "",
-    kind: Annotated[list[schemas.Text], Query(description="Only these; any unless given.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:

@@ -37,7 +37,7 @@ async def cancel_deletion(session: SignedIn, gateway: Gateway) -> Response:
 
 @router.post(
     "/cancel",
-    **route("Keep the account by a mailed link", None, "It stays.", 400, 403, 429, status=204, extra=PUBLIC),
+    **route("Keep the account by an emailed link", None, "The account stays.", 400, 403, 429, status=204, extra=PUBLIC),
 )
 async def cancel_deletion_by_link(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
     """Accept the link of the email about the deletion, with or without a session."""

@@ -35,7 +35,7 @@ async def cancel_email_change(session: SignedIn, gateway: Gateway) -> Response:
 @router.post(
     "/confirm",
     **route(
-        "Confirm the new address by a mailed link",
+        "Confirm the new address by an emailed link",
         None,
         "The address has changed.",
         *(400, 403, 429),
@@ -53,7 +53,7 @@ async def confirm_email_change(body: schemas_auth.MailToken, request: Request, g
 @router.post(
     "/revoke",
     **route(
-        "Undo a change of the address by a mailed link",
+        "Undo a change of the address by an emailed link",
         None,
         "The previous address is the account's, and all sessions have ended.",
         *(400, 403, 429),

@@ -59,9 +59,9 @@ async def user_events(
 @router.get(
     "/events/poll",
     **route(
-        "Everything that happens, in pieces",
+        "Poll for events",
         schemas_events.PollResult,
-        "What is new; nothing, when `wait` has passed without.",
+        "The new events; none if none came within `wait` seconds.",
     ),
 )
 async def poll_events(session: Reads, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:

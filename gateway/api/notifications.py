@@ -33,7 +33,7 @@ async def read_all(session: Writes, gateway: Gateway) -> Response:
 
 
 @router.post(
-    "/{job_id}/read", **route("One was read", None, "It is not unread; also when it never was.", 403, 404, status=204)
+    "/{job_id}/read", **route("Mark a notification as read", None, "It is read, or was before.", 403, 404, status=204)
 )
 async def read(job_id: JobId, session: Writes, gateway: Gateway) -> Response:
     """Mark one notification as read."""

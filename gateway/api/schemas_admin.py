@@ -20,7 +20,7 @@ class NewRole(Body):
 class WhichSession(Body):
     """Which sessions to end."""
 
-    session_id: Text = Field("", description="All unless given.")
+    session_id: Text = Field("", description="By default all.")
 
 
 class Deletion(Body):

@@ -36,7 +36,7 @@ class Limits(Body):
 class Trigger(Body):
     """A job to submit of a schedule."""
 
-    job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
+    job_id: Text = Field("", description="UUIDv7; a repeated id submits no second job. By default a new one.")
 
 
 class Run(Body):
@@ -44,9 +44,9 @@ class Run(Body):
 
     kind: Text = Field(description="A kind that a worker has registered.", examples=["demo.enable"])
     payload: dict[str, Any] = Field(default_factory=dict)
-    owner_id: Text = Field("", description="The caller unless given.")
-    run_at: datetime | None = Field(None, strict=False, description="When it may begin; now unless given.")
-    job_id: Text = Field("", description="UUIDv7; the same one makes it once. One is made unless given.")
+    owner_id: Text = Field("", description="By default the caller.")
+    run_at: datetime | None = Field(None, strict=False, description="When it may begin; by default now.")
+    job_id: Text = Field("", description="UUIDv7; a repeated id submits no second job. By default a new one.")
 
 
 class NewSchedule(Body):
@@ -70,11 +70,11 @@ class BulkChange(Body):
     change: Literal["retry", "cancel"]
     per_second: int = Field(20, ge=1, le=1_000, description="At most this many jobs a second.")
     dry_run: bool = Field(False, description="Whether to count the jobs only.")
-    job_id: Text = Field("", description="UUIDv7; the same one changes the jobs once. One is made unless given.")
+    job_id: Text = Field("", description="UUIDv7; a repeated id submits no second job. By default a new one.")
 
 
 class BulkChanged(TypedDict):
-    """The job that changes the jobs; null in a dry run. And their numbers, as they are now."""
+    """The job that changes the jobs, null in a dry run; and the current counts of the jobs."""
 
     job: OwnedJob | None
     counts: JobCounts

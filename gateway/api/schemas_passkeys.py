@@ -62,7 +62,7 @@ class NewPasskey(_Answer):
     """A passkey to add."""
 
     credential: NewCredential
-    name: Text = Field("", description="At most 100 characters; after the client unless given.", examples=["Phone"])
+    name: Text = Field("", description="At most 100 characters; by default the name of the client.", examples=["Phone"])
 
 
 class PasskeyProof(_Answer):

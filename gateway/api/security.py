@@ -18,7 +18,10 @@ FRESH = "The session continues with a new token. 401 `invalid_credentials` or `i
 """The response to a proof of identity."""
 
 
-@router.get("/security", **route("How the account is protected", views.Security, "As it is, and what happened lately."))
+@router.get(
+    "/security",
+    **route("How the account is protected", views.Security, "The settings, and the latest security events."),
+)
 async def get_security(session: SignedIn, gateway: Gateway) -> Response:
     """Return the security settings of the account and its latest security events."""
     return answer(views.security(await gateway.auth.get_security(session.identity)))
@@ -72,7 +75,7 @@ async def forgot_password(body: schemas_auth.Email, request: Request, gateway: G
 @router.post(
     "/password/reset",
     **route(
-        "Set a password by a mailed link",
+        "Set a password by an emailed link",
         None,
         "It is set, and all sessions have ended: sign in.",
         *(400, 403, 429),
@@ -107,7 +110,14 @@ async def request_email_verification(session: SignedIn, gateway: Gateway) -> Res
 @router.post(
     "/email/verify",
     **route(
-        "Verify an address by a mailed link", None, "The address is verified.", 400, 403, 429, status=204, extra=PUBLIC
+        "Verify an address by an emailed link",
+        None,
+        "The address is verified.",
+        400,
+        403,
+        429,
+        status=204,
+        extra=PUBLIC,
     ),
 )
 async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
@@ -158,7 +168,7 @@ async def disable_totp(body: schemas_auth.Code, request: Request, session: Signe
 @router.post(
     "/recovery-codes",
     **route(
-        "Replace the recovery codes", schemas_auth.RecoveryCodes, "The new ones; the old ones count no more.", 403, 409
+        "Replace the recovery codes", schemas_auth.RecoveryCodes, "The new ones; the old ones are invalid.", 403, 409
     ),
 )
 async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Response:
