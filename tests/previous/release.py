@@ -10,8 +10,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 COMMIT = "04c6eb8a492b8c7113af216366c893cee83edd53"
 """The commit that runs in production: a release sets it."""
-OLD_NAMES = {"METRICS_ADDRESS": ("JOBS_METRICS_ADDRESS", "WORKER_METRICS_ADDRESS")}
-"""Settings of this release that its processes read by other names. A release empties it."""
 
 
 class NotExported(RuntimeError):
@@ -27,11 +25,7 @@ def export(tree: Path) -> list[str]:
     archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
     (tree / ".venv").symlink_to(ROOT / ".venv")
-    # Python runs it first, in each process that has the tree in its path.
-    (tree / "sitecustomize.py").write_text(
-        f"import os\nfor name, old in {OLD_NAMES!r}.items():\n"
-        "    for each in old:\n        os.environ.setdefault(each, os.environ.get(name, ''))\n"
-    )
+    shutil.copy2(Path(__file__).with_name("health.py"), tree / "sitecustomize.py")
     return _add_migrations(tree)
 
 
