@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -15,8 +15,11 @@ SHORTEST = 3
 class Secrets:
     """The secret texts of one payload."""
 
-    def __init__(self, payload: Mapping[str, Any], fields: Iterable[str]) -> None:
+    def __init__(self, payload: Mapping[str, Any], fields: Collection[str]) -> None:
         """`fields` names the sensitive fields; every text and number in them is secret, also in the payload of an undo job."""
+        self._forms: list[str] = []
+        if not fields:
+            return
         undone = payload.get("payload")
         payloads = (payload, undone) if isinstance(undone, Mapping) else (payload,)
         values = [value for each in payloads for field in fields for value in _leaves(each.get(field))]

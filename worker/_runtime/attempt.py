@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from chassis import errors, protobuf, run, tracing
 from repruv.jobs.v1 import job_pb2
@@ -57,7 +57,7 @@ class Attempt:
         translate: run.Translate,
         on_handler_done: Callable[[], None],
         grace: float = CANCEL_GRACE_SECONDS,
-        sensitive: Iterable[str] = (),
+        sensitive: Collection[str] = (),
     ) -> None:
         """`on_handler_done` is called before the outcome is delivered. `grace`: seconds for a handler to stop when asked.
 
