@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from gateway.breaks import Breaks
 from gateway.clients.data_exports import DataExports
 from gateway.clients.exports import Exports
 from gateway.clients.launcher import Launcher
+from gateway.clients.service import Peer
 from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, DeviceCookie, EmailCookie, SessionCookie
 from gateway.identity.sessions import Sessions
@@ -28,6 +30,7 @@ class Container:
     """The dependencies of the routes. They need a running event loop."""
 
     settings: settings.Settings
+    peers: Sequence[Peer]
     auth: clients.Auth
     admin: clients.Admin
     api_tokens: clients.ApiTokens
@@ -65,36 +68,27 @@ class Container:
 
     async def are_ready(self) -> dict[str, bool]:
         """Return for each service whether it is ready."""
-        services = (self.auth, self.demo, self.jobs)
-        answers = await asyncio.gather(*(service.is_ready() for service in services))
-        return {service.name: answer for service, answer in zip(services, answers, strict=True)}
+        answers = await asyncio.gather(*(peer.is_ready() for peer in self.peers))
+        return {peer.name: answer for peer, answer in zip(self.peers, answers, strict=True)}
 
     async def close(self) -> None:
         """Close the connections to the services."""
-        services = (
-            self.auth,
-            self.admin,
-            self.api_tokens,
-            self.connections,
-            self.passkeys,
-            self.demo,
-            self.exports,
-            self.data_exports,
-            self.jobs,
-            self.engine,
-        )
-        await asyncio.gather(*(service.close() for service in services))
+        await asyncio.gather(*(peer.close() for peer in self.peers))
 
 
 def assemble(config: settings.Settings) -> Container:
     """Build the container; nothing is connected yet."""
     certificate = config.certificate
     caller = client.Caller(identity.Signer("gateway", config.identity_key), certificate)
-    auth = clients.Auth(config.auth_target, caller)
-    connections = clients.Connections(config.auth_target, caller)
-    demo = clients.Demo(config.demo_target, caller)
-    exports = Exports(config.demo_target, caller)
-    jobs = clients.Jobs(config.jobs_target, caller)
+    auth_services = ("Auth", "AuthAdmin", "ApiToken", "Connections", "DataExport", "Passkey")
+    auth_peer = Peer("auth", config.auth_target, caller, auth_services)
+    demo_peer = Peer("demo", config.demo_target, caller, ("Demo", "Exports"))
+    jobs_peer = Peer("jobs", config.jobs_target, caller, ("Jobs", "Admin"))
+    auth = clients.Auth(auth_peer)
+    connections = clients.Connections(auth_peer)
+    demo = clients.Demo(demo_peer)
+    exports = Exports(demo_peer)
+    jobs = clients.Jobs(jobs_peer)
     nats = bus.Bus(config.nats_url, name="gateway", certificate=certificate)
     validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
     kinds = sources.build(jobs=jobs, demo=demo, connections=connections, exports=exports)
@@ -104,16 +98,17 @@ def assemble(config: settings.Settings) -> Container:
     streams.subscribe(nats)
     return Container(
         settings=config,
+        peers=(auth_peer, demo_peer, jobs_peer),
         auth=auth,
-        admin=clients.Admin(config.auth_target, caller),
-        api_tokens=clients.ApiTokens(config.auth_target, caller),
+        admin=clients.Admin(auth_peer),
+        api_tokens=clients.ApiTokens(auth_peer),
         connections=connections,
-        passkeys=clients.Passkeys(config.auth_target, caller),
+        passkeys=clients.Passkeys(auth_peer),
         demo=demo,
         exports=exports,
-        data_exports=DataExports(config.auth_target, caller),
+        data_exports=DataExports(auth_peer),
         jobs=jobs,
-        engine=clients.Engine(config.jobs_target, caller),
+        engine=clients.Engine(jobs_peer),
         pending_jobs=pending_jobs,
         bus=nats,
         sessions=validator,

@@ -51,9 +51,12 @@ _RETRY = {
 
 
 def idempotent_rpcs(service: str) -> list[str]:
-    """Return the rpcs that the proto of a service (its full name) declares idempotent. Its stubs must be imported."""
+    """Return the rpcs, as service/method, that the proto of a service (its full name) declares idempotent.
+
+    Its stubs must be imported.
+    """
     methods = descriptor_pool.Default().FindServiceByName(service).methods
-    return [method.name for method in methods if method.GetOptions().idempotency_level]
+    return [f"{service}/{method.name}" for method in methods if method.GetOptions().idempotency_level]
 
 
 def channel(
@@ -62,11 +65,11 @@ def channel(
     """Open a channel to `target` for `service` (its full proto name), balanced over all its addresses.
 
     `target` is host:port with a name that resolves to all replicas, or several IPv4 addresses with ports, separated by commas.
-    Calls of the rpcs named in `idempotent` are retried when the connection breaks. With `certificate`, the certificate of this
-    process, the server needs a certificate for the service; its host name and address do not matter. Without, the connection is
-    plain. Close the channel with `await channel.close()`.
+    Calls of the rpcs in `idempotent` (service/method) are retried when the connection breaks. With `certificate`, the certificate of
+    this process, the server needs a certificate for the service; its host name and address do not matter. Without, the connection
+    is plain. Close the channel with `await channel.close()`.
     """
-    names = [{"service": service, "method": method} for method in idempotent]
+    names = [dict(zip(("service", "method"), rpc.split("/"), strict=True)) for rpc in idempotent]
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": names, "retryPolicy": _RETRY}] if names else [],

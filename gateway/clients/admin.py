@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.auth.v1 import admin_service_pb2 as pb
 from repruv.auth.v1 import admin_service_pb2_grpc
@@ -11,9 +10,9 @@ from repruv.auth.v1 import admin_service_pb2_grpc
 class Admin(service.Client):
     """The account administration of the auth service."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("auth", target, caller, service="AuthAdmin")
-        stub = admin_service_pb2_grpc.AuthAdminServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = admin_service_pb2_grpc.AuthAdminServiceStub(peer.channel)
         self.list_users = self.rpc(stub.ListUsers, pb.ListUsersRequest)
         self.get_user = self.rpc(stub.GetUser, pb.GetUserRequest)
         self.batch_get_users = self.rpc(stub.BatchGetUsers, pb.BatchGetUsersRequest)

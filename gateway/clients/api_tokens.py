@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.rpc import client as rpc
 from gateway.clients import service
 from repruv.auth.v1 import api_token_service_pb2 as pb
 from repruv.auth.v1 import api_token_service_pb2_grpc
@@ -11,9 +10,9 @@ from repruv.auth.v1 import api_token_service_pb2_grpc
 class ApiTokens(service.Client):
     """API tokens, which the auth service owns."""
 
-    def __init__(self, target: str, caller: rpc.Caller) -> None:
-        super().__init__("auth", target, caller, service="ApiToken")
-        stub = api_token_service_pb2_grpc.ApiTokenServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = api_token_service_pb2_grpc.ApiTokenServiceStub(peer.channel)
         self.create = self.rpc(stub.CreateApiToken, pb.CreateApiTokenRequest)
         self.list_tokens = self.rpc(stub.ListApiTokens, pb.ListApiTokensRequest)
         self.revoke = self.rpc(stub.RevokeApiToken, pb.RevokeApiTokenRequest)

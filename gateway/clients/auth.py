@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis import batching
-from chassis.rpc import client as rpc
 from gateway.clients import service
 from gateway.identity import sessions
 from repruv.auth.v1 import auth_service_pb2 as pb
@@ -36,9 +35,9 @@ MAX_WAIT_SECONDS = 0.02
 class Auth(service.Client):
     """The auth service as users call it."""
 
-    def __init__(self, target: str, caller: rpc.Caller) -> None:
-        super().__init__("auth", target, caller)
-        stub = auth_service_pb2_grpc.AuthServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = auth_service_pb2_grpc.AuthServiceStub(peer.channel)
         self.register = self.rpc(stub.Register, pb.RegisterRequest).public
         self.begin_guest_session = self.rpc(stub.BeginGuestSession, pb.BeginGuestSessionRequest).public
         self.login = self.rpc(stub.Login, pb.LoginRequest).public

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.auth.v1 import connections_service_pb2 as pb
 from repruv.auth.v1 import connections_service_pb2_grpc
@@ -11,9 +10,9 @@ from repruv.auth.v1 import connections_service_pb2_grpc
 class Connections(service.Client):
     """Platform connections, which the auth service owns."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("auth", target, caller, service="Connections")
-        stub = connections_service_pb2_grpc.ConnectionsServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = connections_service_pb2_grpc.ConnectionsServiceStub(peer.channel)
         self.list_connections = self.rpc(stub.ListConnections, pb.ListConnectionsRequest)
         self.get_connection = self.rpc(stub.GetConnection, pb.GetConnectionRequest)
         self.begin_connect = self.rpc(stub.BeginConnect, pb.BeginConnectRequest)

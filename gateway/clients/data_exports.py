@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.auth.v1 import data_export_service_pb2 as pb
 from repruv.auth.v1 import data_export_service_pb2_grpc
@@ -13,9 +12,9 @@ from repruv.auth.v1 import data_export_service_pb2_grpc
 class DataExports(service.Client):
     """Data exports, which the auth service owns."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("auth", target, caller, service="DataExport")
-        stub = data_export_service_pb2_grpc.DataExportServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = data_export_service_pb2_grpc.DataExportServiceStub(peer.channel)
         self.start = self.rpc(stub.StartDataExport, pb.StartDataExportRequest)
         self.get = self.rpc(stub.GetDataExport, pb.GetDataExportRequest)
         self._stub = stub

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from chassis import errors
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.demo.v1 import demo_pb2, demo_service_pb2_grpc
 from repruv.demo.v1 import demo_service_pb2 as pb
@@ -16,9 +15,9 @@ logger = logging.getLogger(__name__)
 class Demo(service.Client):
     """The demo service."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("demo", target, caller)
-        stub = demo_service_pb2_grpc.DemoServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = demo_service_pb2_grpc.DemoServiceStub(peer.channel)
         self.enable_demo = self.rpc(stub.EnableDemo, pb.EnableDemoRequest)
         self.disable_demo = self.rpc(stub.DisableDemo, pb.DisableDemoRequest)
         self.dismiss_demo = self.rpc(stub.DismissDemo, pb.DismissDemoRequest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc
@@ -11,9 +10,9 @@ from repruv.jobs.v1 import admin_service_pb2_grpc
 class Engine(service.Client):
     """The administration of the jobs service."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("jobs", target, caller, service="Admin")
-        stub = admin_service_pb2_grpc.AdminServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = admin_service_pb2_grpc.AdminServiceStub(peer.channel)
         self.search_jobs = self.rpc(stub.SearchJobs, pb.SearchJobsRequest)
         self.count_jobs = self.rpc(stub.CountJobs, pb.CountJobsRequest)
         self.change_jobs = self.rpc(stub.ChangeJobs, pb.ChangeJobsRequest)

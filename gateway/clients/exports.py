@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.demo.v1 import exports_service_pb2 as pb
 from repruv.demo.v1 import exports_service_pb2_grpc
@@ -13,9 +12,9 @@ from repruv.demo.v1 import exports_service_pb2_grpc
 class Exports(service.Client):
     """Exports, which the demo service owns."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("demo", target, caller, service="Exports")
-        stub = exports_service_pb2_grpc.ExportsServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = exports_service_pb2_grpc.ExportsServiceStub(peer.channel)
         self.start_export = self.rpc(stub.StartExport, pb.StartExportRequest)
         self.get_export = self.rpc(stub.GetExport, pb.GetExportRequest)
         self._stub = stub

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis import errors
-from chassis.rpc import client
 from gateway.clients import service
 from repruv.jobs.v1 import jobs_service_pb2 as pb
 from repruv.jobs.v1 import jobs_service_pb2_grpc
@@ -14,9 +13,9 @@ from repruv.jobs.v1 import jobs_service_pb2_grpc
 class Jobs(service.Client):
     """The jobs service."""
 
-    def __init__(self, target: str, caller: client.Caller) -> None:
-        super().__init__("jobs", target, caller)
-        stub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = jobs_service_pb2_grpc.JobsServiceStub(peer.channel)
         self.get_job = self.rpc(stub.GetJob, pb.GetJobRequest)
         self.list_jobs = self.rpc(stub.ListJobs, pb.ListJobsRequest)
         self.get_job_history = self.rpc(stub.GetJobHistory, pb.GetJobHistoryRequest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.rpc import client as rpc
 from gateway.clients import service
 from repruv.auth.v1 import passkey_service_pb2 as pb
 from repruv.auth.v1 import passkey_service_pb2_grpc
@@ -11,9 +10,9 @@ from repruv.auth.v1 import passkey_service_pb2_grpc
 class Passkeys(service.Client):
     """Passkeys, which the auth service owns."""
 
-    def __init__(self, target: str, caller: rpc.Caller) -> None:
-        super().__init__("auth", target, caller, service="Passkey")
-        stub = passkey_service_pb2_grpc.PasskeyServiceStub(self._channel)
+    def __init__(self, peer: service.Peer) -> None:
+        super().__init__(peer)
+        stub = passkey_service_pb2_grpc.PasskeyServiceStub(peer.channel)
         self.list_passkeys = self.rpc(stub.ListPasskeys, pb.ListPasskeysRequest)
         self.begin_adding = self.rpc(stub.BeginAddPasskey, pb.BeginAddPasskeyRequest)
         self.finish_adding = self.rpc(stub.FinishAddPasskey, pb.FinishAddPasskeyRequest)

@@ -1,8 +1,8 @@
-"""The base of clients: a channel, deadlines, and errors that tell whether the call may have had an effect."""
+"""The base of clients: a channel to each process, deadlines, and errors that tell whether the call may have had an effect."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -52,31 +52,43 @@ class Rpc(Generic[P, Request, Response]):
         return self._client.call(self._method, request, user, quick=quick)
 
 
-class Client:
-    """Calls of one gRPC service; `name` is the process that serves it."""
+class Peer:
+    """A process that serves gRPC services, reached over one channel."""
 
-    timeout = TIMEOUT
-    quick_timeout = QUICK_TIMEOUT
-
-    def __init__(self, name: str, target: str, caller: client.Caller, *, service: str = "") -> None:
+    def __init__(self, name: str, target: str, caller: client.Caller, services: Iterable[str]) -> None:
+        """`services` names all services that the gateway calls there, such as `Auth` for `AuthService`."""
+        full_names = [f"repruv.{name}.v1.{service}Service" for service in services]
         self.name = name
-        service = f"repruv.{name}.v1.{service or name.capitalize()}Service"
-        idempotent = client.idempotent_rpcs(service)
-        self._channel = client.channel(target, service=service, idempotent=idempotent, certificate=caller.certificate)
-        self._caller = caller
+        self.caller = caller
+        self.channel = client.channel(
+            target,
+            service=full_names[0],
+            idempotent=[rpc for service in full_names for rpc in client.idempotent_rpcs(service)],
+            certificate=caller.certificate,
+        )
 
     async def close(self) -> None:
         """Close the channel; running calls have one second to finish."""
-        await self._channel.close(grace=1.0)
+        await self.channel.close(grace=1.0)
 
     async def is_ready(self) -> bool:
-        """Return whether the service reports that it is serving."""
-        stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        """Return whether the process reports that it is serving."""
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+class Client:
+    """Calls of one gRPC service of a peer."""
+
+    timeout = TIMEOUT
+    quick_timeout = QUICK_TIMEOUT
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
 
     def rpc(
         self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Callable[P, Request]
@@ -95,18 +107,18 @@ class Client:
         """Return the response to `request`, or raise the error in it."""
         timeout = self.quick_timeout if quick else self.timeout
         try:
-            return await self._caller(method, request, timeout=timeout, user_token=user, wait_for_ready=not quick)
+            return await self._peer.caller(method, request, timeout=timeout, user_token=user, wait_for_ready=not quick)
         except errors.DeadlineExceeded as error:
-            if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            if self._peer.channel.get_state() is grpc.ChannelConnectivity.READY:
                 raise
             # The call was never sent: it has had no effect.
-            raise errors.Unavailable(f"The {self.name} service does not answer; try again.") from error
+            raise errors.Unavailable(f"The {self._peer.name} service does not answer; try again.") from error
 
     async def download(
         self, method: grpc.aio.UnaryStreamMultiCallable[Request, Any], request: Request, user: str
     ) -> AsyncGenerator[bytes, None]:
         """Yield the parts of a file. Raises the error in the response before the first one."""
-        call = self._caller.stream(method, request, timeout=DOWNLOAD_TIMEOUT, user_token=user)
+        call = self._peer.caller.stream(method, request, timeout=DOWNLOAD_TIMEOUT, user_token=user)
         async with aclosing(call) as responses:
             async for response in responses:
                 yield response.data

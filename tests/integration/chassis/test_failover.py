@@ -76,7 +76,7 @@ class Client:
     """Calls the replicas at a target."""
 
     def __init__(self, target: str, signer: identity.Signer) -> None:
-        self.channel = client.channel(target, service=SERVICE, idempotent=["Check"])
+        self.channel = client.channel(target, service=SERVICE, idempotent=[f"{SERVICE}/Check"])
         self._stub: Any = health_pb2_grpc.HealthStub(self.channel)
         self._call = client.Caller(signer)
 

@@ -210,7 +210,7 @@ async def test_stopping_server_fails_calls_only_with_unavailable(
         translate=lambda error: None,
     )
     call = client.Caller(signer("gateway"))
-    channel = client.channel(f"127.0.0.1:{port}", service=SERVICE, idempotent=["GetJob"])
+    channel = client.channel(f"127.0.0.1:{port}", service=SERVICE, idempotent=[f"{SERVICE}/GetJob"])
     stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
     stop = asyncio.Event()
 
