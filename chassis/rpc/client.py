@@ -65,9 +65,9 @@ def channel(
     """Open a channel to `target` for `service` (its full proto name), balanced over all its addresses.
 
     `target` is host:port with a name that resolves to all replicas, or several IPv4 addresses with ports, separated by commas.
-    Calls of the rpcs in `idempotent` (service/method) are retried when the connection breaks. With `certificate`, the certificate of
-    this process, the server needs a certificate for the service; its host name and address do not matter. Without, the connection
-    is plain. Close the channel with `await channel.close()`.
+    Calls of the rpcs in `idempotent` (service/method) are retried when the connection breaks. With `certificate`, the certificate
+    of this process, the server needs a certificate for the service; its host name and address do not matter. Without, the
+    connection is plain. Close the channel with `await channel.close()`.
     """
     names = [dict(zip(("service", "method"), rpc.split("/"), strict=True)) for rpc in idempotent]
     config = {
