@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ class Secrets:
 
     def __init__(self, payload: Mapping[str, Any], fields: Collection[str]) -> None:
         """`fields` names the sensitive fields; every text and number in them is secret, also in the payload of an undo job."""
-        self._forms: list[str] = []
+        self._forms: Sequence[str] = ()
         if not fields:
             return
         undone = payload.get("payload")
