@@ -72,7 +72,7 @@ class RateLimits:
 
 
 class State(NamedTuple):
-    """The state of the bucket of a request. A tuple, since one is made for each request."""
+    """The state of a request's bucket. A tuple is cheap: each request creates one."""
 
     remaining: int
     full_after: int

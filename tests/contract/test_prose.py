@@ -42,6 +42,7 @@ BANNED = re.compile(
     r"""\b(
         whoever | anew | doorbells? | coalesc(?!e\() \w* | wish(es|ed)? | leftovers | forgery | everybody | patience | patiently
         | succession | arrivals | telling | vouch(es|ed)? | told | tell\ of | by\ itself | somebody's\ eye | what\ is\ no
+        | hasten | heal(s|ed)? | tend(s|ed)? | in\ the\ hands | unless\ given
         | nobody\ hears | the\ door | on\ its\ way | in\ the\ very | comes\ to\ an\ end
     )\b""",
     re.IGNORECASE | re.VERBOSE,

@@ -17,10 +17,9 @@ from gateway.settings import Settings
 from services.auth import __main__ as auth_service
 from services.auth.settings import Settings as AuthSettings
 from tests.integration.gateway.conftest import PASSWORD, Account, gateway_serving, serving
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 from tests.mails import emails_to, text_of
 
-HTML = {"Accept": "text/html"}
 SECURITY = "/settings/security"
 NEW_PASSWORD = "marble-otter-kettle"
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]

@@ -17,13 +17,12 @@ from gateway import app
 from gateway.api import dependencies
 from gateway.settings import Settings
 from tests.integration.gateway.conftest import Account, age_sessions, gateway_serving
-from tests.integration.gateway.html import Page
+from tests.integration.gateway.html import HTML, Page
 from tests.integration.gateway.streaming import opened
 
 BASE = "/api/v1"
 TOKENS = f"{BASE}/auth/api-tokens"
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
-HTML = {"Accept": "text/html"}
 
 
 async def create(account: Account, *scopes: str, name: str = "Report") -> tuple[str, dict[str, str]]:

@@ -9,12 +9,11 @@ import httpx
 import pytest
 
 from tests.integration.gateway.conftest import Account
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 from tests.integration.gateway.streaming import Event, opened
 
 PATH = "/settings/connections"
 BASE = "/api/v1/connections"
-HTML = {"Accept": "text/html"}
 
 
 async def until(account: Account, status: str, platform: str = "youtube") -> None:

@@ -21,10 +21,9 @@ from services.auth.data_export import owner_rows
 from services.demo import owner_rows as demo_rows
 from services.jobs import owner_rows as jobs_rows
 from tests.integration.gateway.conftest import PASSWORD, Account, age_sessions
-from tests.integration.gateway.html import Page
+from tests.integration.gateway.html import HTML, Page
 
 BASE = "/api/v1/auth/data-export"
-HTML = {"Accept": "text/html"}
 Files = dict[str, list[dict[str, Any]]]
 
 

@@ -11,10 +11,9 @@ import httpx
 import pytest
 
 from tests.integration.gateway.conftest import PASSWORD, Account
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 from tests.mails import emails_to, text_of
 
-HTML = {"Accept": "text/html"}
 SECURITY = "/settings/security"
 REST = "/api/v1/auth/email/change"
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]

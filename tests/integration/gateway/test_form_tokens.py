@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from tests.integration.gateway.conftest import PASSWORD, Account
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 
-HTML = {"Accept": "text/html"}
 ORIGINS = {"ours": "", "bad": "https://evil.example", "null": "null", "absent": None}
 SITES = ("same-origin", "same-site", "cross-site", "none", None)
 TYPES = ("application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", None)

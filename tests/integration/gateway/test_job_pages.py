@@ -17,11 +17,10 @@ from gateway import clients
 from gateway.settings import Settings
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
-HTML = {"Accept": "text/html"}
 HOSTILE = '<img src=x onerror=alert(1)> & "quotes"'
 Register = Callable[..., Awaitable[Account]]
 

@@ -12,11 +12,10 @@ from google.protobuf.struct_pb2 import Struct
 
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account
-from tests.integration.gateway.html import Page
+from tests.integration.gateway.html import HTML, Page
 from tests.integration.gateway.streaming import Event, opened
 from tests.integration.jobs.jobs_server import JobsApi, attempt_of
 
-HTML = {"Accept": "text/html"}
 Register = Callable[..., Awaitable[Account]]
 HOSTILE = "<script>alert(1)</script>"
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.integration.gateway.conftest import Account
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 
-HTML = {"Accept": "text/html"}
 PATH = "/settings/notifications"
 REST = "/api/v1/auth/notification-settings"
 

@@ -18,9 +18,8 @@ from services.auth import __main__ as auth_service
 from services.auth.settings import Settings as AuthSettings
 from tests.integration.auth.authenticator import Authenticator
 from tests.integration.gateway.conftest import Account, age_sessions, gateway_serving, serving
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 
-HTML = {"Accept": "text/html"}
 SECURITY = "/settings/security"
 PUBLIC_URL = "http://localhost:8080"
 BASE = "/api/v1/auth"

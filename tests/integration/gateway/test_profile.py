@@ -8,9 +8,8 @@ import pytest
 
 from gateway.pages import profile
 from tests.integration.gateway.conftest import Account
-from tests.integration.gateway.html import Page, submit
+from tests.integration.gateway.html import HTML, Page, submit
 
-HTML = {"Accept": "text/html"}
 PATH = "/settings/profile"
 REST = "/api/v1/auth/profile"
 
