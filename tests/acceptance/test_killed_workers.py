@@ -19,7 +19,7 @@ OPTIONS = {"niche": "tech_reviews", "interaction_count": SMALL}
 
 
 async def test_another_worker_resumes(system: System, user: User) -> None:
-    """Large enough, without pauses, to kill a worker during the job."""
+    """Large enough, without pauses, to kill a worker during the job. It starts again with the settings of the others."""
     async with (
         system.workers(DEMO_BATCH_PAUSE_MS="0"),
         Stream(user) as stream,
@@ -38,7 +38,6 @@ async def test_another_worker_resumes(system: System, user: User) -> None:
         await stream.tells_end(job_id, "completed", seconds=60)
         print(f"  completed {time.monotonic() - killed_at:.2f} s after the kill")
         await user.wait_for_status("enabled")
-        await system.start(WORKER, index)
 
     assert first["worker"] != second["worker"]
     first, second = await _attempts(user, job_id)
