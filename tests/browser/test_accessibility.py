@@ -22,7 +22,12 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 """The rules that look at colours. A scheme changes nothing else, so all others are checked in one."""
 SCHEMES: dict[Literal["light", "dark"], list[str]] = {"light": RULES, "dark": COLOUR_RULES}
-LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 360), ("light", 1280), ("dark", 1280), ("dark", 360))
+LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (
+    ("light", 360),
+    ("light", 1280),
+    ("dark", 1280),
+    ("dark", 360),
+)
 """Schemes and widths, in an order that changes one at a time: each change draws the page again."""
 STRANGER = ("/", "/login", "/register", "/forgot-password", "/nowhere")
 BREAK = f"{SETTINGS}/break"
