@@ -37,6 +37,7 @@ NO_METRIC = re.compile(
 BY_PROMETHEUS = {"up"}
 NOT_METRICS = {
     "archive_command",
+    "database_unavailable",
     "max_bytes",
     "max_connections",
     "max_file_store",
@@ -44,6 +45,7 @@ NOT_METRICS = {
     "pg_monitor",
     "read_only",
     "request_id",
+    "worker_crashed",
 }
 FUNCTIONS = {"histogram_quantile", "max_over_time", "label_values", "group_left"}
 
