@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -81,8 +81,10 @@ def registry(*measurements: Measurement) -> CollectorRegistry:
     return new
 
 
-@contextlib.contextmanager
-def serving(listen: str, *registries: CollectorRegistry, stalled: Callable[[], Sequence[str]] = tuple) -> Iterator[int]:
+@contextlib.asynccontextmanager
+async def serving(
+    listen: str, *registries: CollectorRegistry, stalled: Callable[[], Sequence[str]] = tuple
+) -> AsyncIterator[int]:
     """Serve the registry of the process and `registries` on `listen` (host:port; port 0 for any) and yield the port.
 
     Serve nothing and yield 0 if `listen` is empty. `stalled` names the loops that make `/healthz` answer 503. Raises OSError
@@ -124,5 +126,6 @@ def serving(listen: str, *registries: CollectorRegistry, stalled: Callable[[], S
     try:
         yield server.server_address[1]
     finally:
-        server.shutdown()
+        # It waits for the thread, which notices within half a second.
+        await asyncio.to_thread(server.shutdown)
         server.server_close()

@@ -315,7 +315,9 @@ class Relay:
         try:
             yield taken
         except BaseException:
-            self._arrived.update(taken)
+            if taken:
+                self._arrived.update(taken)
+                self._pass_within(DELETE_SECONDS)
             raise
 
     async def _try(self, message_id: UUID, subject: str, payload: bytes, attempts: int, traceparent: str | None) -> str:

@@ -45,7 +45,7 @@ def position(page_token: str, *, filters: object, length: int) -> list[str] | No
 
 def invalid_token() -> errors.InvalidArgument:
     """Return the error for a forged token or one with an invalid position."""
-    message = "page_token must be the next_page_token of the previous page, with the same filters."
+    message = "page_token must be a page token of another page, with the same filters."
     return errors.InvalidArgument(message, field="page_token")
 
 

@@ -114,10 +114,7 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
 
     from chassis import metrics
 
-    # Modules stay for the life of the process: no collection looks at them again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    freeze_modules()
 
     async def start() -> None:
         stop = asyncio.Event()
@@ -132,6 +129,13 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
         uvloop.run(start())
     finally:
         tracing.stop()
+
+
+def freeze_modules() -> None:
+    """Collect garbage at the thresholds of a serving process. Modules stay for its life: no collection looks at them again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class _Watchdog:

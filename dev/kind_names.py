@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from pathlib import Path
 
 from gateway.pages import labels
@@ -14,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-KIND_NAMES: Mapping[str, str] = {
+KINDS: Mapping[str, str] = {
 '''
 
 
 def generate() -> str:
     """Return the module."""
     lines = [f'    "{kind}": "{labels.KINDS[kind]}",\n' for kind in _NOTIFYING]
-    return f"{_HEAD}{''.join(lines)}}}\n"
+    rest = f"UNDO = {json.dumps(labels.UNDO)}\n\n\n{inspect.getsource(labels.kind)}"
+    return f"{_HEAD}{''.join(lines)}}}\n{rest}"

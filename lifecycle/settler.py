@@ -28,8 +28,8 @@ BATCH = 20
 ROUNDS = 25
 """Batches of one sweep: it reads 500 jobs at most, so the backlog of an outage is settled in minutes."""
 SUBMITS = 20
-"""Submits of one sweep. Jobs of users arrive by the outbox; only imported ones are submitted here. At most so many get ahead of
-the users' at a time."""
+"""Submits of one sweep. The outbox submits the jobs of users; the sweep submits those that are missing, such as imported ones. So
+few at a time do not delay those of the outbox."""
 
 
 class Settler(Generic[R, A]):

@@ -94,7 +94,7 @@ Admin = Annotated[sessions.Session, Depends(admin)]
 PageSize = Annotated[
     int, Query(ge=1, description="More than 100 counts as 100."), AfterValidator(lambda requested: min(requested, 100))
 ]
-PageToken = Annotated[schemas.Text, Query(description="`next_page_token` of the previous page.")]
+PageToken = Annotated[schemas.Text, Query(description="A page token of another page, with the same filters.")]
 
 
 async def job_id(job_id: str) -> str:

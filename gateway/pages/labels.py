@@ -59,7 +59,7 @@ _MADE: Mapping[str, tuple[str, str]] = {
     "auth.connect": ("/settings/connections", "View connections"),
     "auth.disconnect": ("/settings/connections", "View connections"),
 }
-_UNDO = ".undo"
+UNDO = ".undo"
 _PROBLEMS: Mapping[str, tuple[str, str]] = {
     "crashing": ("Crashing", "active"),
     "no_worker": ("No worker", "waiting"),
@@ -84,8 +84,8 @@ def kind(name: str) -> str:
     """Return the label of a kind."""
     if label := KINDS.get(name):
         return label
-    if name.endswith(_UNDO):
-        return f"Undo: {kind(name.removesuffix(_UNDO))}"
+    if name.endswith(UNDO):
+        return f"Undo: {kind(name.removesuffix(UNDO))}"
     service, _, verb = name.partition(".")
     words = (verb or service).replace("_", " ").replace("-", " ").replace(".", " ").strip().capitalize()
     return f"{words} ({service})" if verb else words

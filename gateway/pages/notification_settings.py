@@ -31,7 +31,7 @@ class NotificationSettings(SettingsForm):
     async def send(self, identity: str, fields: Mapping[str, str]) -> None:
         """Change the settings."""
         muted = [category for category in notices.CATEGORIES if not fields[_field(category)]]
-        changes = auth_service_pb2.UpdateNotificationSettingsRequest(page_notices=True)
+        changes = auth_service_pb2.UpdateNotificationSettingsRequest(page_notices=len(muted) < len(notices.CATEGORIES))
         changes.muted_notices.SetInParent()
         changes.muted_notices.categories.extend(views.NOTICE_CATEGORIES[category] for category in muted)
         changes.job_emails = next(

@@ -26,14 +26,15 @@ export function markEnded(status) {
   if (icon) icon.href = (status === 'failed' && icon.dataset.failed) || icon.dataset.unread || plain;
 }
 
-/** Shows the unread count of a new fragment, and notifies about its newest notification if the page does not have it. */
+/** Shows the unread count of a new fragment, and notifies about its latest notification if that is newer than all before. */
 export function updateUnread(page) {
-  const { latest, status, text, count } = page.getElementById('bell')?.dataset ?? {};
+  const { latest, latestAt, status, text, count } = page.getElementById('bell')?.dataset ?? {};
   const before = title;
   title = count ? `(${count}) ${name}` : name;
   if (document.title === before) document.title = title;
-  if (!latest || latest === lastNotified) return;
-  lastNotified = latest;
+  // When others are read, the latest of those that remain is an old one.
+  if (!latest || !(Date.parse(latestAt) > lastEnd)) return;
+  lastEnd = Date.parse(latestAt);
   markEnded(status);
   if (!document.hidden || !mayNotify()) return;
   // The same tag in every tab: the system shows it once.
@@ -44,7 +45,7 @@ export function updateUnread(page) {
   };
 }
 
-let lastNotified = document.getElementById('bell')?.dataset.latest;
+let lastEnd = Date.parse(document.getElementById('bell')?.dataset.latestAt) || 0;
 
 /* The setting belongs to this browser, and permission is requested by a button only. */
 

@@ -137,7 +137,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         )
         # Last: it is the health check, and listens only while the process serves.
         measured = exposition.registry(outbox_metrics.measurement(engine, schema.outbox))
-        stack.enter_context(exposition.serving(config.metrics_address, measured))
+        await stack.enter_async_context(exposition.serving(config.metrics_address, measured))
         await stop.wait()
 
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -71,12 +71,10 @@ class Kind:
     is_paused: bool
     sensitive: frozenset[str]
     """Fields of the payload that only the handler reads."""
-    registered_at: datetime | None
-
-    @property
-    def has_worker(self) -> bool:
-        """Whether a worker registered it in the last two minutes."""
-        return self.registered_at is not None and datetime.now(UTC) - self.registered_at < worker_versions.ALIVE
+    is_registered: bool
+    """Whether a worker has ever registered it."""
+    has_worker: bool
+    """Whether a worker registered it in the last two minutes, by the clock of the database."""
 
 
 class Kinds:
@@ -166,9 +164,10 @@ async def register(
 
 
 _INSERT = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")
-_READ = sa.select(*(column for column in kinds.c if column.name != "payload_schema")).where(
-    kinds.c.kind == sa.any_(sa.bindparam("names", type_=sa.ARRAY(sa.Text)))
-)
+_READ = sa.select(
+    *(column for column in kinds.c if column.name != "payload_schema"),
+    sa.func.coalesce(kinds.c.declared_at > sa.func.now() - worker_versions.ALIVE, sa.false()).label("has_worker"),
+).where(kinds.c.kind == sa.any_(sa.bindparam("names", type_=sa.ARRAY(sa.Text))))
 
 
 def _is_schema(text: str) -> bool:
@@ -191,5 +190,6 @@ def _kind(row: Mapping[str, Any]) -> Kind:
         is_limited=row["is_limited"],
         is_paused=row["paused_at"] is not None,
         sensitive=frozenset(row["sensitive"]),
-        registered_at=row["declared_at"],
+        is_registered=row["declared_at"] is not None,
+        has_worker=row["has_worker"],
     )

@@ -40,9 +40,12 @@ async def test_a_failure_is_found_and_mended_as_the_runbook_says(
     assert (answer.status_code, answer.json()["request_id"]) == (500, request_id)
     assert await asyncio.to_thread(failures, system) == before + 1
 
-    log = (system.data_dir.parent / "log").read_text()
-    [line] = [line for line in log.splitlines() if "call failed" in line and request_id in line]
-    assert "UndefinedTable" in log.partition(line)[2]
+    async def is_logged() -> bool:
+        log = (system.data_dir.parent / "log").read_text()
+        lines = [line for line in log.splitlines() if "call failed" in line and request_id in line]
+        return len(lines) == 1 and "UndefinedTable" in log.partition(lines[0])[2]
+
+    await waiting.until(is_logged, "the log has the failed call and its traceback")
 
     async def is_in_trace() -> bool:
         return "UndefinedTable" in {s.attributes.get("error.type") for s in trace_backend.spans(request_id)}

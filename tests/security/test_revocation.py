@@ -46,7 +46,7 @@ async def test_forty_warm_sessions_end_on_every_gateway(system: Replicated, new_
         await soon.wait_until_refused(seconds=CACHE_SECONDS + SLACK_SECONDS)
 
 
-async def test_finished_jobs_are_not_cached_without_nats(system: Replicated, person: Person) -> None:
+async def test_ended_sessions_are_refused_without_nats(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
     async with TokenWatch(here, tokens) as at_once, TokenWatch(there, tokens) as soon:
@@ -61,7 +61,7 @@ async def test_finished_jobs_are_not_cached_without_nats(system: Replicated, per
         assert {await users.status(url, token) for token in tokens for url in (here, there)} == {401}
 
 
-async def test_requests_during_an_outage_of_auth_are_not_cached(system: Replicated, person: Person) -> None:
+async def test_sessions_ended_during_an_outage_of_auth_are_refused(system: Replicated, person: Person) -> None:
     tokens = [await person.new_token() for _ in range(SESSIONS_EACH)]
     here, there = system.urls
     # The gateway has cached the revoking session, so only the revocation itself waits for auth.

@@ -20,7 +20,7 @@ HEAD_SHARE = 4
 
 Mask = Callable[[str], str]
 _RUNTIME = str(Path(__file__).parent)
-_PACKAGES = tuple(str(Path(__file__).parents[2] / name) for name in ("worker", "chassis"))
+_PACKAGES = tuple(f"{Path(__file__).parents[2] / name}{os.sep}" for name in ("worker", "chassis"))
 _LIBRARIES = (
     *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
     *_PACKAGES,

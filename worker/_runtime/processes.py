@@ -20,7 +20,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from chassis import logs
+from chassis import logs, process
 from worker._api import blocking
 from worker._api.context import Context
 from worker._api.outcomes import JobFailed
@@ -98,6 +98,7 @@ def _serve(pipe: Connection) -> None:
         # These signals are for the worker: it drains, then kills this process.
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    process.freeze_modules()
     outgoing = _Outgoing(pipe)
     logging.basicConfig(level=logging.INFO, handlers=[outgoing], force=True)
     while True:

@@ -119,7 +119,7 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Then stop claiming, let handlers finish within `drain_seconds`, hand back the rest."""
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(
+            await stack.enter_async_context(
                 exposition.serving(
                     self._metrics_address,
                     self._metrics.registry,

@@ -48,7 +48,7 @@ class SecurityEvents(AdminPage):
         """Show the events, newest first."""
         visitor = await self.begin(request)
         filters = {
-            name: request.query_params.get(name, "").replace("\0", "").strip()[:100] for name in ("user", "kind")
+            name: request.query_params.get(name, "").replace("\0", "").strip()[:254] for name in ("user", "kind")
         }
         token = request.query_params.get("page_token", "")
         user_id: str | None = ""

@@ -190,5 +190,8 @@ def user(row: Any, prefix: str = "") -> domain.User:
     values["role"] = domain.Role(values["role"])
     values["theme"] = domain.Theme(values["theme"])
     values["job_emails"] = domain.JobEmails(values["job_emails"])
-    values["muted_notices"] = frozenset(map(domain.NoticeCategory, values["muted_notices"]))
+    # A later release may have stored categories that this one does not know.
+    values["muted_notices"] = frozenset(
+        category for category in domain.NoticeCategory if category in values["muted_notices"]
+    )
     return domain.User(**values)

@@ -11,8 +11,8 @@ from services.auth import domain
 from services.auth.api_tokens.domain import ApiToken
 from services.auth.email import layout
 from services.auth.email.message import Email
+from services.auth.notifications import kind_names
 from services.auth.notifications.domain import LISTED, EndedJob
-from services.auth.notifications.kind_names import KIND_NAMES
 
 
 class Notice(StrEnum):
@@ -221,7 +221,7 @@ def ended_jobs(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: 
 
 
 def _ending(job: EndedJob) -> str:
-    return f"{KIND_NAMES.get(job.kind, job.kind)}: {_state(job)}"
+    return f"{kind_names.kind(job.kind)}: {_state(job)}"
 
 
 def _state(job: EndedJob) -> str:

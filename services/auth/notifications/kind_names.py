@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-KIND_NAMES: Mapping[str, str] = {
+KINDS: Mapping[str, str] = {
     "demo.enable": "Enable demo mode",
     "demo.disable": "Disable demo mode",
     "demo.export": "Export my reviews",
@@ -13,3 +13,15 @@ KIND_NAMES: Mapping[str, str] = {
     "auth.disconnect": "Disconnect a platform",
     "jobs.bulk": "Change many jobs",
 }
+UNDO = ".undo"
+
+
+def kind(name: str) -> str:
+    """Return the label of a kind."""
+    if label := KINDS.get(name):
+        return label
+    if name.endswith(UNDO):
+        return f"Undo: {kind(name.removesuffix(UNDO))}"
+    service, _, verb = name.partition(".")
+    words = (verb or service).replace("_", " ").replace("-", " ").replace(".", " ").strip().capitalize()
+    return f"{words} ({service})" if verb else words

@@ -28,7 +28,7 @@ class Runs:
         if name.startswith(_ENGINE) or name.endswith(domain.UNDO):
             raise errors.InvalidArgument("The engine submits jobs of this kind; operators cannot.", field="kind")
         kind = await self._jobs.kinds.find(name)
-        if kind is None or kind.registered_at is None:
+        if kind is None or not kind.is_registered:
             raise errors.NotFound("No worker has registered this kind.", code="kind_not_found", field="kind")
         return kind
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
@@ -80,12 +82,18 @@ async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: 
         assert (registered.is_limited, registered.has_worker, registered.defaults["has_undo"]) == (True, True, True)
 
 
-async def test_kind_has_a_worker_for_two_minutes_after_its_registration() -> None:
-    now = datetime.now(UTC)
-    ages = (timedelta(seconds=119), timedelta(seconds=121))
-    unlimited = {"is_limited": False, "is_paused": False, "sensitive": frozenset[str]()}
-    registered = [kinds.Kind(defaults={}, registered_at=now - age, **unlimited) for age in ages]  # type: ignore[arg-type]
-    assert [kind.has_worker for kind in registered] == [True, False]
+async def test_kind_has_a_worker_for_two_minutes_after_its_registration(
+    jobs: Operations, jobs_engine: AsyncEngine
+) -> None:
+    ages = {"test.worker-lives": 60, "test.worker-is-gone": 121, "test.no-worker": None}
+    async with jobs_engine.begin() as conn:
+        insert = (
+            "INSERT INTO jobs.kinds (kind, declared_at) VALUES (:kind, now() - CAST(:age AS integer) * interval '1 s')"
+        )
+        await conn.execute(sa.text(insert), [{"kind": kind, "age": age} for kind, age in ages.items()])
+    registered = await jobs.kinds.get(ages)
+    assert [registered[kind].has_worker for kind in ages] == [True, False, False]
+    assert [registered[kind].is_registered for kind in ages] == [True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ async def scrape(jobs_engine: AsyncEngine, jobs: operations.Operations) -> Calla
 
     async def scrape_once() -> Samples:
         registry = metrics.registry(jobs_engine, overview.Overview(jobs_engine), watches.Watches(jobs_engine, jobs))
-        with exposition.serving("127.0.0.1:0", registry) as port:
+        async with exposition.serving("127.0.0.1:0", registry) as port:
             return samples(await asyncio.to_thread(read, f"127.0.0.1:{port}", "/metrics"))
 
     return scrape_once
@@ -139,7 +139,7 @@ async def test_failed_measurement_exports_no_old_values(monkeypatch: pytest.Monk
         return [GaugeMetricFamily("measured_value", "A value.", 1)]
 
     registry = exposition.registry(exposition.Measurement("test", measure))
-    with exposition.serving("127.0.0.1:0", registry) as port:
+    async with exposition.serving("127.0.0.1:0", registry) as port:
         address = f"127.0.0.1:{port}"
         first = samples(await asyncio.to_thread(read, address, "/metrics"))
         cached = samples(await asyncio.to_thread(read, address, "/metrics"))

@@ -106,7 +106,7 @@ async def test_health_and_metrics_are_answered() -> None:
     counted = metrics.Metrics(["test.kind"], held_jobs=lambda: 3.0, claim_loop_seconds=lambda: 0.5)
     counted.by_kind["test.kind"].claimed.inc(5)
     counted.by_kind["test.kind"].finished["completed"].inc(2)
-    with exposition.serving("127.0.0.1:0", counted.registry) as port:
+    async with exposition.serving("127.0.0.1:0", counted.registry) as port:
         assert await ask(port, "/healthz") == (200, "ok\n")
         assert (await ask(port, "/else"))[0] == 404
         status, text = await ask(port, "/metrics")
@@ -121,7 +121,7 @@ async def test_health_names_the_stalled_loop() -> None:
     dead = liveness.Liveness(stalled_seconds=0.0)
     dead.beat("claim")
     counted = metrics.Metrics([], held_jobs=lambda: 0.0, claim_loop_seconds=lambda: 0.0)
-    with exposition.serving("127.0.0.1:0", counted.registry, stalled=lambda: dead.stalled) as port:
+    async with exposition.serving("127.0.0.1:0", counted.registry, stalled=lambda: dead.stalled) as port:
         assert await ask(port, "/healthz") == (503, "stalled: claim\n")
 
 
