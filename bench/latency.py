@@ -37,8 +37,8 @@ async def run(system: System) -> list[Section]:
         Row(name="transition committed -> its frame has arrived", durations=latencies, limits=((99, P99_SECONDS),))
     )
     notes = [
-        "The first three from sending the POST to the frame in the event stream.",
-        "The last one from `occur_time` of the event, which is set before its transaction commits: so with the commit.",
+        "The first three begin with the POST and end with the frame in the event stream.",
+        "The last one begins with the event's `occur_time`. It is set before the commit, so the commit is included.",
     ]
     return [Section(title=f"Latency, {RATE:.0f} clicks/s, {COUNT} open streams", rows=rows, notes=notes)]
 

@@ -1,4 +1,4 @@
-"""Three times the load that two processors carry: what is refused early, and how fast the rest is answered."""
+"""Three times the load that two processors carry: how many requests are refused early, and how fast the rest is answered."""
 
 from __future__ import annotations
 

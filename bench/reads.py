@@ -26,7 +26,7 @@ async def run(system: System) -> list[Section]:
 
         return await load.each(get, count=count, at_once=1)
 
-    await read("/auth/me", count=USERS)  # from now on the gateway has cached the sessions
+    await read("/auth/me", count=USERS)  # fills the session cache of the gateway
     rows = [
         Row(name="GET /metrics/dashboard, not remembered", durations=await read("/metrics/dashboard", count=USERS)),
         Row(name="GET /metrics/dashboard, remembered", durations=await read("/metrics/dashboard")),

@@ -1,4 +1,4 @@
-"""Generates docs/asyncapi.json: the NATS messages of all services, from their channels by FastStream.
+"""Generates docs/asyncapi.json: FastStream describes the NATS messages of all services from their channels.
 
 Payloads are protobuf. Their schemas describe the JSON form (ProtoJSON) with the field names of the protos.
 """
@@ -27,7 +27,7 @@ The messages that the services of Repruv publish over NATS. Payloads are protobu
 The schemas describe their JSON form. Any field may be absent: protobuf omits defaults. Messages of a stream (`x-stream`) are
 delivered at least once; the header `Nats-Msg-Id` identifies them. All others are broadcasts, which may be lost.
 A header `traceparent` (W3C) has the trace that a message belongs to, if traces are recorded."""
-# FastStream's names of messages have a character that keys of components must not have.
+# FastStream's message names contain a colon, which keys of components must not contain.
 _FOREIGN, _SEPARATOR = ":Message", ".message"
 _FORMATS = {
     "google.protobuf.Timestamp": {"format": "date-time"},
@@ -70,7 +70,7 @@ def generate() -> str:
 
 
 def _complete(document: dict[str, Any], name: str, channel: Channel) -> None:
-    """Add what FastStream does not know of a channel, and remove what does not hold for it."""
+    """Add what FastStream does not know about a channel, and remove what is wrong for it."""
     described = document["channels"][name]
     del described["servers"], described["bindings"]
     if channel.parameter:
@@ -100,13 +100,13 @@ def _tidy(schemas: dict[str, Any]) -> None:
 
 
 class _Models:
-    """Pydantic models of protobuf messages, whose schemas FastStream writes."""
+    """Pydantic models of protobuf messages. FastStream writes their schemas."""
 
     def __init__(self) -> None:
         self._made: dict[str, type[BaseModel]] = {}
 
     def of(self, message: Any) -> type[BaseModel]:
-        """Return the model of a message. Messages do not contain themselves."""
+        """Return the model of a message. The recursion ends, because no message contains itself."""
         if message.full_name not in self._made:
             fields: dict[str, Any] = {field.name: self._field(field) for field in message.fields}
             comment = descriptors.comments()[message.full_name]

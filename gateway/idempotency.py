@@ -11,7 +11,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def idempotency_key(sent: str | None) -> str:
-    """Return the validated key, or a fresh one for None: a fresh key still makes the gateway's own retries idempotent.
+    """Return the validated key, or a new one for None. A new key makes the gateway's own retries idempotent.
 
     Raises `InvalidArgument` `idempotency_key_invalid`.
     """

@@ -24,18 +24,18 @@ SUBMIT_TIMEOUT = 1.0
 GET_TIMEOUT = 0.4
 """Less than the gateway waits for an answer that includes the job."""
 ERASE_TIMEOUT = 20.0
-"""Of a call that searches thousands of rows."""
+"""For a call that searches thousands of rows."""
 OWNER_ROWS_TIMEOUT = 300.0
-"""Of a stream of everything that is stored of an owner."""
+"""For a stream of all stored rows of an owner."""
 MAX_CLAIMS = 100
-"""Jobs that one call claims at most."""
+"""The most jobs that one call claims."""
 MAX_HEARTBEATS = 1_000
-"""Leases that one call renews at most."""
+"""The most leases that one call renews."""
 HEDGE_SECONDS = 0.25
-"""Seconds after which a heartbeat that was not answered is sent again on another connection."""
+"""A heartbeat without an answer is sent again on another connection after this time."""
 PAGE_SIZE = 100
 FINISH_INTERVAL_SECONDS = 0.01
-"""Seconds between two FinishJobs calls. The first end is sent at once, those that follow within the interval together."""
+"""Seconds between two FinishJobs calls. The first outcome is sent at once; those within the interval share the next call."""
 
 P = TypeVar("P")
 M = TypeVar("M", bound=Message)
@@ -58,8 +58,8 @@ def channel(target: str, certificate: tls.Certificate | None = None) -> grpc.aio
 class JobsClient:
     """The client of the jobs service. Raises the errors of `chassis.errors`.
 
-    Calls carry the identity of the service, not of a user. Concurrent submits share one call, and so do ends of attempts.
-    `submit_request` and `get` fail fast, for services that serve a user meanwhile; all other calls wait up to 3 s.
+    Calls carry the identity of the service, not of a user. Concurrent submits share one call. So do outcomes of attempts.
+    `submit_request` and `get` fail fast, because a user waits for their callers. The other calls wait up to 3 s or longer.
     """
 
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller) -> None:
@@ -92,7 +92,7 @@ class JobsClient:
         return job
 
     async def get(self, job_id: str) -> job_pb2.Job | None:
-        """Return a job, or None when the jobs service has none of this id. Takes 0.4 s at most."""
+        """Return a job, or None if there is none with this id. Takes 0.4 s at most."""
         request = jobs_service_pb2.GetJobRequest(job_id=job_id)
         try:
             job: job_pb2.Job = (await self._request_once(self._stub.GetJob, request, GET_TIMEOUT)).job
@@ -137,7 +137,7 @@ class JobsClient:
     ) -> tuple[list[job_pb2.Job], float]:
         """Claim up to `limit` jobs, `MAX_CLAIMS` at most. Return them and the duration of a lease in seconds.
 
-        The call waits in the service for a job, `wait` seconds (at most 20). A cancelled call claims nothing.
+        The service holds the call until a job is ready, for up to `wait` seconds (at most 20). A cancelled call claims nothing.
         """
         request = jobs_service_pb2.ClaimJobsRequest(worker=worker, kinds=kinds, max_jobs=min(limit, MAX_CLAIMS))
         request.wait.FromTimedelta(timedelta(seconds=wait))
@@ -145,7 +145,7 @@ class JobsClient:
         return list(response.jobs), response.lease.ToTimedelta().total_seconds()
 
     async def heartbeat(self, worker: str, keys: Iterable[AttemptKey], *, timeout: float) -> HeartbeatResult:
-        """Renew leases, `MAX_HEARTBEATS` at most. A replica that does not answer is passed over: it must not cost the lease."""
+        """Renew leases, `MAX_HEARTBEATS` at most. If a replica does not answer, another one is asked."""
         request = jobs_service_pb2.HeartbeatJobsRequest(worker=worker, attempts=map(_attempt, keys))
         response = await self._call.hedged(
             self._stub.HeartbeatJobs, request, timeout=timeout, hedge_seconds=HEDGE_SECONDS, user_token=""
@@ -190,7 +190,7 @@ class JobsClient:
     async def list_notifications(
         self, owner_id: str, *, page_token: str = ""
     ) -> jobs_service_pb2.ListNotificationsResponse:
-        """Return a page of an owner's finished jobs that they have not read, the latest first, `PAGE_SIZE` at most."""
+        """Return a page of an owner's unread finished jobs, the latest first, `PAGE_SIZE` at most."""
         request = jobs_service_pb2.ListNotificationsRequest(
             owner_id=owner_id, page_size=PAGE_SIZE, page_token=page_token
         )
@@ -200,13 +200,13 @@ class JobsClient:
         return response
 
     async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> tuple[bool, str]:
-        """Erase a part of an owner; return whether nothing is left, and the position from which to search on."""
+        """Erase a part of an owner's data. Return whether nothing is left, and where the next call continues."""
         request = jobs_service_pb2.EraseOwnerRequest(owner_id=owner_id, texts=texts, after_job_id=after_job_id)
         response = await self._call(self._stub.EraseOwner, request, timeout=ERASE_TIMEOUT, user_token="")
         return response.is_complete, response.next_job_id
 
     async def stream_owner_rows(self, owner_id: str) -> AsyncGenerator[jobs_service_pb2.StreamOwnerRowsResponse, None]:
-        """Yield what the jobs service stores of an owner, table by table, and then the tables that it leaves out."""
+        """Yield the rows that the jobs service stores of an owner, table by table. The tables that it leaves out come last."""
         request = jobs_service_pb2.StreamOwnerRowsRequest(owner_id=owner_id)
         stream = self._call.stream(self._stub.StreamOwnerRows, request, timeout=OWNER_ROWS_TIMEOUT, user_token="")
         async with aclosing(stream) as responses:
@@ -241,7 +241,7 @@ def _size(message: Message) -> int:
 
 
 def _check_size(message: M, field: str) -> M:
-    """Raise `InvalidArgument` for a message larger than a call: it would break the call for the others in its batch."""
+    """Raise `InvalidArgument` for a message larger than a call. It would fail the others in its batch."""
     if message.ByteSize() > batching.MAX_BYTES:
         raise errors.InvalidArgument(
             f"The {field} is larger than {batching.MAX_BYTES:,} bytes.", code="too_large", field=field

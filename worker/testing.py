@@ -23,7 +23,7 @@ class Recorded:
     checkpoints: dict[str, Any] = field(default_factory=dict)
     """Results of steps by name; the value of `checkpoint` is under `@state`."""
     submitted: list[jobs.NewJob] = field(default_factory=list)
-    """The children, each once."""
+    """The submitted children, without repeated submits."""
     children: list[jobs.Child] = field(default_factory=list)
     """The children that `list_children` returns."""
 
@@ -62,7 +62,7 @@ class Recorded:
 
 
 class RecordingContext(Context):
-    """The context of one attempt, with random ids where the test sets none. `recorded` holds what the handler did."""
+    """The context of one attempt. Ids that the test does not set are random. `recorded` holds what the handler did."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class RecordingContext(Context):
         checkpoints: Mapping[str, Any] | None = None,
         children: Iterable[jobs.Child] = (),
     ) -> None:
-        """`checkpoints` are those of earlier attempts: with them the attempt is at least the second."""
+        """`checkpoints` come from earlier attempts. With them the attempt is at least the second."""
         self.recorded = Recorded(checkpoints=dict(checkpoints or {}), children=list(children))
         super().__init__(
             job_id=job_id or str(ids.uuid7()),

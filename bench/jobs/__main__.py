@@ -1,4 +1,4 @@
-"""Command line: our job engine and its peers, each with the settings its documentation recommends, in one table."""
+"""Command line: compares our job engine with its peers. Each has the settings that its documentation recommends."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from bench.jobs.measured_engine import Failed
 from dev.embedded import ServerFailed
 
 CONDITIONS = (
-    "jobs/s: n no-op jobs, submitted one by one by 20 clients in one process while one worker process does them.",
-    "The time is from the first submit until the engine has recorded the end of the last job.",
-    "drain/s: the same n jobs wait already when the worker starts; from its first handler on.",
-    "CPU ms: processor time of a job (jobs/s) in all processes, client included.",
-    "pickup: one job each 20 ms, nothing else to do; from before the submit until the handler runs. submit: that call alone.",
-    "Jobs of slow engines are fewer, so that a measurement takes half a minute at most.",
+    "jobs/s: 20 clients in one process submit n no-op jobs one by one, while one worker process runs them.",
+    "The time begins with the first submit and ends when the engine has recorded the end of the last job.",
+    "drain/s: the same n jobs are in the queue when the worker starts. The time begins with its first handler.",
+    "CPU ms: processor time per job in all processes, client included, while jobs/s is measured.",
+    "pickup: the time from a submit to its handler, with one job every 20 ms and no other load. submit: the call alone.",
+    "Slow engines get fewer jobs, so that a measurement takes half a minute at most.",
 )
 
 
@@ -79,9 +79,7 @@ def _repruv(
     )
     report.note(table.idle(rest))
     report.note(table.memory(rest))
-    report.note(
-        f"While {repruv_engine.NAME} is compared, {', '.join(repruv_engine.BYSTANDERS)} rest: they run no jobs of others."
-    )
+    report.note(f"While {repruv_engine.NAME} is compared, {', '.join(repruv_engine.BYSTANDERS)} are stopped.")
 
 
 def _peer(report: table.Report, plan: measure.Plan, peer: comparison.Peer, status: Callable[[str], None]) -> None:
@@ -116,9 +114,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--kills", type=int, default=repruv_engine.KILLS, help="how many workers are killed (default: 5)"
     )
-    parser.add_argument("--sustain", type=float, default=0.0, metavar="SECONDS", help="Repruv only: submit for so long")
     parser.add_argument(
-        "--history", type=int, default=0, metavar="JOBS", help="Repruv only: again with so many finished jobs"
+        "--sustain", type=float, default=0.0, metavar="SECONDS", help="Repruv only: also submit for this long"
+    )
+    parser.add_argument(
+        "--history", type=int, default=0, metavar="JOBS", help="Repruv only: measure again with this many finished jobs"
     )
     return parser.parse_args(arguments)
 

@@ -40,9 +40,9 @@ class MeasuredEngine:
     """Runs a checkpoint, so that no measurement pays for an earlier one."""
 
     def run(self, *arguments: str, seconds: float = 0.0) -> tuple[dict[str, Any], dict[str, float]]:
-        """Run a command of the script. Return its result and the processor seconds of the servers since its begin.
+        """Run a command of the script. Return its result, and the processor seconds of each server while it was measured.
 
-        `seconds` is the intended duration of submitting. Raises `Failed`, also when the command takes much longer.
+        `seconds` is how long the command submits. Raises `Failed` if it fails or takes `COMMAND_SECONDS` longer.
         """
         process = self._spawn(arguments, subprocess.PIPE)
         watchdog = threading.Timer(COMMAND_SECONDS + seconds, subprocesses.kill, [process])
@@ -68,7 +68,7 @@ class MeasuredEngine:
 
     @contextlib.contextmanager
     def working(self, record: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a worker."""
+        """Run a worker while the context lasts."""
         worker = self.start_worker(record)
         try:
             yield worker

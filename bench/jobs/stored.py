@@ -1,6 +1,6 @@
 """`python -m bench.jobs.stored`: bytes of a finished job on disk, and the cost of a read of many owners' positions.
 
-For `bench.sizing`: gateways read the position of every owner with an open stream each two seconds.
+For `bench.sizing`: gateways read the position of every owner with an open stream every two seconds.
 """
 
 from __future__ import annotations

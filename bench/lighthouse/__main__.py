@@ -29,7 +29,7 @@ CONDITIONS = (
 def main(arguments: Sequence[str]) -> int:
     """Audit the pages. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.lighthouse", description=__doc__)
-    parser.add_argument("pages", nargs="*", metavar="page", help="only pages whose name has one of these words in it")
+    parser.add_argument("pages", nargs="*", metavar="page", help="only pages whose name contains one of these words")
     parser.add_argument("--preset", choices=PRESETS, help="only this one")
     chosen = parser.parse_args(arguments)
     if chromium.executable() is None:

@@ -18,7 +18,7 @@ SETTLE_MS = 400
 """Time after the load event for late shifts and tasks."""
 INTERACTIONS = 20
 SHORTEST = 16.0
-"""Milliseconds: the shortest interaction that Chromium reports, in steps of eight."""
+"""The shortest interaction that Chromium reports, in milliseconds. It reports steps of eight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A client of several gateways, as a load balancer in front of them and a client that repeats its request."""
+"""A load balancer in front of several gateways, and a client that repeats its requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PATH = "/api/v1/demo/enable"
 REPEATS = 5
 PAUSE_SECONDS = 0.5
 AWAY = frozenset({502, 503, 504})
-"""Answers that ask for the request again."""
+"""Answers after which a request is sent again."""
 
 
 class Balancer:
-    """Enables demo mode over the gateways in rotation, by turns."""
+    """Enables demo mode at the gateways in rotation, one after the other."""
 
     def __init__(self, urls: Sequence[str], *, in_rotation: int = 1) -> None:
         self.rotation = list(range(in_rotation))

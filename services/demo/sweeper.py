@@ -1,4 +1,4 @@
-"""Orphaned rows, kept by no demo mode: found by a walk over the primary key, removed under the lock of their owner."""
+"""Removes orphaned rows, which no demo mode keeps. A walk over the primary key finds them; the lock of their owner is held."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Generation = tuple[UUID, int]
 START: Generation = (UUID(int=0), -1)
 
 # PostgreSQL has no skip scan over these two columns: each step of the recursion is one probe of the primary key.
-# Reading content is enough: it is written before the interactions with it, and removed after them.
+# The walk reads only content: content is written before its interactions, and removed after them.
 _WALK = sa.text("""
     WITH RECURSIVE walk AS (
         (SELECT owner_id, generation, 1 AS step FROM demo.content
@@ -34,7 +34,7 @@ _WALK = sa.text("""
 
 
 async def walk(conn: AsyncConnection, *, after: Generation, limit: int) -> list[tuple[Generation, bool]]:
-    """Return the next `limit` generations that have rows, in order, each with whether a demo mode keeps them."""
+    """Return the next `limit` generations that have rows, in order. The flag is whether a demo mode keeps the rows."""
     parameters = {"owner_id": after[0], "generation": after[1], "limit": limit}
     generations = [(row.owner_id, row.generation) for row in await conn.execute(_WALK, parameters)]
     modes = await storage.get_modes(conn, {owner_id for owner_id, _ in generations})

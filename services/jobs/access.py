@@ -19,18 +19,21 @@ def visible_owner() -> UUID | None:
 
 
 def is_operator() -> bool:
-    """Return whether this call may read fields that are hidden from owners: a service for itself, or an admin."""
+    """Return whether this call may read fields that are hidden from owners. Admins may, and services without a user."""
     return visible_owner() is None
 
 
 def masks_payloads() -> bool:
-    """Return whether an operator reads the answer, a page or the admin command line: sensitive fields are masked."""
+    """Return whether sensitive fields of payloads are masked: on the pages of admins and in the admin command line."""
     caller = identity.caller()
     return caller.user.is_admin if caller.user else caller.service == "jobs"
 
 
 def owner(requested: str) -> UUID | None:
-    """Return the requested owner, restricted to the user; the gateway without a user may name any, to feed streams."""
+    """Return the owner that the call reads: users get themselves, admins and services the requested owner.
+
+    The gateway without a user may name any owner, because it feeds streams.
+    """
     if requested and identity.caller().user is None:
         return ids.parse(requested, "owner_id")
     return visible_owner() or (ids.parse(requested, "owner_id") if requested else None)
@@ -56,11 +59,11 @@ def require_log(owner_id: UUID, field: str) -> UUID:
 
 
 def kind_prefix() -> str:
-    """Return the beginning of all kinds of the calling service: it reports on their attempts only."""
+    """Return the prefix of the calling service's kinds. A service reports only on attempts of these kinds."""
     return f"{identity.caller().service}."
 
 
 def own_owner(requested: str) -> UUID:
-    """Return the owner of a personal call: the user, also for an admin who names no other."""
+    """Return the owner of a personal call. It is the user, unless an admin names another owner."""
     user = identity.caller().user
     return required_owner(requested or (user.user_id if user else ""))

@@ -1,7 +1,8 @@
-"""Versions of a program that run at once, as during a rolling restart.
+"""Versions of a program that run at the same time, as during a rolling restart.
 
-A version is as old as its first registered worker that is alive, by the database's clock. The youngest version of a kind decides
-its settings and schedules. A version that returns after a rollback is the youngest as soon as its earlier workers count as gone.
+The age of a version is that of its first registered living worker, by the database's clock. The youngest version of a kind
+decides its settings and schedules. A version that returns after a rollback is the youngest as soon as its earlier workers count
+as gone.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 ALIVE = timedelta(minutes=2)
-"""A worker that has not registered for so long is gone. Workers register every 30 s."""
+"""A worker is gone when it has not registered for this time. Workers register every 30 s."""
 ROLLOUT = timedelta(minutes=15)
-"""How long after the start of a newer version an older one postpones jobs with payloads that it cannot read."""
+"""An older version postpones jobs with payloads that it cannot read, for this time after the start of a newer one."""
 POSTPONE = timedelta(seconds=5)
 
-# Registrations of one service follow each other: none overwrites settings that a newer version stores meanwhile.
+# Serializes the registrations of one service, so that none overwrites settings that a newer version stores meanwhile.
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('jobs.workers ' || :service, 0))")
 _VERSIONS = """
     WITH versions AS (
@@ -53,5 +54,5 @@ async def kinds_of_newer(conn: AsyncConnection, version: str) -> frozenset[str]:
 
 
 async def with_newer_workers(conn: AsyncConnection, job_ids: Collection[UUID]) -> frozenset[UUID]:
-    """Return the running jobs whose kind has workers of a version newer than that of their worker, since `ROLLOUT` at most."""
+    """Return the running jobs whose kind has a version newer than their worker's, started within the last `ROLLOUT`."""
     return frozenset((await conn.execute(_WITH_NEWER_WORKERS, {"job_ids": list(job_ids)})).scalars())

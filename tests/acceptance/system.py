@@ -31,7 +31,7 @@ POLL_SECONDS = 0.2
 
 
 class System:
-    """A stack that tests disturb and restore. A context manager that starts and erases it.
+    """A stack that tests disturb and restore. The context manager starts it, and erases it at the end.
 
     The blocking calls of the stack run in one thread, so clients continue meanwhile.
     """
@@ -97,7 +97,7 @@ class System:
         return self._stack.pids(name)
 
     async def start(self, name: str, index: int | None = None, *, wait: bool = True, **variables: str) -> None:
-        """Start a part that is down, from now on with these variables; wait until it is ready. Engines ignore `wait`."""
+        """Start a part that is down and wait until it is ready. Later starts have `variables` too. Engines ignore all options."""
         if name in self.servers:
             await self._do(self.servers[name].start)
         else:

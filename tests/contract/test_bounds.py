@@ -47,7 +47,7 @@ def rows(heading: str) -> dict[str, tuple[str, str]]:
 
 
 def tables() -> set[str]:
-    """Return all tables, as the migrations and the schemas have them."""
+    """Return the tables of the schemas of all services."""
     names = set()
     for service in SERVICES:
         metadata = importlib.import_module(f"services.{service}.schema").metadata

@@ -1,4 +1,4 @@
-"""The exception that failed an attempt, as operators read it: bounded, and without the secrets of the payload."""
+"""Describes the exception that failed an attempt, for operators: bounded, and without the secrets of the payload."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRACEBACK_BYTES = 16_000
 MESSAGE_BYTES = 2_000
 NAME_LENGTH = 200
 HEAD_SHARE = 4
-"""A traceback that is too long keeps one part in four from its beginning, and the rest from its end."""
+"""A cut traceback keeps its beginning and its end. One part in four of the limit is for the beginning."""
 
 Mask = Callable[[str], str]
 _RUNTIME = str(Path(__file__).parent)
@@ -29,7 +29,7 @@ _LIBRARIES = (
 
 
 def describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
-    """Return type, message, traceback and place of an exception. Never raises: an odd text must not lose the outcome."""
+    """Return type, message, traceback and place of an exception. Never raises, so that no outcome is lost."""
     try:
         return _describe(error, mask)
     except Exception as broken:  # noqa: BLE001 - for example a `__str__` that raises
@@ -56,7 +56,7 @@ def _name(error: BaseException) -> str:
 
 
 def _without_runtime(frames: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the handler on: the frames of this package before it are the same for every failure."""
+    """Return the traceback without the first frames of this package. They are the same for every failure."""
     first = frames
     while first is not None and first.tb_next is not None and first.tb_frame.f_code.co_filename.startswith(_RUNTIME):
         first = first.tb_next
@@ -64,7 +64,7 @@ def _without_runtime(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _place(frames: TracebackType | None) -> str:
-    """Return file and function of the innermost frame that is not of a library; the innermost of all if there is none."""
+    """Return file and function of the innermost frame outside libraries, or of the innermost frame if there is none."""
     place = ""
     is_own = False
     while frames is not None:

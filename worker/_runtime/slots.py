@@ -16,7 +16,7 @@ class Slots:
     """The attempts that a worker holds. A slot is taken while the handler runs, not while the outcome is delivered."""
 
     def __init__(self, concurrency: int, *, on_free: Callable[[], None], stuck_threads: Callable[[], int]) -> None:
-        """`on_free` is called when a slot becomes free and none was. `stuck_threads` returns slots that threads keep."""
+        """`on_free` is called when the first slot becomes free. `stuck_threads` returns the number of slots that threads keep."""
         self._concurrency = concurrency
         self._on_free = on_free
         self._stuck_threads = stuck_threads
@@ -29,7 +29,7 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """The number of jobs to claim. Attempts that only deliver their outcome count when they exceed the concurrency."""
+        """The number of jobs to claim. A worker holds at most twice as many attempts as slots: some only deliver outcomes."""
         return min(
             self._concurrency - self._running_handlers - self._stuck_threads(),
             2 * self._concurrency - len(self._attempts),
@@ -63,7 +63,7 @@ class Slots:
         was_full = self.free <= 0
         self._running_handlers -= 1
         if was_full:
-            # Jobs may wait for a slot; otherwise the last claim has taken all ready jobs.
+            # Jobs may wait for this slot. If another slot was free, the last claim has taken all ready jobs.
             self._on_free()
 
     def stop(self, keys: Iterable[AttemptKey], reason: StopReason) -> None:

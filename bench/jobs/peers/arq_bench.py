@@ -11,7 +11,7 @@ import contract
 from arq.connections import RedisSettings
 from arq.constants import default_queue_name
 
-# The worker only polls, by default every half second, for at most as many jobs as it may run at once.
+# The worker polls every half second by default. One poll takes at most as many jobs as it may run at once.
 POLL_SECONDS = float(os.environ.get("BENCH_POLL_SECONDS", "0.5"))
 CONCURRENCY = 20
 """The default is 10."""

@@ -40,7 +40,7 @@ class Client(ABC):
 
     @abstractmethod
     async def submit(self, index: int) -> None:
-        """Submit a job and return when it is durable: it will run whatever crashes now."""
+        """Submit a job and return when it is durable, so that it runs whatever crashes."""
 
     @abstractmethod
     async def unfinished(self) -> int:
@@ -104,9 +104,11 @@ def main(engine: Engine) -> None:
         command.add_argument("count", type=int)
     submit = commands.choices["submit"]
     submit.add_argument("--warm-up", type=int, default=WARM_UP, help="jobs before the first that is measured")
-    submit.add_argument("--every", type=float, default=0.0, help="seconds between two jobs; else 20 clients, no pause")
-    submit.add_argument("--seconds", type=float, default=0.0, help="end after so long, at the latest after COUNT jobs")
-    submit.add_argument("--leave", action="store_true", help="do not wait until they have ended")
+    submit.add_argument(
+        "--every", type=float, default=0.0, help="seconds between two jobs (default: no pause, 20 clients)"
+    )
+    submit.add_argument("--seconds", type=float, default=0.0, help="end after this time or after COUNT jobs")
+    submit.add_argument("--leave", action="store_true", help="do not wait until the jobs have ended")
     chosen = parser.parse_args()
     if chosen.command == "setup":
         run(engine.setup())
@@ -197,7 +199,7 @@ def _until(indexes: Iterator[int], end: float) -> Iterator[int]:
 
 
 async def _ended(client: Client, record: Record, first: int, count: int) -> None:
-    """Wait until all jobs have started (free to read from shared memory), then until the engine has recorded their ends."""
+    """Wait until all jobs have started, by the record in shared memory. Then wait until the engine has recorded their ends."""
     waiting = first
     async with asyncio.timeout(DEADLINE_SECONDS):
         while waiting < first + count:

@@ -21,7 +21,7 @@ Response = TypeVar("Response", bound=Message)
 
 
 class NotConfigured(Exception):
-    """The environment lacks an identity key or certificate that can be used."""
+    """The environment has no usable identity key or certificate."""
 
 
 class Connection:

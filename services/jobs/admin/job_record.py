@@ -15,7 +15,7 @@ LINES = 1_000
 
 
 async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
-    """Show everything that is kept of a job, at most the newest 1,000 log lines."""
+    """Show all that is stored of a job, of its log lines the newest 1,000."""
     job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=chosen.job))).job
     request = jobs_service_pb2.GetJobHistoryRequest(job_id=chosen.job)
     history = await jobs.call(jobs.jobs.GetJobHistory, request)
@@ -44,7 +44,7 @@ async def _log(jobs: Connection, job_id: str) -> admin_service_pb2.ListLogLinesR
     try:
         return await jobs.call(jobs.admin.ListLogLines, request)
     except errors.PermissionDenied:
-        # The tool signs as a service that is no operator.
+        # The tool signs as a service without an operator's rights.
         return admin_service_pb2.ListLogLinesResponse()
 
 
@@ -79,7 +79,7 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
 
 
 def _reached(attempt: job_pb2.Attempt) -> str:
-    """Return how far an attempt came, and where it resumed: "41,000 -> 50,000/100,000"."""
+    """Return where an attempt resumed and how far it came: "41,000 -> 50,000/100,000"."""
     if not attempt.HasField("progress"):
         return tables.NOTHING
     resumed = f"{attempt.resumed_done:,} -> " if attempt.HasField("resumed_done") else ""
