@@ -75,6 +75,19 @@ async def test_a_hidden_tab_shows_the_result_in_its_title(mina: Visitor, user: U
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile(r"favicon\.svg"))
 
 
+async def test_reading_the_latest_notice_elsewhere_marks_no_older_one(mina: Visitor, user: User) -> None:
+    await user.enable(SMALL)
+    await user.wait_for_status("enabled")
+    latest = await user.disable()
+    await user.wait_for_status("disabled")
+    page = await mina.open("/jobs")
+    await expect(page).to_have_title("(2) Jobs · Repruv")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    await hide(page, True)
+    await user.post(f"/notifications/{latest}/read")
+    await expect(page).to_have_title("(1) Jobs · Repruv", timeout=TIMEOUT_MS)
+
+
 async def test_the_end_of_a_job_of_a_muted_category_leaves_no_mark(mina: Visitor, user: User) -> None:
     await user.http.patch("/api/v1/auth/notification-settings", json={"muted_notices": ["demo_mode"]})
     page = await mina.open("/notifications")
