@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -198,6 +199,13 @@ async def test_old_keys_are_deleted(owner: Owner, loops: reconciler.Reconciler, 
         assert list(left) == ["young"]
 
 
+async def is_alive(engine: AsyncEngine, connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Return whether the server still has the session of a connection."""
+    async with engine.connect() as conn:
+        statement = sa.text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
+        return bool(await conn.scalar(statement, {"pid": connection.info.backend_pid}))
+
+
 async def test_silent_writer_does_not_block_an_owner(
     make_owner: Callable[..., Owner],
     engine: AsyncEngine,
@@ -213,10 +221,11 @@ async def test_silent_writer_does_not_block_an_owner(
         with pytest.raises(psycopg.OperationalError):
             async with silent.cursor() as cursor, cursor.copy("COPY demo.content FROM STDIN") as copy:
 
-                async def ended() -> bool:
-                    return await loops.end_stalled(age=timedelta(seconds=0.1)) > 0
+                async def has_ended() -> bool:
+                    await loops.end_stalled(age=timedelta(seconds=0.1))
+                    return not await is_alive(engine, silent)
 
-                await eventually(ended)
+                await eventually(has_ended)
                 async with engine.begin() as conn:
                     assert (await storage.get_mode(conn, owner.owner_id, lock=True)).state is State.ENABLING
                 for _ in range(1_000):
@@ -242,14 +251,13 @@ async def test_slow_writer_is_not_ended_while_its_rows_arrive(
                     await copy.write(b"x" * 200_000)
                     await eventually(has_arrived)
                     await loops.end_stalled(age=timedelta())  # may end sessions of others
-                    async with engine.connect() as conn:
-                        is_alive = sa.text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
-                        assert await conn.scalar(is_alive, {"pid": slow.info.backend_pid})
+                    assert await is_alive(engine, slow)
                     await has_arrived()
 
-                async def ended() -> bool:
-                    return await loops.end_stalled(age=timedelta()) > 0
+                async def has_ended() -> bool:
+                    await loops.end_stalled(age=timedelta())
+                    return not await is_alive(engine, slow)
 
-                await eventually(ended)
+                await eventually(has_ended)
                 for _ in range(1_000):
                     await copy.write(b"x" * 10_000)
