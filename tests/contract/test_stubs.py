@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from dev import generated
+from gateway.pages import labels
+from services.auth.notifications import kind_names
 
 PROTOS = Path(__file__).parents[2] / "protos"
 
@@ -29,6 +33,11 @@ def test_committed_stubs_are_current() -> None:
 
 def test_generated_files_are_current() -> None:
     assert generated.stale() == [], "make protos"
+
+
+@pytest.mark.parametrize("kind", ["demo.enable", "billing.send_invoices", "billing.send_invoices.undo", "billing"])
+def test_emails_name_kinds_as_pages_do(kind: str) -> None:
+    assert kind_names.kind(kind) == labels.kind(kind)
 
 
 def test_protos_pass_buf_lint() -> None:
