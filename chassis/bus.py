@@ -33,8 +33,7 @@ RETRY_SECONDS = (1.0, 5.0, 15.0, 30.0)
 The last pause is also how long a consumer may stand still after an outage: all messages that it may have unacknowledged wait.
 """
 MAX_FAILURES = 10
-"""The delivery at which a message that fails for an unexpected reason is dropped: it would block the messages after
-it."""
+"""The delivery at which a message that fails for an unexpected reason is dropped: it would block those after it."""
 _WATCH_SECONDS = 5.0
 
 

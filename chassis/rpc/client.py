@@ -69,7 +69,7 @@ def channel(
     of this process, the server needs a certificate for the service; its host name and address do not matter. Without, the
     connection is plain. Close the channel with `await channel.close()`.
     """
-    names = [dict(zip(("service", "method"), rpc.split("/"), strict=True)) for rpc in idempotent]
+    names = [{"service": name, "method": method} for name, method in (rpc.split("/") for rpc in idempotent)]
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": names, "retryPolicy": _RETRY}] if names else [],

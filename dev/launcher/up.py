@@ -55,7 +55,7 @@ def _run(stack: Stack, log: Log, control: Control | None) -> int:
     try:
         for line in _next_steps(os.environ.get("PUBLIC_URL") or stack.url, can_break=control is not None):
             log(LAUNCHER, line)
-        _tend(stack, control, stop_requested)
+        _supervise(stack, control, stop_requested)
         log(LAUNCHER, "stopping; Ctrl-C again to stop at once")
     finally:
         stack.stop()
@@ -63,7 +63,7 @@ def _run(stack: Stack, log: Log, control: Control | None) -> int:
     return 0
 
 
-def _tend(stack: Stack, control: Control | None, stop_requested: subprocesses.Flag) -> None:
+def _supervise(stack: Stack, control: Control | None, stop_requested: subprocesses.Flag) -> None:
     while not stop_requested.is_set():
         if control:
             control.run_pending(stack, stop_requested, seconds=GLANCE_SECONDS)

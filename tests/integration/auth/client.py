@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -66,9 +67,7 @@ class Gateway:
 
     async def auth(self, rpc: str, *, user: str = "", ip_address: str = "", **fields: Any) -> Any:
         """Call an rpc of AuthService with these fields."""
-        if ip_address:
-            fields["client"] = auth_pb2.Client(ip_address=ip_address)
-        return await self.call(rpc, getattr(auth_service_pb2, f"{rpc}Request")(**fields), user=user)
+        return await self._call_from(ip_address, auth_service_pb2, rpc, fields, user=user)
 
     async def admin(self, rpc: str, *, user: str, **fields: Any) -> Any:
         """Call an rpc of AuthAdminService with these fields."""
@@ -76,9 +75,13 @@ class Gateway:
 
     async def passkey(self, rpc: str, *, user: str = "", ip_address: str = "", **fields: Any) -> Any:
         """Call an rpc of PasskeyService with these fields."""
-        if ip_address:
-            fields["client"] = auth_pb2.Client(ip_address=ip_address)
-        return await self.call(rpc, getattr(passkey_service_pb2, f"{rpc}Request")(**fields), user=user)
+        return await self._call_from(ip_address, passkey_service_pb2, rpc, fields, user=user)
+
+    async def _call_from(
+        self, ip_address: str, messages: ModuleType, rpc: str, fields: dict[str, Any], *, user: str
+    ) -> Any:
+        client = {"client": auth_pb2.Client(ip_address=ip_address)} if ip_address else {}
+        return await self.call(rpc, getattr(messages, f"{rpc}Request")(**(fields | client)), user=user)
 
     async def api_token(self, rpc: str, *, user: str, **fields: Any) -> Any:
         """Call an rpc of ApiTokenService with these fields."""
@@ -101,12 +104,12 @@ class Gateway:
     async def validate(self, token: str, *, passive: bool = False) -> Any:
         return await self.call("ValidateSession", auth_service_pb2.ValidateSessionRequest(token=token, passive=passive))
 
-    async def is_valid(self, token: str) -> bool:
-        """Return whether a token belongs to a live session."""
+    async def is_valid(self, token: str, *, code: str = "session_invalid") -> bool:
+        """Return whether a token is accepted; `code` is the error of one that is not."""
         try:
             await self.validate(token)
         except errors.Unauthenticated as refused:
-            assert refused.code == "session_invalid"
+            assert refused.code == code
             return False
         return True
 
