@@ -128,10 +128,12 @@ class Case:
         async with self.engine.connect() as conn:
             return await self.lifecycle.rows.get(conn, resource.key)
 
-    async def message_count(self) -> int:
-        """How many messages are in the outbox."""
+    async def messages(self, resource: Resource) -> set[UUID]:
+        """The messages about the resource's owner in the outbox, from which a service of another test may send them."""
+        table = self.lifecycle.outbox_table
         async with self.engine.connect() as conn:
-            return int(await conn.scalar(sa.select(sa.func.count()).select_from(self.lifecycle.outbox_table)) or 0)
+            rows = (await conn.execute(sa.select(table.c.message_id, table.c.payload))).all()
+        return {row.message_id for row in rows if str(resource.key[0]).encode() in row.payload}
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
