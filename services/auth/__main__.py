@@ -16,7 +16,8 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, exposition, identity, outbox, outbox_metrics, postgres, process, run, settings, streams
+from chassis import bus, errors, exposition, identity, outbox, postgres, process, run, settings, streams
+from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter

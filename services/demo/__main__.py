@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import worker
-from chassis import bus, exposition, identity, outbox, outbox_metrics, postgres, process, run
+from chassis import bus, exposition, identity, outbox, postgres, process, run
+from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter

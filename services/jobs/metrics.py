@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import exposition, metrics, outbox_metrics, postgres
+from chassis import exposition, metrics, postgres
+from chassis.outbox import metrics as outbox_metrics
 from services.jobs import schema, sql, watches
 from services.jobs.operators import overview
 

@@ -1,19 +1,4 @@
-"""Transactional outbox: messages are stored in the transaction that causes them and published after its commit.
-
-The outbox is a table in the service's schema. `transaction` is the one way to commit and then publish:
-
-    async with outbox.transaction(engine, schema.outbox, relay) as tx:
-        await storage.move(tx.conn, ...)
-        tx.publish(outbox.Message(subject=..., payload=...))
-
-At the end of the block one statement inserts the messages, the transaction commits, and the relay sends them. An exception
-rolls back everything.
-
-A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send what a crash or an
-unreachable receiver left in the table, each message at its own times. A message that is rejected repeatedly delays no other, and
-other replicas send one whose receiver this replica cannot reach. Several relays share the rows by SKIP LOCKED, so the order of
-arrival is not guaranteed and a message may arrive twice: receivers compare the sequence or version in the message.
-"""
+"""The relay: sends committed messages, polls those that were not accepted, and deletes the rows of accepted ones."""
 
 from __future__ import annotations
 
@@ -23,18 +8,18 @@ import itertools
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids, postgres, run, tracing, transactions
+from chassis import errors, postgres, run, tracing
+from chassis.outbox.messages import RELAY_DELAY, Message
 from chassis.prepared import Prepared
 
 logger = logging.getLogger(__name__)
@@ -46,55 +31,11 @@ DELETE_SECONDS = 0.75
 """Seconds between two passes that delete accepted messages; a message that two passes have seen is deleted."""
 SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
-RELAY_DELAY = timedelta(seconds=2)
-"""Time for which polls leave a message to the process that has committed it."""
 MAX_RETRY_DELAY = timedelta(seconds=30)
 """Longest time until a message that was not accepted is sent again."""
 ALARM_ATTEMPTS = 20
 """Tries after which a message is logged as an error: nothing short of a bug refuses it for that long."""
 _uuids = postgresql.ARRAY(sa.Uuid)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A message to publish; `payload` is protobuf."""
-
-    subject: str
-    payload: bytes
-    message_id: UUID = field(default_factory=ids.uuid7)
-    traceparent: str = field(default_factory=tracing.position)
-    """The position in the trace of what caused the message (`chassis.tracing`); empty without a trace."""
-
-
-def outbox_table(schema: sa.MetaData) -> sa.Table:
-    """Define the outbox of a service."""
-    return sa.Table(
-        "outbox",
-        schema,
-        sa.Column("message_id", sa.Uuid, primary_key=True),
-        sa.Column("subject", sa.Text, nullable=False),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
-        sa.Column("send_after", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("traceparent", sa.Text),
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _insertion(table: sa.Table, ctes: str, is_traced: bool) -> Prepared:
-    """Return the statement that inserts messages, deletes accepted ones, and executes constant `ctes`."""
-    column = ", traceparent" if is_traced else ""
-    values = ", CAST(:traceparents AS text[])" if is_traced else ""
-    return Prepared(
-        sa.text(f"""
-WITH {ctes + "," if ctes else ""}
-deleted AS (DELETE FROM {table.fullname} WHERE message_id = ANY(CAST(:arrived AS uuid[])))
-INSERT INTO {table.fullname} (message_id, subject, payload, send_after{column})
-SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval){column}
-FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]){values})
-    AS m (message_id, subject, payload{column})
-""")  # noqa: S608 - the name of our own table
-    )
 
 
 @functools.cache
@@ -142,71 +83,6 @@ def _return_taken(table: sa.Table) -> Prepared:
     """Return the statement that makes messages due again; the try is not counted."""
     taken = table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))
     return Prepared(sa.update(table).where(taken).values(attempts=table.c.attempts - 1, send_after=sa.func.now()))
-
-
-class Sender(Protocol):
-    """A `Relay`, or a test double of one."""
-
-    def send(self, messages: Iterable[Message]) -> None:
-        """Send committed messages without waiting for their arrival."""
-
-    def deletion(self) -> AbstractContextManager[Sequence[UUID]]:
-        """Return accepted messages whose rows the transaction in the context deletes; no other transaction deletes them."""
-        return nullcontext(())
-
-
-class Transaction:
-    """An open database transaction and the messages to publish after its commit."""
-
-    def __init__(self, conn: AsyncConnection, table: sa.Table, relay: Sender | None, deletion: ExitStack) -> None:
-        """Take the parts of an open transaction; `deletion` ends after its commit."""
-        self.conn = conn
-        self.messages: list[Message] = []
-        """All published messages, in order."""
-        self._table = table
-        self._relay = relay
-        self._deletion = deletion
-        self._stored = 0
-
-    def publish(self, *messages: Message) -> None:
-        """Publish messages after the commit."""
-        self.messages += messages
-
-    async def store(self, ctes: str = "", parameters: Mapping[str, Any] | None = None, *, commit: bool = False) -> None:
-        """Store the messages published so far, and write the rows of data-modifying `ctes`, by one statement.
-
-        Without messages and `ctes` there is none. With `commit` it ends the transaction, so it is the last step of the block.
-        """
-        messages, self._stored = self.messages[self._stored :], len(self.messages)
-        if not messages and not ctes:
-            return
-        values = {
-            **(parameters or {}),
-            "message_ids": [message.message_id for message in messages],
-            "subjects": [message.subject for message in messages],
-            "payloads": [message.payload for message in messages],
-            "delay": RELAY_DELAY if self._relay else timedelta(),
-            "arrived": list(self._deletion.enter_context(self._relay.deletion())) if self._relay else [],
-        }
-        is_traced = any(message.traceparent for message in messages)
-        if is_traced:
-            values["traceparents"] = [message.traceparent or None for message in messages]
-        await _insertion(self._table, ctes, is_traced).execute(self.conn, values, commit=commit)
-
-
-@asynccontextmanager
-async def transaction(engine: AsyncEngine, table: sa.Table, relay: Sender | None = None) -> AsyncIterator[Transaction]:
-    """Open a transaction that publishes: at the end of the block, store its messages, commit, and send them.
-
-    Polls leave the messages alone for `RELAY_DELAY`. Without `relay`, the next poll of another process sends them.
-    """
-    with ExitStack() as deletion:
-        async with transactions.begin(engine) as conn:
-            tx = Transaction(conn, table, relay, deletion)
-            yield tx
-            await tx.store(commit=True)
-    if relay is not None and tx.messages:
-        relay.send(tx.messages)
 
 
 class Relay:
