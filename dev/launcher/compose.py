@@ -114,8 +114,9 @@ def _definition(name: str, body: dict[str, Any], environ: Mapping[str, str]) -> 
     )
 
 
-def _probe_url(test: list[str]) -> str | None:
-    return test[-1] if "chassis.probe" in test else None
+def _probe_url(test: str | list[str]) -> str | None:
+    words = test.split() if isinstance(test, str) else test
+    return words[-1] if "chassis.probe" in words else None
 
 
 def _seconds(text: str) -> float:

@@ -38,7 +38,7 @@ services:
     environment: { LISTEN: "0.0.0.0:8080", FAILING: "${FAILING:-}" }
     restart: unless-stopped
     ports: ["127.0.0.1:${GATEWAY_PORT:-8080}:8080"]
-    healthcheck: { test: ["CMD", "python", "-m", "chassis.probe", "http://127.0.0.1:8080/readyz"] }
+    healthcheck: { test: "python -m chassis.probe http://127.0.0.1:8080/readyz" }
     depends_on: { demo-worker: { condition: service_started } }
 """
 WEB = """

@@ -49,7 +49,7 @@ services:
     stop_grace_period: 1m5s
     ports: ["127.0.0.1:${PORT:-80}:8080"]
     environment: { LISTEN: "0.0.0.0:8080", EMPTY: }
-    healthcheck: { test: ["CMD", "python", "-m", "chassis.probe", "http://127.0.0.1:8080/readyz"] }
+    healthcheck: { test: "python -m chassis.probe http://127.0.0.1:8080/readyz" }
     depends_on: { store: { condition: service_healthy } }
   store: { image: "postgres:18" }
 """

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dev import release
+from gateway import app
 
 CHANGELOG = "# Changelog\n\n## 1.1.0\n\n### Added\n\n- New.\n\n## 1.0.0\n\n- Old.\n"
 
@@ -51,3 +55,14 @@ def test_changed_tree_and_tagged_version_are_not_released(tree: Path, tmp_path: 
 
 def test_every_image_of_the_compose_file_is_built() -> None:
     assert sorted(release.images(release.ROOT)) == ["auth", "demo", "gateway", "jobs", "provision"]
+
+
+def test_version_is_the_same_everywhere() -> None:
+    newest = release.HEADING.search((release.ROOT / "CHANGELOG.md").read_text())
+    assert newest
+    chart = yaml.safe_load((release.ROOT / "deploy/helm/repruv/Chart.yaml").read_text())
+    wheel = tomllib.loads((release.ROOT / "protos/pyproject.toml").read_text())["project"]
+    assert {chart["version"], chart["appVersion"], wheel["version"], app.VERSION} == {newest[1]}
+    pages = [(release.ROOT / "docs" / name).read_text() for name in ("kubernetes.md", "calling-us.md")]
+    named = [set(re.findall(r"repruv[a-z_-]*[:-](\d+\.\d+\.\d+)", page)) for page in pages]
+    assert named == [{newest[1]}, {newest[1]}]
