@@ -80,10 +80,9 @@ def assemble(config: settings.Settings) -> Container:
     """Build the container; nothing is connected yet."""
     certificate = config.certificate
     caller = client.Caller(identity.Signer("gateway", config.identity_key), certificate)
-    auth_services = ("Auth", "AuthAdmin", "ApiToken", "Connections", "DataExport", "Passkey")
-    auth_peer = Peer("auth", config.auth_target, caller, auth_services)
-    demo_peer = Peer("demo", config.demo_target, caller, ("Demo", "Exports"))
-    jobs_peer = Peer("jobs", config.jobs_target, caller, ("Jobs", "Admin"))
+    auth_peer = Peer("auth", config.auth_target, caller)
+    demo_peer = Peer("demo", config.demo_target, caller)
+    jobs_peer = Peer("jobs", config.jobs_target, caller)
     auth = clients.Auth(auth_peer)
     connections = clients.Connections(auth_peer)
     demo = clients.Demo(demo_peer)

@@ -21,7 +21,7 @@ REQUEST_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 STARTING = frozenset({10005, 10008})
 """JSClusterNoPeersErr, JSClusterNotAvailErr."""
-_OTHERS = {"auth": ("jobs.long_ended",)}
+_OTHERS = {"auth": ("notifications.>",)}
 CONSUMERS = tuple(("jobs", service, (f"{service}.>", *_OTHERS.get(service, ()))) for service in services.JOB_OWNERS)
 """(service that publishes the events, name of the durable consumer, filters of the subjects after `<service>.events.`)"""
 

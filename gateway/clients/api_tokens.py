@@ -10,6 +10,8 @@ from repruv.auth.v1 import api_token_service_pb2_grpc
 class ApiTokens(service.Client):
     """API tokens, which the auth service owns."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["ApiTokenService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = api_token_service_pb2_grpc.ApiTokenServiceStub(peer.channel)

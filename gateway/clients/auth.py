@@ -35,6 +35,8 @@ MAX_WAIT_SECONDS = 0.02
 class Auth(service.Client):
     """The auth service as users call it."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["AuthService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = auth_service_pb2_grpc.AuthServiceStub(peer.channel)

@@ -10,6 +10,8 @@ from repruv.auth.v1 import connections_service_pb2_grpc
 class Connections(service.Client):
     """Platform connections, which the auth service owns."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["ConnectionsService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = connections_service_pb2_grpc.ConnectionsServiceStub(peer.channel)

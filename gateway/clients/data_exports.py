@@ -12,6 +12,8 @@ from repruv.auth.v1 import data_export_service_pb2_grpc
 class DataExports(service.Client):
     """Data exports, which the auth service owns."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["DataExportService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = data_export_service_pb2_grpc.DataExportServiceStub(peer.channel)

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 class Demo(service.Client):
     """The demo service."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["DemoService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = demo_service_pb2_grpc.DemoServiceStub(peer.channel)

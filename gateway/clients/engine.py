@@ -10,6 +10,8 @@ from repruv.jobs.v1 import admin_service_pb2_grpc
 class Engine(service.Client):
     """The administration of the jobs service."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["AdminService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = admin_service_pb2_grpc.AdminServiceStub(peer.channel)

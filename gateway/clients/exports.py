@@ -12,6 +12,8 @@ from repruv.demo.v1 import exports_service_pb2_grpc
 class Exports(service.Client):
     """Exports, which the demo service owns."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["ExportsService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = exports_service_pb2_grpc.ExportsServiceStub(peer.channel)

@@ -10,6 +10,8 @@ from repruv.auth.v1 import passkey_service_pb2_grpc
 class Passkeys(service.Client):
     """Passkeys, which the auth service owns."""
 
+    descriptor = pb.DESCRIPTOR.services_by_name["PasskeyService"]
+
     def __init__(self, peer: service.Peer) -> None:
         super().__init__(peer)
         stub = passkey_service_pb2_grpc.PasskeyServiceStub(peer.channel)

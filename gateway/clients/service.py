@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -55,15 +56,15 @@ class Rpc(Generic[P, Request, Response]):
 class Peer:
     """A process that serves gRPC services, reached over one channel."""
 
-    def __init__(self, name: str, target: str, caller: client.Caller, services: Iterable[str]) -> None:
-        """`services` names all services that the gateway calls there, such as `Auth` for `AuthService`."""
-        full_names = [f"repruv.{name}.v1.{service}Service" for service in services]
+    def __init__(self, name: str, target: str, caller: client.Caller) -> None:
+        package = f"repruv.{name}.v1"
+        services = [each.descriptor for each in Client.__subclasses__() if each.descriptor.file.package == package]
         self.name = name
         self.caller = caller
         self.channel = client.channel(
             target,
-            service=full_names[0],
-            idempotent=[rpc for service in full_names for rpc in client.idempotent_rpcs(service)],
+            service=services[0].full_name,
+            idempotent=[rpc for service in services for rpc in client.idempotent_rpcs(service.full_name)],
             certificate=caller.certificate,
         )
 
@@ -82,8 +83,9 @@ class Peer:
 
 
 class Client:
-    """Calls of one gRPC service of a peer."""
+    """Calls of one gRPC service of a peer. A peer's channel retries the idempotent rpcs of all subclasses."""
 
+    descriptor: ServiceDescriptor
     timeout = TIMEOUT
     quick_timeout = QUICK_TIMEOUT
 

@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import bus, errors, exposition, identity, outbox, postgres, process, run, settings, streams
+from chassis import bus, errors, exposition, identity, outbox, postgres, process, run, settings
 from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
@@ -40,9 +40,8 @@ from services.auth.data_export.sources import Sources
 from services.auth.deletion import handlers as deletion_handlers
 from services.auth.email import handlers as email_handlers
 from services.auth.encryption import key_rotation
+from services.auth.notifications import ended_jobs
 from services.auth.notifications import subscriber as notifications
-from services.auth.notifications.ended_jobs import EndedJobs
-from services.auth.notifications.subscriber import LongJobs
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.second_factor.storage import ENCRYPTED_SECRET
 from services.auth.sessions import revoke_all_sessions
@@ -78,13 +77,12 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
     jobs = JobsClient(jobs_channel, call)
     submitter, relay, connections = _connections(config, engine, jobs, nats, offered)
     settler = Settler(DATA_EXPORT, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
-    lifecycles, long_jobs = Subscriber(connections.settler, settler), LongJobs(jobs)
+    lifecycles, emails = Subscriber(connections.settler, settler), notifications.Subscriber(jobs)
 
     async def receive(message: bus.Received) -> None:
-        is_long = message.subject == streams.events_subject("jobs", notifications.SUBJECT)
-        await (long_jobs if is_long else lifecycles).receive(message)
+        await (emails if emails.consumes(message.subject) else lifecycles).receive(message)
 
-    nats.consume("jobs", "auth", receive, filters=("auth.>", notifications.SUBJECT))
+    nats.consume("jobs", "auth", receive, filters=("auth.>", notifications.FILTER))
     nats.on_connected(relay.wake)
     passwords = Passwords(memory_kib=config.password_memory_kib)
     context = Context(
@@ -170,7 +168,9 @@ async def work(
         engine=engine,
         sender=config.open_sender(),
         public_url=config.public_url,
-        find_ended_jobs=EndedJobs(engine=engine, jobs=jobs).find,
+        renderers={
+            ended_jobs.PURPOSE: ended_jobs.EndedJobs(engine=engine, jobs=jobs, public_url=config.public_url).render
+        },
     )
     kinds: list[worker.Kind[Any]] = [
         email_handlers.kind(emails),

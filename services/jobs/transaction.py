@@ -29,8 +29,8 @@ from services.jobs import broadcast, channels, convert, domain, event_log, stora
 from services.jobs.domain import Job, State
 from services.jobs.submit import SubmitResult
 
-LONG_ENDED = "jobs.long_ended"
-"""The subject, after `jobs.events.`, of the ends of long notifying jobs. Only this service may run kinds of this prefix."""
+LONG_ENDED = "notifications.long_ended"
+"""The subject, after `jobs.events.`, of the ends of long notifying jobs. No kind has this prefix: it is no service."""
 MESSAGE_BYTES = 96 * 1024
 """Bytes of events in one message; a larger single event gets its own message."""
 _FREES_SLOT = domain.TERMINAL | {State.SCHEDULED}
@@ -92,15 +92,14 @@ class Transaction:
             payload = event.SerializeToString()
             events.append((job, reason, sequence, payload))
             live[job.spec.owner_id].append(payload)
-            if not domain.is_routine(job):
-                durable[job.spec.kind].append(payload)
-            if is_long_ended := domain.is_long_ended(job):
-                durable[LONG_ENDED].append(payload)
+            groups = _durable_subjects(job)
+            for group in groups:
+                durable[group].append(payload)
             if job.spec.traceparent:
                 # A message with events of several traces is a part of the first one.
-                groups: tuple[str | UUID, ...] = (job.spec.owner_id, job.spec.kind)
-                for group in (*groups, LONG_ENDED) if is_long_ended else groups:
-                    positions.setdefault(group, tracing.within(job.spec.traceparent))
+                keys: list[str | UUID] = [job.spec.owner_id, *groups]
+                for key in keys:
+                    positions.setdefault(key, tracing.within(job.spec.traceparent))
         # Nothing follows: without messages there is no row for the outbox.
         await event_log.insert_events(self.conn, events, commit=not durable)
         self.broadcasts = [
@@ -182,6 +181,12 @@ def require_moved(job: Job | None) -> Job:
     if job is None:
         raise errors.Internal("A locked job changed its state.")
     return job
+
+
+def _durable_subjects(job: Job) -> list[str]:
+    """Return the subjects, after `jobs.events.`, on which a transition is published."""
+    kind = [] if domain.is_routine(job) else [job.spec.kind]
+    return [*kind, LONG_ENDED] if domain.is_long_ended(job) else kind
 
 
 def _batches(events: Iterable[bytes]) -> Iterator[bytes]:

@@ -174,8 +174,10 @@ class System:
 
     @asynccontextmanager
     async def with_settings(self, name: str, **variables: str) -> AsyncIterator[None]:
-        """Run a process with these environment variables while the context lasts."""
+        """Run a process with these environment variables while it lasts. Raises `ValueError` for one it does not read."""
         before = self._stack.environment(name)
+        if unknown := sorted(variables.keys() - before.keys()):
+            raise ValueError(f"docker-compose.yml gives {name} no {', '.join(unknown)}")
         await self._do(lambda: self._stack.restart(name, env=variables))
         try:
             yield

@@ -6,9 +6,9 @@ import asyncio
 import dataclasses
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,7 +23,6 @@ from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
 from services.auth.email.jobs import Payload, Purpose
 from services.auth.email.message import Email, EmailRefused, Sender
-from services.auth.notifications.domain import EndedJob
 from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
@@ -53,8 +52,8 @@ class EmailJobHandler:
     engine: AsyncEngine
     sender: Sender
     public_url: str
-    find_ended_jobs: Callable[[domain.User, datetime], Awaitable[Sequence[EndedJob]]]
-    """Return the long jobs of a window to tell a user about."""
+    renderers: Mapping[str, Callable[[domain.User, str], Awaitable[Email | None]]]
+    """By purpose, the emails about events of jobs: called with the user and what the email is about; None sends none."""
 
     async def send(self, context: worker.Context, payload: Payload) -> dict[str, str]:
         """Send one email; return the outcome.
@@ -129,15 +128,14 @@ class EmailJobHandler:
                 return await self._confirm_email_change(user_id, uuid.UUID(payload.change_id))
             case Purpose.NOTICE_OF_EMAIL_CHANGE:
                 return await self._notice_of_email_change(user_id, uuid.UUID(payload.change_id))
-            case Purpose.ENDED_JOBS:
-                # The owner of an address that is not verified has not asked for anything.
-                if account.user.email_verified_at is None:
-                    return None
-                ended = await self.find_ended_jobs(account.user, datetime.fromisoformat(payload.window))
-                return templates.ended_jobs(to, ended, zone=zone, public_url=public_url) if ended else None
             case Purpose.NOTICE if payload.notice is not None:
                 return templates.notice(to, payload.notice, public_url=public_url)
-        raise worker.JobFailed("payload_invalid", "A notice must name its change.", retryable=False)
+            case purpose if render := self.renderers.get(purpose):
+                # The owner of an address that is not verified has not asked for anything.
+                return await render(account.user, payload.about) if account.user.email_verified_at else None
+        raise worker.JobFailed(
+            "payload_invalid", "The purpose is unknown, or a notice names no change.", retryable=False
+        )
 
     async def _confirm_email_change(self, user_id: uuid.UUID, change_id: uuid.UUID) -> Email | None:
         token = tokens.new_link()

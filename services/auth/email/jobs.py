@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -12,19 +11,16 @@ from enum import StrEnum
 from typing import Unpack
 
 import worker
-from chassis import ids, outbox
+from chassis import outbox
 from services.auth.email.templates import Notice
-from services.auth.notifications import domain as notifications
 from worker import outbox as worker_outbox
 
 KIND = "auth.email"
 RESET_DELAY = timedelta(seconds=1)
 
-logger = logging.getLogger(__name__)
-
 
 class Purpose(StrEnum):
-    """What an email is for."""
+    """What an email about the account is for."""
 
     VERIFY = "verify"
     """A link that verifies the address."""
@@ -44,8 +40,6 @@ class Purpose(StrEnum):
     """A link, to a new address, that makes it the account's."""
     NOTICE_OF_EMAIL_CHANGE = "notice_of_email_change"
     """A link, to the address so far, that undoes the change."""
-    ENDED_JOBS = "ended_jobs"
-    """Long jobs that ended while their owner was away."""
 
 
 LINK_LIFETIMES = {
@@ -62,15 +56,16 @@ WITH_LINKS = {*LINK_LIFETIMES, Purpose.CONFIRM_EMAIL_CHANGE, Purpose.NOTICE_OF_E
 class Payload:
     """The payload: an account, or an address that may have one."""
 
-    purpose: Purpose
+    purpose: str
+    """A `Purpose`, or that of an email about events of jobs (`services.auth.notifications`)."""
     user_id: str = ""
     email: str = ""
     notice: Notice | None = None
     session_id: str = ""
     change_id: str = ""
     token_id: str = ""
-    window: str = ""
-    """The beginning of the window in which jobs ended, in ISO 8601."""
+    about: str = ""
+    """What an email about events of jobs is about, as its module defines it."""
 
 
 def verify(user_id: uuid.UUID) -> outbox.Message:
@@ -123,20 +118,11 @@ def notice_of_email_change(user_id: uuid.UUID, change_id: uuid.UUID) -> outbox.M
     return _submit(Payload(Purpose.NOTICE_OF_EMAIL_CHANGE, user_id=str(user_id), change_id=str(change_id)))
 
 
-def ended_jobs(user_id: uuid.UUID, window: datetime) -> worker.NewJob:
-    """Return the job that tells a user about the long jobs of a window. Its id follows from both: there is one such job."""
-    payload = Payload(Purpose.ENDED_JOBS, user_id=str(user_id), window=window.isoformat())
-    return worker.new_job(
-        KIND,
-        _fields(payload),
-        job_id=str(ids.uuid7_of(window, f"ended-jobs:{user_id}")),
-        run_at=window + notifications.WINDOW + notifications.DELAY,
-    )
+def new_job(payload: Payload, **options: Unpack[worker.JobOptions]) -> worker.NewJob:
+    """Return the job of an email."""
+    fields = {name: value for name, value in dataclasses.asdict(payload).items() if value}
+    return worker.new_job(KIND, fields, **options)
 
 
 def _submit(payload: Payload, **options: Unpack[worker.JobOptions]) -> outbox.Message:
-    return worker_outbox.submit_message(worker.new_job(KIND, _fields(payload), **options))
-
-
-def _fields(payload: Payload) -> dict[str, str]:
-    return {name: value for name, value in dataclasses.asdict(payload).items() if value}
+    return worker_outbox.submit_message(new_job(payload, **options))

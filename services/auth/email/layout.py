@@ -5,6 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from services.auth.email.message import Email
 
 # Mail programs apply inline styles everywhere; those that also apply <style> get the dark colours.
 _DARK = (
@@ -51,14 +54,32 @@ class Linked:
 Paragraphs = Sequence[str | Linked]
 
 
-def plain(paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
+def local_time(moment: datetime, zone: tzinfo) -> str:
+    """Return for example 14 Nov 2026, 10:30 CET."""
+    local = moment.astimezone(zone)
+    name = local.tzname() or ""
+    return f"{local.day} {local:%b %Y, %H:%M} {name if name.isalpha() else f'UTC{name}'}"
+
+
+def email(to: str, subject: str, paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> Email:
+    """Return an email with one action, as plain text and HTML."""
+    return Email(
+        to=to,
+        subject=subject,
+        text=_plain(paragraphs, action, closing),
+        html=_page(subject, paragraphs, action, closing),
+        link=action[1],
+    )
+
+
+def _plain(paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
     """Return the email as plain text, with each link on a line of its own."""
     title, link = action
     texts = [part if isinstance(part, str) else f"{part.text}\n{part.link}" for part in paragraphs]
     return "\n\n".join([*texts, f"{title}:\n{link}", closing, "Repruv"]) + "\n"
 
 
-def page(subject: str, paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
+def _page(subject: str, paragraphs: Paragraphs, action: tuple[str, str], closing: str) -> str:
     """Return the email as HTML. It loads no resource, so nobody learns that it was opened."""
     title, link = action
     return _PAGE.format(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from enum import StrEnum
 
 from services.auth import domain
 from services.auth.api_tokens.domain import ApiToken
 from services.auth.email import layout
 from services.auth.email.message import Email
-from services.auth.notifications import kind_names
-from services.auth.notifications.domain import LISTED, EndedJob
 
 
 class Notice(StrEnum):
@@ -53,7 +50,7 @@ _CHANGES = {
 def verify(to: str, *, public_url: str, token: str) -> Email:
     """Ask the owner of an address to verify it."""
     link = _link(public_url, "verify-email", token)
-    return _email(
+    return layout.email(
         to,
         "Verify your email address",
         ["Verify that this address is yours. The link works once and expires after 24 hours."],
@@ -64,7 +61,7 @@ def verify(to: str, *, public_url: str, token: str) -> Email:
 
 def already_registered(to: str, *, public_url: str) -> Email:
     """Tell the owner of an account about a second registration with the same address."""
-    return _email(
+    return layout.email(
         to,
         "You already have an account",
         [
@@ -79,7 +76,7 @@ def already_registered(to: str, *, public_url: str) -> Email:
 def reset(to: str, *, public_url: str, token: str) -> Email:
     """Let the owner of an address set a new password."""
     link = _link(public_url, "reset-password", token)
-    return _email(
+    return layout.email(
         to,
         "Set a new password",
         [
@@ -93,11 +90,11 @@ def reset(to: str, *, public_url: str, token: str) -> Email:
 
 def deletion(to: str, *, public_url: str, token: str, due_at: datetime, zone: tzinfo) -> Email:
     """Tell the owner that the account will be deleted, and how to keep it."""
-    return _email(
+    return layout.email(
         to,
         "Your account will be deleted",
         [
-            f"Your Repruv account and all of its data will be deleted after {_time(due_at, zone)}.",
+            f"Your Repruv account and all of its data will be deleted after {layout.local_time(due_at, zone)}.",
             "You can still sign in until then. Deleted data cannot be restored.",
         ],
         ("Keep my account", _link(public_url, "keep-account", token)),
@@ -108,7 +105,7 @@ def deletion(to: str, *, public_url: str, token: str, due_at: datetime, zone: tz
 def notice(to: str, change: Notice, *, public_url: str) -> Email:
     """Notify the owner of a change to the account."""
     subject, sentence = _CHANGES[change]
-    return _email(
+    return layout.email(
         to,
         subject,
         [f"{sentence}."],
@@ -119,12 +116,12 @@ def notice(to: str, change: Notice, *, public_url: str) -> Email:
 
 def new_device(to: str, session: domain.Session, *, zone: tzinfo, public_url: str) -> Email:
     """Notify the owner of a sign-in from a device that the account has not seen before."""
-    return _email(
+    return layout.email(
         to,
         "New sign-in to your account",
         [
             "Someone signed in to your Repruv account from a new device.",
-            f"When: {_time(session.created_at, zone)}",
+            f"When: {layout.local_time(session.created_at, zone)}",
             f"Device: {session.client_name or 'Unknown'}",
             f"Network address: {session.ip_address or 'Unknown'}",
         ],
@@ -136,14 +133,14 @@ def new_device(to: str, session: domain.Session, *, zone: tzinfo, public_url: st
 def new_api_token(to: str, api_token: ApiToken, *, zone: tzinfo, public_url: str) -> Email:
     """Notify the owner of a new API token."""
     scopes = " and ".join(scope.value for scope in api_token.scopes)
-    return _email(
+    return layout.email(
         to,
         "New API token",
         [
             "An API token was created for your Repruv account. Programs can use it without your password.",
             f"Name: {api_token.name}",
             f"Scopes: {scopes}",
-            f"Expires: {_time(api_token.expires_at, zone)}",
+            f"Expires: {layout.local_time(api_token.expires_at, zone)}",
         ],
         ("Review your API tokens", f"{public_url}/settings/tokens"),
         f"If this wasn't you, set a new password now. That revokes all API tokens: {public_url}/forgot-password",
@@ -152,7 +149,7 @@ def new_api_token(to: str, api_token: ApiToken, *, zone: tzinfo, public_url: str
 
 def confirm_email_change(to: str, *, public_url: str, token: str) -> Email:
     """Ask the owner of a new address to confirm it."""
-    return _email(
+    return layout.email(
         to,
         "Confirm your new email address",
         ["Confirm this address to use it for your Repruv account. The link works once and expires after 24 hours."],
@@ -163,7 +160,7 @@ def confirm_email_change(to: str, *, public_url: str, token: str) -> Email:
 
 def address_has_account(to: str, *, public_url: str) -> Email:
     """Tell the owner of an account that another account asked for its address."""
-    return _email(
+    return layout.email(
         to,
         "This address already has an account",
         [
@@ -178,7 +175,7 @@ def address_has_account(to: str, *, public_url: str) -> Email:
 def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) -> Email:
     """Notify the address so far of a change to `new`, which is empty if the address was never verified."""
     target = f"to {new}" if new else "to another address"
-    return _email(
+    return layout.email(
         to,
         "Your email address is being changed",
         [
@@ -191,67 +188,5 @@ def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) ->
     )
 
 
-def ended_jobs(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: str) -> Email:
-    """Tell a user about the long jobs that ended while they were away, the latest first."""
-    closing = f"Choose what we email you: {public_url}/settings/notifications"
-    if len(ended) == 1:
-        [job] = ended
-        paragraphs: list[str | layout.Linked] = [
-            f"This job {_state(job)} after {_duration(job.run_time)}, while you were away.",
-            f"When: {_time(job.finished_at, zone)}",
-            *([f"What went wrong: {job.error_message}"] if job.error_message else []),
-        ]
-        return _email(to, _ending(job), paragraphs, ("View the job", f"{public_url}/jobs/{job.job_id}"), closing)
-    failed = sum(not job.is_completed for job in ended)
-    counts = [f"{count} {state}" for count, state in ((len(ended) - failed, "completed"), (failed, "failed")) if count]
-    paragraphs = [
-        "These jobs ended while you were away:",
-        *(
-            layout.Linked(
-                f"{_ending(job)} after {_duration(job.run_time)}, {_time(job.finished_at, zone)}",
-                f"{public_url}/jobs/{job.job_id}",
-            )
-            for job in ended[:LISTED]
-        ),
-        *([f"And {len(ended) - LISTED} more."] if len(ended) > LISTED else []),
-    ]
-    return _email(
-        to, f"Jobs: {' and '.join(counts)}", paragraphs, ("View notifications", f"{public_url}/notifications"), closing
-    )
-
-
-def _ending(job: EndedJob) -> str:
-    return f"{kind_names.kind(job.kind)}: {_state(job)}"
-
-
-def _state(job: EndedJob) -> str:
-    return "completed" if job.is_completed else "failed"
-
-
-def _duration(duration: timedelta) -> str:
-    """Return for example 1 h 5 min, or 2 min 10 s."""
-    minutes, seconds = divmod(round(duration.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min")] if hours else [(minutes, "min"), (seconds, "s")]
-    return " ".join(f"{value} {unit}" for value, unit in parts if value)
-
-
-def _time(moment: datetime, zone: tzinfo) -> str:
-    """Return for example 14 Nov 2026, 10:30 CET."""
-    local = moment.astimezone(zone)
-    name = local.tzname() or ""
-    return f"{local.day} {local:%b %Y, %H:%M} {name if name.isalpha() else f'UTC{name}'}"
-
-
 def _link(public_url: str, page: str, token: str) -> str:
     return f"{public_url}/{page}?token={urllib.parse.quote(token, safe='')}"
-
-
-def _email(to: str, subject: str, paragraphs: layout.Paragraphs, action: tuple[str, str], closing: str) -> Email:
-    return Email(
-        to=to,
-        subject=subject,
-        text=layout.plain(paragraphs, action, closing),
-        html=layout.page(subject, paragraphs, action, closing),
-        link=action[1],
-    )

@@ -14,8 +14,6 @@ DELAY = timedelta(minutes=5)
 """Time between the end of a window and its email: time to come back, and for late events."""
 AWAY = timedelta(minutes=5)
 """How long before the end of a job no session was used if its owner was away. The last use is accurate to as much."""
-LISTED = 10
-"""Jobs that an email names; it counts the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,55 @@
-"""Finds what the email of a window tells about: long jobs that ended unread while their owner was away."""
+"""The email about long jobs that ended unread while their owner was away: one for each owner and window."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import protobuf
-from repruv.jobs.v1 import job_pb2
+from chassis import ids, protobuf, time_zones
+from repruv.jobs.v1 import job_events_pb2, job_pb2
 from services.auth import domain
+from services.auth.email import jobs as email_jobs
+from services.auth.email import layout
+from services.auth.email.message import Email
 from services.auth.notifications import domain as notifications
-from services.auth.notifications import storage
+from services.auth.notifications import kind_names, storage
 from services.auth.notifications.domain import EndedJob
 
+PURPOSE = "ended_jobs"
+SUBJECT = "notifications.long_ended"
+"""The subject of the events, after `jobs.events.`."""
 MAX_READ = 1_000
 """The newest unread jobs that are looked through."""
+LISTED = 10
+"""Jobs that an email names; it counts the others."""
 _ENDS = {job_pb2.JOB_STATE_COMPLETED: True, job_pb2.JOB_STATE_FAILED: False}
+
+
+def submits(events: Iterable[job_events_pb2.JobEvent]) -> Sequence[worker.NewJob]:
+    """Return the jobs that send the emails about events. Raises `ValueError` for an event that cannot be read."""
+    windows = {
+        (
+            uuid.UUID(event.owner_id),
+            notifications.window_of(protobuf.from_timestamp(event.job.finish_time, "finish_time")),
+        )
+        for event in events
+        if event.owner_id != worker.SYSTEM and event.job.HasField("finish_time")
+    }
+    return [submit(user_id, window) for user_id, window in sorted(windows)]
+
+
+def submit(user_id: uuid.UUID, window: datetime) -> worker.NewJob:
+    """Return the job that emails a user about a window. Its id follows from both: there is one such job."""
+    return email_jobs.new_job(
+        email_jobs.Payload(PURPOSE, user_id=str(user_id), about=window.isoformat()),
+        job_id=str(ids.uuid7_of(window, f"ended-jobs:{user_id}")),
+        run_at=window + notifications.WINDOW + notifications.DELAY,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +58,19 @@ class EndedJobs:
 
     engine: AsyncEngine
     jobs: worker.JobsClient
+    public_url: str
 
-    async def find(self, user: domain.User, window: datetime) -> Sequence[EndedJob]:
-        """Return the jobs to report, the latest first: at the time of the email, not of the event."""
+    async def render(self, user: domain.User, about: str) -> Email | None:
+        """Return the email about the window that begins at `about`; None if there is nothing to report.
+
+        It reports the jobs that match at the time of the email, not of the event.
+        """
+        if not (ended := await self._find(user, datetime.fromisoformat(about))):
+            return None
+        return _email(user.email, ended, zone=time_zones.find(user.time_zone) or UTC, public_url=self.public_url)
+
+    async def _find(self, user: domain.User, window: datetime) -> Sequence[EndedJob]:
+        """Return the jobs to report, the latest first."""
         if user.job_emails is domain.JobEmails.NONE:
             return []
         async with self.engine.connect() as conn:
@@ -64,3 +104,48 @@ def _ended(job: job_pb2.Job) -> EndedJob:
         started_at=protobuf.from_timestamp(job.start_time, "start_time"),
         finished_at=protobuf.from_timestamp(job.finish_time, "finish_time"),
     )
+
+
+def _email(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: str) -> Email:
+    """Tell a user about the long jobs that ended while they were away, the latest first."""
+    closing = f"Choose what we email you: {public_url}/settings/notifications"
+    if len(ended) == 1:
+        [job] = ended
+        paragraphs: list[str | layout.Linked] = [
+            f"This job {_state(job)} after {_duration(job.run_time)}, while you were away.",
+            f"When: {layout.local_time(job.finished_at, zone)}",
+            *([f"What went wrong: {job.error_message}"] if job.error_message else []),
+        ]
+        return layout.email(to, _ending(job), paragraphs, ("View the job", f"{public_url}/jobs/{job.job_id}"), closing)
+    failed = sum(not job.is_completed for job in ended)
+    counts = [f"{count} {state}" for count, state in ((len(ended) - failed, "completed"), (failed, "failed")) if count]
+    paragraphs = [
+        "These jobs ended while you were away:",
+        *(
+            layout.Linked(
+                f"{_ending(job)} after {_duration(job.run_time)}, {layout.local_time(job.finished_at, zone)}",
+                f"{public_url}/jobs/{job.job_id}",
+            )
+            for job in ended[:LISTED]
+        ),
+        *([f"And {len(ended) - LISTED} more."] if len(ended) > LISTED else []),
+    ]
+    return layout.email(
+        to, f"Jobs: {' and '.join(counts)}", paragraphs, ("View notifications", f"{public_url}/notifications"), closing
+    )
+
+
+def _ending(job: EndedJob) -> str:
+    return f"{kind_names.kind(job.kind)}: {_state(job)}"
+
+
+def _state(job: EndedJob) -> str:
+    return "completed" if job.is_completed else "failed"
+
+
+def _duration(duration: timedelta) -> str:
+    """Return for example 1 h 5 min, or 2 min 10 s."""
+    minutes, seconds = divmod(round(duration.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min")] if hours else [(minutes, "min"), (seconds, "s")]
+    return " ".join(f"{value} {unit}" for value, unit in parts if value)

@@ -32,7 +32,7 @@ from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.passkeys.relying_party import RelyingParty
 from services.auth.settings import Settings, WorkerSettings
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
-from tests.integration.auth.mailbox import Mailbox, no_ended_jobs
+from tests.integration.auth.mailbox import Mailbox
 from worker import outbox as worker_outbox
 
 MEMORY_KIB = 64
@@ -101,9 +101,7 @@ def mailbox(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Ma
     """Return the email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
-    handler = email_handlers.EmailJobHandler(
-        engine=engine, sender=sender, public_url=PUBLIC_URL, find_ended_jobs=no_ended_jobs
-    )
+    handler = email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
     return Mailbox(handler, path)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from datetime import datetime
 from email import policy as email_policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -15,10 +13,8 @@ import pydantic
 
 import worker
 from repruv.jobs.v1 import jobs_service_pb2
-from services.auth import domain
 from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
-from services.auth.notifications.domain import EndedJob
 from tests.integration.auth.client import Account
 from worker import testing
 
@@ -64,11 +60,6 @@ class Mailbox:
     async def run(self, payload: email_jobs.Payload) -> dict[str, str]:
         """Run a job."""
         return await self._handler.send(testing.RecordingContext(), payload)
-
-
-async def no_ended_jobs(user: domain.User, window: datetime) -> Sequence[EndedJob]:
-    """Tell the user about no job."""
-    return []
 
 
 def token_in(message: EmailMessage) -> str:

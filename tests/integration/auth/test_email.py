@@ -25,7 +25,6 @@ from services.auth.email.message import Email, Sender
 from services.auth.email.senders import open_sender
 from tests.integration.auth.client import Gateway, new_address, new_email
 from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses
-from tests.integration.auth.mailbox import no_ended_jobs
 from worker import testing
 
 FROM = "Repruv <no-reply@example.org>"
@@ -82,9 +81,7 @@ def written(path: Path) -> list[str]:
 
 def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> email_handlers.EmailJobHandler:
     sender: Sender = open_sender(url, sender=FROM, is_production=is_production)
-    return email_handlers.EmailJobHandler(
-        engine=engine, sender=sender, public_url=PUBLIC_URL, find_ended_jobs=no_ended_jobs
-    )
+    return email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
 
 
 async def send(mailer: email_handlers.EmailJobHandler, user_id: str) -> dict[str, str]:

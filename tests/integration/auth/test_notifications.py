@@ -23,8 +23,8 @@ from services.auth.email import handlers as email_handlers
 from services.auth.email import jobs as email_jobs
 from services.auth.email.senders import open_sender
 from services.auth.notifications import domain as notifications
-from services.auth.notifications.ended_jobs import EndedJobs
-from services.auth.notifications.subscriber import LongJobs
+from services.auth.notifications import ended_jobs
+from services.auth.notifications.subscriber import Subscriber
 from tests.integration.auth.client import Account, Gateway, new_address
 from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses
 from tests.integration.auth.test_email import written
@@ -86,7 +86,9 @@ def mailer(engine: AsyncEngine, jobs_client: JobsClient, tmp_path: Path) -> emai
         engine=engine,
         sender=sender,
         public_url=PUBLIC_URL,
-        find_ended_jobs=EndedJobs(engine=engine, jobs=jobs_client).find,
+        renderers={
+            ended_jobs.PURPOSE: ended_jobs.EndedJobs(engine=engine, jobs=jobs_client, public_url=PUBLIC_URL).render
+        },
     )
 
 
@@ -95,7 +97,7 @@ def mail(mailer: email_handlers.EmailJobHandler, tmp_path: Path) -> Callable[[st
     """Run the job of a user and the window; return the email, or an empty string if none was sent."""
 
     async def sent(user_id: str) -> str:
-        payload = email_jobs.Payload(email_jobs.Purpose.ENDED_JOBS, user_id=user_id, window=WINDOW.isoformat())
+        payload = email_jobs.Payload(ended_jobs.PURPOSE, user_id=user_id, about=WINDOW.isoformat())
         outcome = (await mailer.send(testing.RecordingContext(), payload))["outcome"]
         texts = written(tmp_path)
         assert len(texts) == (outcome == "sent"), outcome
@@ -222,9 +224,11 @@ async def test_events_of_one_owner_and_window_submit_one_job(
         job = job_pb2.Job(job_id=str(ids.uuid7()))
         job.finish_time.FromDatetime(moment)
         events.events.add(owner_id=owner_id, job=job)
-    received = bus.Received(subject="jobs.events.jobs.long_ended", payload=events.SerializeToString(), message_id="")
+    received = bus.Received(
+        subject="jobs.events.notifications.long_ended", payload=events.SerializeToString(), message_id=""
+    )
     for _ in range(2):
-        await LongJobs(jobs_client).receive(received)
+        await Subscriber(jobs_client).receive(received)
     query = "SELECT scheduled_at FROM jobs.jobs WHERE payload->>'user_id' = :owner ORDER BY scheduled_at"
     async with database("jobs").connect() as conn:
         due = {

@@ -232,7 +232,7 @@ async def test_end_of_a_long_notifying_job_is_published(
         "cancel": outcomes.Cancelled(reason="r"),
     }
     await jobs.finish(job.job_id, 1, ends[ending])
-    messages = await published_messages(jobs_engine, "jobs.long_ended")
+    messages = await published_messages(jobs_engine, "notifications.long_ended")
     ended = [event for message in messages for event in message.events if event.owner_id == str(owner_id)]
     assert [event.job.job_id for event in ended] == [str(job.job_id)] * published
 

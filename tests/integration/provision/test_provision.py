@@ -110,7 +110,7 @@ async def test_consumer_of_the_previous_release_gets_its_further_filter(fresh_en
     await js.add_consumer("JOBS", streams.consumer_config("jobs", "auth", ("auth.>",)))
     await provision_streams.provision(fresh_engines.nats.url, SERVICES, seconds=60.0)
     consumer = (await js.consumer_info("JOBS", "auth")).config
-    assert consumer.filter_subjects == ["jobs.events.auth.>", "jobs.events.jobs.long_ended"]
+    assert consumer.filter_subjects == ["jobs.events.auth.>", "jobs.events.notifications.>"]
     await client.close()
 
 

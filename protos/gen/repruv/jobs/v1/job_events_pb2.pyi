@@ -28,7 +28,7 @@ class JobEvents(_message.Message):
     All events are broadcast on `jobs.live_events.<owner_id>`, without a stream. They may be lost: ListJobEvents returns
     every event. All but routine events (submitted, claimed for the first time, completed) are also published on
     `jobs.events.<kind>` of stream JOBS, at least once. The end (completed, failed) of a job with `notify_owner` that came
-    a minute or more after its first claim is published on `jobs.events.jobs.long_ended`, at least once.
+    a minute or more after its first claim is published on `jobs.events.notifications.long_ended`, at least once.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
