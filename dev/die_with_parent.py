@@ -24,13 +24,18 @@ def become(parent: int, death_signal: int, user: str, command: list[str]) -> Non
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    if sys.platform == "linux":  # after setuid, because setuid clears it
+    bind(parent, death_signal)  # after setuid, because setuid clears it
+    os.execv(command[0], command)  # noqa: S606
+
+
+def bind(parent: int, death_signal: int) -> None:
+    """Get `death_signal` when the thread of `parent` that started this process ends."""
+    if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
         if os.getppid() != parent:  # the parent died before the prctl
             sys.exit(1)
-    os.execv(command[0], command)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 # Below the kernel's range for outgoing connections: no client can occupy the port of a server
@@ -44,6 +44,22 @@ class Flag:
 
     def is_set(self) -> bool:
         return self._is_set
+
+
+class Process(Protocol):
+    """A child process, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +116,7 @@ def spawn(
 
 
 def stop(
-    process: subprocess.Popen[bytes],
+    process: Process,
     *,
     request: signal.Signals,
     grace: float,
@@ -116,7 +132,7 @@ def stop(
     kill(process)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Process) -> None:
     """Kill `process` and the rest of its group, and reap it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is gone; macOS says EPERM for zombies
         os.killpg(process.pid, signal.SIGKILL)

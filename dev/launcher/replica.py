@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from dev import subprocesses
+from dev.launcher.fork_server import ForkServer
 
 Log = Callable[[str, str], None]
 """Called from any thread with the label of a process and a line of its output or about it."""
@@ -35,6 +37,7 @@ class Replica:
         restarts: bool,
         grace_seconds: float,
         probe_url: str | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self.label = label
         self.environment = dict(environment)
@@ -47,8 +50,9 @@ class Replica:
         self._log = log
         self._restarts = restarts
         self._grace_seconds = grace_seconds
+        self._fork_server = fork_server
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocesses.Process | None = None
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
 
@@ -85,7 +89,7 @@ class Replica:
         """Kill the process. It stays down until `start`."""
         self._end(subprocesses.kill)
 
-    def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
+    def _end(self, end: Callable[[subprocesses.Process], None]) -> None:
         with self._lock:
             self._stopping.set()
             process = self._process
@@ -118,7 +122,9 @@ class Replica:
                 return
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocesses.Process:
+        if self._fork_server and list(self._command[:2]) == [sys.executable, "-m"]:
+            return self._fork_server.spawn(self._command[2:], environment=self.environment)
         return subprocesses.spawn(
             self._command,
             environment=self.environment,
@@ -128,7 +134,7 @@ class Replica:
             output=subprocess.PIPE,
         )
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> int:
+    def _follow(self, process: subprocesses.Process) -> int:
         """Log its lines until it ends. Return its exit code."""
         reader = threading.Thread(target=self._read, args=[process.stdout], name=f"read {self.label}", daemon=True)
         reader.start()

@@ -15,7 +15,18 @@ from chassis import database_url, probe, tls
 from dev import subprocesses
 from dev.embedded import EmbeddedServers, Nats, Postgres, ServerFailed
 from dev.embedded.nats_server import Protection
-from dev.launcher import addresses, certificates, compose, env_files, log_output, ownership, reset, secrets, targets
+from dev.launcher import (
+    addresses,
+    certificates,
+    compose,
+    env_files,
+    fork_server,
+    log_output,
+    ownership,
+    reset,
+    secrets,
+    targets,
+)
 from dev.launcher.compose import Definition
 from dev.launcher.replica import Log, Replica
 from provision import keys
@@ -47,6 +58,7 @@ class Stack:
     NATS nodes. `scale` gives numbers of replicas by process name. `env` sets variables of the
     compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to. `front` puts
     proxies between the processes: see `Addresses.front`. `variant` returns variables of single replicas, by name and index.
+    `forks` starts processes by a fork server, for tests.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class Stack:
         log: Log | Path | None = None,
         front: addresses.Front | None = None,
         variant: Callable[[str, int], Mapping[str, str]] | None = None,
+        forks: bool = False,
         compose_file: Path = ROOT / "docker-compose.yml",
     ) -> None:
         self.data_dir = data_dir.absolute()
@@ -76,6 +89,8 @@ class Stack:
         self._definitions: dict[str, Definition] = {}
         self._front = front
         self._variant = variant
+        self._forks = forks
+        self._fork_server: fork_server.ForkServer | None = None
         self._addresses = addresses.Addresses()
         self._replicas: dict[str, list[Replica]] = {}
         self._exit_stack = contextlib.ExitStack()
@@ -87,6 +102,8 @@ class Stack:
         try:
             self._exit_stack.enter_context(ownership.of(self.data_dir))
             self._read_definitions()
+            if self._forks:
+                self._fork_server = self._exit_stack.enter_context(fork_server.running(self._inherited()))
             certificates.make(self.data_dir)
             self._start_servers()
             self._place_replicas()
@@ -300,25 +317,32 @@ class Stack:
         targets.write(self.data_dir, {**servers, **{name: self.target(name) for name in listening}})
 
     def _replica(self, definition: Definition, index: int) -> Replica:
-        root = self.compose_file.parent
         program, *arguments = (certificates.localized(word, self.data_dir) for word in definition.command)
         environment = self._addresses.environment(definition, index)
         return Replica(
             definition.name if self._count(definition) == 1 else f"{definition.name}-{index + 1}",
             [sys.executable if program == "python" else program, *arguments],
             {
-                **{name: os.environ[name] for name in INHERITED if name in os.environ},
-                "PYTHONPATH": f"{root}:{root / 'protos' / 'gen'}",
-                "PYTHONUNBUFFERED": "1",
+                **self._inherited(),
                 **{name: certificates.localized(value, self.data_dir) for name, value in environment.items()},
                 **(self._variant(definition.name, index) if self._variant else {}),
             },
-            directory=root,
+            directory=self.compose_file.parent,
             log=self._log,
             restarts=definition.restarts,
             grace_seconds=definition.stop_grace_seconds,
             probe_url=self._addresses.probe_url(definition, index),
+            fork_server=self._fork_server,
         )
+
+    def _inherited(self) -> dict[str, str]:
+        """Return the variables that all processes have in addition to those of the compose file."""
+        root = self.compose_file.parent
+        return {
+            **{name: os.environ[name] for name in INHERITED if name in os.environ},
+            "PYTHONPATH": f"{root}:{root / 'protos' / 'gen'}",
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def _count(self, definition: Definition) -> int:
         return self._scale.get(definition.name, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
@@ -39,7 +40,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: trace
         "TRUSTED_IDENTITY_KEYS": f"{secrets.load(data)['TRUSTED_IDENTITY_KEYS']},{outsider.TRUSTED}",
         **traces.variables(trace_backend),
     }
-    stack = Stack(data, scale={WORKER: 2}, env=variables, log=directory / "log")
+    stack = Stack(data, scale={WORKER: 2}, env=variables, log=directory / "log", forks="REAL_STARTS" not in os.environ)
     print(f"\nlines of all processes: {directory / 'log'}")
     async with System(stack) as system:
         yield system

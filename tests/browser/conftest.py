@@ -100,6 +100,7 @@ async def system(
         gateway_port=gateway_port,
         env={**variables, "EMAIL_URL": f"folder:{mails}", **platforms, **control_variables},
         log=directory / "log",
+        forks=True,
     )
     async with System(stack) as running:
         yield running

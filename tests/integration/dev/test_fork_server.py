@@ -1,0 +1,79 @@
+"""A forked process has the arguments, environment, output, end and parent of one that `python -m` starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from chassis.process import EXIT_USAGE
+from dev.launcher import fork_server
+from dev.launcher.fork_server import ForkedProcess, ForkServer
+
+SECONDS = 60.0
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{fork_server.ROOT}:{fork_server.ROOT}/protos/gen"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    with fork_server.running({**ENVIRONMENT, "PYTHONUNBUFFERED": "1", "SERVER": "yes"}) as running:
+        yield running
+
+
+def start(server: ForkServer, statement: str, **environment: str) -> ForkedProcess:
+    """Run a statement in a process, by the module of the standard library that does."""
+    return server.spawn(["timeit", "-n1", "-r1", statement], environment=environment)
+
+
+def test_it_has_only_its_own_environment_and_arguments(server: ForkServer) -> None:
+    seen = "import os, sys; print(dict(os.environ), sys.argv[1:], __import__('__main__').__spec__.name)"
+    with start(server, seen, MOOD="brave").stdout as output:
+        assert output.readline().decode().rstrip() == str({"MOOD": "brave"}) + f" {['-n1', '-r1', seen]} timeit"
+
+
+def test_programs_are_imported_after_the_fork(server: ForkServer) -> None:
+    modules = (
+        "import sys; print([each for each in ('sqlalchemy', 'grpc', 'services', 'gateway') if each in sys.modules])"
+    )
+    with start(server, modules).stdout as output:
+        assert output.readline() == b"['sqlalchemy', 'grpc']\n"
+
+
+def test_output_and_exit_code_are_those_of_the_program(server: ForkServer) -> None:
+    process = server.spawn(["services.jobs", "fly"], environment=ENVIRONMENT)
+    with process.stdout as output:
+        assert output.read().startswith(b"usage: python -m services.jobs serve | migrate")
+    assert process.wait(SECONDS) == process.poll() == EXIT_USAGE
+    process = start(server, "pass")
+    with process.stdout as output:
+        assert output.readline().startswith(b"1 loop")
+    assert process.wait(SECONDS) == process.poll() == 0
+
+
+def test_processes_are_signalled_one_by_one_in_sessions_of_their_own(server: ForkServer) -> None:
+    waiting = [start(server, "import time; print('waits'); time.sleep(600)") for _ in range(2)]
+    for process in waiting:
+        assert process.stdout.readline() == b"waits\n"
+        assert os.getsid(process.pid) == process.pid
+    killed, terminated = waiting
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait(SECONDS) == -signal.SIGKILL
+    with pytest.raises(subprocess.TimeoutExpired):
+        terminated.wait(0.01)
+    assert terminated.poll() is None
+    terminated.send_signal(signal.SIGTERM)
+    assert terminated.wait(SECONDS) == -signal.SIGTERM
+    for process in waiting:
+        process.stdout.close()
+
+
+def test_processes_die_with_the_server() -> None:
+    with fork_server.running({**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}) as server:
+        process = start(server, "import os, time; print(os.getppid()); time.sleep(600)")
+        os.kill(int(process.stdout.readline()), signal.SIGKILL)
+        with process.stdout as output:
+            assert output.read() == b""  # the last process with the pipe is gone
+        assert process.wait(SECONDS) == -signal.SIGKILL
