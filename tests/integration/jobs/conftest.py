@@ -18,6 +18,9 @@ from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
 from tests.integration.jobs.schedule_replica import ScheduleReplica
 
 LEASE = timedelta(seconds=30)
+LOCK_SECONDS = 30.0
+IDLE_SECONDS = 60.0
+"""A busy machine delays the commit that a statement waits for; `test_contention` has the times of the service."""
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +33,7 @@ def quiet_url(create_database: Callable[[], Callable[[str], str]]) -> str:
 async def jobs_engine(quiet_url: str) -> AsyncIterator[AsyncEngine]:
     """Yield an engine of that database."""
     engine = postgres.engine(
-        quiet_url, name="test-lifecycle", pool_size=40, lock_seconds=operations.LOCK_SECONDS, idle_seconds=10.0
+        quiet_url, name="test-lifecycle", pool_size=40, lock_seconds=LOCK_SECONDS, idle_seconds=IDLE_SECONDS
     )
     yield engine
     await engine.dispose()
@@ -46,7 +49,7 @@ def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
 @pytest.fixture
 async def replica(quiet_url: str, nats_url: str) -> AsyncIterator[operations.Operations]:
     """Yield a second replica, which shares only the database with `jobs`."""
-    engine = postgres.engine(quiet_url, name="test-replica", pool_size=40)
+    engine = postgres.engine(quiet_url, name="test-replica", pool_size=40, lock_seconds=LOCK_SECONDS)
     relay = outbox.Relay(engine, schema.outbox, {})
     yield operations.Operations(engine, relay, bus.Bus(nats_url, name="replica"), lease=LEASE)
     await engine.dispose()
@@ -94,7 +97,7 @@ def callers(jobs: operations.Operations, eventually: Eventually) -> Callers:
 @pytest.fixture
 async def linked_replicas(quiet_url: str, nats_url: str, eventually: Eventually) -> AsyncIterator[list[Callers]]:
     """Yield two replicas that receive each other's wake-ups."""
-    engine = postgres.engine(quiet_url, name="test-heard")
+    engine = postgres.engine(quiet_url, name="test-heard", lock_seconds=LOCK_SECONDS)
     replicas, connected = [], []
     async with run.Background() as background:
         for name in ("one", "other"):

@@ -13,8 +13,11 @@ from services.jobs.schedules import cron
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.schedules.cron import Schedule
 
-DAILY = "0 0 * * *"
-"""A minute could pass within a test; that midnight does is rare."""
+_HOUR = (datetime.now(UTC).hour + 12) % 24
+DAILY = f"0 {_HOUR} * * *"
+"""Twelve hours away: its time does not come within a test, whenever the tests run."""
+ANOTHER_HOUR = (_HOUR + 6) % 24
+DAILY_AT_ANOTHER_HOUR = f"0 {ANOTHER_HOUR} * * *"
 
 
 class ScheduleReplica:
@@ -42,8 +45,10 @@ class ScheduleReplica:
             await conn.execute(sa.update(schema.schedules).where(is_own).values(**values))
 
     async def make_due(self, missed: timedelta = timedelta()) -> datetime:
-        """Make last midnight, or a time before it, due; return that time."""
-        time = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - missed
+        """Make the last time of `DAILY`, or a time before it, due; return that time."""
+        now = datetime.now(UTC)
+        today = now.replace(hour=_HOUR, minute=0, second=0, microsecond=0)
+        time = (today if today <= now else today - timedelta(days=1)) - missed
         await self.set(next_at=time)
         return time
 

@@ -138,6 +138,7 @@ async def test_failed_measurement_exports_no_old_values(monkeypatch: pytest.Monk
             raise ConnectionError("the database is down")
         return [GaugeMetricFamily("measured_value", "A value.", 1)]
 
+    monkeypatch.setattr(exposition, "CACHE_SECONDS", 600.0)
     registry = exposition.registry(exposition.Measurement("test", measure))
     async with exposition.serving("127.0.0.1:0", registry) as port:
         address = f"127.0.0.1:{port}"

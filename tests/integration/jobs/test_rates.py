@@ -13,17 +13,17 @@ from services.jobs import domain, outcomes
 from services.jobs.operations import Operations
 from services.jobs.rates import histogram
 from services.jobs.rates.reader import KindRates, Reader, Span
-from services.jobs.rates.recorder import Recorder
+from services.jobs.rates.recorder import LAG, Recorder
 from tests.integration.jobs import jobs_helpers
 
 MINUTES_AGO = 3
 WAITING = 20
-"""Enough that the kind is one of the 200 of its minute: other tests leave waiting jobs of hundreds of kinds."""
 
 
 @pytest.fixture
-async def recorder(jobs_engine: AsyncEngine) -> AsyncIterator[Recorder]:
-    """Yield a recorder of a system whose last minutes are not recorded yet."""
+async def recorder(jobs_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Recorder]:
+    """Yield a recorder of a system whose last minutes are not recorded yet. Hundreds of kinds of other tests displace none."""
+    monkeypatch.setattr("services.jobs.rates.recorder.MAX_KINDS", 100_000)
     await execute(jobs_engine, "DELETE FROM jobs.kind_rates")
     yield Recorder(jobs_engine)
 
@@ -49,9 +49,10 @@ async def end(
 
 
 async def minutes(engine: AsyncEngine) -> int:
-    """Return the present minute by the database's clock."""
+    """Return the number of the minute after the last one that can be recorded now, by the database's clock."""
     async with engine.connect() as conn:
-        return int((await conn.execute(sa.text("SELECT extract(epoch FROM now())::bigint / 60"))).scalar_one())
+        statement = sa.text("SELECT floor(extract(epoch FROM now() - :lag) / 60)").bindparams(lag=LAG)
+        return int((await conn.execute(statement)).scalar_one())
 
 
 async def rates_of(engine: AsyncEngine, kind: str, span: Span) -> KindRates:

@@ -22,8 +22,8 @@ from tests.integration.jobs.schedule_replica import DAILY, ScheduleReplica
 
 async def test_registered_schedule_fires_at_its_next_time(schedule: ScheduleReplica) -> None:
     before = datetime.now(UTC)
-    registered = await schedule.register(cron="0 9 * * *", time_zone="Europe/Berlin")
-    assert registered.next_at == cron.CronExpression("0 9 * * *", "Europe/Berlin").next(before)
+    registered = await schedule.register(cron=DAILY, time_zone="Europe/Berlin")
+    assert registered.next_at == cron.CronExpression(DAILY, "Europe/Berlin").next(before)
     assert (registered.paused_at, registered.last_at, registered.last_job_id) == (None, None, None)
     assert registered.registration.time_zone == "Europe/Berlin"
     assert await schedule.schedules.fire() == 0
