@@ -36,6 +36,9 @@ hypothesis.settings.load_profile("steady")
 
 # Each httpx client would read all root certificates, in 50 ms; tests share the context.
 pytest.MonkeyPatch().setattr("httpx._transports.default.create_ssl_context", functools.cache(httpx.create_ssl_context))
+# A busy machine answers later than within httpx's five seconds.
+for _client in (httpx.AsyncClient, httpx.Client):
+    _client.__init__.__kwdefaults__["timeout"] = httpx.Timeout(EVENTUALLY_SECONDS)  # type: ignore[index]
 
 
 def pytest_collection_finish() -> None:

@@ -20,7 +20,7 @@ from worker import client as worker_client
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
-JOBS_LEASE_SECONDS = 2.0
+JOBS_LEASE_SECONDS = 10.0
 GENEROUS_SECONDS = 60.0
 
 
@@ -29,6 +29,7 @@ def generous_deadlines() -> Iterator[None]:
     """Let calls that fail at once while a service is down take their time while it is up, in this busy process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker_client, "GET_TIMEOUT", GENEROUS_SECONDS)
+        patch.setattr(worker_client, "SUBMIT_TIMEOUT", GENEROUS_SECONDS)
         patch.setattr(demo_client, "TIMEOUT", GENEROUS_SECONDS)
         yield
 
@@ -37,7 +38,7 @@ def generous_deadlines() -> Iterator[None]:
 async def jobs_target(
     database_url: Callable[[str], str], nats_url: str, seeds: dict[str, str], trusted_identity_keys: str
 ) -> AsyncIterator[str]:
-    """The jobs service, with a lease of two seconds; gives its gRPC target."""
+    """The jobs service, with a lease that outlives the pauses of a busy machine; gives its gRPC target."""
     target = f"127.0.0.1:{subprocesses.free_port()}"
     config = JobsSettings(
         listen=target,
