@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
+from chassis import postgres
 from lifecycle.machine import JobPhase
 from services.demo import handlers
 from services.demo.domain import State
@@ -252,9 +253,15 @@ async def test_disable_continues_its_counts_after_a_crash(owner: Owner) -> None:
 
 
 async def test_a_small_enable_that_is_cancelled_while_it_writes_leaves_nothing(
-    owner: Owner, engine: AsyncEngine, eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+    owner: Owner,
+    engine: AsyncEngine,
+    database_url: Callable[[str], str],
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
     await owner.enable(content=5, interactions=40)
+    # The write waits as long as the test takes to see it.
+    patient = postgres.engine(database_url("demo"), name="test-patient", lock_seconds=60.0)
+    dependencies = dataclasses.replace(owner.dependencies, engine=patient)
     context = await owner.context()
     is_waiting = sa.text(
         "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted"
@@ -262,7 +269,7 @@ async def test_a_small_enable_that_is_cancelled_while_it_writes_leaves_nothing(
     )
     async with engine.begin() as conn:
         await conn.execute(sa.text("LOCK TABLE demo.content, demo.interactions IN SHARE MODE"))
-        running = asyncio.create_task(handlers.enable(owner.dependencies, context))
+        running = asyncio.create_task(handlers.enable(dependencies, context))
 
         async def writes() -> bool:
             return bool(await conn.scalar(is_waiting))
@@ -271,6 +278,7 @@ async def test_a_small_enable_that_is_cancelled_while_it_writes_leaves_nothing(
         context.cancelled.set()
     with pytest.raises(worker.Cancelled, match="requested"):
         await running
+    await patient.dispose()
     assert await owner.counts() == (0, 0)
     await owner.settle(await owner.update(JobPhase.CANCELLED))
     assert (await owner.mode()).state is State.DISABLED

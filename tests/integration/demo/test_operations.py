@@ -51,8 +51,9 @@ async def test_accepted_job_is_submitted_at_once(
 
 
 async def test_outbox_submits_undelivered_jobs_after_a_delay(
-    owner: Owner, engine: AsyncEngine, jobs: JobsClient
+    owner: Owner, engine: AsyncEngine, jobs: JobsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(outbox, "RELAY_DELAY", timedelta(hours=1))
     accepted = await owner.enable()
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)

@@ -34,8 +34,14 @@ TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="session")
+def services_database(create_database: Callable[[], Callable[[str], str]]) -> Callable[[str], str]:
+    """Return the URLs of a database for the whole service: in the shared one it would send and settle what other tests store."""
+    return create_database()
+
+
+@pytest.fixture(scope="session")
 async def demo_target(
-    database_url: Callable[[str], str],
+    services_database: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
     trusted_identity_keys: str,
@@ -45,7 +51,7 @@ async def demo_target(
     target = f"127.0.0.1:{subprocesses.free_port()}"
     config = Settings(
         listen=target,
-        database_url=database_url("demo"),
+        database_url=services_database("demo"),
         nats_url=nats_url,
         identity_key=seeds["demo"],
         trusted_identity_keys=trusted_identity_keys,
@@ -60,7 +66,7 @@ async def demo_target(
 
 @pytest.fixture(scope="session")
 def worker_settings(
-    database_url: Callable[[str], str],
+    services_database: Callable[[str], str],
     nats_url: str,
     seeds: dict[str, str],
     trusted_identity_keys: str,
@@ -68,7 +74,7 @@ def worker_settings(
 ) -> WorkerSettings:
     """Settings of a demo worker."""
     return WorkerSettings(
-        database_url=database_url("demo"),
+        database_url=services_database("demo"),
         nats_url=nats_url,
         identity_key=seeds["demo"],
         trusted_identity_keys=trusted_identity_keys,
