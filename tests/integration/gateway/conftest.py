@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 
 import httpx
 import psycopg
@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis import postgres
 from dev import subprocesses
 from dev.embedded import EmbeddedServers
 from gateway import __main__ as gateway_process
@@ -91,11 +92,13 @@ async def serving(serve: Serve) -> AsyncGenerator[None, None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def generous_deadlines_of_the_gateway() -> Iterator[None]:
-    """Let calls take their time: a test of a deadline shortens that of one client."""
+    """Let calls and waits for locks take their time: a test of a deadline shortens that of one client."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clients.service.Client, "timeout", GENEROUS_SECONDS)
         patch.setattr(clients.service.Client, "quick_timeout", GENEROUS_SECONDS)
         patch.setattr(clients.service, "HEALTH_TIMEOUT", GENEROUS_SECONDS)
+        # What a test holds with `locked` waits, however long the test takes.
+        patch.setitem(cast("dict[str, Any]", postgres.engine.__kwdefaults__), "lock_seconds", GENEROUS_SECONDS)
         yield
 
 

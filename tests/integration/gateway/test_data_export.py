@@ -185,7 +185,10 @@ async def test_page_starts_shows_and_downloads(account: Account) -> None:
     file = await account.http.get(f"{BASE}/file")
     assert re.fullmatch(r'attachment; filename="repruv-data-\d{4}-\d\d-\d\d\.zip"', file.headers["content-disposition"])
     assert "no-store" in file.headers["cache-control"]
-    notified = (await account.http.get("/api/v1/notifications")).json()["notifications"]
+    # The handler moves the export; its job completes a moment later.
+    async with asyncio.timeout(120):
+        while not (notified := (await account.http.get("/api/v1/notifications")).json()["notifications"]):
+            await asyncio.sleep(0.02)
     assert [each["kind"] for each in notified] == ["auth.export-data"]
 
 

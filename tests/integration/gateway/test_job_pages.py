@@ -152,7 +152,7 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
 async def claim_again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
     """Claim a job that becomes due in a moment."""
     request = jobs_service_pb2.ClaimJobsRequest(
-        worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=5)
+        worker=jobs_server.WORKER, kinds=[kind], max_jobs=1, wait=Duration(seconds=20)
     )
     (job,) = (await jobs_api.call(jobs_api.jobs.ClaimJobs, request)).jobs
     stored: job_pb2.Job = job

@@ -123,7 +123,7 @@ async def test_page_shows_where_a_killed_attempt_stopped_and_the_next_resumed(
     await jobs_api.progress(claimed, 41_200, 100_000)
     await fail(jobs_api, claimed, retryable=True)
     request = jobs_service_pb2.ClaimJobsRequest(
-        worker="demo-other-1", kinds=[kind], max_jobs=1, wait=Duration(seconds=10)
+        worker="demo-other-1", kinds=[kind], max_jobs=1, wait=Duration(seconds=20)
     )
     (again,) = (await jobs_api.call(jobs_api.jobs.ClaimJobs, request)).jobs
     await jobs_api.progress(again, 41_000, 100_000)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import ids
+from chassis import ids, outbox
 from dev import subprocesses
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
@@ -66,8 +69,13 @@ async def test_an_accepted_demo_job_is_pending_until_it_is_submitted(
 
 
 async def test_an_accepted_connect_job_is_pending_until_it_is_submitted(
-    remote_url: str, register: Register, eventually: Eventually
+    remote_url: str,
+    register: Register,
+    eventually: Eventually,
+    database: Callable[[str], AsyncEngine],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(outbox, "RELAY_DELAY", timedelta(hours=1))  # until the test has seen it
     user = await register(remote_url)
     begun = await user.http.post("/api/v1/connections/youtube/connect", json={"return_to": "/dashboard"})
     assert begun.status_code == 202, begun.text
@@ -80,6 +88,8 @@ async def test_an_accepted_connect_job_is_pending_until_it_is_submitted(
     assert shown.status_code == 200, shown.text
     assert (shown.json()["job_id"], shown.json()["kind"]) == (job_id, "auth.connect")
     assert (shown.json()["status"], shown.json()["version"]) == ("pending", 0)
+    async with database("auth").begin() as conn:
+        await conn.execute(sa.text("UPDATE auth.outbox SET send_after = now()"))
 
     async def submitted() -> bool:
         return (await user.http.get(f"/api/v1/jobs/{job_id}/history")).status_code == 200
