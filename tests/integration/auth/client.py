@@ -63,7 +63,7 @@ class Gateway:
         """Call an rpc on behalf of the signed identity `user`."""
         stubs = (self.stub, self.admin_stub, self.passkey_stub, self.token_stub)
         stub = next(stub for stub in stubs if hasattr(stub, rpc))
-        return await self._caller(getattr(stub, rpc), request, timeout=20.0, user_token=user)
+        return await self._caller(getattr(stub, rpc), request, timeout=60.0, user_token=user)
 
     async def auth(self, rpc: str, *, user: str = "", ip_address: str = "", **fields: Any) -> Any:
         """Call an rpc of AuthService with these fields."""

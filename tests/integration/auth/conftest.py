@@ -49,9 +49,11 @@ _SHIFT = """
 
 
 @pytest.fixture(scope="session")
-def engine(database: Callable[[str], AsyncEngine]) -> AsyncEngine:
-    """Return an engine with the role of the auth service."""
-    return database("auth")
+async def engine(database_url: Callable[[str], str]) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine with the role of the auth service. What waits for a lock of a test waits as long as the test takes."""
+    engine = postgres.engine(database_url("auth"), name="test-auth", pool_size=40, lock_seconds=30.0)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +202,8 @@ def waiting_for_locks(sql: Callable[..., Any]) -> Callable[[], Awaitable[int]]:
 
     async def count() -> int:
         [(waiting,)] = await sql(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'auth' AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name LIKE '%test-auth%' AND wait_event_type = 'Lock' AND datname = current_database()"
         )
         return int(waiting)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -132,7 +133,9 @@ async def test_backlog_of_old_rows_is_deleted_in_one_pass(
     assert await sql("SELECT 1 FROM auth.login_failures WHERE key LIKE :mark", mark=f"{mark}%") == []
 
 
-async def test_deletion_that_fails_keeps_no_other_from_its_rows(context: Context, sql: Any) -> None:
+async def test_deletion_that_fails_keeps_no_other_from_its_rows(
+    context: Context, sql: Any, database_url: Callable[[str], str]
+) -> None:
     mark = new_email()
     await sql(
         "INSERT INTO auth.login_failures (key, failures, window_ends_at) VALUES (:mark, 1, now() - interval '1 hour')",
@@ -140,8 +143,10 @@ async def test_deletion_that_fails_keeps_no_other_from_its_rows(context: Context
     )
     async with context.engine.connect() as conn:
         await conn.execute(sa.text("LOCK TABLE auth.sessions IN SHARE MODE"))
+        hasty = postgres.engine(database_url("auth"), name="test-hasty", lock_seconds=0.5)
         with pytest.raises(exc.DBAPIError):
-            await maintenance.delete_expired(context.engine)
+            await maintenance.delete_expired(hasty)
+        await hasty.dispose()
     assert await sql("SELECT 1 FROM auth.login_failures WHERE key = :mark", mark=mark) == []
 
 

@@ -28,6 +28,7 @@ from tests.integration.auth.connections.owners import (
     sent_back,
 )
 from tests.integration.auth.connections.servers import Tampering
+from tests.integration.conftest import GENEROUS_SECONDS
 from worker import JobsClient
 
 CLIENT_ID, CLIENT_SECRET = "repruv", "canary-client-secret"
@@ -113,8 +114,8 @@ async def jobs(jobs_of: Callable[[str, str], JobsClient], jobs_target: str) -> J
 
 @pytest.fixture
 async def http() -> AsyncIterator[outbound.Outbound]:
-    """Calls to platforms."""
-    made = outbound.Outbound(timeout=3.0)
+    """Calls to platforms, which a busy machine answers slowly."""
+    made = outbound.Outbound(timeout=GENEROUS_SECONDS)
     yield made
     await made.close()
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import worker
 from services.auth.connections.domain import State
 from services.auth.connections.handlers import due
+from services.auth.connections.providers.outbound import Outbound
 from worker import testing
 
 
@@ -126,12 +127,16 @@ async def test_refused_refresh_fails_the_connection(owner: Any, tampering: Any) 
     [{"status": 503}, {"status": 429}, {"status": 401, "body": {"error": "invalid_client"}}, {"hang": True}],
     ids=str,
 )
-async def test_retryable_refresh_keeps_the_access(owner: Any, tampering: Any, refusal: dict[str, Any]) -> None:
+async def test_retryable_refresh_keeps_the_access(
+    owner: Any, tampering: Any, http: Outbound, monkeypatch: pytest.MonkeyPatch, refusal: dict[str, Any]
+) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
     before = await owner.tokens()
     await tampering.does(refuse=[{"path": "/token", "times": 1, **refusal}])
-    with pytest.raises(worker.JobFailed) as later:
+    with pytest.raises(worker.JobFailed) as later, monkeypatch.context() as patched:
+        if "hang" in refusal:
+            patched.setattr(http, "_timeout", 1.0)
         await owner.refresh()
     assert later.value.retryable
     assert (await owner.connection()).state is State.CONNECTED

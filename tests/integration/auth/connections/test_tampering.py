@@ -11,6 +11,7 @@ import pytest
 import worker
 from chassis import errors
 from services.auth.connections.domain import State, StateInvalid
+from services.auth.connections.providers.outbound import Outbound
 
 
 async def failed(owner: Any, code: str) -> None:
@@ -186,10 +187,13 @@ async def test_retry_after_of_a_platform_is_respected(owner: Any, tampering: Any
 
 
 @pytest.mark.parametrize("how", ["lost", "hung"])
-async def test_code_with_a_lost_response_is_never_sent_again(owner: Any, tampering: Any, how: str) -> None:
+async def test_code_with_a_lost_response_is_never_sent_again(
+    owner: Any, tampering: Any, http: Outbound, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     if how == "lost":
         await tampering.does(lose=1)
     else:
+        monkeypatch.setattr(http, "_timeout", 3.0)
         await tampering.does(refuse=[{"path": "/token", "hang": True, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
