@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -21,9 +22,15 @@ SLEEP = Prepared(sa.text("SELECT pg_sleep(0.001)"))
 
 
 @pytest.fixture
-async def engine(database_url: Callable[[str], str]) -> AsyncIterator[AsyncEngine]:
+def name() -> str:
+    """The name of this test's connections: those of the previous test may not have ended yet."""
+    return f"test-postgres-{uuid4().hex}"
+
+
+@pytest.fixture
+async def engine(database_url: Callable[[str], str], name: str) -> AsyncIterator[AsyncEngine]:
     """A separate engine."""
-    made = postgres.engine(database_url("jobs"), name="test-postgres", pool_size=4)
+    made = postgres.engine(database_url("jobs"), name=name, pool_size=4)
     yield made
     await made.dispose()
 
@@ -63,24 +70,22 @@ async def test_cancelled_task_returns_its_connection(engine: AsyncEngine, use: U
 
 @pytest.mark.parametrize("use", [in_transaction, in_kept_transaction, by_itself])
 async def test_connection_closed_by_the_server_is_replaced(
-    engine: AsyncEngine, use: Use, database: Callable[[str], AsyncEngine]
+    engine: AsyncEngine, use: Use, database: Callable[[str], AsyncEngine], name: str
 ) -> None:
     await asyncio.gather(use(engine), use(engine))
-    end = sa.text(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'test-postgres'"
-    )
+    end = sa.text("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = :name")
     async with database("jobs").begin() as conn:
-        assert set((await conn.execute(end)).scalars()) == {True}
+        assert set((await conn.execute(end, {"name": name})).scalars()) == {True}
     await use(engine)
 
 
 async def test_engine_and_its_twin_share_the_connections(
-    engine: AsyncEngine, database: Callable[[str], AsyncEngine]
+    engine: AsyncEngine, database: Callable[[str], AsyncEngine], name: str
 ) -> None:
     await asyncio.gather(*(use(engine) for use in (in_transaction, by_itself) for _ in range(20)))
-    count = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-postgres'")
+    count = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
     async with database("jobs").connect() as conn:
-        assert await conn.scalar(count) == 4
+        assert await conn.scalar(count, {"name": name}) == 4
 
 
 async def test_call_without_a_free_connection_is_unavailable(
@@ -96,9 +101,9 @@ async def test_call_without_a_free_connection_is_unavailable(
     await in_transaction(engine)
 
 
-async def test_failed_transaction_is_rolled_back_and_its_connection_is_usable(engine: AsyncEngine) -> None:
+async def test_failed_transaction_is_rolled_back_and_its_connection_is_usable(engine: AsyncEngine, name: str) -> None:
     setting = Prepared(sa.text("SELECT set_config('application_name', 'failed', true)"))
-    name = Prepared(sa.text("SELECT current_setting('application_name')"))
+    current = Prepared(sa.text("SELECT current_setting('application_name')"))
     for failing in (
         Prepared(sa.text("SELECT 1 / 0")),
         Prepared(sa.text("SELECT pg_terminate_backend(pg_backend_pid())")),
@@ -108,7 +113,7 @@ async def test_failed_transaction_is_rolled_back_and_its_connection_is_usable(en
                 await setting.execute(conn, {})
                 await failing.execute(conn, {})
         async with transactions.begin(engine) as conn:
-            assert await name.execute(conn, {}) == [("test-postgres",)]
+            assert await current.execute(conn, {}) == [(name,)]
 
 
 async def test_transaction_commits_statements_of_sqlalchemy_and_of_the_driver(
@@ -130,13 +135,13 @@ async def test_transaction_commits_statements_of_sqlalchemy_and_of_the_driver(
 
 
 async def test_kept_connections_close_with_their_engine(
-    engine: AsyncEngine, database: Callable[[str], AsyncEngine]
+    engine: AsyncEngine, database: Callable[[str], AsyncEngine], name: str
 ) -> None:
     await asyncio.gather(*(in_kept_transaction(engine) for _ in range(8)))
     await engine.dispose()
-    ended = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test-postgres'")
+    ended = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
     async with asyncio.timeout(60), postgres.autocommit(database("jobs")).connect() as conn:
-        while await conn.scalar(ended):
+        while await conn.scalar(ended, {"name": name}):
             await asyncio.sleep(0.01)
     await in_kept_transaction(engine)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dev import subprocesses
 from dev.launcher import targets
 from dev.launcher.ownership import AlreadyRunning
 from dev.launcher.stack import Stack, StartFailed
@@ -93,7 +93,7 @@ def make_stack(tmp_path: Path, lines: Lines) -> Iterator[MakeStack]:
     made[0].erase()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether `condition` comes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -185,9 +185,7 @@ def test_only_one_launcher_runs_on_a_data_directory(make_stack: MakeStack) -> No
 
 
 def test_the_gateway_port_can_be_chosen(make_stack: MakeStack) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = subprocesses.free_port()
     stack = make_stack(gateway_port=port)
     stack.start()
     assert stack.url == f"http://127.0.0.1:{port}"
