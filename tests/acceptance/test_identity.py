@@ -44,7 +44,8 @@ async def test_bearer_token_works_like_the_cookie(system: System, user: User) ->
     async with httpx.AsyncClient(base_url=f"{system.url}/api/v1", headers=headers) as client:
         assert (await client.get("/auth/me")).json() == (await user.get("/auth/me")).json()
         assert (await client.post("/demo/enable", json=OPTIONS)).status_code == 202
-        await user.wait_for_status("enabled")
+        status = await user.wait_for_status("enabled")
+        await user.wait_for_job(status["job_id"], "completed")
         assert (await client.get("/demo/status")).json() == (await user.get("/demo/status")).json()
         assert len((await client.get("/interactions?page_size=100")).json()["interactions"]) == 100
 

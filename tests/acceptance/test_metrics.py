@@ -14,6 +14,7 @@ import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.acceptance import waiting
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.contract import documented
@@ -59,6 +60,25 @@ def scrape(address: str) -> list[Metric]:
     return list(text_string_to_metric_families(text))
 
 
+async def scrape_connected(system: System) -> dict[str, list[Metric]] | None:
+    """Return the metrics of each process; None while one that another test restarted is not there or not connected to NATS."""
+    try:
+        scraped = {
+            name: [family for address in addresses for family in await asyncio.to_thread(scrape, address)]
+            for name, addresses in system.metrics_addresses.items()
+        }
+    except OSError:
+        return None
+    connected = [
+        sample.value
+        for families in scraped.values()
+        for family in families
+        if family.name == "nats_connected"
+        for sample in family.samples
+    ]
+    return scraped if all(connected) else None
+
+
 @pytest.fixture(scope="module")
 async def scraped(running: System) -> dict[str, list[Metric]]:
     """The metrics of each process after an enable."""
@@ -68,10 +88,7 @@ async def scraped(running: System) -> dict[str, list[Metric]]:
         await user.wait_for_status("enabled")
     finally:
         await user.close()
-    return {
-        name: [family for address in addresses for family in await asyncio.to_thread(scrape, address)]
-        for name, addresses in running.metrics_addresses.items()
-    }
+    return await waiting.until(lambda: scrape_connected(running), "each process is connected to NATS")
 
 
 async def test_every_process_exports_metrics(running: System, scraped: dict[str, list[Metric]]) -> None:

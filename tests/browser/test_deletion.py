@@ -102,7 +102,11 @@ async def test_deleted_account_leaves_nothing_in_any_table(
         return bool(await system.query(IS_CLOSED, user.user_id)) and bool(await system.query(IS_SNOOZED))
 
     await waiting.until(is_closed, "the account is closed")
-    assert (await user.get("/auth/me")).status_code == 401
+
+    async def is_signed_out() -> bool:
+        return (await user.get("/auth/me")).status_code == 401
+
+    await waiting.until(is_signed_out, "the gateway knows that the session has ended")
     await page.goto(f"/admin/users/{user.user_id}")
     await page.get_by_role("button", name="Enable").click()
     await expect(page.get_by_text("That can't be changed any more.")).to_be_visible()

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from tests.acceptance.users import User
 from tests.browser.visitor import Visitor, is_still_the_same, mark, shows
 
-ROWS = 800
+ROWS = 1_600
 
 
 async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
     await mark(page)
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
     await shows(page, "Your export is ready")
-    await expect(page.get_by_text(f"{ROWS} rows")).to_be_visible()
+    await expect(page.get_by_text(f"{ROWS:,} rows")).to_be_visible()
     await expect(page.locator("#announcer")).to_have_text("Your export is ready")
     assert await is_still_the_same(page)
 
@@ -46,7 +46,7 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
 
 
 async def test_cancel_leaves_no_file(mina: Visitor, user: User) -> None:
-    await user.enable({"niche": "food", "content_count": 12, "interaction_count": 2_500})
+    await user.enable({"niche": "food", "content_count": 12, "interaction_count": 4_000})
     await user.wait_for_status("enabled")
     page = await mina.open("/settings/exports")
     await page.get_by_role("button", name="Export my reviews").click()

@@ -19,7 +19,7 @@ async def percent(page: Page) -> int:
 async def test_enable_continues_while_the_page_is_closed(visitor: Visitor) -> None:
     page = await visitor.open("/")
     await visitor.register(page)
-    await enable(page, 2_500)
+    await enable(page, 4_000)  # four seconds, in which the page is closed and opened again
 
     await shows(page, "Demo mode is being enabled")
     pill = page.get_by_text("Enabling", exact=True)
@@ -59,14 +59,14 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
     page = await mina.open("/dashboard")
     await shows(page, "No comments or reviews yet")
     await mark(page)
-    await user.enable({"niche": "travel", "interaction_count": 1_200})
+    await user.enable({"niche": "travel", "interaction_count": 2_200})
 
     await shows(page, "Demo Mode Setting Up")
     assert await tint(page.locator(".banner")) == "yellow"
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
     await shows(page, "Demo mode active")
     assert await tint(page.locator(".banner")) == "purple"
-    await expect(page.get_by_role("link", name="1.2K interactions")).to_be_visible()
+    await expect(page.get_by_role("link", name="2.2K interactions")).to_be_visible()
     await shows(page, "Latest interactions")
     assert await is_still_the_same(page)
 
@@ -76,13 +76,13 @@ async def test_the_dashboard_updates_without_reload(mina: Visitor, user: User) -
 
 
 async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(mina: Visitor, user: User) -> None:
-    await user.enable({"niche": "food", "content_count": 12, "interaction_count": 800})
+    await user.enable({"niche": "food", "content_count": 12, "interaction_count": 1_600})
     await user.wait_for_status("enabled")
     page = await mina.open(SETTINGS)
     dialog = page.get_by_role("dialog")
 
     await page.get_by_role("link", name="Disable demo mode").click()
-    await expect(dialog).to_contain_text("This removes 800 interactions and 12 content items")
+    await expect(dialog).to_contain_text("This removes 1,600 interactions and 12 content items")
     await dialog.get_by_role("button", name="Keep demo mode").click()
     await expect(dialog).to_be_hidden()
     await expect(page.get_by_role("link", name="Disable demo mode")).to_be_focused()
@@ -92,7 +92,7 @@ async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(mina: 
     await shows(page, "Demo mode is being disabled")
     await mark(page)
     await shows(page, "Demo mode is off")
-    await expect(page.get_by_text("800 interactions, 12 items removed", exact=False).first).to_be_visible()
+    await expect(page.get_by_text("1,600 interactions, 12 items removed", exact=False).first).to_be_visible()
     assert await is_still_the_same(page)
 
 

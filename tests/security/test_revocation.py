@@ -17,7 +17,8 @@ from tests.security.users import Person
 
 SESSIONS_EACH = 10
 CACHE_SECONDS = 5.0
-SLACK_SECONDS = 5.0
+SLACK_SECONDS = 20.0
+"""For a busy machine. An active session would stay in the cache for a minute."""
 OTHER_PASSWORD = "another-anvil-rowing"
 
 
@@ -91,11 +92,11 @@ async def test_a_stream_sends_nothing_after_its_session(system: Replicated, pers
     ):
         ended = await person.post("/auth/sessions/revoke-all", json={"keep_current": True})
         assert ended.status_code == 204
-        await second.has("bye", seconds=CACHE_SECONDS)
+        await second.has("bye", seconds=CACHE_SECONDS + SLACK_SECONDS)
         await person.enable({"niche": "tech_reviews", "interaction_count": 10})
         await lives.has("demo", lambda data: data["status"] == "enabled")
         for stream, browser in ((first, doomed[0]), (second, doomed[1])):
-            await waiting.until(_ended(stream), "the stream has ended", seconds=CACHE_SECONDS)
+            await waiting.until(_ended(stream), "the stream has ended", seconds=CACHE_SECONDS + SLACK_SECONDS)
             assert stream.events[-1].name == "bye"
             assert stream.events[-1].data == {"reason": "session_expired"}
             assert not [event for event in stream.events if event.name == "job"]

@@ -78,8 +78,25 @@ async def test_the_page_ends_the_session_before_too(system: Replicated, person: 
     assert await users.status(system.url, before) == 401
 
 
-async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
-    """Both gateways renew at once, without a cached session, while the row is locked until several renewals wait."""
+async def wait_for_renewals(system: Replicated) -> bool:
+    """Wait until renewals wait for each other; return whether they do in time: a service waits three seconds for a lock."""
+
+    async def wait() -> bool:
+        [waiting_now] = await system.query(_WAITING)
+        return int(waiting_now["count"]) > 1
+
+    try:
+        return await waiting.until(wait, "renewals wait for each other", seconds=2.0)
+    except AssertionError:
+        return False
+
+
+async def writes_of_use(system: Replicated, person: Person) -> list[str] | None:
+    """Use a session that is due for a renewal. Return the sessions that were written, relative to it.
+
+    Both gateways renew at once, without a cached session, while the row is locked until several renewals wait. None if a busy
+    machine was too slow for that.
+    """
     token = await person.new_token()
     [session] = await system.query(
         "SELECT session_id FROM auth.sessions WHERE user_id = %s ORDER BY created_at DESC LIMIT 1", person.user_id
@@ -90,16 +107,21 @@ async def test_use_renews_a_session_by_one_write(system: Replicated, person: Per
         async with users.at(system.urls[0], token) as here, users.at(system.urls[1], token) as there:
             async with system.locked_row("auth.sessions", "session_id", session["session_id"]):
                 asking = [asyncio.ensure_future(http.get("/api/v1/auth/me")) for http in (here, there) * TOGETHER]
-
-                async def wait() -> bool:
-                    [waiting_now] = await system.query(_WAITING)
-                    return int(waiting_now["count"]) > 1
-
-                await waiting.until(wait, "renewals wait for each other", seconds=2.0)
-            assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
+                are_waiting = await wait_for_renewals(system)
+            statuses = {answer.status_code for answer in await asyncio.gather(*asking)}
+            if not are_waiting:
+                return None
+            assert statuses == {200}
             for _ in range(100):
                 assert (await here.get("/api/v1/auth/me")).status_code == 200
         writes = await system.query("SELECT session_id FROM public.session_writes")
     finally:
         await system.execute(_NOT_COUNTING)
-    assert [row["session_id"] for row in writes] == [session["session_id"]]
+    return ["its own" if row["session_id"] == session["session_id"] else "another" for row in writes]
+
+
+async def test_use_renews_a_session_by_one_write(system: Replicated, person: Person) -> None:
+    tries = 0
+    while (writes := await writes_of_use(system, person)) is None and tries < 10:
+        tries += 1
+    assert writes == ["its own"]
