@@ -77,14 +77,14 @@ CERTIFICATE_EXPIRY = Gauge(
 
 def kind_label() -> Callable[[str], str]:
     """Return a function that maps job kinds to labels: the first `MAX_KINDS` to themselves, all others to `other`."""
-    known: set[str] = set()
+    kinds: set[str] = set()
 
     def label(kind: str) -> str:
-        if kind in known:
+        if kind in kinds:
             return kind
-        if len(known) >= MAX_KINDS:
+        if len(kinds) >= MAX_KINDS:
             return "other"
-        known.add(kind)
+        kinds.add(kind)
         return kind
 
     return label

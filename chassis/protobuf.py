@@ -81,7 +81,6 @@ def from_timestamp(message: Timestamp, field: str) -> datetime:
 
 
 def to_duration(duration: timedelta | None) -> Duration | None:
-    """Return a duration as protobuf, None for None."""
     if duration is None:
         return None
     seconds, micros = duration.days * _DAY_SECONDS + duration.seconds, duration.microseconds

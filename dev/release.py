@@ -84,8 +84,12 @@ def newest(changelog: str) -> tuple[str, str]:
 
 def images(root: Path) -> dict[str, Path]:
     """Return the Dockerfile of each image."""
-    found = [root / "gateway/Dockerfile", root / "provision/Dockerfile", *sorted(root.glob("services/*/Dockerfile"))]
-    return {path.parent.name: path.relative_to(root) for path in found}
+    dockerfiles = [
+        root / "gateway/Dockerfile",
+        root / "provision/Dockerfile",
+        *sorted(root.glob("services/*/Dockerfile")),
+    ]
+    return {path.parent.name: path.relative_to(root) for path in dockerfiles}
 
 
 def _try_wheel(root: Path, wheel: Path) -> None:

@@ -42,7 +42,7 @@ class Hit(TypedDict):
     path: Annotated[str, Field(description="The page that shows it.")]
 
 
-class Found(TypedDict):
+class SearchResult(TypedDict):
     """The hits of a search."""
 
     hits: Annotated[list[Hit], Field(description="At most 10 of each type.")]
@@ -53,7 +53,7 @@ class Found(TypedDict):
     is_complete: Annotated[bool, Field(description="False if a service did not respond, and its hits are missing.")]
 
 
-async def search(container: Container, text: str, *, user: str) -> Found:
+async def search(container: Container, text: str, *, user: str) -> SearchResult:
     """Return the hits of a text; none for a text that identifies nothing."""
     text = text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:MAX_TEXT]
     if not text:
@@ -66,7 +66,7 @@ async def search(container: Container, text: str, *, user: str) -> Found:
         return await _by_text(container, text, user)
 
 
-async def _by_id(container: Container, identifier: UUID, user: str) -> Found:
+async def _by_id(container: Container, identifier: UUID, user: str) -> SearchResult:
     missing: list[str] = []
     jobs, users = await asyncio.gather(
         _hits(_job(container, str(identifier), user), missing), _hits(_user(container, str(identifier), user), missing)
@@ -94,7 +94,7 @@ async def _by_id(container: Container, identifier: UUID, user: str) -> Found:
     }
 
 
-async def _by_text(container: Container, text: str, user: str) -> Found:
+async def _by_text(container: Container, text: str, user: str) -> SearchResult:
     missing: list[str] = []
     sources: Sequence[Awaitable[list[Hit]]] = (
         _users(container, text, user),
@@ -226,7 +226,7 @@ async def _workers(container: Container, text: str, user: str) -> list[Hit]:
 
 def _matching(items: Iterable[T], text: str, texts: Callable[[T], Sequence[str]], hit: Callable[[T], Hit]) -> list[Hit]:
     """Return the hits of the items with a text that equals the searched one, or else of those that contain it."""
-    wanted = text.lower()
-    partial = [item for item in items if any(wanted in each.lower() for each in texts(item))]
-    exact = [item for item in partial if any(wanted == each.lower() for each in texts(item))]
+    needle = text.lower()
+    partial = [item for item in items if any(needle in each.lower() for each in texts(item))]
+    exact = [item for item in partial if any(needle == each.lower() for each in texts(item))]
     return [hit(item) for item in (exact or partial)[:HITS]]

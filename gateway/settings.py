@@ -16,8 +16,6 @@ _LOCAL_URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(settings.Process):
-    """Settings of the gateway."""
-
     listen: str = "0.0.0.0:8080"
     gateway_workers: int = 1
     """The number of processes, at most 64. They are independent of each other, like replicas."""

@@ -117,15 +117,15 @@ async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
 
 async def _ended(process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
     """Wait until the process has ended."""
-    ended, stopped = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
+    exited, stopping = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
+        await asyncio.wait({exited, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if exited.done():
             return
         process.terminate()
-        await asyncio.wait({ended}, timeout=STOP_SECONDS)
-        if not ended.done():
+        await asyncio.wait({exited}, timeout=STOP_SECONDS)
+        if not exited.done():
             logger.error("a worker does not end and is killed", extra={"pid": process.pid})
     finally:
-        for task in (ended, stopped):
+        for task in (exited, stopping):
             task.cancel()

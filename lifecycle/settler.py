@@ -109,15 +109,15 @@ class Settler(Generic[R, A]):
         """
         async with self._single.connect() as conn:
             overdue = await self._rows.list_overdue(conn, limit=limit)
-        ended = 0
+        count = 0
         for resource in overdue:
             try:
                 await self._end_wait(resource)
             except Exception:
                 logger.exception("wait not ended", extra={"generation": resource.generation})
             else:
-                ended += 1
-        return ended
+                count += 1
+        return count
 
     async def _check(self, resource: R, submits: Iterator[int]) -> None:
         job = await self._jobs.get(str(resource.job_id))

@@ -28,7 +28,6 @@ class Recorded:
     """The children that `list_children` returns."""
 
     def counts(self) -> jobs.Children:
-        """Count the children."""
         states = [child.state for child in self.children]
         return jobs.Children(
             total=len(states),
@@ -39,7 +38,6 @@ class Recorded:
     async def save_checkpoint(
         self, key: jobs.AttemptKey, name: str, value: Any, duration: timedelta | None, number: int
     ) -> None:
-        """Save a value."""
         self.checkpoints[name] = value
 
     async def get_checkpoints(self, key: jobs.AttemptKey) -> dict[str, Any]:

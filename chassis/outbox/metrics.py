@@ -18,7 +18,6 @@ COUNTED = 100_000
 
 
 def measurement(engine: AsyncEngine, table: sa.Table) -> exposition.Measurement:
-    """Return the measurement of an outbox."""
     messages = sa.select(table.c.message_id).limit(COUNTED).subquery()
     oldest = sa.select(table.c.message_id).order_by(table.c.message_id).limit(1).scalar_subquery()
     statement = Prepared(sa.select(sa.select(sa.func.count()).select_from(messages).scalar_subquery(), oldest))

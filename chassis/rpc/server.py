@@ -51,8 +51,6 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service of a server."""
-
     name: str
     """The full proto name."""
     register: Callable[[grpc.aio.Server], None]

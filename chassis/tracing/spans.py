@@ -99,10 +99,10 @@ class Spans:
 
     def batch(self, name: str, positions: Iterable[str]) -> AbstractContextManager[None]:
         """Record a part of the first position whose trace is recorded, with links to the others."""
-        known = sorted(filter(None, positions), key=_is_recorded, reverse=True)[: MAX_LINKS + 1]
-        if not known:
+        parents = sorted(filter(None, positions), key=_is_recorded, reverse=True)[: MAX_LINKS + 1]
+        if not parents:
             return _NOTHING
-        first, *others = map(_remote, known)
+        first, *others = map(_remote, parents)
         around = trace.set_span_in_context(first, Context())
         links = [Link(other.get_span_context()) for other in others]
         return self._recorded(name, "internal", None, around, links)

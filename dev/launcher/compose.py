@@ -50,7 +50,6 @@ class Definition:
 
     @property
     def listen_port(self) -> int | None:
-        """The port of LISTEN, or None."""
         return self._port("LISTEN")
 
     @property

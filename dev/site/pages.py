@@ -43,19 +43,19 @@ def _relative(page: str, target: str) -> str:
     return os.path.relpath(target, PurePosixPath(page).parent)
 
 
-def _rewritten(page: str, found: Callable[[str], None]) -> str:
+def _rewritten(page: str, on_link: Callable[[str], None]) -> str:
     """Return the text of a page with its links; pass on each page that it links to."""
     parts = _FENCE.split((ROOT / page).read_text())
-    replace = partial(_link, page, found)
+    replace = partial(_link, page, on_link)
     return "".join(part if part.startswith("```") else _LINK.sub(replace, part) for part in parts)
 
 
-def _link(page: str, found: Callable[[str], None], match: re.Match[str]) -> str:
+def _link(page: str, on_link: Callable[[str], None], match: re.Match[str]) -> str:
     text, link, anchor = match[1], match[2], match[3] or ""
     path = os.path.normpath(PurePosixPath(page).parent / link)
     for candidate in _candidates(path):
         if candidate.endswith(".md") and (ROOT / candidate).is_file():
-            found(candidate)
+            on_link(candidate)
             return f"[{text}]({_relative(page, candidate)}{anchor})"
     if path.startswith("protos/repruv/") and path.count("/") > 1:
         service = path.split("/")[2]

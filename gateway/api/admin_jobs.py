@@ -307,7 +307,7 @@ async def trigger_schedule(
     return answer(engine.owned_job(job), 202)
 
 
-@router.get("/search", **route("Search everything", search.Found, "The hits.", 403))
+@router.get("/search", **route("Search everything", search.SearchResult, "The hits.", 403))
 async def search_everything(
     session: Admin,
     gateway: Gateway,

@@ -106,9 +106,9 @@ async def _has_consent(platform: str, identity: str, gateway: Gateway) -> bool:
         connection = (await gateway.connections.get_connection(identity, platform=platform)).connection
     except errors.Error:
         return False
-    shown = views.connection(connection)
+    snapshot = views.connection(connection)
     # Before the consent, a connecting one has no job.
-    return shown["status"] == "connected" or (shown["status"] == "connecting" and bool(shown["job_id"]))
+    return snapshot["status"] == "connected" or (snapshot["status"] == "connecting" and bool(snapshot["job_id"]))
 
 
 def _parameters(request: Request) -> dict[str, str]:

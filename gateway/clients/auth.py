@@ -84,6 +84,6 @@ class Auth(service.Client):
         request = pb.ValidateSessionsRequest(sessions=requests)
         response = await self.call(self._stub.ValidateSessions, request, "")
         return [
-            result.validated if result.HasField("validated") else sessions.invalid(asked.token)
-            for asked, result in zip(requests, response.results, strict=True)
+            result.validated if result.HasField("validated") else sessions.invalid(request.token)
+            for request, result in zip(requests, response.results, strict=True)
         ]

@@ -70,7 +70,6 @@ class Session:
 
     @property
     def user_id(self) -> str:
-        """The user of the session."""
         return self.user.user_id
 
     @property

@@ -27,7 +27,6 @@ class FormTokens:
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(seed)
 
     def of_session(self, session_id: str) -> str:
-        """Return the token of the forms of a session."""
         return self._token("session", session_id)
 
     def of_visit(self, visit: str) -> str:

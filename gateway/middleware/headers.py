@@ -65,9 +65,9 @@ def adding(headers: Encoded, send: Send) -> Send:
     async def add(message: Message) -> None:
         if message["type"] == "http.response.start":
             # Once per answer, not a search for each header.
-            own = message.get("headers", [])
-            names = {name for name, _ in own}
-            message["headers"] = [*own, *(header for header in headers if header[0] not in names)]
+            response_headers = message.get("headers", [])
+            names = {name for name, _ in response_headers}
+            message["headers"] = [*response_headers, *(header for header in headers if header[0] not in names)]
         await send(message)
 
     return add

@@ -143,10 +143,10 @@ class RateLimit:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if credentials and caller_id is None and (known := authentication.current(scope)) is not None:
+                if credentials and caller_id is None and (caller := authentication.current(scope)) is not None:
                     # A program gets its own bucket: it does not slow down its user's browser.
-                    is_program = known.session.api_token is not None
-                    self._note(credentials, known.session.session_id if is_program else known.session.user_id)
+                    is_program = caller.session.api_token is not None
+                    self._note(credentials, caller.session.session_id if is_program else caller.session.user_id)
                 if taken:
                     message["headers"] = [*message.get("headers", ()), *_headers(taken)]
             await send(message)

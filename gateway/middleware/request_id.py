@@ -30,15 +30,20 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         received = Headers(scope=scope)
-        own = received.get("x-request-id", "")
-        own = own if _REQUEST_ID.fullmatch(own) else ""
+        request_id = received.get("x-request-id", "")
+        request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
         parent = tracing.read(received.get(tracing.HEADER, "")) if self._trusts else ""
         if tracing.is_on() and not scope["path"].startswith(_UNTRACED):
-            attributes = {"http.request.method": scope["method"], **({"http.request.id": own} if own else {})}
+            attributes = {
+                "http.request.method": scope["method"],
+                **({"http.request.id": request_id} if request_id else {}),
+            }
             with tracing.root(scope["method"], parent, "server", attributes):
-                await self._pass_on(scope, receive, _noting(scope, send), own or tracing.trace_id(tracing.position()))
+                await self._pass_on(
+                    scope, receive, _noting(scope, send), request_id or tracing.trace_id(tracing.position())
+                )
         else:
-            await self._pass_on(scope, receive, send, own or tracing.trace_id(parent) or ids.uuid7().hex)
+            await self._pass_on(scope, receive, send, request_id or tracing.trace_id(parent) or ids.uuid7().hex)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         token = logs.request_id.set(request_id)

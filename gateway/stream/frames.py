@@ -45,8 +45,6 @@ def encode(event: str, data: Mapping[str, Any], *, sequence: int | None = None, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """A decoded frame."""
-
     event: str
     data: str
     id: str | None

@@ -24,8 +24,6 @@ class CursorLost(Exception):
 
 
 class Opening:
-    """Opens streams."""
-
     def __init__(
         self,
         *,

@@ -289,13 +289,13 @@ attempt_record = derive.view(AttemptRecord, job_pb2.Attempt)
 
 def job_record(snapshot: job_pb2.Job, history: jobs_service_pb2.GetJobHistoryResponse) -> JobRecord:
     """Return everything that is kept of a job but its log lines."""
-    shown = job_history(snapshot.job_id, history)
+    past = job_history(snapshot.job_id, history)
     return {
         "job": owned_job(snapshot),
         "payload": protobuf.from_struct(snapshot.spec.payload),
         "attempts": [attempt_record(attempt) for attempt in history.attempts],
-        "transitions": shown["transitions"],
-        "checkpoints": shown["checkpoints"],
+        "transitions": past["transitions"],
+        "checkpoints": past["checkpoints"],
     }
 
 

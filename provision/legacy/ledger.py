@@ -44,9 +44,9 @@ def read(conn: sa.Connection, source: str, legacy_ids: Collection[str]) -> dict[
     chosen = sa.and_(
         rows.c.source == source, rows.c.legacy_id == sa.any_(sa.literal(list(legacy_ids), sa.ARRAY(sa.Text)))
     )
-    found = conn.execute(sa.select(rows.c.legacy_id, rows.c.target_id, rows.c.notes).where(chosen))
+    result = conn.execute(sa.select(rows.c.legacy_id, rows.c.target_id, rows.c.notes).where(chosen))
     return {
-        row.legacy_id: Entry(legacy_id=row.legacy_id, target_id=row.target_id, notes=tuple(row.notes)) for row in found
+        row.legacy_id: Entry(legacy_id=row.legacy_id, target_id=row.target_id, notes=tuple(row.notes)) for row in result
     }
 
 

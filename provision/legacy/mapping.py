@@ -180,12 +180,12 @@ def _demo_mode(row: Row, user_id: uuid.UUID, now: datetime, notes: list[str]) ->
     if status is None:
         state = "enabled" if flag else "disabled"
     else:
-        known = _DEMO_STATES.get(_text(status).lower())
-        if known is None:
+        legacy_state = _DEMO_STATES.get(_text(status).lower())
+        if legacy_state is None:
             notes.append("demo_status_unknown")
-        elif flag is not None and flag != (known == "enabled") and known in ("enabled", "disabled"):
+        elif flag is not None and flag != (legacy_state == "enabled") and legacy_state in ("enabled", "disabled"):
             notes.append("demo_contradiction")
-        state = known or "disabled"
+        state = legacy_state or "disabled"
     if state == "disabled":
         return None
     notes.append({"enabled": "demo_rebuilt", "enabling": "demo_stuck", "failed": "demo_failed"}[state])

@@ -46,7 +46,7 @@ _NOTES = sa.text(f"""
 
 def build(conn: sa.Connection, source: Source, *, dry_run: bool, new: dict[str, int]) -> dict[str, Any]:
     """Return the report as JSON has it; `new` has the number of rows that this run imported, by table."""
-    known = {shape.table for shape in SHAPES}
+    importable = {shape.table for shape in SHAPES}
     remarks = []
     if not source.has(USERS, "is_verified"):
         remarks.append("The old system did not verify addresses: all of them count as verified.")
@@ -64,8 +64,8 @@ def build(conn: sa.Connection, source: Source, *, dry_run: bool, new: dict[str, 
             for shape in SHAPES
             if shape.table in source.tables
         },
-        "tables_missing": sorted(known - set(source.tables)),
-        "tables_not_imported": [name for name in source.tables if name not in known | {SESSIONS}],
+        "tables_missing": sorted(importable - set(source.tables)),
+        "tables_not_imported": [name for name in source.tables if name not in importable | {SESSIONS}],
     }
 
 

@@ -25,7 +25,6 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 def new_session() -> str:
-    """Return a new session token."""
     return _new(_SESSION)
 
 

@@ -159,7 +159,7 @@ def _parse_content_id(value: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _one_of(field: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise errors.InvalidArgument(f"{field} must be one of {', '.join(known)}.", field=field)
+def _one_of(field: str, value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise errors.InvalidArgument(f"{field} must be one of {', '.join(allowed)}.", field=field)
     return value

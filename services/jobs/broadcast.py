@@ -42,7 +42,6 @@ class Broadcaster:
         self.send(channels.LOGS.subject(owner_id), message)
 
     def send(self, subject: str, message: Message) -> None:
-        """Broadcast a message."""
         self.send_all([(subject, message.SerializeToString(), "")])
 
     def send_all(self, messages: Sequence[Broadcast]) -> None:

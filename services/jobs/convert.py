@@ -157,10 +157,10 @@ def require_unmasked(payload: Mapping[str, Any], sensitive: Collection[str]) -> 
 
 
 def mask_fields(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    shown = {name: MASK if name in fields else value for name, value in payload.items()}
-    if isinstance(undone := shown.get("payload"), Mapping):
-        shown["payload"] = mask_fields(undone, fields)
-    return shown
+    masked = {name: MASK if name in fields else value for name, value in payload.items()}
+    if isinstance(undone := masked.get("payload"), Mapping):
+        masked["payload"] = mask_fields(undone, fields)
+    return masked
 
 
 _LATER = frozenset({domain.State.SCHEDULED, domain.State.RETRYING})

@@ -49,8 +49,6 @@ _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 
 class State(StrEnum):
-    """The state of a job."""
-
     SCHEDULED = "scheduled"
     """Waits for run_at or for its children. The reconciler of any replica moves it out; a crash loses nothing."""
     PENDING = "pending"

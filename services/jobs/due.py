@@ -194,7 +194,6 @@ async def overdue_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
 
 
 async def ready_kinds(conn: AsyncConnection) -> list[str]:
-    """Return the kinds with a ready job."""
     return [kind for (kind,) in await _READY_KINDS.execute(conn, {})]
 
 

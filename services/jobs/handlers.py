@@ -76,5 +76,4 @@ def kinds(engine: AsyncEngine, changes: bulk.Bulk) -> list[worker.Kind[Any]]:
 
 
 def schedules() -> list[worker.Schedule]:
-    """Return the schedules of the jobs service."""
     return [worker.Schedule("jobs.cleanup", kind="jobs.cleanup", cron="*/5 * * * *", overlap="skip")]

@@ -63,8 +63,8 @@ def listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
 
 async def count_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> int:
     """Count the jobs of a list up to its limit."""
-    found = listed(sa.select(jobs.c.job_id), filters).subquery()
-    return int((await conn.execute(sa.select(sa.func.count()).select_from(found))).scalar_one())
+    job_ids = listed(sa.select(jobs.c.job_id), filters).subquery()
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(job_ids))).scalar_one())
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:

@@ -85,8 +85,8 @@ async def append(
         for (job_id, attempt), of_attempt in lines.items()
         for line in of_attempt
     ]
-    found = await _APPEND.execute(conn, {"rows": json.dumps(rows), "is_end": is_end, "kind_prefix": kind_prefix})
-    return {row[0]: row[1] for row in found}
+    owners = await _APPEND.execute(conn, {"rows": json.dumps(rows), "is_end": is_end, "kind_prefix": kind_prefix})
+    return {row[0]: row[1] for row in owners}
 
 
 async def page(

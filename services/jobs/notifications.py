@@ -109,10 +109,10 @@ def _unread(
         .limit(MAX_FILTERED)
         .subquery()
     )
-    wanted = sa.select(latest.c.job_id).where(latest.c.kind.not_in(excluded_kinds))
+    job_ids = sa.select(latest.c.job_id).where(latest.c.kind.not_in(excluded_kinds))
     if kinds:
-        wanted = wanted.where(latest.c.kind.in_(kinds))
-    return sa.and_(unread, jobs.c.job_id.in_(wanted))
+        job_ids = job_ids.where(latest.c.kind.in_(kinds))
+    return sa.and_(unread, jobs.c.job_id.in_(job_ids))
 
 
 async def _count(conn: AsyncConnection, unread: sa.ColumnElement[bool]) -> tuple[int, datetime]:

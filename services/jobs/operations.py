@@ -65,8 +65,6 @@ _NO_INFO = kinds.WorkerInfo()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The history of a job."""
-
     attempts: Sequence[Mapping[str, Any]]
     transitions: Sequence[Mapping[str, Any]]
     checkpoints: Sequence[Mapping[str, Any]]

@@ -295,10 +295,10 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
         if len({job_id for job_id, _, _ in valid}) < len(valid):
             raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
-        ended = iter(await self.jobs.finish_many(valid) if valid else ())
+        results = iter(await self.jobs.finish_many(valid) if valid else ())
         response = pb.FinishJobsResponse()
         for item in parsed:
-            result = item if isinstance(item, errors.Error) else next(ended)
+            result = item if isinstance(item, errors.Error) else next(results)
             response.results.add(error=convert.error_to_proto(result) if isinstance(result, errors.Error) else None)
         return response
 

@@ -70,7 +70,6 @@ async def deleted(conn: AsyncConnection, job_ids: Collection[UUID]) -> set[UUID]
 
 
 async def get_job(conn: AsyncConnection, job_id: UUID) -> Job | None:
-    """Return a job, or None."""
     return (await get_jobs(conn, [job_id])).get(job_id)
 
 
@@ -81,7 +80,6 @@ async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUI
 
 
 async def owners_of(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Return the owner of each job."""
     statement = sa.select(jobs.c.job_id, jobs.c.owner_id).where(jobs.c.job_id.in_(job_ids))
     return {row.job_id: row.owner_id for row in await conn.execute(statement)}
 

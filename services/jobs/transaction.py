@@ -130,7 +130,7 @@ class Transaction:
                     raise result
 
     async def _count_children(self) -> None:
-        ended: Counter[UUID] = Counter()
+        ended_children: Counter[UUID] = Counter()
         unsuccessful: Counter[UUID] = Counter()
         # A parent that was reopened here has counted its children.
         reopened = {job.job_id for job, reason in self.transitions if reason == "retried"}
@@ -138,13 +138,13 @@ class Transaction:
             if job.spec.parent_id is None or job.spec.parent_id in reopened:
                 continue
             if job.state in domain.TERMINAL:
-                ended[job.spec.parent_id] += 1
+                ended_children[job.spec.parent_id] += 1
                 unsuccessful[job.spec.parent_id] += job.state is not State.COMPLETED
             elif reason == "retried":
-                ended[job.spec.parent_id] -= 1
+                ended_children[job.spec.parent_id] -= 1
                 unsuccessful[job.spec.parent_id] -= 1
-        if ended:
-            self.progressed += await storage.count_children(self.conn, ended, unsuccessful)
+        if ended_children:
+            self.progressed += await storage.count_children(self.conn, ended_children, unsuccessful)
 
     async def _admit_waiting(self) -> None:
         """Admit jobs to slots of concurrency keys that have become free, or that a new job may take."""

@@ -69,9 +69,9 @@ def _place(frames: TracebackType | None) -> str:
     is_own = False
     while frames is not None:
         code = frames.tb_frame.f_code
-        own = not code.co_filename.startswith(_LIBRARIES)
-        if own or not is_own:
-            place, is_own = f"{_relative(code.co_filename)}:{code.co_qualname}", own
+        is_ours = not code.co_filename.startswith(_LIBRARIES)
+        if is_ours or not is_own:
+            place, is_own = f"{_relative(code.co_filename)}:{code.co_qualname}", is_ours
         frames = frames.tb_next
     return _printable(place)
 

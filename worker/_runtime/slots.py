@@ -42,7 +42,6 @@ class Slots:
 
     @property
     def keys(self) -> list[AttemptKey]:
-        """The keys of all attempts."""
         return list(self._attempts)
 
     @property

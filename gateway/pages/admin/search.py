@@ -33,13 +33,13 @@ class Search(AdminPage):
         """Go to the only hit, or show all."""
         visitor = await self.begin(request)
         text = job_query.plain(request.query_params.get("q", ""))[: search.MAX_TEXT]
-        found = await search.search(self._container, text, user=visitor.identity)
-        hits = found["hits"]
+        result = await search.search(self._container, text, user=visitor.identity)
+        hits = result["hits"]
         jobs = [hit for hit in hits if hit["type"] == "job"]
         # The group of a single failed job leads to nothing else.
         targets = [hit for hit in hits if hit["type"] != "error"] if len(jobs) == 1 else hits
-        if len(targets) == 1 and found["is_complete"] and not found["request_at"]:
+        if len(targets) == 1 and result["is_complete"] and not result["request_at"]:
             return self.redirect(targets[0]["path"])
         groups = [(title, [hit for hit in hits if hit["type"] == name]) for name, title in _TITLES.items()]
-        context = {"text": text, "found": found, "groups": [(title, group) for title, group in groups if group]}
+        context = {"text": text, "result": result, "groups": [(title, group) for title, group in groups if group]}
         return visitor.show("admin/search", PATH, context)

@@ -76,12 +76,12 @@ class EmailChanges:
         """
         token_hash = _link_hash(token)
         async with self.context.autocommit().connect() as conn:
-            found = await storage.find_to_confirm(conn, token_hash)
-        if found is None:
+            change = await storage.find_to_confirm(conn, token_hash)
+        if change is None:
             raise domain.LinkInvalid()
-        origin = Origin(user_id=found.user_id, client=client)
+        origin = Origin(user_id=change.user_id, client=client)
         async with self.context.transaction() as tx:
-            await _lock(tx, found)
+            await _lock(tx, change)
             change = await storage.find_to_confirm(tx.conn, token_hash)
             if change is None:
                 raise domain.LinkInvalid()
@@ -108,11 +108,11 @@ class EmailChanges:
         """
         token_hash = _link_hash(token)
         async with self.context.autocommit().connect() as conn:
-            found = await storage.find_to_revoke(conn, token_hash)
-        if found is None:
+            change = await storage.find_to_revoke(conn, token_hash)
+        if change is None:
             raise domain.LinkInvalid()
         async with self.context.transaction() as tx:
-            await _lock(tx, found)
+            await _lock(tx, change)
             change = await storage.find_to_revoke(tx.conn, token_hash)
             if change is None:
                 raise domain.LinkInvalid()

@@ -64,7 +64,6 @@ async def insert_token(
 
 
 async def count_active(conn: AsyncConnection, user_id: uuid.UUID) -> int:
-    """Count the active tokens of a user."""
     statement = sa.select(sa.func.count()).where(api_tokens.c.user_id == user_id, IS_ACTIVE)
     return int((await conn.execute(statement)).scalar_one())
 

@@ -264,7 +264,6 @@ async def issued_at(conn: AsyncConnection, connection: Connection) -> datetime:
 
 
 async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
-    """Delete all secrets of a connection."""
     await conn.execute(sa.delete(table).where(*_of(user_id, platform)))
     of_connection = (authorizations.c.user_id == user_id, authorizations.c.platform == platform)
     await conn.execute(sa.delete(authorizations).where(*of_connection))

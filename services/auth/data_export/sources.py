@@ -31,8 +31,12 @@ class Sources:
     @property
     def services(self) -> tuple[tuple[str, Callable[[UUID], AsyncGenerator[Part, None]]], ...]:
         """What is read, in order, with the words for its progress."""
-        own = OwnerRows(engine=self.engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
-        return (("Reading your account", own.stream), ("Reading demo data", self._demo), ("Reading jobs", self._jobs))
+        auth_rows = OwnerRows(engine=self.engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
+        return (
+            ("Reading your account", auth_rows.stream),
+            ("Reading demo data", self._demo),
+            ("Reading jobs", self._jobs),
+        )
 
     async def _demo(self, user_id: UUID) -> AsyncGenerator[Part, None]:
         stub = demo_service_pb2_grpc.DemoServiceStub(self.demo_channel)

@@ -18,8 +18,8 @@ EMPTY = {"chunk_count": 0, "byte_count": 0}
 
 
 def _data_export(row: Mapping[Any, Any]) -> DataExport:
-    own = {name: row[name] for name in ("user_id", "job_kind", "chunk_count", "byte_count", "expires_at")}
-    return DataExport(**common(row), **own, state=State(row["state"]))
+    columns = {name: row[name] for name in ("user_id", "job_kind", "chunk_count", "byte_count", "expires_at")}
+    return DataExport(**common(row), **columns, state=State(row["state"]))
 
 
 DATA_EXPORTS = Rows(

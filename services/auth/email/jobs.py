@@ -84,8 +84,8 @@ def reset(email: str) -> outbox.Message:
     It runs after a random delay of one to two seconds. Only existing accounts cause that work; done next to the response, it
     would make the response slower and reveal them.
     """
-    later = datetime.now(UTC) + RESET_DELAY + timedelta(milliseconds=secrets.randbelow(1_000))
-    return _submit(Payload(Purpose.RESET, email=email), run_at=later)
+    run_at = datetime.now(UTC) + RESET_DELAY + timedelta(milliseconds=secrets.randbelow(1_000))
+    return _submit(Payload(Purpose.RESET, email=email), run_at=run_at)
 
 
 def deletion(user_id: uuid.UUID) -> outbox.Message:
@@ -119,7 +119,6 @@ def notice_of_email_change(user_id: uuid.UUID, change_id: uuid.UUID) -> outbox.M
 
 
 def new_job(payload: Payload, **options: Unpack[worker.JobOptions]) -> worker.NewJob:
-    """Return the job of an email."""
     fields = {name: value for name, value in dataclasses.asdict(payload).items() if value}
     return worker.new_job(KIND, fields, **options)
 

@@ -83,16 +83,16 @@ class EndedJobs:
         ]
 
     async def _unread(self, user_id: uuid.UUID, since: datetime) -> Sequence[EndedJob]:
-        found: list[EndedJob] = []
+        unread: list[EndedJob] = []
         token, read = "", 0
         while read < MAX_READ:
             page = await self.jobs.list_notifications(str(user_id), page_token=token)
             ended = [_ended(job) for job in page.jobs if job.state in _ENDS and job.HasField("start_time")]
-            found += ended
+            unread += ended
             read, token = read + len(page.jobs), page.next_page_token
             if not token or any(job.finished_at < since for job in ended):
                 break
-        return found
+        return unread
 
 
 def _ended(job: job_pb2.Job) -> EndedJob:

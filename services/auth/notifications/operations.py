@@ -12,8 +12,6 @@ from services.auth.sessions import storage as session_storage
 
 @dataclass(frozen=True, slots=True)
 class NotificationSettings:
-    """The operations."""
-
     context: Context
 
     async def update(

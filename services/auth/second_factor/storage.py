@@ -92,7 +92,6 @@ async def delete_factor(conn: AsyncConnection, user_id: uuid.UUID) -> bool:
 
 
 async def replace_recovery_codes(conn: AsyncConnection, user_id: uuid.UUID, hashes: Collection[bytes]) -> None:
-    """Replace all recovery codes."""
     await conn.execute(sa.delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
     await conn.execute(
         sa.insert(recovery_codes), [{"user_id": user_id, "code_hash": code_hash} for code_hash in hashes]

@@ -45,7 +45,7 @@ def device_hash(user_id: uuid.UUID, client: domain.Client) -> bytes:
 async def recognize(conn: AsyncConnection, user_id: uuid.UUID, hash_: bytes) -> Recognition:
     """Remember a device of a user, forgetting the oldest beyond `PER_USER`. The caller has locked the account."""
     of_user = devices.c.user_id == user_id
-    known = (
+    recognition = (
         sa.select(
             sa.func.coalesce(sa.func.bool_or(devices.c.device_hash == hash_), sa.false()).label("is_known"),
             (sa.func.count() == 0).label("is_first"),
@@ -68,5 +68,5 @@ async def recognize(conn: AsyncConnection, user_id: uuid.UUID, hash_: bytes) -> 
         .offset(PER_USER - 1)
     )
     forgotten = sa.delete(devices).where(devices.c.device_hash.in_(surplus)).cte("forgotten")
-    row = (await conn.execute(sa.select(known).add_cte(remembered, forgotten))).one()
+    row = (await conn.execute(sa.select(recognition).add_cte(remembered, forgotten))).one()
     return Recognition(is_known=row.is_known, is_first=row.is_first)

@@ -20,7 +20,7 @@ from services.auth.sessions import storage as session_storage
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-PAUSE = 0.05
+PAUSE_SECONDS = 0.05
 """Seconds before sessions that another transaction has locked are tried again."""
 
 
@@ -58,7 +58,7 @@ async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, s
                     conn, begun_before=begun_before, keep=keep
                 ) or await token_storage.has_others(conn, created_before=begun_before)
             if has_more:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE_SECONDS)
     async with context.transaction() as tx:
         actor_id, session_id = (admin.user_id, admin.session_id) if admin else (None, None)
         origin = Origin(user_id=None, actor_id=actor_id, session_id=session_id)

@@ -59,6 +59,6 @@ def resolve(profile_type: str, niche: str, seed: int) -> tuple[str, str]:
     )
 
 
-def _require_known(field: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{field} must be one of {', '.join(known)}, not {value!r}")
+def _require_known(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field} must be one of {', '.join(allowed)}, not {value!r}")

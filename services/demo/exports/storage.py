@@ -21,8 +21,8 @@ _EMPTY = {"rows_written": 0, "chunk_count": 0, "byte_count": 0}
 
 def _export(row: Mapping[Any, Any]) -> Export:
     names = ("owner_id", "job_kind", "demo_generation", "row_count", "rows_written", "chunk_count", "byte_count")
-    own = {name: row[name] for name in (*names, "expires_at")}
-    return Export(**common(row), **own, state=State(row["state"]))
+    columns = {name: row[name] for name in (*names, "expires_at")}
+    return Export(**common(row), **columns, state=State(row["state"]))
 
 
 EXPORTS = Rows(

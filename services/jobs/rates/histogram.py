@@ -23,9 +23,9 @@ def percentile(counts: Sequence[int], share: float) -> timedelta | None:
     rank = share * sum(counts)
     if not rank:
         return None
-    seen = 0
+    cumulative = 0
     for position, count in enumerate(counts):
-        seen += count
-        if seen >= rank:
+        cumulative += count
+        if cumulative >= rank:
             return timedelta(milliseconds=2 ** ((position + 0.5) / _PER_DOUBLING))
     raise AssertionError("unreachable: all durations were counted")

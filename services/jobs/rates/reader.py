@@ -57,8 +57,6 @@ class Point:
 
 @dataclass(slots=True, kw_only=True)
 class KindRates:
-    """The rates of a kind."""
-
     kind: str
     points: list[Point]
     waits: list[int] = field(default_factory=lambda: [0] * histogram.BUCKETS)

@@ -33,8 +33,8 @@ _BUCKETS = f"generate_series(0, {histogram.BUCKETS - 1})"
 
 def _counts(values: str) -> str:
     """Return the histogram of an array of buckets."""
-    joined = f"{_BUCKETS} b LEFT JOIN unnest({values}) v(bucket) ON v.bucket = b"
-    return f"ARRAY(SELECT count(v.bucket) FROM {joined} GROUP BY b ORDER BY b)"
+    buckets = f"{_BUCKETS} b LEFT JOIN unnest({values}) v(bucket) ON v.bucket = b"
+    return f"ARRAY(SELECT count(v.bucket) FROM {buckets} GROUP BY b ORDER BY b)"
 
 
 def _sums(column: str) -> str:

@@ -31,9 +31,9 @@ def schedule_from_proto(message: kind_pb2.ScheduleRegistration) -> cron.Registra
 def details_to_proto(details: operations.Details) -> pb.GetScheduleResponse:
     """Return a schedule with its times as proto, without the values of sensitive fields."""
     registration = details.schedule.registration
-    shown = replace(registration, payload=mask_fields(registration.payload, details.sensitive))
+    masked = replace(registration, payload=mask_fields(registration.payload, details.sensitive))
     return pb.GetScheduleResponse(
-        schedule=schedule_to_proto(replace(details.schedule, registration=shown)),
+        schedule=schedule_to_proto(replace(details.schedule, registration=masked)),
         next_times=filter(None, map(protobuf.to_timestamp, details.next_times)),
         runs=[
             kind_pb2.ScheduleRun(

@@ -153,7 +153,6 @@ def due(schedule: Schedule, now: datetime) -> list[datetime]:
 
 
 def next_times(registration: Registration, now: datetime, count: int) -> list[datetime]:
-    """Return the next times of a schedule."""
     times: list[datetime] = []
     while len(times) < count:
         times.append(next_time(registration, times[-1] if times else now))

@@ -56,13 +56,13 @@ async def register(
     for registration in registrations:
         if _service(owners.get(registration.name, registration.kind)) != _service(registration.kind):
             raise errors.InvalidArgument(f"The schedule {registration.name} belongs to another service.", field="name")
-    own = [
+    current = [
         registration
         for registration in registrations
         if not {registration.kind, owners.get(registration.name)} & set(kinds_of_newer)
     ]
-    if own:
-        await storage.upsert(conn, own, now=now)
+    if current:
+        await storage.upsert(conn, current, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +153,10 @@ class Schedules:
             stored = await storage.get(tx.conn, registration.name)
             if stored and stored[0].registration.kind == registration.kind:
                 old = stored[0].registration.payload
-                kept = {name: old[name] for name in sensitive if registration.payload.get(name) == MASK and name in old}
-                registration = replace(registration, payload={**registration.payload, **kept})
+                unchanged = {
+                    name: old[name] for name in sensitive if registration.payload.get(name) == MASK and name in old
+                }
+                registration = replace(registration, payload={**registration.payload, **unchanged})
             require_unmasked(registration.payload, sensitive)
             return await storage.put(tx.conn, registration, now=now)
 

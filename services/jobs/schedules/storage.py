@@ -99,7 +99,6 @@ async def get(conn: AsyncConnection, name: str) -> tuple[Schedule, datetime] | N
 
 
 async def delete(conn: AsyncConnection, name: str) -> None:
-    """Delete a schedule."""
     await conn.execute(sa.delete(schedules).where(schedules.c.name == name))
 
 

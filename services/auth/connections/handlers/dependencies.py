@@ -38,8 +38,6 @@ KEY_PAUSE = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """The dependencies of the handlers."""
-
     engine: AsyncEngine
     lifecycle: Lifecycle[Connection, Action]
     effects: effects.Effects

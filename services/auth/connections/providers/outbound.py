@@ -106,7 +106,6 @@ class Outbound:
         )
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.aclose()
 
     async def get(
