@@ -71,33 +71,34 @@ async def test_statements_of_the_runbook_run(system: System) -> None:
 
 
 async def test_commands_of_operators_run(system: System, user: User, capsys: pytest.CaptureFixture[str]) -> None:
-    await user.enable()
-    await user.wait_for_status("enabled")
-    [job] = await system.query("SELECT job_id::text FROM jobs.jobs WHERE owner_id = %s LIMIT 1", user.user_id)
-    values = {"JOB": job["job_id"], "KIND": "demo.enable", "N": "5", "TEXT": "demo"}
+    job_id = await user.enable()
+    await user.wait_for_job(job_id, "completed")
+    values = {"JOB": job_id, "KIND": "demo.enable", "N": "5", "TEXT": "demo"}
     commands = {tuple(re.sub(r"\b(JOB|KIND|N|TEXT)\b", lambda m: values[m[1]], word) for word in words)
                 for words in admin_commands()}  # fmt: skip
     assert len(commands) > 20
-    for command in sorted(commands):
-        if command[0] in CHANGES:
-            continue
-        # Other tests have failed jobs: none of them is changed here.
-        is_bulk = command[0] == "bulk"
-        words = [word.replace("demo.enable", "demo.documented") if is_bulk else word for word in command]
-        code = await asyncio.to_thread(local_admin.main, words, system.data_dir)
-        error = capsys.readouterr().err
-        if command[0] in ("retry", "cancel"):
-            assert code == 1 and error.startswith("jobs admin: job_"), (
-                "a completed job is not changed, which one line says"
-            )
-        else:
-            assert code == 0, (command, error)
-    for undo in (
-        ["limit", "demo.enable", "--max-running", "0", "--rate", "0"],
-        ["resume", "demo.enable"],
-        ["resume", "*"],
-    ):
-        await asyncio.to_thread(local_admin.main, undo, system.data_dir)
+    try:
+        for command in sorted(commands):
+            if command[0] in CHANGES:
+                continue
+            # Other tests have failed jobs: none of them is changed here.
+            is_bulk = command[0] == "bulk"
+            words = [word.replace("demo.enable", "demo.documented") if is_bulk else word for word in command]
+            code = await asyncio.to_thread(local_admin.main, words, system.data_dir)
+            error = capsys.readouterr().err
+            if command[0] in ("retry", "cancel"):
+                assert code == 1 and error.startswith("jobs admin: job_"), (
+                    "a completed job is not changed, which one line says"
+                )
+            else:
+                assert code == 0, (command, error)
+    finally:
+        for undo in (
+            ["limit", "demo.enable", "--max-running", "0", "--rate", "0"],
+            ["resume", "demo.enable"],
+            ["resume", "*"],
+        ):
+            await asyncio.to_thread(local_admin.main, undo, system.data_dir)
 
 
 async def test_make_demo_runs(system: System, capsys: pytest.CaptureFixture[str]) -> None:

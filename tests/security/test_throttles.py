@@ -35,13 +35,16 @@ async def test_a_burst_is_counted_to_the_last_guess_and_locks_out_its_own_networ
     async with users.at(system.urls[0], address=address) as here, users.at(system.urls[1], address=address) as there:
         burst = (guess((here, there)[number % 2], person.email) for number in range(BURST))
         answers = await asyncio.gather(*burst)
-        assert {answer.status_code for answer in answers} <= {401, 429}
-        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
-        refused = Counter(answer.status_code for answer in answers)[401]
+        # On a busy machine a call ends at its deadline: its guess may have been counted.
+        assert {answer.status_code for answer in answers} <= {401, 429, 503, 504}
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code != 401)
+        statuses = Counter(answer.status_code for answer in answers)
+        refused, late = statuses[401], statuses[503] + statuses[504]
         [counted] = await system.query(
             "SELECT failures FROM auth.login_failures WHERE key = %s", f"account:{person.email}|{address}"
         )
-        assert counted["failures"] == refused >= throttling.FAILURES_PER_ACCOUNT
+        assert refused <= counted["failures"] <= refused + late
+        assert counted["failures"] >= throttling.FAILURES_PER_ACCOUNT
         # Both gateways refuse even the correct password now.
         for http in (here, there):
             must_be_blocked(await guess(http, person.email, PASSWORD))
