@@ -113,6 +113,8 @@ class Spans:
         if name:
             current.update_name(name)
         current.set_attributes(attributes)
+        if "error.type" in attributes:
+            current.set_status(Status(StatusCode.ERROR))
 
     def position(self) -> str:
         """Return the current position."""

@@ -59,7 +59,10 @@ def _noting(scope: Scope, send: Send) -> Send:
     async def note(message: Message) -> None:
         if message["type"] == "http.response.start":
             route = getattr(scope.get("route"), "path", "unmatched")
-            attributes = {"http.route": route, "http.response.status_code": message["status"]}
+            status: int = message["status"]
+            attributes = {"http.route": route, "http.response.status_code": status}
+            if status >= 500:
+                attributes["error.type"] = str(status)
             tracing.note(f"{scope['method']} {route}", attributes)
         await send(message)
 

@@ -48,8 +48,8 @@ async def test_a_failure_is_found_and_mended_as_the_runbook_says(
     await waiting.until(is_logged, "the log has the failed call and its traceback")
 
     async def is_in_trace() -> bool:
-        return "UndefinedTable" in {s.attributes.get("error.type") for s in trace_backend.spans(request_id)}
+        return {"500", "UndefinedTable"} <= {s.attributes.get("error.type") for s in trace_backend.spans(request_id)}
 
-    await waiting.until(is_in_trace, "the span of the statement names the error")
+    await waiting.until(is_in_trace, "the spans of the request and of the statement name the error")
     await user.enable()
     await user.wait_for_status("enabled")
