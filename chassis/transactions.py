@@ -37,18 +37,18 @@ async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     On a `postgres.autocommit` engine each statement is a transaction of its own. Raises the errors of SQLAlchemy, as
     `engine.begin()` does.
     """
-    kept = _kept.get(engine.sync_engine) or _Kept(engine)
-    conn, until = await kept.take(engine)
+    idle = _kept.get(engine.sync_engine) or _Kept(engine)
+    conn, until = await idle.take(engine)
     try:
         with tracing.span("transaction"):
             yield conn
             await _commit(conn)
     except BaseException as error:
         if postgres.is_unusable(error):
-            await kept.close()
+            await idle.close()
         await _release(conn)  # rolls back
         raise
-    if not kept.keep(conn, until):
+    if not idle.keep(conn, until):
         await _release(conn)
 
 

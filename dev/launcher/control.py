@@ -104,14 +104,14 @@ class Control:
                 raise Refused(HTTPStatus.CONFLICT, "break_running")
             if time.monotonic() < self._next_at:
                 raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "break_too_soon")
-            asked = self._broken = Break(part=part, job_id=job_id)
-            self._breaks.append(asked)
+            part_break = self._broken = Break(part=part, job_id=job_id)
+            self._breaks.append(part_break)
             if self._is_slow:
                 self._slow_until = time.monotonic() + SLOW_SECONDS
             self._wake.notify_all()
-        if not asked.has_failed.wait(ACT_SECONDS):
+        if not part_break.has_failed.wait(ACT_SECONDS):
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "launcher_busy")
-        return asked.view()
+        return part_break.view()
 
     def note_progress(self, break_id: str) -> None:
         """Note that the job of a break has made progress. Raises `Refused`."""

@@ -52,11 +52,11 @@ class BreakIt(Page):
             loaders.demo_status(self._container.demo, visitor.identity), self._list_breaks()
         )
         visible = await self._visible(visitor.identity) if demo["status"] == "enabled" else None
-        shown = [each for each in breaks or [] if each.job_id == demo["job_id"]]
+        of_job = [each for each in breaks or [] if each.job_id == demo["job_id"]]
         context: dict[str, Any] = {
             "demo": demo,
-            "breaks": shown,
-            "is_waiting": any(_is_watched(each) for each in shown),
+            "breaks": of_job,
+            "is_waiting": any(_is_watched(each) for each in of_job),
             "watch_seconds": WATCH_SECONDS,
             "has_launcher": breaks is not None,
             "is_broken": any(not each.is_back for each in breaks or []),

@@ -25,8 +25,8 @@ class NotificationSettings(SettingsForm):
     def values(self, user: auth_pb2.User) -> Mapping[str, str]:
         """Return the settings."""
         muted = notices.muted_of(user)
-        wanted = {_field(category): "" if category in muted else "yes" for category in notices.CATEGORIES}
-        return {**wanted, "job_emails": views.notification_settings(user)["job_emails"]}
+        categories = {_field(category): "" if category in muted else "yes" for category in notices.CATEGORIES}
+        return {**categories, "job_emails": views.notification_settings(user)["job_emails"]}
 
     async def send(self, identity: str, fields: Mapping[str, str]) -> None:
         """Change the settings."""

@@ -32,7 +32,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
     )
     filters = (compact, number, percent, moments.date, moments.exact, moments.time, label, event_name, initials, tone)
     spans = (durations.duration, durations.brief, durations.age, durations.left, durations.until)
-    env.filters.update({made.__name__: made for made in (*filters, *spans)})
+    env.filters.update({function.__name__: function for function in (*filters, *spans)})
     env.filters.update(notice_names=lambda names: ", ".join(labels.NOTICES[name] for name in names))
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
     env.filters.update(apart=lambda times: durations.brief(durations.between(*times)))

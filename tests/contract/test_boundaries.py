@@ -162,9 +162,9 @@ def test_domains_are_pure(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_doors_hold_no_sql(service: str) -> None:
+def test_servicers_subscribers_and_conversions_hold_no_sql(service: str) -> None:
     for path in files(f"services.{service}"):
-        if path.stem in {"servicer", "subscribers", "convert"}:
+        if path.stem in {"servicer", "subscriber", "convert"}:
             assert not {name for name in imports(path) if is_within(name, "sqlalchemy")}, path
 
 

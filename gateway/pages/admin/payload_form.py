@@ -47,8 +47,8 @@ def fields(schema: Mapping[str, Any] | None, payload: Mapping[str, Any], sensiti
         or not 0 < len(properties) <= MAX_FIELDS
         or WHOLE in properties
     ):
-        shown = {name: value for name, value in payload.items() if name not in sensitive}
-        text = json.dumps(shown, indent=2, ensure_ascii=False)
+        visible = {name: value for name, value in payload.items() if name not in sensitive}
+        text = json.dumps(visible, indent=2, ensure_ascii=False)
         return [Field(name=WHOLE, type="json", is_required=True, value=text)]
     required = schema.get("required", [])
     return [
