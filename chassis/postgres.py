@@ -26,6 +26,7 @@ _SERVER_SETTINGS = (
 )
 # read_only_sql_transaction, admin_shutdown, crash_shutdown, cannot_connect_now.
 _UNUSABLE_SERVER = frozenset({"25006", "57P01", "57P02", "57P03"})
+_ENDS_SESSION = frozenset({"FATAL", "PANIC"})
 # lock_not_available, query_canceled.
 _TIMEOUTS = frozenset({"55P03", "57014"})
 
@@ -126,7 +127,7 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
 
 
 def translate(error: Exception) -> errors.Error | None:
-    """Return `Unavailable` for an error of an unreachable, stopping or read-only database, else None."""
+    """Return `Unavailable` for an unreachable, stopping or read-only database and for a lost connection, else None."""
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         _count_unavailable(error)
@@ -134,7 +135,7 @@ def translate(error: Exception) -> errors.Error | None:
     if isinstance(error, psycopg.Error) and is_unusable(error):
         metrics.PG_READ_ONLY.inc()
         return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")
-    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+    if getattr(error, "connection_invalidated", False) or _has_ended_session(error):
         metrics.PG_LOST.inc()
         return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
     return None
@@ -175,6 +176,12 @@ def is_closed(connection: psycopg.AsyncConnection) -> bool:
 def is_unusable(error: BaseException) -> bool:
     """Return whether an error, of the driver or of SQLAlchemy, comes from a server that shuts down or only reads."""
     return _sqlstate(error) in _UNUSABLE_SERVER
+
+
+def _has_ended_session(error: BaseException) -> bool:
+    """Return whether the server ended the session with an error, as it ends a transaction that is idle for too long."""
+    diagnostics = getattr(getattr(error, "orig", error), "diag", None)
+    return getattr(diagnostics, "severity_nonlocalized", None) in _ENDS_SESSION
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import postgres, round_trips, transactions
+from chassis import errors, postgres, round_trips, transactions
 from chassis.prepared import Prepared, driver_connection
 from dev.embedded import EmbeddedServers
 
@@ -222,6 +222,24 @@ async def test_missing_parameter_is_an_error_and_not_null(engine: AsyncEngine) -
             await INSERT.execute(conn, {"row": uuid4()})
 
 
+@pytest.mark.parametrize("statement", [INSERT, sa.text("SELECT 1"), None], ids=["prepared", "SQLAlchemy", "COMMIT"])
+async def test_transaction_that_the_server_ended_means_that_the_database_is_unavailable(
+    engine: AsyncEngine, statement: Prepared | sa.TextClause | None
+) -> None:
+    gone = sa.text("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
+    with pytest.raises(exc.DBAPIError) as raised:
+        async with transactions.begin(engine) as conn, postgres.autocommit(engine).connect() as other:
+            driver = driver_connection(conn)
+            await driver.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+            while not await other.scalar(gone, {"pid": driver.info.backend_pid}):
+                await asyncio.sleep(0.01)
+            if isinstance(statement, Prepared):
+                await statement.execute(conn, {"row": uuid4(), "count": 3})
+            elif statement is not None:
+                await conn.execute(statement)
+    assert isinstance(postgres.translate(raised.value), errors.Unavailable)
+
+
 async def test_lost_connection_means_that_the_database_is_unavailable(engine: AsyncEngine) -> None:
     row_id = uuid4()
     with pytest.raises(exc.DBAPIError) as raised:
@@ -230,8 +248,6 @@ async def test_lost_connection_means_that_the_database_is_unavailable(engine: As
             async with engine.connect() as other:
                 await other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
             await INSERT.execute(conn, {"row": row_id, "count": 3})
-    translated = postgres.translate(raised.value)
-    assert translated is not None
-    assert translated.code == "database_unavailable"
+    assert isinstance(postgres.translate(raised.value), errors.Unavailable)
     async with engine.begin() as conn:
         assert await INSERT.execute(conn, {"row": row_id, "count": 4}) == [(row_id, "new", 4)]
