@@ -36,12 +36,14 @@ async def running_jobs(system: System, user: User) -> AsyncIterator[Events]:
     nats = bus.Bus(environment["NATS_URL"], name="steady", certificate=certificate)
     channel = worker.client.channel(environment["JOBS_TARGET"], certificate)
     jobs = worker.JobsClient(channel, client.Caller(identity.Signer("demo", environment["IDENTITY_KEY"])))
-    works = worker.Worker(name="steady", kinds=[worker.Kind(KIND, steady)], jobs=jobs, bus=nats, concurrency=JOBS)
+    steady_worker = worker.Worker(
+        name="steady", kinds=[worker.Kind(KIND, steady)], jobs=jobs, bus=nats, concurrency=JOBS
+    )
     try:
         async with run.Background() as background, system.watch(user) as events:
             background.start("bus", nats.run)
             stop = asyncio.Event()
-            working = asyncio.create_task(works.run(stop))
+            working = asyncio.create_task(steady_worker.run(stop))
             for _ in range(JOBS):
                 await jobs.submit(KIND, {}, owner_id=user.user_id)
             await events.until(lambda frame: "Step 3" in str(frame.data), timeout=WARM_UP_SECONDS)

@@ -38,7 +38,9 @@ class PostgresPair:
     @property
     def primary(self) -> Postgres:
         """The server that is the primary, or was promoted last, by its files. The first one of a pair that never ran."""
-        return max(self.servers, key=lambda one: (not one.is_standby, one.newest_timeline, one is self.servers[0]))
+        return max(
+            self.servers, key=lambda server: (not server.is_standby, server.newest_timeline, server is self.servers[0])
+        )
 
     def start(self) -> None:
         """Start the primary, then its standby."""

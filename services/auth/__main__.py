@@ -183,7 +183,7 @@ async def work(
     sources = Sources(engine=engine, demo_channel=demo_channel, call=call, jobs=jobs)
     kinds.append(data_export_handlers.Exporter(engine=engine, relay=relay, sources=sources).kind())
     schedules: list[worker.Schedule] = [key_rotation.SCHEDULE, deletion_handlers.SCHEDULE, *connection_kinds.SCHEDULES]
-    runs = worker.Worker(
+    auth_worker = worker.Worker(
         name="auth",
         kinds=kinds,
         schedules=schedules,
@@ -201,7 +201,7 @@ async def work(
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        await runs.run(stop)
+        await auth_worker.run(stop)
 
 
 def _connections(

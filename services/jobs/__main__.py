@@ -82,7 +82,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     loops = reconciler.Reconciler(tasks)
     nats.on_connected(relay.wake)
     channel = worker.client.channel(_own_target(config.listen), certificate)
-    works = worker.Worker(
+    job_worker = worker.Worker(
         name="jobs",
         kinds=handlers.kinds(engine, changes),
         schedules=handlers.schedules(),
@@ -123,7 +123,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         )
         # Last, so that the server does not wait for open ClaimJobs calls.
         stack.callback(jobs.waiters.stop)
-        await works.run(stop)
+        await job_worker.run(stop)
 
 
 def _own_target(listen: str) -> str:

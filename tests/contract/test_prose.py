@@ -47,6 +47,10 @@ BANNED = re.compile(
     )\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+VAGUE_NAMES = frozenset(
+    {"found", "given", "told", "known", "made", "asked", "said", "shown", "kept", "wanted", "seen", "one"}
+)
+"""Pronouns and participles that name no thing."""
 OPENERS = re.compile(r"(Give|Gives|Say|Says)\b")
 
 
@@ -73,6 +77,27 @@ def test_banned_words_are_absent() -> None:
         if (match := BANNED.search(line))
     ]
     assert offences == []
+
+
+def test_names_are_not_pronouns_or_participles() -> None:
+    offences = [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}: {name}"
+        for path in files(*(part for part in PARTS if part != "bench"))
+        if path.suffix == ".py" and not path.is_relative_to(ROOT / "gateway" / "pages")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (name := _bound_name(node)) in VAGUE_NAMES
+    ]
+    assert offences == []
+
+
+def _bound_name(node: ast.AST) -> str | None:
+    """Return the name that a node of a syntax tree gives to a variable, a parameter, a function or a class."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+            return name
+        case ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+    return None
 
 
 def test_docstrings_do_not_open_with_give_or_say() -> None:
