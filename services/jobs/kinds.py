@@ -83,6 +83,7 @@ class Kinds:
     def __init__(self, engine: AsyncEngine) -> None:
         self._single = postgres.autocommit(engine)
         self._cached: dict[str, tuple[float, Kind]] = {}
+        self._forgotten = 0
 
     async def get(self, names: Collection[str]) -> Mapping[str, Kind]:
         """Return kinds by name; an unknown kind is inserted. Invalid names are left out."""
@@ -108,11 +109,12 @@ class Kinds:
         return any(kind.is_paused for kind in (await self.get([*names, domain.ALL_KINDS])).values())
 
     def forget(self) -> None:
-        """Clear the cache."""
+        """Clear the cache. What is being read meanwhile is not kept: it may be older than the change."""
         self._cached.clear()
+        self._forgotten += 1
 
     async def _load(self, names: Iterable[str]) -> dict[str, tuple[float, Kind]]:
-        missing = sorted(set(names))
+        missing, forgotten = sorted(set(names)), self._forgotten
         async with self._single.connect() as conn:
             rows = await _read(conn, missing)
             if len(rows) < len(missing):
@@ -121,7 +123,8 @@ class Kinds:
         if len(self._cached) > CACHED:
             self._cached.clear()
         loaded = {row["kind"]: (time.monotonic(), _kind(row)) for row in rows}
-        self._cached |= loaded
+        if forgotten == self._forgotten:
+            self._cached |= loaded
         return loaded
 
 

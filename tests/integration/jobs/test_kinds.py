@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, timedelta
 from typing import Any
 from uuid import uuid4
@@ -80,6 +81,29 @@ async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: 
         registered = (await jobs.kinds.get([kind]))[kind]
         assert registered.defaults.get("max_attempts") == attempts
         assert (registered.is_limited, registered.has_worker, registered.defaults["has_undo"]) == (True, True, True)
+
+
+async def test_registration_counts_at_once_although_the_kind_is_being_read(
+    jobs: Operations, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, has_read, go_on = kinds._read, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> Any:
+        rows = await read(*arguments)
+        has_read.set()
+        await go_on.wait()
+        return rows
+
+    await jobs.kinds.get([kind])
+    jobs.kinds.forget()
+    monkeypatch.setattr(kinds, "_read", slow)
+    reading = asyncio.create_task(jobs.kinds.get([kind]))
+    await has_read.wait()
+    monkeypatch.setattr(kinds, "_read", read)
+    await jobs.register("w1", [kinds.Registration(kind=kind, defaults={"max_attempts": 5})], [])
+    go_on.set()
+    await reading
+    assert (await jobs.kinds.get([kind]))[kind].defaults["max_attempts"] == 5
 
 
 async def test_kind_has_a_worker_for_two_minutes_after_its_registration(
