@@ -18,7 +18,7 @@ ROUNDS = 12
 """Earlier enables and disables: two pages of jobs and of notifications."""
 PAUSE_MS = "1000"
 """A hundred rows per second from here on: `LONG` takes more than 15 minutes."""
-ADMIN = ("jobs", "kinds", "schedules", "stuck", "workers", "users", "security-events")
+ADMIN = ("jobs", "errors", "kinds", "schedules", "stuck", "workers", "users", "security-events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +29,6 @@ class Page:
     path: str
     cookie: str = ""
     """The cookies of a sign-in, `name=value; name=value`; empty when signed out."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status of the page: `/` redirects."""
-        return 303 if self.path == "/" else 200
 
     def other_sessions(self, sessions: Mapping[str, Sequence[str]]) -> Sequence[str]:
         """Return further sessions of the same user. `sessions` maps the first session of each user to them."""
@@ -71,14 +66,14 @@ class Users:
             Page(name="/settings/demo-mode, enabled", path="/settings/demo-mode", cookie=self.veteran.cookie),
             Page(name="/jobs/{id}, completed", path=f"/jobs/{self.job_id}", cookie=self.veteran.cookie),
         ]
-        settings = [f"/settings/{name}" for name in ("connections", "security", "sessions")]
+        settings = [f"/settings/{name}" for name in ("profile", "notifications", "connections", "security", "sessions")]
         return [
             *moving,
             *(Page(name=path, path=path) for path in ("/", "/login", "/register", "/forgot-password")),
             Page(name="/reset-password", path=f"/reset-password?token={'t' * 43}"),
             *of(self.veteran, "/dashboard", "/jobs", "/notifications", *settings, "/reauthenticate"),
             *ended,
-            *of(self.admin, *(f"/admin/{name}" for name in ADMIN)),
+            *of(self.admin, "/admin", *(f"/admin/{name}" for name in ADMIN)),
             Page(name="/admin/users/{id}", path=f"/admin/users/{self.veteran.user_id}", cookie=self.admin.cookie),
         ]
 

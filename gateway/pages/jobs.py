@@ -56,7 +56,7 @@ class Jobs(Page):
         visitor = await self.begin(request)
         filters = filters_of(request)
         rpc_request = jobs_service_pb2.ListJobsRequest(
-            owner_id=visitor.session.user_id, page_size=filters.rows, max_count=MAX_COUNT
+            owner_id=visitor.session.user_id, page_size=filters.rows, max_count=MAX_COUNT, include_kinds=True
         )
         filters.apply(rpc_request)
         try:
@@ -121,13 +121,11 @@ def _plain(text: str) -> str:
 
 def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
     jobs = [views.job(job) for job in page.jobs] if page else []
-    kinds = dict.fromkeys(
-        (*labels.OWN_KINDS, *(job["kind"] for job in jobs), *([filters.kind] if filters.kind else []))
-    )
+    kinds = {*labels.OWN_KINDS, *(page.kinds if page else ()), *([filters.kind] if filters.kind else ())}
     return {
         "jobs": jobs if page else None,
         "filters": filters,
-        "kinds": list(kinds),
+        "kinds": sorted(kinds, key=labels.kind),
         "rows": ROWS,
         "orders": ORDERS,
         "count": page.count if page else 0,

@@ -20,12 +20,15 @@ _BACK = "back:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of jobs, the tokens of its neighbours, and the number of jobs in all pages as far as they were counted."""
+    """One page of jobs, and the tokens of its neighbours."""
 
     jobs: list[Job]
     next_page_token: str
     previous_page_token: str
     count: int
+    """The number of jobs in all pages, as far as they were counted."""
+    kinds: list[str]
+    """The kinds of the owner's newest jobs."""
 
 
 class JobLists:
@@ -46,13 +49,17 @@ class JobLists:
         page_token: str,
         oldest_first: bool = False,
         max_count: int = 0,
+        include_kinds: bool = False,
     ) -> Page:
         """Return a page of jobs, newest first unless `oldest_first`, and their number up to `max_count`.
 
-        Raises `InvalidArgument` for a token of another list and for a number above `MAX_COUNT`.
+        With `include_kinds` also the kinds of the owner's newest `MAX_COUNT` jobs, whatever the other filters are. Raises
+        `InvalidArgument` for a token of another list, a number above `MAX_COUNT`, and kinds without an owner.
         """
         if not 0 <= max_count <= MAX_COUNT:
             raise errors.InvalidArgument(f"max_count must be 0 to {MAX_COUNT}.", field="max_count")
+        if include_kinds and owner_id is None:
+            raise errors.InvalidArgument("include_kinds needs an owner.", field="owner_id")
         of_list = (str(owner_id), sorted(states), sorted(kinds), str(parent_id), *(["oldest"] if oldest_first else []))
         limit = paging.size(page_size)
         position = paging.position(page_token, filters=of_list, length=1)
@@ -83,6 +90,7 @@ class JobLists:
             if jobs and has_previous
             else "",
             count=await self._count({**filters, "position": None, "limit": max_count}) if max_count else 0,
+            kinds=await self._kinds(owner_id) if include_kinds and owner_id else [],
         )
 
     async def _read(self, filters: list_storage.Filters) -> list[Job]:
@@ -97,6 +105,10 @@ class JobLists:
     async def _count(self, filters: list_storage.Filters) -> int:
         async with self._single.connect() as conn:
             return await list_storage.count_jobs(conn, **filters)
+
+    async def _kinds(self, owner_id: UUID) -> list[str]:
+        async with self._single.connect() as conn:
+            return await list_storage.list_kinds(conn, owner_id, limit=MAX_COUNT)
 
 
 def _uuid(text: str) -> UUID:

@@ -67,6 +67,14 @@ async def count_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> int:
     return int((await conn.execute(sa.select(sa.func.count()).select_from(job_ids))).scalar_one())
 
 
+async def list_kinds(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> list[str]:
+    """Return the kinds of an owner's newest jobs, by name."""
+    newest = (
+        sa.select(jobs.c.kind).where(jobs.c.owner_id == owner_id).order_by(jobs.c.job_id.desc()).limit(limit).subquery()
+    )
+    return list((await conn.execute(sa.select(newest.c.kind).distinct().order_by(newest.c.kind))).scalars())
+
+
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
     """Return the newest `HISTORY` attempts of a job, oldest first."""
     statement = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt.desc())

@@ -110,6 +110,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             page_token=request.page_token,
             oldest_first=request.oldest_first,
             max_count=request.max_count,
+            include_kinds=request.include_kinds,
         )
         jobs = await self._shown(page.jobs)
         return pb.ListJobsResponse(
@@ -117,6 +118,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             next_page_token=page.next_page_token,
             previous_page_token=page.previous_page_token,
             count=page.count,
+            kinds=page.kinds,
         )
 
     async def GetJobHistory(self, request: pb.GetJobHistoryRequest, context: Context) -> pb.GetJobHistoryResponse:

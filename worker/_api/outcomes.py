@@ -60,6 +60,9 @@ class WaitForChildren(Exception):
 
 RAISED = (JobFailed, Cancelled, Snooze, WaitForChildren)
 """The exceptions with which a handler determines the outcome of its attempt."""
+for _public in (*RAISED, Discard):
+    # Tracebacks, pages and error groups show the name that handlers import.
+    _public.__module__ = "worker"
 
 
 def completed(result: object) -> Finish:

@@ -37,8 +37,7 @@ def describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
 
 
 def _describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
-    # The cause has more details than the exception in which a handler wrapped it for the user.
-    origin = error.__cause__ if error.__cause__ is not None and not isinstance(error, BaseExceptionGroup) else error
+    origin = _origin(error)
     frames = _without_runtime(error.__traceback__)
     text = "".join(traceback.format_exception(type(error), error, frames))
     return job_pb2.JobException(
@@ -47,6 +46,17 @@ def _describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
         traceback=_ends(mask(_printable(text)), TRACEBACK_BYTES),
         place=_place(origin.__traceback__ or error.__traceback__)[-NAME_LENGTH:],
     )
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return the exception that says most about a failure."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        # A task group wraps even a single error.
+        error = error.exceptions[0]
+    if error.__cause__ is None or isinstance(error, BaseExceptionGroup):
+        return error
+    # It has more details than the exception in which a handler wrapped it for the user.
+    return error.__cause__
 
 
 def _name(error: BaseException) -> str:

@@ -161,6 +161,19 @@ async def test_pages_of_jobs_lead_back_and_are_counted(
     assert ahead == ((first, "", second_token) if oldest_first else (first, ahead[1], second_token))
 
 
+async def test_a_page_names_all_kinds_of_its_owner(
+    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID, kind: str
+) -> None:
+    await submitted()
+    query: dict[str, Any] = {"owner_id": owner_id, "states": [], "parent_id": None, "page_size": 2, "page_token": ""}
+    page = await jobs.lists.page(kinds=["test.another"], include_kinds=True, **query)
+    assert (page.jobs, page.kinds) == ([], [kind])
+    assert (await jobs.lists.page(kinds=[], **query)).kinds == []
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await jobs.lists.page(kinds=[], include_kinds=True, **{**query, "owner_id": None})
+    assert caught.value.field == "owner_id"
+
+
 @pytest.mark.parametrize("position", [["x", "y"], ["2026-01-01", "y"], ["x", str(UUID(int=0))]])
 async def test_invalid_position_is_an_invalid_argument(jobs: Operations, owner_id: UUID, position: list[str]) -> None:
     token = paging.token(position, filters=(str(owner_id), [], []))

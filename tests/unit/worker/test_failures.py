@@ -112,6 +112,22 @@ async def test_completed_attempt_reports_no_exception(
         assert (await ended(fake.add("test.works"))).completed.ByteSize() <= 2
 
 
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (worker.JobFailed("refused", "The platform refused.", retryable=False), "worker.JobFailed"),
+        (ExceptionGroup("tasks", [raised(worker.JobFailed("refused", "No.", retryable=False))]), "worker.JobFailed"),
+        (ExceptionGroup("tasks", [raised(ValueError("x"), KeyError("y"))]), "KeyError"),
+        (ExceptionGroup("tasks", [ValueError("x"), KeyError("y")]), "ExceptionGroup"),
+    ],
+)
+def test_type_is_the_public_name_of_what_went_wrong(error: Exception, name: str) -> None:
+    described = failures.describe(raised(error), _keep)
+    assert described.type == name
+    assert described.place.startswith("tests/unit/worker/test_failures.py:raised")
+    assert "worker._api" not in described.traceback
+
+
 class _Unprintable(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")

@@ -283,6 +283,7 @@ class ListJobsRequest(_message.Message):
     PARENT_ID_FIELD_NUMBER: _builtins.int
     OLDEST_FIRST_FIELD_NUMBER: _builtins.int
     MAX_COUNT_FIELD_NUMBER: _builtins.int
+    INCLUDE_KINDS_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Only jobs of this owner. Ignored in a call for a user, who sees only their own jobs. Empty in a service's call: all
     owners.
@@ -297,6 +298,8 @@ class ListJobsRequest(_message.Message):
     """Whether the oldest job is first."""
     max_count: _builtins.int
     """Up to how many jobs of the list are counted, 0 to 1000; 0: none."""
+    include_kinds: _builtins.bool
+    """Whether the response names the kinds of the owner's jobs; needs an owner."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Only jobs in one of these states; empty: any."""
@@ -316,10 +319,11 @@ class ListJobsRequest(_message.Message):
         parent_id: _builtins.str = ...,
         oldest_first: _builtins.bool = ...,
         max_count: _builtins.int = ...,
+        include_kinds: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "max_count", b"max_count", "oldest_first", b"oldest_first", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "parent_id", b"parent_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_kinds", b"include_kinds", "kinds", b"kinds", "max_count", b"max_count", "oldest_first", b"oldest_first", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "parent_id", b"parent_id", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,6 +339,7 @@ class ListJobsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     previous_page_token: _builtins.str
@@ -345,6 +350,10 @@ class ListJobsResponse(_message.Message):
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
         """Newest first, or oldest first as requested."""
 
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds of the owner's newest 1000 jobs, by name, whatever the other filters are; empty unless include_kinds."""
+
     def __init__(
         self,
         *,
@@ -352,10 +361,11 @@ class ListJobsResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         previous_page_token: _builtins.str = ...,
         count: _builtins.int = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "jobs", b"jobs", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "jobs", b"jobs", "kinds", b"kinds", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
