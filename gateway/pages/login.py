@@ -57,7 +57,7 @@ class Login(anonymous.Anonymous):
         return self.show(request, "front.html", more=self._front())
 
     async def try_demo(self, request: Request) -> Response:
-        """Begin a guest's session and enable demo mode; the page of its job shows the progress."""
+        """Begin a guest's session and enable demo mode; the dashboard shows how it fills."""
         fields = await self.read(request)
         try:
             self.require(request, fields)
@@ -72,12 +72,12 @@ class Login(anonymous.Anonymous):
         """Enable demo mode; return the path of the page that shows it."""
         try:
             session = await self._container.sessions.validate(token)
-            accepted = await self._container.demo.enable_demo(session.identity, interaction_count=GUEST_INTERACTIONS)
+            await self._container.demo.enable_demo(session.identity, interaction_count=GUEST_INTERACTIONS)
         except errors.Error as error:
             # The guest has a session: the page of demo mode offers the same button.
             logger.warning("demo mode of a guest was not enabled", extra={"cause": error.code})
             return views.DEMO_PATH
-        return f"/jobs/{accepted.job_id}"
+        return views.DASHBOARD_PATH
 
     async def show_login(self, request: Request) -> Response:
         """Show the form; a signed-in user is redirected."""

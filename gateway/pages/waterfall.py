@@ -185,7 +185,7 @@ def _steps(checkpoints: Sequence[views.Checkpoint], attempt: views.Attempt, axis
             bars=[axis.bar(begin, end, "good")],
             begin=begin,
             seconds=seconds,
-            note=checkpoint["value"] or "" if is_state else "",
+            note=f"Saved {checkpoint['value']}" if is_state and checkpoint["value"] else "",
         )
 
 

@@ -137,7 +137,7 @@ async def test_a_job_is_run_by_a_form_and_scheduled(visitor: Visitor, user: User
     await page.get_by_role("button", name="Create schedule").click()
     await expect(page.get_by_role("heading", name=name)).to_be_visible()
     await expect(page.get_by_text("Schedule saved.")).to_be_visible()
-    await expect(page.get_by_role("heading", name="Next times")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Next runs")).to_be_visible()
     await page.get_by_role("link", name="Delete…").click()
     await page.get_by_role("button", name="Delete schedule").click()
     await expect(page.get_by_text("Schedule deleted.")).to_be_visible()

@@ -53,7 +53,7 @@ async def test_deletion_is_confirmed_shown_on_every_page_and_cancelled(
     await page.goto("/dashboard")
     await expect(page.get_by_text("Your account will be deleted after")).to_be_visible()
     await page.get_by_role("button", name="Keep my account").click()
-    await expect(page.get_by_text("Your account stays.")).to_be_visible()
+    await expect(page.get_by_text("Your account will not be deleted.")).to_be_visible()
     await expect(page.get_by_text("Your account will be deleted after")).to_be_hidden()
     await page.goto(DELETION)
     await expect(page.get_by_role("button", name="Delete my account")).to_be_visible()
@@ -109,7 +109,7 @@ async def test_deleted_account_leaves_nothing_in_any_table(
     await waiting.until(is_signed_out, "the gateway knows that the session has ended")
     await page.goto(f"/admin/users/{user.user_id}")
     await page.get_by_role("button", name="Enable").click()
-    await expect(page.get_by_text("That can't be changed any more.")).to_be_visible()
+    await expect(page.get_by_text("It can no longer be changed.")).to_be_visible()
     await system.execute(LONG_AGO, user.user_id)
 
     async def is_erased() -> bool:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import Visitor, shows
+from tests.browser.visitor import Visitor, is_still_the_same, mark, shows
 
 
 async def test_stranger_tries_the_demo_and_then_registers(visitor: Visitor) -> None:
     page = await visitor.open("/")
     await shows(page, "Answer every comment and review from one place")
     await page.get_by_role("button", name="Try the demo").click()
-    await page.wait_for_url(re.compile(r"/jobs/"))
+    await page.wait_for_url("**/dashboard")
     await expect(page.get_by_text("You are trying Repruv as a guest.")).to_be_visible()
-    # Live, without a reload.
-    await expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
-    await page.get_by_role("link", name="Dashboard", exact=True).click()
+    await mark(page)
+    await expect(page.get_by_text("Arriving now")).to_be_visible()
     await expect(page.get_by_text("Demo mode active")).to_be_visible()
+    await shows(page, "Latest interactions")
+    assert await is_still_the_same(page)
     await page.get_by_role("link", name="Create an account").click()
     await shows(page, "Create your account")
     await visitor.register_here(page)
@@ -30,5 +29,5 @@ async def test_demo_without_javascript(new_visitor: NewVisitor) -> None:
     visitor = await new_visitor(java_script_enabled=False)
     page = await visitor.open("/")
     await page.get_by_role("button", name="Try the demo").click()
-    await page.wait_for_url(re.compile(r"/jobs/"))
+    await page.wait_for_url("**/dashboard")
     await expect(page.get_by_text("You are trying Repruv as a guest.")).to_be_visible()

@@ -32,7 +32,7 @@ async def test_new_browser_sends_an_email_that_leads_to_the_sessions(
     await sign_in(page, user.email)
     text = await email_to(mails, user.email, SUBJECT)
     assert "Device: " in text
-    assert "Network address: 127.0.0.1" in text
+    assert "IP address: 127.0.0.1" in text
     [path] = re.findall(r"https?://[^/\s]+(/settings/\S+)", text)
     await page.goto(path)
     await expect(page.get_by_role("heading", name="2 sessions")).to_be_visible()

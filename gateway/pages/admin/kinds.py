@@ -132,7 +132,7 @@ class Kinds(AdminPage):
             "facts": [
                 f"{waiting:,} unfinished job{'' if waiting == 1 else 's'} and all new ones wait until you resume.",
                 f"{running:,} running job{'' if running == 1 else 's'} will finish.",
-                "Users can still submit jobs, such as turning demo mode on. Nothing happens until you resume.",
+                "Users can still submit jobs, such as enabling demo mode. Nothing happens until you resume.",
             ],
             "action": f"{PATH}/pause",
             "fields": {"kind": "*"},

@@ -43,7 +43,10 @@ _CHANGES = {
         "A copy of your data was requested",
         "A copy of everything in your Repruv account was requested. It can be downloaded only after a fresh sign-in",
     ),
-    Notice.DELETION_CANCELLED: ("Your account stays", "The deletion of your Repruv account was cancelled"),
+    Notice.DELETION_CANCELLED: (
+        "Your account will not be deleted",
+        "The deletion of your Repruv account was cancelled",
+    ),
 }
 
 
@@ -123,7 +126,7 @@ def new_device(to: str, session: domain.Session, *, zone: tzinfo, public_url: st
             "Someone signed in to your Repruv account from a new device.",
             f"When: {layout.local_time(session.created_at, zone)}",
             f"Device: {session.client_name or 'Unknown'}",
-            f"Network address: {session.ip_address or 'Unknown'}",
+            f"IP address: {session.ip_address or 'Unknown'}",
         ],
         ("Review your sessions", f"{public_url}/settings/sessions"),
         f"If this wasn't you, sign that device out and set a new password now: {public_url}/forgot-password",
@@ -184,7 +187,7 @@ def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) ->
             "If this was you, you don't need to do anything.",
         ],
         ("This wasn't me", _link(public_url, "revoke-email", token)),
-        "The link works once and for 7 days. It keeps this address for your account and signs you out on all devices.",
+        "The link works once and expires after 7 days. It keeps this address for your account and signs you out on all devices.",
     )
 
 

@@ -129,7 +129,7 @@ async def test_user_cancels_the_deletion(gateway: Gateway, mailbox: Mailbox) -> 
     user = (await gateway.auth("CancelDeletion", user=account.identity)).user
     assert not user.HasField("deletion_time")
     assert await gateway.validate(account.token)
-    assert "Your account stays" in (await mailbox.deliver(account, "notice"))["Subject"]
+    assert "Your account will not be deleted" in (await mailbox.deliver(account, "notice"))["Subject"]
 
 
 async def test_emailed_link_cancels_once_without_a_session(gateway: Gateway, mailbox: Mailbox) -> None:

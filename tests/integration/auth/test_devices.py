@@ -43,7 +43,7 @@ async def test_email_about_a_new_device_has_time_device_network_and_a_link(gatew
     assert mail["to"] == account.email
     assert f"When: {at.day} {at:%b %Y, %H:%M} JST" in text
     assert "Device: Firefox on Linux" in text
-    assert "Network address: 203.0.113.7" in text
+    assert "IP address: 203.0.113.7" in text
     assert "https://repruv.example/settings/sessions" in text
     assert "token=" not in text
 

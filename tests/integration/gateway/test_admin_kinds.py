@@ -204,7 +204,7 @@ async def test_operators_make_change_and_delete_schedules(
 
 async def test_schedules_of_workers_are_shown_but_not_changed(demo_target: str, admin: httpx.AsyncClient) -> None:
     page = await open_page(admin, "/admin/schedules/demo.expire")
-    assert "Workers register this schedule." in page.text and "Past times" in page.text
+    assert "Workers register this schedule." in page.text and "Past runs" in page.text
     assert "/admin/schedules/demo.expire/save" not in page.forms
     answer = await admin.delete("/api/v1/admin/schedules/demo.expire")
     assert (answer.status_code, answer.json()["code"]) == (409, "schedule_registered")

@@ -78,7 +78,7 @@ async def test_demo_mode_without_expiry_stays(account: Account) -> None:
 @pytest.mark.parametrize(("chosen", "days"), [("1", 1), ("30", 30)])
 async def test_form_sets_the_expiry_and_the_page_shows_it(account: Account, chosen: str, days: int) -> None:
     page = await page_of(account)
-    assert "Turn off automatically after Never 1 day 7 days 30 days" in page.text
+    assert "Turn off automatically Never After 1 day After 7 days After 30 days" in page.text
     counts = {name: str(count) for name, count in SMALL.items()}
     answer = await submit(account.http, page, f"{SETTINGS}/enable", **counts, niche="auto", expires=chosen)
     assert answer.status_code == 303

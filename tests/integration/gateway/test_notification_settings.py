@@ -22,6 +22,18 @@ async def test_settings_are_saved(account: Account) -> None:
     assert (await account.http.get(REST)).json() == settings
 
 
+async def test_settings_without_a_category_turn_notices_off(account: Account) -> None:
+    unticked = dict.fromkeys((f"notices_{name}" for name in ("demo_mode", "exports", "connections", "other")), "")
+    page = Page(await account.http.get(PATH, headers=HTML))
+    await submit(account.http, page, f"{PATH}/save", **unticked)
+    assert (await account.http.get(REST)).json()["page_notices"] is False
+    assert "Notifications are off" in Page(await account.http.get("/notifications", headers=HTML)).text
+    page = Page(await account.http.get(PATH, headers=HTML))
+    await submit(account.http, page, f"{PATH}/save", **{**unticked, "notices_other": "yes"})
+    settings = {"page_notices": True, "muted_notices": ["connections", "demo_mode", "exports"], "job_emails": "all"}
+    assert (await account.http.get(REST)).json() == settings
+
+
 async def test_rest_changes_only_the_given_settings(account: Account) -> None:
     assert (await account.http.get(REST)).json() == {"page_notices": True, "muted_notices": [], "job_emails": "all"}
     muted = await account.http.patch(REST, json={"muted_notices": ["other", "demo_mode"]})

@@ -37,7 +37,7 @@ async def test_zone_of_the_browser_is_used_until_one_is_chosen(account: Account)
     account.http.cookies.set("time_zone", "Asia/Tokyo")
     page = await account.http.get("/settings/sessions", headers=HTML)
     assert " JST</time>" in page.text
-    assert "As in this browser (Asia/Tokyo)" in (await account.http.get(PATH, headers=HTML)).text
+    assert "Same as this browser (Asia/Tokyo)" in (await account.http.get(PATH, headers=HTML)).text
     await account.http.patch(REST, json={"time_zone": "Europe/Berlin"})
     assert " CE" in (await account.http.get("/settings/sessions", headers=HTML)).text
 

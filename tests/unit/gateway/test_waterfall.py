@@ -73,7 +73,7 @@ def test_steps_and_children_have_bars_of_their_own() -> None:
     shown = rows(job(), history(attempt(1, 0, 10, "completed"), checkpoints=[step, state]), [child])
     by_label = {row.label: row for row in shown}
     assert (by_label["fetch"].bars[0].x, by_label["fetch"].bars[0].width) == (100.0, 200.0)
-    assert by_label["Checkpoint"].note == "41200"
+    assert by_label["Checkpoint"].note == "Saved 41200"
     assert (by_label["Page (demo)"].href, by_label["Page (demo)"].outcome) == ("/jobs/c", "failed")
     assert [bar.tone for bar in by_label["Page (demo)"].bars] == ["wait", "bad"]
 

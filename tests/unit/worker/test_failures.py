@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,15 @@ async def test_place_is_the_handler_without_the_runtime(
     exception = await outcome_of(fake, working, ended, _refuses)
     assert exception.place == "tests/unit/worker/test_failures.py:_breaks"
     assert "worker/_runtime" not in exception.traceback
+
+
+def test_place_may_be_in_a_package_whose_name_begins_like_the_runtime() -> None:
+    namespace: dict[str, Callable[[], None]] = {}
+    path = Path(worker.__file__).parents[1] / "worker_of_somebody" / "imports.py"
+    exec(compile("def fetch():\n    raise ValueError('x')", str(path), "exec"), namespace)  # noqa: S102 - a file of that name
+    with pytest.raises(ValueError, match="x") as caught:
+        namespace["fetch"]()
+    assert failures.describe(caught.value, _keep).place == "worker_of_somebody/imports.py:fetch"
 
 
 async def test_timeout_shows_where_the_handler_waited(
