@@ -294,6 +294,11 @@ def _limits(fields: dict[str, str]) -> kind_pb2.KindLimits:
     with validation.field():
         period.FromTimedelta(timedelta(seconds=_count(fields, "rate_period_seconds", LONGEST_SECONDS)))
     validation.end()
+    if limits.rate_count and not period.seconds:
+        message = f"A rate needs a period of 1 to {LONGEST_SECONDS:,} seconds."
+        raise errors.InvalidArgument(message, field="rate_period_seconds")
+    if period.seconds and not limits.rate_count:
+        raise errors.InvalidArgument("Enter how many jobs may start in a period.", field="rate_count")
     if period.seconds:
         limits.rate_period.CopyFrom(period)
     return limits

@@ -136,6 +136,7 @@ class Schedules(AdminPage):
         return {
             "details": details,
             "schedule": details["schedule"],
+            "runs": _runs(details),
             "fields": fields,
             "has_sensitive": bool(kind["sensitive_fields"]),
             "job_id": str(ids.uuid7()),
@@ -149,6 +150,14 @@ class Schedules(AdminPage):
     async def _details(self, request: Request, user: str) -> engine.ScheduleDetails:
         response = await self._container.engine.get_schedule(user, name=request.path_params["name"])
         return engine.schedule_details(response)
+
+
+def _runs(details: engine.ScheduleDetails) -> list[engine.ScheduleRun]:
+    """Return the latest times, without those before the first that has a job: the schedule may not have existed then."""
+    runs = details["runs"]
+    while runs and not runs[-1]["job_id"]:
+        runs = runs[:-1]
+    return runs
 
 
 def registration(

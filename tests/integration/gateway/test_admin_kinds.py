@@ -40,6 +40,10 @@ async def test_kinds_are_paused_and_limited(
     assert "Must be a whole number" in Page(wrong).text
     assert Page(wrong).attributes["max_running"]["value"] == "many"
     assert (await admin.get("/admin/kinds/demo.unknown")).status_code == 404
+    for lone, needed in (("rate_count", "rate_period_seconds"), ("rate_period_seconds", "rate_count")):
+        wrong = await submit(admin, page, f"/admin/kinds/{kind}/limits", **{**options, needed: ""})
+        assert wrong.status_code == 422, lone
+        assert Page(wrong).attributes[needed]["aria-invalid"] == "true", lone
     limits = {"max_running": 0, "max_running_per_key": 1, "rate_count": 0}
     freed = await admin.put(f"/api/v1/admin/kinds/{kind}/limits", json=limits)
     assert freed.json()["limits"] == {**limits, "rate_period_seconds": None}
@@ -186,7 +190,9 @@ async def test_operators_make_change_and_delete_schedules(
     assert details["payload"] == {"names": ["Ada", "Grace"], "language": "de", "token": "•••"}
     # The empty sensitive field kept its value.
     job_id = str(ids.uuid7())
-    answer = await submit(admin, await open_page(admin, address), "/admin/schedules/trigger", job_id=job_id)
+    page = await open_page(admin, address)
+    assert "None yet." in page.text
+    answer = await submit(admin, page, "/admin/schedules/trigger", job_id=job_id)
     assert answer.headers["location"] == f"/jobs/{job_id}"
     (job,) = await jobs_api.claim(described)
     assert job.spec.payload["token"] == "secret"
