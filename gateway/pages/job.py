@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from starlette.requests import Request
@@ -16,7 +17,8 @@ from starlette.routing import Route
 from chassis import errors, ids, protobuf, tracing
 from gateway import redirects, views
 from gateway.container import Container
-from gateway.pages import jobs, labels, loaders, timeline, waterfall
+from gateway.identity import authentication
+from gateway.pages import jobs, labels, loaders, notices, page_request, timeline, waterfall
 from gateway.pages.admin import people
 from gateway.pages.page import Page
 from gateway.views import engine
@@ -28,6 +30,7 @@ CHILDREN = 50
 LINES = 200
 LATER = {"demo.enable": "demo", "demo.disable": "demo", "auth.connect": "connection", "auth.disconnect": "connection"}
 """Kinds whose jobs move a resource: a retry of one that is not the resource's current job would end cancelled."""
+logger = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
 
@@ -64,6 +67,8 @@ class Job(Page):
             self._connections(job, visitor.identity),
         )
         shown = views.job(job)
+        if is_own and shown["status"] in views.FINISHED:
+            visitor = await self._without_notice(request, visitor, job_id)
         past = views.job_history(job_id, history)
         trace_id = tracing.trace_id(job.spec.traceparent) if is_operator else ""
         operator = {
@@ -94,6 +99,19 @@ class Job(Page):
             **operator,
         }
         return visitor.show("job", f"{jobs.PATH}/{job_id}", context)
+
+    async def _without_notice(
+        self, request: Request, visitor: page_request.Visitor, job_id: str
+    ) -> page_request.Visitor:
+        # A hidden tab refreshes too, but nobody sees it.
+        if visitor.unread is None or authentication.BACKGROUND_HEADER in request.headers:
+            return visitor
+        try:
+            unread = await notices.see(self._container, visitor.session, visitor.unread, job_id)
+        except errors.Error as error:
+            logger.warning("a notification was not marked as read", extra={"cause": error.code})
+            return visitor
+        return replace(visitor, unread=unread)
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job."""

@@ -34,6 +34,17 @@ async def unread(
     return views.notifications(await container.jobs.list_notifications.send(session.identity, request, quick=quick))
 
 
+async def see(
+    container: Container, session: sessions.Session, shown: views.Notifications, job_id: str
+) -> views.Notifications:
+    """Mark the notification of a finished job as read, whose page its owner sees. Return the notifications that remain."""
+    rest = [one for one in shown["notifications"] if one["job_id"] != job_id]
+    if len(rest) == shown["unread_count"]:
+        return shown
+    marked = await container.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
+    return {**shown, "notifications": rest, "unread_count": shown["unread_count"] - marked.marked_count}
+
+
 def muted_of(user: auth_pb2.User) -> set[views.NoticeCategory]:
     """Return the categories of which pages show no notices."""
     settings = views.notification_settings(user)

@@ -45,12 +45,24 @@ async def test_bell_counts_unread_notifications(account: Account, end: End) -> N
     assert "You’re all caught up" in (await probe(account)).text
     completed = await end(account)
     failed = await end(account, failed=jobs_server.failed("mailbox_full"))
-    for path in ("/settings/demo-mode", "/jobs", f"/jobs/{failed}"):
+    for path in ("/settings/demo-mode", "/jobs"):
         assert "Notifications: 2 unread" in (await probe(account, path)).text
     page = await probe(account)
     assert page.attributes["bell"]["data-latest"] == failed
     assert "It did not work." in page.text
     assert {f"/jobs/{completed}", f"/jobs/{failed}"} <= set(page.links)
+
+
+async def test_the_page_of_a_job_marks_its_notification_as_read(account: Account, end: End) -> None:
+    older = [await end(account) for _ in range(5)]
+    job_id = await end(account)
+    hidden = await account.http.get(f"/jobs/{job_id}", headers={"X-Fragment": "status", "X-Background": "1"})
+    assert Page(hidden).attributes["bell"]["data-count"] == "6"
+    bell = (await probe(account, f"/jobs/{job_id}")).attributes["bell"]
+    assert (bell["data-count"], bell["data-latest"]) == ("5", older[-1])
+    # One that is not among the latest, which a page shows.
+    assert (await probe(account, f"/jobs/{older[0]}")).attributes["bell"]["data-count"] == "4"
+    assert (await probe(account, "/jobs")).attributes["bell"]["data-count"] == "4"
 
 
 async def test_pages_show_no_notices_of_muted_categories(
