@@ -48,7 +48,9 @@ async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> N
     row = list_page.locator(f'[data-subject="job:{job_id}"]')
     await expect(row.get_by_text("Cancelled")).to_be_visible(timeout=TIMEOUT_MS)
     assert await is_still_the_same(list_page)
-    await expect(page).to_have_title("(1) Enable demo mode · Repruv")
+    # Its owner saw the end: no notification is left.
+    await expect(page).to_have_title("Enable demo mode · Repruv")
+    await expect(list_page.locator(".bell__count")).to_have_count(0)
 
 
 async def test_a_failed_job_shows_its_reason_and_is_retried(system: System, mina: Visitor, user: User) -> None:
