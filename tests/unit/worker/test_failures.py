@@ -126,12 +126,15 @@ async def test_completed_attempt_reports_no_exception(
     ("error", "name"),
     [
         (worker.JobFailed("refused", "The platform refused.", retryable=False), "worker.JobFailed"),
-        (ExceptionGroup("tasks", [raised(worker.JobFailed("refused", "No.", retryable=False))]), "worker.JobFailed"),
-        (ExceptionGroup("tasks", [raised(ValueError("x"), KeyError("y"))]), "KeyError"),
-        (ExceptionGroup("tasks", [ValueError("x"), KeyError("y")]), "ExceptionGroup"),
+        (
+            BaseExceptionGroup("tasks", [raised(worker.JobFailed("refused", "No.", retryable=False))]),
+            "worker.JobFailed",
+        ),
+        (BaseExceptionGroup("tasks", [raised(ValueError("x"), KeyError("y"))]), "KeyError"),
+        (BaseExceptionGroup("tasks", [ValueError("x"), KeyError("y")]), "ExceptionGroup"),
     ],
 )
-def test_type_is_the_public_name_of_what_went_wrong(error: Exception, name: str) -> None:
+def test_type_is_the_public_name_of_what_went_wrong(error: BaseException, name: str) -> None:
     described = failures.describe(raised(error), _keep)
     assert described.type == name
     assert described.place.startswith("tests/unit/worker/test_failures.py:raised")
