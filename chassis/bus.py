@@ -27,6 +27,11 @@ logger = logging.getLogger(__name__)
 
 EXIT_BUS_CLOSED = 70
 PUBLISH_TIMEOUT = 5.0
+CONNECT_SECONDS = 10.0
+"""Time to open the first connection, with several tries. After a failed TLS handshake the client can wait forever."""
+LOST_SECONDS = 20.0
+"""Time to bring back a lost connection. Then a new client replaces the one that did not manage it."""
+CLOSE_SECONDS = 5.0
 RETRY_SECONDS = (1.0, 5.0, 15.0, 30.0)
 """Pauses before a redelivery, by the number of failures; the last pause applies to all further failures.
 
@@ -35,6 +40,8 @@ The last pause is also how long a consumer may stand still after an outage: all 
 MAX_FAILURES = 10
 """The delivery at which a message that fails for an unexpected reason is dropped: it would block those after it."""
 _WATCH_SECONDS = 5.0
+_LOST = (NatsError, OSError, RuntimeError)
+"""Errors of a connection that is lost. uvloop raises `RuntimeError` for a closed socket."""
 
 
 class Undecodable(Exception):
@@ -52,6 +59,7 @@ class Received:
 
 
 Handler = Callable[[Received], Awaitable[None]]
+_Deliver = Callable[[NatsMessage], Awaitable[None]]
 
 
 class Bus:
@@ -78,41 +86,17 @@ class Bus:
         self.interests = interest.Interests()
         """Subscriptions that last only as long as something needs them."""
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
-        self._consumers: list[tuple[str, str, Sequence[str]]] = []
+        self._consumers: list[tuple[str, str, Sequence[str], _Deliver]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
-        self._broker = NatsBroker(
-            streams.servers(url),
-            name=name,
-            security=NatsSecurity(
-                ssl_context=certificate.client_context(),
-                use_ssl=True,
-                # Before the server's greeting: an attacker could change the greeting to deny encryption.
-                tls_handshake_first=True,
-            )
-            if certificate
-            else None,
-            inbox_prefix=self._inbox_prefix,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            connect_timeout=3,
-            # A connection that broke silently is noticed after 10 to 15 s.
-            ping_interval=5,
-            max_outstanding_pings=2,
-            graceful_timeout=5.0,
-            ack_policy=AckPolicy.MANUAL,
-            # Handlers take the whole message: injecting it would run a thread and a task group per message.
-            decoder=_undecoded,
-            apply_types=False,
-            logger=None,
-            reconnected_cb=self._reconnected,
-            disconnected_cb=self._disconnected,
-            closed_cb=self._closed,
-            error_cb=self._on_error,
-        )
+        self._name = name
+        self._servers = streams.servers(url)
+        self._broker: NatsBroker | None = None
         self._stopping = False
         self._callbacks_notified = False
         """Whether the callbacks of `on_connected` were called for this connection."""
+        self._connected_at = 0.0
+        """When the connection was last seen, by the clock of the event loop."""
 
     @property
     def is_connected(self) -> bool:
@@ -151,7 +135,6 @@ class Bus:
         An event is dropped when it cannot be decoded, or after ten failures that are not errors of a dependency.
         `filters` select subjects by what follows `<service>.events.`.
         """
-        self._consumers.append((service, durable, filters))
         dropped = metrics.NATS_DROPPED.labels(service)
 
         async def deliver(message: NatsMessage) -> None:
@@ -178,19 +161,12 @@ class Bus:
             else:
                 await message.ack()
 
-        stream = JStream(streams.stream_name(service), declare=False)
-        self._broker.subscriber(
-            streams.events_subject(service, filters[0]),  # `streams` creates the consumer, with all filters
-            stream=stream,
-            durable=durable,
-            pull_sub=PullSub(batch_size=20, timeout=5.0),
-            no_reply=True,
-            inbox_prefix=f"{self._inbox_prefix}.".encode(),
-        )(deliver)
+        self._consumers.append((service, durable, filters, deliver))
 
     async def publish(self, message_id: str, subject: str, payload: bytes) -> None:
         """Publish an event and wait until its stream has stored it. Raises if that is not certain; then publish it again."""
         self._require_connection()
+        assert self._broker is not None  # noqa: S101 - it has opened the connection
         stream = streams.stream_name(subject.partition(".")[0])
         with tracing.sending(subject):
             headers = {"Nats-Msg-Id": message_id, **(tracing.headers() or {})}
@@ -211,10 +187,12 @@ class Bus:
                     await self._client.publish(subject, payload, headers=tracing.headers())
 
     async def run(self) -> None:
-        """Connect, subscribe, and recreate missing streams and consumers, forever."""
+        """Connect, subscribe, and recreate missing streams and consumers, until the connection stays lost; then raise."""
         self._stopping = False
         try:
-            self._client = await self._broker.connect()
+            self._broker = self._new_broker()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                self._client = await self._broker.connect()
             await self._ensure()
             await self._broker.start()
             # Without FastStream, as in `publish_ephemeral`: these messages may be lost, and each costs a tenth of the time.
@@ -223,20 +201,79 @@ class Bus:
             await self.interests.attach(self._client)
             self._connected()
             await run.every(_WATCH_SECONDS, self._watch)
+        except (NatsError, OSError) as error:
+            raise errors.Unavailable("NATS does not answer; try again.", code="nats_unavailable") from error
         finally:
             self._stopping = True
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        """End all subscriptions and the connection, which may be lost or closed."""
+        client, self._client = self._client, None
+        try:
             # The client would end each subscription by a round trip.
             await self.interests.detach()
-            if self.is_connected:
+            if self._broker is not None and client is not None:
+                # Before the connection: a subscriber asks a closed one again and again, and nothing else runs.
                 await self._broker.stop()
-            elif self._client is not None:
-                await self._client.close()  # otherwise it continues to reconnect
+        except* _LOST as lost:
+            logger.debug("NATS did not take the last commands", extra={"cause": repr(lost.exceptions)[:200]})
+        finally:
+            if client is not None:
+                await _close(client)
+            await self._disconnected()
+
+    def _new_broker(self) -> NatsBroker:
+        """Return a broker for one connection: once that is closed, the broker returns it all the same."""
+        broker = NatsBroker(
+            self._servers,
+            name=self._name,
+            security=NatsSecurity(
+                ssl_context=self._certificate.client_context(),
+                use_ssl=True,
+                # Before the server's greeting: an attacker could change the greeting to deny encryption.
+                tls_handshake_first=True,
+            )
+            if self._certificate
+            else None,
+            inbox_prefix=self._inbox_prefix,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=3,
+            # A connection that broke silently is noticed after 10 to 15 s.
+            ping_interval=5,
+            max_outstanding_pings=2,
+            graceful_timeout=5.0,
+            ack_policy=AckPolicy.MANUAL,
+            # Handlers take the whole message: injecting it would run a thread and a task group per message.
+            decoder=_undecoded,
+            apply_types=False,
+            logger=None,
+            reconnected_cb=self._reconnected,
+            disconnected_cb=self._disconnected,
+            closed_cb=self._closed,
+            error_cb=self._on_error,
+        )
+        for service, durable, filters, deliver in self._consumers:
+            broker.subscriber(
+                streams.events_subject(service, filters[0]),  # `streams` creates the consumer, with all filters
+                stream=JStream(streams.stream_name(service), declare=False),
+                durable=durable,
+                pull_sub=PullSub(batch_size=20, timeout=5.0),
+                no_reply=True,
+                inbox_prefix=f"{self._inbox_prefix}.".encode(),
+            )(deliver)
+        return broker
 
     async def _watch(self) -> None:
         await self._renew_certificate()
         metrics.note_certificate(self._certificate)
+        now = asyncio.get_running_loop().time()
         if not self.is_connected:
+            if now - self._connected_at >= LOST_SECONDS:
+                raise ConnectionError("the connection stays lost")
             return
+        self._connected_at = now
         try:
             await self._ensure()
         except (NatsError, OSError) as error:
@@ -261,7 +298,7 @@ class Bus:
             stream = await streams.ensure_stream(js, self._stream, self._replicas)
             metrics.NATS_STREAM_BYTES.labels(stream.config.name).set(stream.state.bytes)
             metrics.NATS_STREAM_MAX_BYTES.labels(stream.config.name).set(stream.config.max_bytes or 0)
-        for service, durable, filters in self._consumers:
+        for service, durable, filters, _ in self._consumers:
             consumer, is_new = await streams.ensure_consumer(js, service, durable, filters, replicas=self._replicas)
             unhandled = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             metrics.NATS_CONSUMER_PENDING.labels(consumer.stream_name, durable).set(unhandled)
@@ -275,6 +312,7 @@ class Bus:
 
     def _connected(self) -> None:
         logger.info("connected to NATS")
+        self._connected_at = asyncio.get_running_loop().time()
         metrics.NATS_CONNECTED.set(1)
         metrics.NATS_CONNECTS.inc()
         for callback in self._on_connected:
@@ -302,6 +340,18 @@ class Bus:
             logger.critical("the NATS connection was closed for good")
             await asyncio.sleep(0.1)
             os._exit(EXIT_BUS_CLOSED)
+
+
+async def _close(client: Client) -> None:
+    """Close a connection in any state."""
+    if not client.is_connected:
+        # Otherwise the client fails to write its buffer, and leaves its tasks behind.
+        client._pending, client._pending_data_size = [], 0
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await client.close()
+    except _LOST as error:
+        logger.debug("NATS did not confirm the end of its connection", extra={"cause": repr(error)[:200]})
 
 
 def _deliveries(message: NatsMessage) -> int:

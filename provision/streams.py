@@ -38,21 +38,23 @@ async def provision(
     Raises `Unreachable` after `seconds` without NATS.
     """
     try:
-        client = await nats.connect(
-            streams.servers(url),
-            name="provision",
-            tls=certificate.client_context() if certificate else None,
-            tls_handshake_first=certificate is not None,
-            inbox_prefix=streams.inbox_prefix(url),
-            connect_timeout=CONNECT_SECONDS,
-            reconnect_time_wait=RETRY_SECONDS,
-            max_reconnect_attempts=int(seconds / RETRY_SECONDS),
-            allow_reconnect=True,
-            error_cb=_report,
-        )
+        # The client can wait forever after a failed TLS handshake.
+        async with asyncio.timeout(seconds + CONNECT_SECONDS):
+            client = await nats.connect(
+                streams.servers(url),
+                name="provision",
+                tls=certificate.client_context() if certificate else None,
+                tls_handshake_first=certificate is not None,
+                inbox_prefix=streams.inbox_prefix(url),
+                connect_timeout=CONNECT_SECONDS,
+                reconnect_time_wait=RETRY_SECONDS,
+                max_reconnect_attempts=int(seconds / RETRY_SECONDS),
+                allow_reconnect=True,
+                error_cb=_report,
+            )
     except (NatsError, OSError) as error:
         raise Unreachable(
-            f"NATS did not accept a connection within {seconds:g} s: {error or type(error).__name__}"
+            f"NATS did not accept a connection within {seconds:g} s: {str(error) or type(error).__name__}"
         ) from error
     try:
         js = client.jetstream(timeout=REQUEST_SECONDS)

@@ -238,6 +238,54 @@ async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats)
         )
 
 
+async def test_bus_connects_after_a_failed_handshake(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "CONNECT_SECONDS", 2.0)
+    failed = asyncio.Event()
+
+    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        if not failed.is_set():
+            await client.read(1)  # of the handshake
+            failed.set()
+            to_client.transport.abort()
+            return
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(forward(client, to_server), forward(from_server, to_client))
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as front:
+        url = server.url_for("jobs", PASSWORD).replace(str(server.port), str(front.sockets[0].getsockname()[1]))
+        tested_bus = bus.Bus(url, name="test", certificate=server_certificate(server, "jobs"))
+        ready = asyncio.Event()
+        tested_bus.on_connected(ready.set)
+        async with run.Background() as background:
+            background.start("bus", tested_bus.run)
+
+            async def is_connected() -> bool:
+                return failed.is_set() and ready.is_set()
+
+            await eventually(is_connected)
+            await tested_bus.publish(str(uuid4()), "jobs.events.demo.enable", b"after")
+
+
+async def test_provisioning_gives_up_after_a_failed_handshake(server: Nats) -> None:
+    async def refuse(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        await client.read(1)  # of the handshake
+        to_client.transport.abort()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as front:
+        url = server.url_for("provision", PASSWORD).replace(str(server.port), str(front.sockets[0].getsockname()[1]))
+        with pytest.raises(provisioning.Unreachable, match="within 0 s: TimeoutError"):
+            await provisioning.provision(
+                url, services.SERVICES, seconds=0, certificate=server_certificate(server, "provision")
+            )
+
+
 async def test_bus_uses_its_new_certificate_and_accepts_the_servers_new_one(
     server: Nats, eventually: Eventually
 ) -> None:
