@@ -366,8 +366,12 @@ async def test_bus_replaces_a_client_that_does_not_reconnect(
         await eventually(is_trying)
         for task in connecting():
             task.cancel()  # as an error that the client does not expect
+
+        async def is_caught_up() -> bool:
+            return tested_bus.is_caught_up
+
         await asyncio.to_thread(server.start)
-        await eventually(is_connected)
+        await eventually(is_caught_up)
         await tested_bus.publish("id-1", "jobs.events.owner", b"first")
         await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
         await eventually(recorder.has(b"first"))
