@@ -25,22 +25,23 @@ class Mailbox:
     def __init__(self, handler: email_handlers.EmailJobHandler, folder: Path) -> None:
         self._handler = handler
         self._folder = folder
-        self._submitted: list[email_jobs.Payload] = []
+        self._submitted: dict[str, email_jobs.Payload] = {}
 
     async def submit(self, message_id: str, subject: str, payload: bytes) -> None:
-        """Accept a job."""
-        spec = jobs_service_pb2.SubmitJobRequest.FromString(payload).spec
+        """Accept a job, once: on a busy machine the relay repeats a submit whose answer it has."""
+        request = jobs_service_pb2.SubmitJobRequest.FromString(payload)
+        spec = request.spec
         if spec.kind in ("auth.disconnect", "auth.export-data"):
             return
         assert (spec.kind, spec.owner_id) == (email_jobs.KIND, worker.SYSTEM)
         fields = dict(spec.payload)
         assert not any("rpl_" in str(value) for value in fields.values())
-        self._submitted.append(pydantic.TypeAdapter(email_jobs.Payload).validate_python(fields))
+        self._submitted.setdefault(request.job_id, pydantic.TypeAdapter(email_jobs.Payload).validate_python(fields))
 
     def jobs(self, account: Account | str, purpose: str) -> list[email_jobs.Payload]:
         """Return the jobs of an account or an address."""
         names = {account} if isinstance(account, str) else {account.user_id, account.email}
-        jobs = [job for job in self._submitted if job.user_id in names or job.email in names]
+        jobs = [job for job in self._submitted.values() if job.user_id in names or job.email in names]
         return [job for job in jobs if job.purpose == purpose]
 
     async def deliver(self, account: Account | str, purpose: str, *, times: int = 1) -> EmailMessage:
