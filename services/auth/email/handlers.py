@@ -66,7 +66,7 @@ class EmailJobHandler:
             return {"outcome": "no_account"}
         email = await self._render(payload, account)
         if email is None:
-            return {"outcome": "already_verified" if payload.purpose is Purpose.VERIFY else "obsolete"}
+            return {"outcome": "already_verified" if payload.purpose == Purpose.VERIFY else "obsolete"}
         if payload.purpose not in email_jobs.WITH_LINKS:
             email = dataclasses.replace(email, message_id=context.job_id)
         try:
