@@ -295,8 +295,6 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             lambda item: requests.or_error(requests.parse_finish, item, kind_prefix), request.finishes
         )
         valid = [item for item in parsed if not isinstance(item, errors.Error)]
-        if len({job_id for job_id, _, _ in valid}) < len(valid):
-            raise errors.InvalidArgument("finishes must each be of another job.", field="finishes")
         results = iter(await self.jobs.finish_many(valid) if valid else ())
         response = pb.FinishJobsResponse()
         for item in parsed:

@@ -312,8 +312,7 @@ WITH given AS (
     RETURNING {sql.light_columns("j")}
 ), attempt AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = '{outcomes.outcome_name(outcomes.Completed())}'
-    FROM given g JOIN ended e ON e.job_id = g.job_id
-    WHERE a.job_id = g.job_id AND a.attempt = g.attempt
+    FROM ended e WHERE a.job_id = e.job_id AND a.attempt = e.attempt
 ){sql.numbered("ended")}""")
 """Completes jobs without parent or concurrency key, the most common end, without reading them first; numbers their events."""
 FORGIVE_CRASHES = sql.prepared(f"""

@@ -145,10 +145,6 @@ BAD_CALLS: list[tuple[Any, str]] = [
     (Finish(attempt=ATTEMPT, snoozed=Finish.Snoozed(delay=Duration(seconds=31 * 86_400))), "delay"),
     (Finish(attempt=ATTEMPT, completed=Finish.Completed(result=payload(text="x" * 64 * 1024))), "result"),
     (jobs_service_pb2.FinishJobsRequest(), "finishes"),
-    (
-        jobs_service_pb2.FinishJobsRequest(finishes=[Finish(attempt=ATTEMPT, released=Finish.Released())] * 2),
-        "finishes",
-    ),
     (jobs_service_pb2.SaveCheckpointRequest(attempt=ATTEMPT), "name"),
     (jobs_service_pb2.SaveCheckpointRequest(attempt=ATTEMPT, name="n" * 101), "name"),
     (

@@ -12,11 +12,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
+from repruv.jobs.v1 import jobs_service_pb2
 from services.jobs import domain, outcomes
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from services.jobs.submit import SubmitResult
 from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.jobs_server import JobsApi, attempt_of
 
 
 def code(result: object) -> str:
@@ -179,6 +181,26 @@ async def test_each_finish_of_a_batch_is_fenced_independently(
     codes = [result.code if isinstance(result, errors.Error) else result.state for result in results]
     assert codes == ["lease_lost", State.COMPLETED, "lease_lost", "job_not_found"]
     assert [await jobs_helpers.state(jobs, job.job_id) for job in (stale, waiting)] == [State.RETRYING, State.PENDING]
+
+
+@pytest.mark.parametrize("step", [1, -1], ids=["lost first", "lost last"])
+async def test_outcomes_of_two_attempts_of_one_job_refuse_no_other_outcome_of_their_call(
+    jobs_api: JobsApi, kind: str, step: int
+) -> None:
+    await jobs_api.submit(kind)
+    (lost,) = await jobs_api.claim(kind)
+    await jobs_api.finish(lost, released={})
+    await jobs_api.submit(kind)
+    held = await jobs_api.claim(kind, 2)
+    assert (lost.job_id, 2) in [(job.job_id, job.attempt) for job in held]
+    attempts = [attempt_of(job) for job in (lost, *held)][::step]
+    finishes = [
+        jobs_service_pb2.FinishJobRequest(attempt=attempt, completed=jobs_service_pb2.FinishJobRequest.Completed())
+        for attempt in attempts
+    ]
+    request = jobs_service_pb2.FinishJobsRequest(finishes=finishes)
+    results = (await jobs_api.call(jobs_api.jobs.FinishJobs, request)).results
+    assert [result.error.code for result in results] == ["lease_lost", "", ""][::step]
 
 
 async def test_one_of_two_concurrent_outcomes_of_an_attempt_counts(

@@ -1497,7 +1497,7 @@ class FinishJobsRequest(_message.Message):
     FINISHES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def finishes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishJobRequest]:
-        """1 to 1,000 attempts of different jobs."""
+        """1 to 1,000 attempts. They may be of one job: a worker may hold a lost attempt beside the next one."""
 
     def __init__(
         self,
