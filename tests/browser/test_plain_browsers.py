@@ -19,6 +19,7 @@ async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> N
     await enable(page, 200)
     await shows(page, "Demo mode is being enabled")
     await expect(page.locator("noscript p")).to_be_visible()
+    await expect(page.locator("button.js-only").first).to_be_hidden()
     await shows(page, "Demo mode active")
 
     await page.get_by_role("link", name="Dashboard", exact=True).click()
