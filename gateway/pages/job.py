@@ -66,14 +66,14 @@ class Job(Page):
             people.addresses(self._container, [job.spec.owner_id], user=visitor.identity) if not is_own else _none(),
             self._connections(job, visitor.identity),
         )
-        shown = views.job(job)
-        if is_own and shown["status"] in views.FINISHED:
+        view = views.job(job)
+        if is_own and view["status"] in views.FINISHED:
             visitor = await self._without_notice(request, visitor, job_id)
         past = views.job_history(job_id, history)
         trace_id = tracing.trace_id(job.spec.traceparent) if is_operator else ""
         operator = {
             "payload": json_text(protobuf.from_struct(job.spec.payload)) if is_operator and job.spec.payload else "",
-            "result_json": json_text(shown["result"]) if is_operator and shown["result"] else "",
+            "result_json": json_text(view["result"]) if is_operator and view["result"] else "",
             "failures": _failures(history) if is_operator else [],
             "log": log,
             "owner_id": "" if is_own else job.spec.owner_id,
@@ -83,19 +83,19 @@ class Job(Page):
         }
         context = {
             "demo": demo,
-            "job": shown,
+            "job": view,
             "is_own": is_own,
             "is_operator": is_operator,
             "is_paused": past["is_paused"],
-            "can_retry": shown["retryable"] and (not is_own or _is_current(job, demo, connections)),
-            "can_cancel": shown["cancellable"] and job.spec.kind not in labels.UNSTOPPABLE,
+            "can_retry": view["retryable"] and (not is_own or _is_current(job, demo, connections)),
+            "can_cancel": view["cancellable"] and job.spec.kind not in labels.UNSTOPPABLE,
             "is_asking": request.query_params.get("ask") == "cancel",
-            "waterfall": waterfall.build(shown, past, children),
+            "waterfall": waterfall.build(view, past, children),
             "entries": timeline.entries(past),
             "children": children,
-            "made": labels.made(shown) if is_own else None,
+            "output": labels.output(view) if is_own else None,
             "platform": next((each["title"] for each in connections or () if each["job_id"] == job.job_id), ""),
-            "fields": _fields(shown["result"]),
+            "fields": _fields(view["result"]),
             **operator,
         }
         return visitor.show("job", f"{jobs.PATH}/{job_id}", context)

@@ -91,8 +91,8 @@ def kind(name: str) -> str:
     return f"{words} ({service})" if verb else words
 
 
-def made(job: views.Job) -> tuple[str, str] | None:
-    """Return address and text of the link to what a completed job made."""
+def output(job: views.Job) -> tuple[str, str] | None:
+    """Return address and text of the link to the output of a completed job."""
     return _MADE.get(job["kind"]) if job["status"] == "completed" else None
 
 

@@ -74,16 +74,16 @@ class Kinds(AdminPage):
             self._container.engine.list_kinds(visitor.identity),
             self._container.engine.get_rates(visitor.identity, span=admin_service_pb2.RATE_SPAN_HOUR),
         )
-        shown = [engine.kind(kind) for kind in kinds.kinds]
+        views = [engine.kind(kind) for kind in kinds.kinds]
         rates_of = {rate["kind"]: rate for rate in engine.rates(rates)["kinds"]}
         rows = sorted(
-            (_row(kind, rates_of.get(kind["kind"])) for kind in shown if kind["kind"] != "*"),
+            (_row(kind, rates_of.get(kind["kind"])) for kind in views if kind["kind"] != "*"),
             key=lambda row: (row.rank, -row.failed, -row.waiting, -row.running, row.kind["kind"]),
         )
         context = {
             "groups": [(title, [row for row in rows if row.rank == rank]) for rank, title in enumerate(GROUPS)],
             "count": len(rows),
-            "is_everything_paused": _is_paused(next((kind for kind in shown if kind["kind"] == "*"), None)),
+            "is_everything_paused": _is_paused(next((kind for kind in views if kind["kind"] == "*"), None)),
         }
         return visitor.show("admin/kinds", PATH, context)
 
@@ -216,10 +216,10 @@ class Kinds(AdminPage):
         status, mistakes = forms.mistakes_of(error, values.keys())
         visitor = await self.begin(request)
         sensitive = {field.key for field in form if field.is_sensitive}
-        shown = {name: value for name, value in values.items() if name not in sensitive}
+        visible = {name: value for name, value in values.items() if name not in sensitive}
         context = {
             **await self._kind(request, visitor, values["replayed"]),
-            "form": forms.filled(shown, mistakes),
+            "form": forms.filled(visible, mistakes),
         }
         return visitor.show("admin/kind", f"{PATH}/{request.path_params['kind']}", context, status=status)
 

@@ -87,20 +87,20 @@ class Schedules(AdminPage):
         if not schedule["is_of_operator"]:
             return self.redirect(_path(request), flash_code="schedule_registered")
         # An empty sensitive field keeps its value.
-        kept = {name: payload_form.MASK for name in kind["sensitive_fields"] if name in details["payload"]}
+        masked = {name: payload_form.MASK for name in kind["sensitive_fields"] if name in details["payload"]}
         sent = {
-            field.key: values[field.key] or kept.get(field.name, "") if field.is_sensitive else values[field.key]
+            field.key: values[field.key] or masked.get(field.name, "") if field.is_sensitive else values[field.key]
             for field in form
         }
         try:
-            payload = {**kept, **payload_form.read(form, sent)}
+            payload = {**masked, **payload_form.read(form, sent)}
             message = registration(schedule["name"], schedule["kind"], payload, values)
             message.catch_up = kind_pb2.CatchUp.Value(f"CATCH_UP_{schedule['catch_up'].upper()}")
             await self._container.engine.set_schedule(session.identity, registration=message)
         except errors.Error as error:
             status, mistakes = forms.mistakes_of(error, values.keys())
-            shown = {field.key for field in form if field.is_sensitive}
-            filled = forms.filled({name: text for name, text in values.items() if name not in shown}, mistakes)
+            secret_keys = {field.key for field in form if field.is_sensitive}
+            filled = forms.filled({name: text for name, text in values.items() if name not in secret_keys}, mistakes)
             context = {**await self._one(request, visitor), "form": filled}
             return visitor.show("admin/schedule", _path(request), context, status=status)
         return self.redirect(_path(request), flash_code="schedule_saved")
