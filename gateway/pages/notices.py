@@ -35,14 +35,14 @@ async def unread(
 
 
 async def see(
-    container: Container, session: sessions.Session, shown: views.Notifications, job_id: str
+    container: Container, session: sessions.Session, notifications: views.Notifications, job_id: str
 ) -> views.Notifications:
     """Mark the notification of a finished job as read, whose page its owner sees. Return the notifications that remain."""
-    rest = [one for one in shown["notifications"] if one["job_id"] != job_id]
-    if len(rest) == shown["unread_count"]:
-        return shown
+    rest = [item for item in notifications["notifications"] if item["job_id"] != job_id]
+    if len(rest) == notifications["unread_count"]:
+        return notifications
     marked = await container.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
-    return {**shown, "notifications": rest, "unread_count": shown["unread_count"] - marked.marked_count}
+    return {**notifications, "notifications": rest, "unread_count": notifications["unread_count"] - marked.marked_count}
 
 
 def muted_of(user: auth_pb2.User) -> set[views.NoticeCategory]:
