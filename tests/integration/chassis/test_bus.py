@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -99,14 +100,21 @@ def connected(tested_bus: bus.Bus) -> Callable[[], Awaitable[bool]]:
     return check
 
 
-async def test_events_are_stored_and_delivered_with_their_id(server: Nats, eventually: Eventually) -> None:
-    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
-    tested_bus.owns_stream("jobs")
-    tested_bus.consume("jobs", "demo", recorder)
+@asynccontextmanager
+async def running(tested_bus: bus.Bus, eventually: Eventually) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """Run the bus. Wait until it is connected; yield the probe for that."""
     is_connected = connected(tested_bus)
     async with run.Background() as background:
         background.start("bus", tested_bus.run)
         await eventually(is_connected)
+        yield is_connected
+
+
+async def test_events_are_stored_and_delivered_with_their_id(server: Nats, eventually: Eventually) -> None:
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    async with running(tested_bus, eventually):
         await tested_bus.publish("id-1", "jobs.events.owner", b"first")
         await eventually(recorder.has(b"first"))
     assert recorder.ids == ["id-1"]
@@ -136,10 +144,7 @@ async def test_the_same_event_published_twice_is_stored_once(server: Nats, event
     recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", recorder)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually):
         for message_id, payload in (("id-1", b"first"), ("id-1", b"first"), ("id-2", b"second")):
             await tested_bus.publish(message_id, "jobs.events.owner", payload)
         await eventually(recorder.has(b"second"))
@@ -184,10 +189,7 @@ async def test_event_of_a_failing_handler_is_redelivered(
     recorder, tested_bus = Recorder(failures=3), bus.Bus(server.url, name="test")
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", recorder)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually):
         await tested_bus.publish("id-1", "jobs.events.owner", b"first")
         await eventually(recorder.has(b"first"))
     assert recorder.ids == ["id-1"] * 4
@@ -209,10 +211,7 @@ async def test_message_that_always_fails_holds_up_no_others(
 
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", handler)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually):
         await tested_bus.publish("id-1", "jobs.events.owner", b"poison")
         await tested_bus.publish("id-2", "jobs.events.owner", b"waits")
         client = await nats.connect(server.url)
@@ -241,10 +240,7 @@ async def test_undecodable_message_is_not_redelivered(
 
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", handler)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually):
         await tested_bus.publish("id-1", "jobs.events.owner", b"garbage")
         await tested_bus.publish("id-2", "jobs.events.owner", b"fine")
         await eventually(recorder.has(b"garbage", b"fine"))
@@ -272,10 +268,7 @@ async def test_bus_recovers_after_nats_was_killed(server: Nats, eventually: Even
     tested_bus.consume("jobs", "demo", recorder)
     tested_bus.subscribe("jobs.wake.x", ephemeral)
     tested_bus.on_connected(count)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually) as is_connected:
         await asyncio.to_thread(server.kill)
 
         async def is_gone() -> bool:
@@ -301,10 +294,7 @@ async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
     recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", recorder)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually):
         client = await nats.connect(server.url)
         await client.jetstream().delete_stream("JOBS")
 
@@ -354,10 +344,7 @@ async def test_bus_replaces_a_client_that_does_not_reconnect(
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", recorder)
     tested_bus.subscribe("jobs.wake.x", ephemeral)
-    is_connected = connected(tested_bus)
-    async with run.Background() as background:
-        background.start("bus", tested_bus.run)
-        await eventually(is_connected)
+    async with running(tested_bus, eventually):
         await asyncio.to_thread(server.kill)
 
         async def is_trying() -> bool:
@@ -414,10 +401,7 @@ async def test_bus_that_ends_without_nats_leaves_no_tasks(server: Nats, eventual
         async def is_lost() -> bool:
             return not tested_bus.is_connected
 
-        is_connected = connected(tested_bus)
-        async with run.Background() as background:
-            background.start("bus", tested_bus.run)
-            await eventually(is_connected)
+        async with running(tested_bus, eventually):
             await asyncio.to_thread(server.kill)
             await eventually(is_lost)
         if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
