@@ -24,14 +24,20 @@ async def list_users(
     gateway: Gateway,
     email: Annotated[schemas.Text, Query(description="Only addresses that begin with this.")] = "",
     deleting: Annotated[bool, Query(description="Only accounts that are being deleted.")] = False,
+    oldest_first: bool = False,
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
-    """Return accounts, newest first."""
+    """Return accounts, newest first by default."""
     page = await gateway.admin.list_users(
-        session.identity, email_prefix=email, page_size=page_size, page_token=page_token, deleting_only=deleting
+        session.identity,
+        email_prefix=email,
+        page_size=page_size,
+        page_token=page_token,
+        deleting_only=deleting,
+        oldest_first=oldest_first,
     )
-    return answer({"users": [views.user(account) for account in page.users], "next_page_token": page.next_page_token})
+    return answer({"users": [views.user(account) for account in page.users], **_neighbours(page)})
 
 
 @router.get(
@@ -158,23 +164,30 @@ async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gatew
 
 @router.get(
     "/security-events",
-    **route("List security events", schemas_admin.SecurityEvents, "A page of them, newest first.", 403),
+    **route("List security events", schemas_admin.SecurityEvents, "A page of them.", 403),
 )
 async def list_security_events(
     session: SignedIn,
     gateway: Gateway,
     user_id: Annotated[schemas.Text, Query(description="Only of this account.")] = "",
     kind: Annotated[list[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
+    oldest_first: bool = False,
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Response:
-    """Return security events, newest first."""
+    """Return security events, newest first by default."""
     rpc_request = admin_service_pb2.ListSecurityEventsRequest(
-        user_id=user_id, kinds=kind, page_size=page_size, page_token=page_token
+        user_id=user_id, kinds=kind, page_size=page_size, page_token=page_token, oldest_first=oldest_first
     )
     page = await gateway.admin.list_security_events.send(session.identity, rpc_request)
     events = [views.security_event(event) for event in page.events]
-    return answer({"events": events, "next_page_token": page.next_page_token})
+    return answer({"events": events, **_neighbours(page)})
+
+
+def _neighbours(
+    page: admin_service_pb2.ListUsersResponse | admin_service_pb2.ListSecurityEventsResponse,
+) -> dict[str, str]:
+    return {"next_page_token": page.next_page_token, "previous_page_token": page.previous_page_token}
 
 
 def _ended(gateway: Gateway, changed: auth_pb2.User) -> Response:

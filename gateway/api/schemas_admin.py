@@ -30,10 +30,11 @@ class Deletion(Body):
 
 
 class Users(TypedDict):
-    """A page of accounts, newest first."""
+    """A page of accounts."""
 
     users: list[User]
     next_page_token: Annotated[str, Field(description="Empty on the last page.")]
+    previous_page_token: Annotated[str, Field(description="Empty on the first page.")]
 
 
 class UserWithSessions(TypedDict):
@@ -72,7 +73,8 @@ class AllUsersRevoked(TypedDict):
 
 
 class SecurityEvents(TypedDict):
-    """A page of security events, newest first."""
+    """A page of security events."""
 
     events: list[SecurityEvent]
     next_page_token: Annotated[str, Field(description="Empty on the last page.")]
+    previous_page_token: Annotated[str, Field(description="Empty on the first page.")]

@@ -128,6 +128,7 @@ def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None)
         "kinds": sorted(kinds, key=labels.kind),
         "rows": ROWS,
         "orders": ORDERS,
+        "order": filters.order,
         "count": page.count if page else 0,
         "max_count": MAX_COUNT,
         "first": filters.address(PATH) if filters.page_token else "",

@@ -163,19 +163,30 @@ async def list_events(
     *,
     user_id: uuid.UUID | None,
     kinds: Sequence[str] = (),
-    before: uuid.UUID | None = None,
+    start: uuid.UUID | None = None,
+    is_ascending: bool = False,
     limit: int,
 ) -> Sequence[Event]:
-    """List events of an account, or of all, newest first, before a position."""
-    statement = sa.select(security_events)
-    if user_id is not None:
-        statement = statement.where(security_events.c.user_id == user_id)
-    if kinds:
-        statement = statement.where(security_events.c.kind.in_(kinds))
-    if before is not None:
-        statement = statement.where(security_events.c.event_id < before)
-    rows = await conn.execute(statement.order_by(security_events.c.event_id.desc()).limit(limit))
+    """List events of an account, or of all, newest first unless `is_ascending`, from a position on."""
+    event_id = security_events.c.event_id
+    statement = sa.select(security_events).where(*_matches(user_id, kinds))
+    if start is not None:
+        statement = statement.where(event_id > start if is_ascending else event_id < start)
+    rows = await conn.execute(statement.order_by(event_id if is_ascending else event_id.desc()).limit(limit))
     return [Event(**{**row._mapping, "kind": Kind(row.kind)}) for row in rows]
+
+
+async def count_events(
+    conn: AsyncConnection, *, user_id: uuid.UUID | None, kinds: Sequence[str] = (), limit: int
+) -> int:
+    """Count the events of a list, at most `limit`."""
+    listed = sa.select(security_events.c.event_id).where(*_matches(user_id, kinds)).limit(limit).subquery()
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(listed))).scalar_one())
+
+
+def _matches(user_id: uuid.UUID | None, kinds: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+    of_user = [security_events.c.user_id == user_id] if user_id is not None else []
+    return [*of_user, security_events.c.kind.in_(kinds)] if kinds else of_user
 
 
 def _client(client: domain.Client) -> dict[str, object]:

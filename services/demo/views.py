@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -19,8 +18,6 @@ from services.demo.domain import Mode, State
 
 CACHE_SECONDS = 60.0
 CACHE_SIZE = 1_000
-_BACK = "back:"
-"""Before the generation in the token of a previous page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,34 +73,33 @@ class Views:
     ) -> InteractionPage:
         """Read a page of interactions, newest first. Raises `InvalidArgument`."""
         limit = paging.size(page_size)
-        position = paging.position(page_token, filters=filters, length=3)
-        is_back = position is not None and position[0].startswith(_BACK)
-        if position:
-            position[0] = position[0].removeprefix(_BACK)
+        start = paging.start(page_token, filters=filters, length=3)
         async with self._snapshot(owner_id) as (conn, mode):
             if mode.state is not State.ENABLED:
                 return InteractionPage()
-            position = _same_generation(position, mode)
-            start = (_moment(position[1]), _number(position[2])) if position else None
-            read = partial(queries.list_interactions, conn, owner_id, mode.generation, filters=filters, limit=limit + 1)
-            rows = await read(start=start, is_ascending=is_back)
-            if is_back and len(rows) <= limit:
-                # The first page, whole.
-                is_back, start = False, None
-                rows = await read(start=None)
-        has_more, rows = len(rows) > limit, rows[:limit]
-        if is_back:
-            rows.reverse()
-        has_previous = has_more if is_back else start is not None
+            _same_generation(start.position, mode)
 
-        def token(row: read_models.Interaction, prefix: str = "") -> str:
-            position = [f"{prefix}{mode.generation}", row.occurred_at.isoformat(), str(row.position)]
-            return paging.token(position, filters=filters)
+            async def select(start: paging.Start, count: int) -> Sequence[read_models.Interaction]:
+                position = start.position
+                return await queries.list_interactions(
+                    conn,
+                    owner_id,
+                    mode.generation,
+                    filters=filters,
+                    start=(_moment(position[1]), _number(position[2])) if position else None,
+                    is_ascending=start.is_back,
+                    limit=count,
+                )
 
+            page = await paging.page(
+                start,
+                limit=limit,
+                filters=filters,
+                select=select,
+                position_of=lambda row: [str(mode.generation), row.occurred_at.isoformat(), str(row.position)],
+            )
         return InteractionPage(
-            interactions=rows,
-            next_page_token=token(rows[-1]) if rows and (is_back or has_more) else "",
-            previous_page_token=token(rows[0], _BACK) if rows and has_previous else "",
+            interactions=page.rows, next_page_token=page.next_token, previous_page_token=page.previous_token
         )
 
     async def arriving(self, owner_id: UUID, count: int) -> Sequence[read_models.Interaction]:

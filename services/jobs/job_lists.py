@@ -14,8 +14,6 @@ from services.jobs import list_storage, unreadable
 from services.jobs.domain import Job, State
 
 MAX_COUNT = 1_000
-_BACK = "back:"
-"""Before the id in the token of a previous page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,34 +60,27 @@ class JobLists:
             raise errors.InvalidArgument("include_kinds needs an owner.", field="owner_id")
         of_list = (str(owner_id), sorted(states), sorted(kinds), str(parent_id), *(["oldest"] if oldest_first else []))
         limit = paging.size(page_size)
-        position = paging.position(page_token, filters=of_list, length=1)
-        is_back = position is not None and position[0].startswith(_BACK)
-        start = _uuid(position[0].removeprefix(_BACK)) if position else None
         filters = list_storage.Filters(
-            owner_id=owner_id,
-            states=states,
-            kinds=kinds,
-            parent_id=parent_id,
-            position=start,
-            limit=limit + 1,
-            is_ascending=oldest_first != is_back,
+            owner_id=owner_id, states=states, kinds=kinds, parent_id=parent_id, position=None, limit=limit
         )
-        rows = await self._read(filters)
-        if is_back and len(rows) <= limit:
-            # The first page, whole.
-            is_back, start = False, None
-            rows = await self._read({**filters, "position": None, "is_ascending": oldest_first})
-        has_more, jobs = len(rows) > limit, rows[:limit]
-        if is_back:
-            jobs.reverse()
-        has_previous = has_more if is_back else start is not None
+
+        async def select(start: paging.Start, count: int) -> list[Job]:
+            position = _uuid(start.position[0]) if start.position else None
+            is_ascending = oldest_first != start.is_back
+            return await self._read({**filters, "position": position, "limit": count, "is_ascending": is_ascending})
+
+        page = await paging.page(
+            paging.start(page_token, filters=of_list, length=1),
+            limit=limit,
+            filters=of_list,
+            select=select,
+            position_of=lambda job: [str(job.job_id)],
+        )
         return Page(
-            jobs=jobs,
-            next_page_token=paging.token([str(jobs[-1].job_id)], filters=of_list) if is_back or has_more else "",
-            previous_page_token=paging.token([_BACK + str(jobs[0].job_id)], filters=of_list)
-            if jobs and has_previous
-            else "",
-            count=await self._count({**filters, "position": None, "limit": max_count}) if max_count else 0,
+            jobs=list(page.rows),
+            next_page_token=page.next_token,
+            previous_page_token=page.previous_token,
+            count=await self._count({**filters, "limit": max_count}) if max_count else 0,
             kinds=await self._kinds(owner_id) if include_kinds and owner_id else [],
         )
 

@@ -1,4 +1,4 @@
-"""The form of demo mode offers exactly the options that the demo service accepts."""
+"""The forms of pages offer exactly what the services accept and report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from chassis import errors
 from gateway import demo_options
 from gateway.api import schemas
 from gateway.pages import choices
+from gateway.pages.admin import security_events
 from repruv.demo.v1 import demo_service_pb2
+from services.auth import audit
 from services.demo import convert, dataset, options
 
 
@@ -22,6 +24,10 @@ def test_the_form_offers_what_there_is() -> None:
         dataset.DEFAULT_CONTENT,
         dataset.DEFAULT_INTERACTIONS,
     )
+
+
+def test_security_events_are_filtered_by_every_kind() -> None:
+    assert sorted(security_events.KINDS) == sorted(audit.Kind)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -11,12 +9,11 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import views
 from gateway.container import Container
-from gateway.pages.admin import job_query, people
+from gateway.pages.admin import job_query, lists, people
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 PATH = "/admin/users"
-PAGE = 50
 EVENTS = 20
 _ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
 
@@ -53,27 +50,31 @@ class Users(AdminPage):
         ]
 
     async def show_all(self, request: Request) -> Response:
-        """Show accounts, newest first."""
+        """Show accounts, newest first unless the address says otherwise."""
         visitor = await self.begin(request)
-        prefix = request.query_params.get("email", "").replace("\0", "").strip()[:254]
+        filters = {
+            "email": request.query_params.get("email", "").replace("\0", "").strip()[:254],
+            "deleting": "yes" if request.query_params.get("deleting") == "yes" else "",
+            "order": lists.order_of(request),
+        }
         token = request.query_params.get("page_token", "")
-        deleting = "yes" if request.query_params.get("deleting") == "yes" else ""
         try:
             page = await self._container.admin.list_users(
                 visitor.identity,
-                email_prefix=prefix,
-                page_size=PAGE,
+                email_prefix=filters["email"],
+                page_size=lists.PAGE,
                 page_token=token,
-                deleting_only=bool(deleting),
+                deleting_only=bool(filters["deleting"]),
+                oldest_first=bool(filters["order"]),
+                max_count=lists.MAX_COUNT,
             )
         except errors.InvalidArgument:
-            return self.redirect(_address(prefix, "", deleting))
+            return self.redirect(lists.address(PATH, filters))
         context = {
             "users": [views.user(account) for account in page.users],
-            "email": prefix,
-            "deleting": deleting,
-            "newest": _address(prefix, "", deleting) if token else "",
-            "older": _address(prefix, page.next_page_token, deleting) if page.next_page_token else "",
+            "email": filters["email"],
+            "deleting": filters["deleting"],
+            **lists.context(PATH, filters, page, token),
         }
         return visitor.show("admin/users", PATH, context)
 
@@ -263,12 +264,6 @@ class Users(AdminPage):
 
 def _sessions(count: int) -> str:
     return f"{count:,} session{'' if count == 1 else 's'}"
-
-
-def _address(prefix: str, token: str, deleting: str) -> str:
-    parameters = (("email", prefix), ("deleting", deleting), ("page_token", token))
-    query = urlencode({name: text for name, text in parameters if text})
-    return f"{PATH}?{query}" if query else PATH
 
 
 def _user_id(request: Request) -> str:

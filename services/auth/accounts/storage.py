@@ -119,18 +119,31 @@ async def list_users(
     conn: AsyncConnection,
     *,
     email_prefix: str,
-    before: tuple[datetime, uuid.UUID] | None,
+    is_deleting: bool,
+    start: tuple[datetime, uuid.UUID] | None,
+    is_ascending: bool,
     limit: int,
-    is_deleting: bool = False,
 ) -> Sequence[domain.User]:
-    """List accounts by prefix of the address, newest first, before a position; `is_deleting`: only those to be deleted."""
-    statement = sa.select(*USER).where(users.c.email.startswith(email_prefix.lower(), autoescape=True))
-    if is_deleting:
-        statement = statement.where(users.c.deletion_id.is_not(None))
-    if before is not None:
-        statement = statement.where(sa.tuple_(users.c.created_at, users.c.user_id) < sa.tuple_(*before))
-    order = (users.c.created_at.desc(), users.c.user_id.desc())
+    """List accounts by prefix of the address from a position on; `is_deleting`: only those to be deleted."""
+    statement = sa.select(*USER).where(*_matches(email_prefix, is_deleting=is_deleting))
+    key = (users.c.created_at, users.c.user_id)
+    if start is not None:
+        position, of_start = sa.tuple_(*key), sa.tuple_(*start)
+        statement = statement.where(position > of_start if is_ascending else position < of_start)
+    order = key if is_ascending else [column.desc() for column in key]
     return [user(row) for row in await conn.execute(statement.order_by(*order).limit(limit))]
+
+
+async def count_users(conn: AsyncConnection, *, email_prefix: str, is_deleting: bool, limit: int) -> int:
+    """Count the accounts of a list, at most `limit`."""
+    listed = sa.select(users.c.user_id).where(*_matches(email_prefix, is_deleting=is_deleting)).limit(limit).subquery()
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(listed))).scalar_one())
+
+
+def _matches(email_prefix: str, *, is_deleting: bool) -> list[sa.ColumnElement[bool]]:
+    # No condition without a prefix: the count of all accounts needs no row of the table.
+    prefix = [users.c.email.startswith(email_prefix.lower(), autoescape=True)] if email_prefix else []
+    return [*prefix, users.c.deletion_id.is_not(None)] if is_deleting else prefix
 
 
 async def lock_user(conn: AsyncConnection, user_id: uuid.UUID) -> None:

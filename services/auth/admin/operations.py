@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox, paging
 from services.auth import audit, domain
 from services.auth.accounts import storage as account_storage
+from services.auth.admin import lists
 from services.auth.api_tokens import storage as token_storage
 from services.auth.api_tokens.domain import ApiToken, ApiTokenNotFound
 from services.auth.audit import Kind, Origin, record
@@ -29,7 +31,6 @@ from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
-PAGE = 50
 KINDS_LIMIT = 50
 PREFIX_LIMIT = 254
 USERS_LIMIT = 100
@@ -47,22 +48,30 @@ class Administration:
     effects: Effects
 
     async def list_users(
-        self, actor: domain.Actor, *, email_prefix: str, page_size: int, page_token: str, is_deleting: bool = False
-    ) -> tuple[Sequence[domain.User], str]:
-        """Return a page of accounts, newest first, and the token of the next page. Raises `InvalidArgument`."""
-        limit = paging.size(page_size or PAGE)
+        self, actor: domain.Actor, request: lists.Request, *, email_prefix: str, is_deleting: bool = False
+    ) -> lists.Page[domain.User]:
+        """Return a page of accounts. Raises `InvalidArgument`."""
         prefix = email_prefix.strip().lower()[:PREFIX_LIMIT].replace("\x00", "")
-        filters = (prefix, is_deleting)
-        position = paging.position(page_token, filters=filters, length=2)
-        before = _user_position(position) if position else None
         async with self._read(actor) as conn:
-            users = await account_storage.list_users(
-                conn, email_prefix=prefix, before=before, limit=limit + 1, is_deleting=is_deleting
+
+            async def select(start: paging.Start, count: int) -> Sequence[domain.User]:
+                return await account_storage.list_users(
+                    conn,
+                    email_prefix=prefix,
+                    is_deleting=is_deleting,
+                    start=_user_position(start.position) if start.position else None,
+                    is_ascending=request.oldest_first != start.is_back,
+                    limit=count,
+                )
+
+            return await lists.read(
+                request,
+                filters=(prefix, is_deleting),
+                length=2,
+                select=select,
+                position_of=lambda user: [user.created_at.isoformat(), str(user.user_id)],
+                count=partial(account_storage.count_users, conn, email_prefix=prefix, is_deleting=is_deleting),
             )
-        page = users[:limit]
-        more = len(users) > limit
-        last = [page[-1].created_at.isoformat(), str(page[-1].user_id)] if more else []
-        return page, paging.token(last, filters=filters) if more else ""
 
     async def get_user(
         self, actor: domain.Actor, user_id: uuid.UUID
@@ -194,21 +203,32 @@ class Administration:
             await self._record(tx, actor, Kind.PASSWORD_RESET_REQUESTED, user_id)
 
     async def list_events(
-        self, actor: domain.Actor, *, user_id: uuid.UUID | None, kinds: Sequence[str], page_size: int, page_token: str
-    ) -> tuple[Sequence[audit.Event], str]:
-        """Return a page of security events, newest first, and the token of the next page. Raises `InvalidArgument`."""
-        limit = paging.size(page_size or PAGE)
+        self, actor: domain.Actor, request: lists.Request, *, user_id: uuid.UUID | None, kinds: Sequence[str]
+    ) -> lists.Page[audit.Event]:
+        """Return a page of security events. Raises `InvalidArgument`."""
         valid_kinds = sorted(kind for kind in set(kinds[:KINDS_LIMIT]) if kind in set(audit.Kind))
-        filters = (str(user_id), valid_kinds)
-        position = paging.position(page_token, filters=filters, length=1)
-        before = _event_position(position) if position else None
         async with self._read(actor) as conn:
-            if kinds and not valid_kinds:
-                return [], ""
-            events = await audit.list_events(conn, user_id=user_id, kinds=valid_kinds, before=before, limit=limit + 1)
-        page = events[:limit]
-        more = len(events) > limit
-        return page, paging.token([str(page[-1].event_id)], filters=filters) if more else ""
+
+            async def select(start: paging.Start, count: int) -> Sequence[audit.Event]:
+                if kinds and not valid_kinds:
+                    return []
+                return await audit.list_events(
+                    conn,
+                    user_id=user_id,
+                    kinds=valid_kinds,
+                    start=ids.parse(start.position[0], "page_token") if start.position else None,
+                    is_ascending=request.oldest_first != start.is_back,
+                    limit=count,
+                )
+
+            return await lists.read(
+                request,
+                filters=(str(user_id), valid_kinds),
+                length=1,
+                select=select,
+                position_of=lambda event: [str(event.event_id)],
+                count=partial(audit.count_events, conn, user_id=user_id, kinds=valid_kinds),
+            )
 
     @asynccontextmanager
     async def _read(self, actor: domain.Actor) -> AsyncIterator[AsyncConnection]:
@@ -263,7 +283,3 @@ def _user_position(position: list[str]) -> tuple[datetime, uuid.UUID]:
     if moment.tzinfo is None:
         raise paging.invalid_token()
     return moment, ids.parse(position[1], "page_token")
-
-
-def _event_position(position: list[str]) -> uuid.UUID:
-    return ids.parse(position[0], "page_token")

@@ -10,6 +10,7 @@ from chassis import ids
 from repruv.auth.v1 import admin_service_pb2 as pb
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_pb2
 from services.auth import convert, domain
+from services.auth.admin import lists
 from services.auth.admin.operations import Administration
 from services.auth.api_tokens import convert as token_convert
 from services.auth.connections.effects import Effects
@@ -32,14 +33,15 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         self._verification_period = context.verification_period
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: RpcContext) -> pb.ListUsersResponse:
-        page, next_page_token = await self._administration.list_users(
-            actor(),
-            email_prefix=request.email_prefix,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            is_deleting=request.deleting_only,
+        users = await self._administration.list_users(
+            actor(), _list_request(request), email_prefix=request.email_prefix, is_deleting=request.deleting_only
         )
-        return pb.ListUsersResponse(users=map(self._user, page), next_page_token=next_page_token)
+        return pb.ListUsersResponse(
+            users=map(self._user, users.rows),
+            next_page_token=users.next_token,
+            previous_page_token=users.previous_token,
+            count=users.count,
+        )
 
     async def GetUser(self, request: pb.GetUserRequest, context: RpcContext) -> pb.GetUserResponse:
         user, sessions, api_tokens = await self._administration.get_user(actor(), ids.parse(request.user_id, "user_id"))
@@ -117,14 +119,27 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
     async def ListSecurityEvents(
         self, request: pb.ListSecurityEventsRequest, context: RpcContext
     ) -> pb.ListSecurityEventsResponse:
-        page, next_page_token = await self._administration.list_events(
+        events = await self._administration.list_events(
             actor(),
+            _list_request(request),
             user_id=ids.parse(request.user_id, "user_id") if request.user_id else None,
             kinds=list(request.kinds),
-            page_size=request.page_size,
-            page_token=request.page_token,
         )
-        return pb.ListSecurityEventsResponse(events=map(convert.event_to_proto, page), next_page_token=next_page_token)
+        return pb.ListSecurityEventsResponse(
+            events=map(convert.event_to_proto, events.rows),
+            next_page_token=events.next_token,
+            previous_page_token=events.previous_token,
+            count=events.count,
+        )
 
     def _user(self, user: domain.User) -> auth_pb2.User:
         return convert.user_to_proto(user, self._verification_period)
+
+
+def _list_request(request: pb.ListUsersRequest | pb.ListSecurityEventsRequest) -> lists.Request:
+    return lists.Request(
+        page_size=request.page_size,
+        page_token=request.page_token,
+        oldest_first=request.oldest_first,
+        max_count=request.max_count,
+    )

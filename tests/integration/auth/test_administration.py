@@ -210,6 +210,21 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
         if not (page_token := page.next_page_token):
             break
     assert listed == emails[::-1]
+
+    async def read(**more: Any) -> tuple[list[str], Any]:
+        page = await gateway.admin("ListUsers", user=admin.identity, email_prefix=prefix, page_size=2, **more)
+        return [user.email for user in page.users], page
+
+    first, page = await read(oldest_first=True, max_count=4)
+    assert (first, page.count, page.previous_page_token) == (emails[:2], 4, "")
+    second, page = await read(oldest_first=True, page_token=page.next_page_token)
+    assert (second, page.count) == (emails[2:4], 0)
+    assert (await read(oldest_first=True, page_token=page.previous_page_token))[0] == first
+    with pytest.raises(errors.InvalidArgument):
+        await read(page_token=page.next_page_token)  # of the other order
+    with pytest.raises(errors.InvalidArgument) as refused:
+        await read(max_count=1_001)
+    assert refused.value.field == "max_count"
     # Wildcards of LIKE are escaped.
     odd = await gateway.admin("ListUsers", user=admin.identity, email_prefix=f"{prefix[:-1]}_")
     assert list(odd.users) == []
@@ -243,9 +258,14 @@ async def test_events_are_listed_by_account_and_kind(gateway: Gateway, admin: Ac
     newest = everything.events[0]
     assert (newest.user_id, newest.actor_id, newest.session_id) == (account.user_id, admin.user_id, admin.session_id)
     assert newest.ip_address == admin.ip_address
-    first = await listed(kinds=["login_succeeded"], page_size=2)
+    assert [event.kind for event in (await listed(oldest_first=True)).events] == kinds[::-1]
+    assert (await listed(max_count=1_000)).count == 5
+    first = await listed(kinds=["login_succeeded"], page_size=2, max_count=1_000)
+    assert first.count == 3
     second = await listed(kinds=["login_succeeded"], page_size=2, page_token=first.next_page_token)
     assert [len(first.events), len(second.events), second.next_page_token] == [2, 1, ""]
+    again = await listed(kinds=["login_succeeded"], page_size=2, page_token=second.previous_page_token)
+    assert again.events == first.events
     assert list((await listed(kinds=["nothing"])).events) == []
     with pytest.raises(errors.InvalidArgument):
         await listed(page_token=first.next_page_token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -85,6 +86,7 @@ async def test_accounts_are_searched_disabled_and_enabled(
     page = await open_page(admin, f"/admin/users?email={account.email[:12].upper()}")
     path = f"/admin/users/{account.user_id}"
     assert path in page.links
+    assert "1 account " in page.text
     assert "No matching users" in (await open_page(admin, "/admin/users?email=nobody-at-all")).text
     assert not {f"{path}/disable", f"{path}/role"} & (await open_page(admin, path)).forms.keys()
     page = await open_page(admin, f"{path}/confirm/disable")
@@ -102,6 +104,9 @@ async def test_accounts_are_searched_disabled_and_enabled(
         events = await open_page(admin, f"/admin/security-events?user={quote(user)}")
         assert path in events.links
         assert f"Account created {account.email}" in events.text
+        assert re.search(r"\b[1-9]\d* events\b", events.text)
+        oldest_first = await open_page(admin, f"/admin/security-events?user={quote(user)}&order=oldest")
+        assert oldest_first.text.index("Account created") < oldest_first.text.index("Account disabled")
     longest = f"{'x' * 64}@{'example.' * 22}example.com"
     for user in ("nobody@example.com", longest):
         events = await open_page(admin, f"/admin/security-events?user={user}")

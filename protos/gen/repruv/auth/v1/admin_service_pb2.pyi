@@ -31,14 +31,20 @@ class ListUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DELETING_ONLY_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
     email_prefix: _builtins.str
     """Only addresses with this prefix, in any case; empty: all."""
     page_size: _builtins.int
     """1 to 100; 0: 50."""
     page_token: _builtins.str
-    """next_page_token of the previous response; empty: the first page."""
+    """next_page_token or previous_page_token of a response with the same filters and order; empty: the first page."""
     deleting_only: _builtins.bool
     """Only accounts that will be deleted, or are being erased."""
+    oldest_first: _builtins.bool
+    """Whether the oldest account is first."""
+    max_count: _builtins.int
+    """Up to how many accounts of the list are counted, 0 to 1000; 0: none."""
     def __init__(
         self,
         *,
@@ -46,10 +52,12 @@ class ListUsersRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         deleting_only: _builtins.bool = ...,
+        oldest_first: _builtins.bool = ...,
+        max_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting_only", b"deleting_only", "email_prefix", b"email_prefix", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting_only", b"deleting_only", "email_prefix", b"email_prefix", "max_count", b"max_count", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,21 +71,29 @@ class ListUsersResponse(_message.Message):
 
     USERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    previous_page_token: _builtins.str
+    """Empty on the first page."""
+    count: _builtins.int
+    """The number of accounts in all pages, at most max_count."""
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[_auth_pb2.User]:
-        """Newest first."""
+        """Newest first, unless asked otherwise."""
 
     def __init__(
         self,
         *,
         users: _abc.Iterable[_auth_pb2.User] | None = ...,
         next_page_token: _builtins.str = ...,
+        previous_page_token: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -561,12 +577,18 @@ class ListSecurityEventsRequest(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Only events of this account; empty: of all accounts and of addresses without one."""
     page_size: _builtins.int
     """1 to 100; 0: 50."""
     page_token: _builtins.str
-    """next_page_token of the previous response; empty: the first page."""
+    """next_page_token or previous_page_token of a response with the same filters and order; empty: the first page."""
+    oldest_first: _builtins.bool
+    """Whether the oldest event is first."""
+    max_count: _builtins.int
+    """Up to how many events of the list are counted, 0 to 1000; 0: none."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only events of these kinds; empty: all."""
@@ -578,10 +600,12 @@ class ListSecurityEventsRequest(_message.Message):
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
+        max_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "max_count", b"max_count", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,21 +619,29 @@ class ListSecurityEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    previous_page_token: _builtins.str
+    """Empty on the first page."""
+    count: _builtins.int
+    """The number of events in all pages, at most max_count."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_security_event_pb2.SecurityEvent]:
-        """Newest first."""
+        """Newest first, unless asked otherwise."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_security_event_pb2.SecurityEvent] | None = ...,
         next_page_token: _builtins.str = ...,
+        previous_page_token: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "events", b"events", "next_page_token", b"next_page_token", "previous_page_token", b"previous_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,7 +116,8 @@ class AuthAdminServiceServicer:
     """
 
     def ListUsers(self, request, context):
-        """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`.
+        """ListUsers returns accounts, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+        `max_count`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,8 +218,8 @@ class AuthAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSecurityEvents(self, request, context):
-        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
-        `user_id`.
+        """ListSecurityEvents returns events, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size`,
+        `user_id` or `max_count`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,9 @@ class AuthAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthAdminServiceAsyncStub: ...
     ListUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]
-    """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
+    """ListUsers returns accounts, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+    `max_count`.
+    """
     GetUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]
     """GetUser returns an account, its active sessions and its API tokens. Fails with NOT_FOUND `user_not_found`."""
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.BatchGetUsersRequest, _admin_service_pb2.BatchGetUsersResponse]
@@ -82,8 +84,8 @@ class AuthAdminServiceStub:
     FAILED_PRECONDITION `deletion_pending` once erasing has begun. (fresh)
     """
     ListSecurityEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]
-    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
-    `user_id`.
+    """ListSecurityEvents returns events, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size`,
+    `user_id` or `max_count`.
     """
 
 @_typing.type_check_only
@@ -95,7 +97,9 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
+    """ListUsers returns accounts, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+    `max_count`.
+    """
     GetUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUserRequest, _admin_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """GetUser returns an account, its active sessions and its API tokens. Fails with NOT_FOUND `user_not_found`."""
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.BatchGetUsersRequest, _admin_service_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
@@ -140,8 +144,8 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     FAILED_PRECONDITION `deletion_pending` once erasing has begun. (fresh)
     """
     ListSecurityEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSecurityEventsRequest, _admin_service_pb2.ListSecurityEventsResponse]  # type: ignore[assignment]
-    """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
-    `user_id`.
+    """ListSecurityEvents returns events, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size`,
+    `user_id` or `max_count`.
     """
 
 class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -156,7 +160,9 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListUsersResponse, _abc.Awaitable[_admin_service_pb2.ListUsersResponse]]:
-        """ListUsers returns accounts, newest first. Fails with INVALID_ARGUMENT `page_token` or `page_size`."""
+        """ListUsers returns accounts, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
+        `max_count`.
+        """
 
     @_abc_1.abstractmethod
     def GetUser(
@@ -279,8 +285,8 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListSecurityEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListSecurityEventsResponse, _abc.Awaitable[_admin_service_pb2.ListSecurityEventsResponse]]:
-        """ListSecurityEvents returns events, newest first. Fails with INVALID_ARGUMENT `page_token`, `page_size` or
-        `user_id`.
+        """ListSecurityEvents returns events, newest first by default. Fails with INVALID_ARGUMENT `page_token`, `page_size`,
+        `user_id` or `max_count`.
         """
 
 def add_AuthAdminServiceServicer_to_server(servicer: AuthAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
