@@ -87,8 +87,7 @@ class Attempt(Generic[R, A]):
                 raise worker.Cancelled("superseded")
             fenced = FencedTransaction(self._lifecycle, tx, self.fence, resource)
             fenced.is_done = start is AttemptStart.DONE
-            if not fenced.is_done:
-                await self._lifecycle.rows.begin_attempt(tx.conn, self.fence)
+            await self._lifecycle.rows.begin_attempt(tx.conn, self.fence)
             if start is AttemptStart.RESUME and self._step.resume:
                 await fenced.move(self._step.resume)
             yield fenced

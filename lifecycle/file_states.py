@@ -19,7 +19,8 @@ class State(StrEnum):
     """A job writes the file. Its last chunk moves it to ready; its end without success to failed or none.
     After a crash of the worker the next attempt writes what is missing."""
     READY = "ready"
-    """The file is complete. Another export replaces it, and the expiry moves it to none."""
+    """The file is complete. Another export replaces it, and the expiry moves it to none. So does the end of a job whose worker
+    could not report the last chunk: to none if it was cancelled, to failed if it failed."""
     FAILED = "failed"
     """The job ended without success; `error` says why. Another export and a retry of the job move it out, and the expiry."""
 
@@ -38,8 +39,8 @@ class Action(StrEnum):
 TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.START: (frozenset({State.NONE, State.READY, State.FAILED}), State.EXPORTING),
     Action.COMPLETE: (frozenset({State.EXPORTING}), State.READY),
-    Action.CANCEL: (frozenset({State.EXPORTING}), State.NONE),
-    Action.FAIL: (frozenset({State.EXPORTING}), State.FAILED),
+    Action.CANCEL: (frozenset({State.EXPORTING, State.READY}), State.NONE),
+    Action.FAIL: (frozenset({State.EXPORTING, State.READY}), State.FAILED),
     Action.RESUME: (frozenset({State.FAILED, State.NONE}), State.EXPORTING),
     Action.EXPIRE: (frozenset({State.READY, State.FAILED}), State.NONE),
 }

@@ -120,6 +120,8 @@ class Step(Generic[A]):
 
     working: StrEnum
     done: StrEnum
+    """A job may still fail or be cancelled here, if its worker could not report the end of the work. The resource follows it if
+    the transitions allow the action of that ending here."""
     failed: Ending[A]
     """Its error is stored if the job's own is missing or not accepted by `Machine.job_error`."""
     cancelled: Ending[A]
@@ -199,16 +201,14 @@ class Machine(Generic[A]):
             case JobPhase.HELD:
                 # A held attempt that is known here has begun, and may already have moved the state on.
                 return self._resumption(resource, step) if update.attempt > resource.attempt else None
-            case _ if resource.state != step.working:
-                return None
             case JobPhase.COMPLETED:
-                return step.completed
+                return step.completed if resource.state == step.working else None
             case JobPhase.CANCELLED:
-                return step.cancelled
+                ending = step.cancelled
             case JobPhase.FAILED:
-                if step.failed.error is None or update.error is None:
-                    return step.failed
-                return Ending(step.failed.action, self.job_error(update.error) or step.failed.error)
+                ending = self._failure(step, update)
+        ends_here = resource.state in {step.working, step.done} & self.transitions[ending.action][0]
+        return ending if ends_here else None
 
     def has_effect(self, resource: Resource, update: JobUpdate) -> bool:
         """Return whether an update changes the resource, or must be remembered so that an older one has no effect later.
@@ -223,6 +223,11 @@ class Machine(Generic[A]):
         adds_nothing = update.phase in {JobPhase.HELD, JobPhase.COMPLETED} and update.attempt == resource.attempt > 0
         resumes = self.steps[resource.job_kind].resume is not None
         return resumes and update.version > FIRST_CLAIM and not adds_nothing
+
+    def _failure(self, step: Step[A], update: JobUpdate) -> Ending[A]:
+        if step.failed.error is None or update.error is None:
+            return step.failed
+        return Ending(step.failed.action, self.job_error(update.error) or step.failed.error)
 
     def _resumption(self, resource: Resource, step: Step[A]) -> Ending[A] | None:
         return Ending(step.resume) if step.resume and self._resumes(resource, step) else None

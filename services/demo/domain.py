@@ -24,7 +24,8 @@ class State(StrEnum):
     A crash of the worker loses nothing: the next attempt continues at the counters. A crash of this service before the
     job was submitted: the outbox submits it. A lost job event: a read or the sweep asks the jobs service."""
     ENABLED = "enabled"
-    """The rows are complete and visible. DisableDemo and the expiry move it out. Nothing runs here."""
+    """The rows are complete and visible. DisableDemo and the expiry move it out. So does the end without success of a job
+    whose worker could not report the last write: to disabled if it was cancelled, to failed if it failed."""
     DISABLING = "disabling"
     """A job deletes the rows. Its last delete moves it to disabled; its end without success to failed.
     A crash of the worker loses nothing: the next attempt continues at the counters."""
@@ -64,8 +65,9 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.COMPLETE_DISABLE: (frozenset({State.DISABLING}), State.DISABLED),
     # By the handler, or by the first update of an ended job. A cancelled disable fails instead: what
     # it has removed is gone, and half of the data must not be shown.
-    Action.CANCEL_ENABLE: (frozenset({State.ENABLING}), State.DISABLED),
-    Action.FAIL: (frozenset({State.ENABLING, State.DISABLING}), State.FAILED),
+    # Also in `enabled`, if the worker could not report the last write. A disable is not undone: its rows are gone.
+    Action.CANCEL_ENABLE: (frozenset({State.ENABLING, State.ENABLED}), State.DISABLED),
+    Action.FAIL: (frozenset({State.ENABLING, State.ENABLED, State.DISABLING}), State.FAILED),
     # By the handler of a later attempt, or by the first update of a retried job.
     Action.RESUME_ENABLE: (frozenset({State.FAILED, State.DISABLED}), State.ENABLING),
     Action.RESUME_DISABLE: (frozenset({State.FAILED}), State.DISABLING),

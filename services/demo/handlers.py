@@ -133,6 +133,10 @@ async def _write_rows(dependencies: Dependencies, context: worker.Context, attem
                 await tx.move(Action.COMPLETE_ENABLE)
             else:
                 await tx.update({"content_written": len(items)})
+    elif mode.interactions_written == total:
+        # The job failed after its last write, and is retried.
+        async with attempt.fenced() as tx:
+            await tx.move(Action.COMPLETE_ENABLE)
     batches = _batches_ahead(spec, items, mode.interactions_written, dependencies.write_batch)
     async with contextlib.aclosing(batches):
         async for batch in batches:

@@ -21,9 +21,10 @@ from services.demo.schema import demo_modes, idempotency_keys
 _now = sa.func.now()
 
 NO_COUNTS = {"content_written": 0, "interactions_written": 0, "content_removed": 0, "interactions_removed": 0}
+_NOT_ENABLED = {"enabled_at": None, "expires_at": None}
 _CHANGES: Mapping[Action, Mapping[str, Any]] = {
     Action.ENABLE: {"job_kind": JobKind.ENABLE, "seeded_at": _now, **NO_COUNTS},
-    Action.DISABLE: {"job_kind": JobKind.DISABLE, "enabled_at": None, "expires_at": None},
+    Action.DISABLE: {"job_kind": JobKind.DISABLE, **_NOT_ENABLED},
     Action.DISMISS: NO_COUNTS,
     # Null plus an interval is null: without `expire_after` it never expires.
     Action.COMPLETE_ENABLE: {
@@ -32,7 +33,8 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
         "content_written": demo_modes.c.content_count,
         "interactions_written": demo_modes.c.interaction_count,
     },
-    Action.CANCEL_ENABLE: NO_COUNTS,
+    Action.CANCEL_ENABLE: {**_NOT_ENABLED, **NO_COUNTS},
+    Action.FAIL: _NOT_ENABLED,
 }
 
 

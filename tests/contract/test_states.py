@@ -62,12 +62,7 @@ async def test_the_database_knows_the_states_of_the_domain(
     service: str, database: Callable[[str], AsyncEngine]
 ) -> None:
     states, _, _, _, table = MACHINES[service]
-    query = sa.text(
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE conrelid = CAST(:table AS regclass) AND conname LIKE '%state_known'"
-    )
-    async with database(table.split(".")[0]).connect() as conn:
-        definition = (await conn.execute(query, {"table": table})).scalar_one()
+    definition = await _constraint(database, table, "state_known")
     assert set(re.findall(r"'(\w+)'", definition)) == {state.value for state in states}
 
 
@@ -91,14 +86,25 @@ def test_every_state_is_reachable_and_documents_who_moves_it_out(service: str) -
     assert reached | first == set(states)
 
 
-async def test_the_database_knows_the_transitions_of_connections(database: Callable[[str], AsyncEngine]) -> None:
+@pytest.mark.parametrize("service", MACHINES.keys() - {"jobs"})
+async def test_the_database_knows_the_transitions_of_lifecycles(
+    service: str, database: Callable[[str], AsyncEngine]
+) -> None:
+    _, transitions, _, _, table = MACHINES[service]
+    meant = {(str(source), str(target)) for sources, target in transitions.values() for source in sources}
+    definition = await _constraint(database, table, "transition_known")
+    assert set(re.findall(r"'(\w+)>(\w+)'", definition)) == meant
+
+
+async def test_the_database_knows_the_errors_of_connections(database: Callable[[str], AsyncEngine]) -> None:
+    definition = await _constraint(database, "auth.connections", "error_known")
+    assert set(re.findall(r"'(\w+)'", definition)) == {code.value for code in connections.ErrorCode}
+
+
+async def _constraint(database: Callable[[str], AsyncEngine], table: str, suffix: str) -> str:
     query = sa.text(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE conrelid = CAST('auth.connections' AS regclass) AND conname = :name"
+        " WHERE conrelid = CAST(:table AS regclass) AND conname LIKE '%' || :suffix"
     )
-    async with database("auth").connect() as conn:
-        definition = (await conn.execute(query, {"name": "connections_transition_known"})).scalar_one()
-        codes = (await conn.execute(query, {"name": "connections_error_known"})).scalar_one()
-    meant = {(source.value, target.value) for sources, target in connections.TRANSITIONS.values() for source in sources}
-    assert set(re.findall(r"'(\w+)>(\w+)'", definition)) == meant
-    assert set(re.findall(r"'(\w+)'", codes)) == {code.value for code in connections.ErrorCode}
+    async with database(table.split(".")[0]).connect() as conn:
+        return str((await conn.execute(query, {"table": table, "suffix": suffix})).scalar_one())

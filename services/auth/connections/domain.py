@@ -27,7 +27,8 @@ class State(StrEnum):
     """Without a job the user is at the platform: FinishConnect moves it on, or, after ten minutes, a schedule or a read
     moves it out. With a job, the job moves it out; a lost end of the job is found by events, reads and the sweep."""
     CONNECTED = "connected"
-    """There is access. Refresh jobs renew it, and move it to failed when the platform refuses; Disconnect moves it out."""
+    """There is access. Refresh jobs renew it, and move it to failed when the platform refuses; Disconnect moves it out. So does
+    the end without success of a connect job whose worker could not report the last write."""
     DISCONNECTING = "disconnecting"
     """A job revokes the access. Its end moves it to disconnected, whatever the end is: then the secrets are deleted."""
     FAILED = "failed"
@@ -76,10 +77,11 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.REFUSE: (frozenset({State.CONNECTING}), State.FAILED),
     # By time: the user did not come back.
     Action.ABANDON: (frozenset({State.CONNECTING}), State.DISCONNECTED),
-    # By the connect job's handler; the two ends without success also by the first update of an ended job.
+    # By the connect job's handler; the two ends without success also by the first update of an ended job. Also in
+    # `connected`, if the worker could not report the last write.
     Action.COMPLETE_CONNECT: (frozenset({State.CONNECTING}), State.CONNECTED),
-    Action.CANCEL_CONNECT: (frozenset({State.CONNECTING}), State.DISCONNECTED),
-    Action.FAIL_CONNECT: (frozenset({State.CONNECTING}), State.FAILED),
+    Action.CANCEL_CONNECT: (frozenset({State.CONNECTING, State.CONNECTED}), State.DISCONNECTED),
+    Action.FAIL_CONNECT: (frozenset({State.CONNECTING, State.CONNECTED}), State.FAILED),
     # By refresh jobs, which run independently of the job of the transition.
     Action.REFRESH: (frozenset({State.CONNECTED}), State.CONNECTED),
     Action.SYNC: (frozenset({State.CONNECTED}), State.CONNECTED),

@@ -34,6 +34,8 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
     Action.RETURN: {"job_kind": JobKind.CONNECT},
     **dict.fromkeys(domain.DISCONNECTS, _DISCONNECT),
     Action.COMPLETE_CONNECT: {"connected_at": _now, "synced_at": _now},
+    Action.CANCEL_CONNECT: {**_NO_ACCESS, **_NO_ACCOUNT},
+    Action.FAIL_CONNECT: _NO_ACCESS,
     Action.SYNC: {"synced_at": _now},
     Action.FAIL_REFRESH: {**_NO_JOB, **_NO_ACCESS},
     Action.COMPLETE_DISCONNECT: _NO_ACCOUNT,

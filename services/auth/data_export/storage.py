@@ -15,6 +15,7 @@ from services.auth.data_export.domain import DataExport
 from services.auth.data_export.schema import data_export_chunks, data_exports
 
 EMPTY = {"chunk_count": 0, "byte_count": 0}
+_NO_FILE = {**EMPTY, "expires_at": None}
 
 
 def _data_export(row: Mapping[Any, Any]) -> DataExport:
@@ -28,11 +29,11 @@ DATA_EXPORTS = Rows(
     read=_data_export,
     absent=lambda user_id: DataExport(user_id=user_id),
     changes={
-        Action.START: {"job_kind": domain.KIND, "expires_at": None, **EMPTY},
+        Action.START: {"job_kind": domain.KIND, **_NO_FILE},
         Action.COMPLETE: {"expires_at": sa.func.now() + domain.LIFETIME},
-        Action.CANCEL: EMPTY,
-        Action.FAIL: EMPTY,
-        Action.EXPIRE: {"expires_at": None, **EMPTY},
+        Action.CANCEL: _NO_FILE,
+        Action.FAIL: _NO_FILE,
+        Action.EXPIRE: _NO_FILE,
     },
 )
 

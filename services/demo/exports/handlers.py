@@ -49,6 +49,9 @@ async def _write_chunk(tx: FencedTransaction[Export, Action], limit: int, max_by
     is_visible = (mode.state, mode.generation) == (DemoState.ENABLED, before.demo_generation)
     if not is_visible or len(rows) != row_limit:
         raise _failed(domain.DEMO_NOT_ENABLED)
+    if not rows and before.chunk_count:
+        # The job failed after its last chunk, and is retried.
+        return await tx.move(Action.COMPLETE)
     data = csv_file.encode(rows, has_header=before.chunk_count == 0)
     if len(data) > domain.MAX_CHUNK_BYTES or before.byte_count + len(data) > max_bytes:
         raise _failed(domain.TOO_LARGE)

@@ -16,7 +16,7 @@ from services.demo.exports.domain import Export
 from services.demo.exports.schema import export_chunks, exports
 from services.demo.schema import content, interactions
 
-_EMPTY = {"rows_written": 0, "chunk_count": 0, "byte_count": 0}
+_NO_FILE = {"rows_written": 0, "chunk_count": 0, "byte_count": 0, "expires_at": None}
 
 
 def _export(row: Mapping[Any, Any]) -> Export:
@@ -31,10 +31,11 @@ EXPORTS = Rows(
     read=_export,
     absent=lambda owner_id: Export(owner_id=owner_id),
     changes={
-        Action.START: {"job_kind": domain.KIND, "expires_at": None, **_EMPTY},
+        Action.START: {"job_kind": domain.KIND, **_NO_FILE},
         Action.COMPLETE: {"expires_at": sa.func.now() + domain.LIFETIME},
-        Action.CANCEL: _EMPTY,
-        Action.EXPIRE: {"expires_at": None, **_EMPTY},
+        Action.CANCEL: _NO_FILE,
+        Action.FAIL: {"expires_at": None},
+        Action.EXPIRE: _NO_FILE,
     },
 )
 

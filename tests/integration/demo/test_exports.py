@@ -200,6 +200,20 @@ async def test_a_retry_of_a_failed_export_keeps_its_chunks(exporter: Exporter) -
     assert len(await exporter.rows()) == ROWS
 
 
+@pytest.mark.parametrize(("phase", "state"), [(JobPhase.CANCELLED, State.NONE), (JobPhase.FAILED, State.FAILED)])
+async def test_export_whose_last_chunk_was_not_reported_follows_its_job_and_can_be_retried(
+    exporter: Exporter, phase: JobPhase, state: State
+) -> None:
+    await exporter.start()
+    await exporter.run()
+    settled = await exporter.settle(phase)
+    assert (settled.state, settled.expires_at) == (state, None)
+    with pytest.raises(errors.NotFound):
+        await exporter.file()
+    assert (await exporter.run(2)).state is State.READY
+    assert len(await exporter.rows()) == ROWS
+
+
 async def test_a_new_export_replaces_the_old_one(exporter: Exporter) -> None:
     await exporter.start()
     superseded = await exporter.context()

@@ -114,6 +114,15 @@ async def test_the_sweeper_deletes_what_a_cancelled_enable_left(owner: Owner, lo
     assert await owner.counts() == (0, 0)
 
 
+async def test_sweeper_deletes_rows_of_an_enable_that_was_cancelled_after_its_last_write(
+    owner: Owner, loops: reconciler.Reconciler
+) -> None:
+    await owner.enabled()
+    await owner.settle(await owner.update(JobPhase.CANCELLED))
+    await clean(loops)
+    assert await owner.counts() == (0, 0)
+
+
 async def test_sweeper_deletes_dismissed_rows(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enabled()
     await owner.disable()

@@ -110,10 +110,32 @@ async def test_update_of_an_older_generation_changes_nothing(owner: Owner) -> No
     assert await owner.settle(late) == before
 
 
-@pytest.mark.parametrize("phase", JobPhase)
-async def test_no_update_moves_an_enabled_demo_mode(owner: Owner, phase: JobPhase) -> None:
+@pytest.mark.parametrize("phase", [JobPhase.WAITING, JobPhase.HELD, JobPhase.COMPLETED])
+async def test_job_that_goes_well_does_not_move_an_enabled_demo_mode(owner: Owner, phase: JobPhase) -> None:
     await owner.enabled(interactions=10)
     assert (await owner.settle(await owner.update(phase))).state is State.ENABLED
+
+
+@pytest.mark.parametrize(("phase", "state"), [(JobPhase.CANCELLED, State.DISABLED), (JobPhase.FAILED, State.FAILED)])
+@pytest.mark.parametrize("interactions", [0, 2_500])
+async def test_enable_whose_last_write_was_not_reported_follows_its_job_and_can_be_retried(
+    owner: Owner, phase: JobPhase, state: State, interactions: int
+) -> None:
+    await owner.enabled(interactions=interactions)
+    settled = await owner.settle(await owner.update(phase, version=5))
+    assert (settled.state, settled.enabled_at) == (state, None)
+    await owner.settle(await owner.update(JobPhase.WAITING, version=6))
+    await handlers.enable(owner.dependencies, await owner.context(attempt=2))
+    assert (await owner.mode()).state is State.ENABLED
+    assert await owner.stored() == await owner.asked_for()
+
+
+async def test_end_of_an_enable_does_not_move_the_disable_after_it(owner: Owner) -> None:
+    await owner.enabled(interactions=10)
+    late = await owner.update(JobPhase.CANCELLED)
+    await owner.disable()
+    before = await owner.mode()
+    assert await owner.settle(late) == before
 
 
 async def test_events_of_the_jobs_service_are_decoded(owner: Owner) -> None:

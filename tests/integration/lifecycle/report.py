@@ -39,8 +39,8 @@ class Action(StrEnum):
 TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.REQUEST: (frozenset({State.NONE, State.WRITTEN, State.FAILED}), State.WRITING),
     Action.COMPLETE: (frozenset({State.WRITING}), State.WRITTEN),
-    Action.CANCEL: (frozenset({State.WRITING}), State.NONE),
-    Action.FAIL: (frozenset({State.WRITING}), State.FAILED),
+    Action.CANCEL: (frozenset({State.WRITING, State.WRITTEN}), State.NONE),
+    Action.FAIL: (frozenset({State.WRITING, State.WRITTEN}), State.FAILED),
     Action.RESUME: (frozenset({State.FAILED, State.NONE}), State.WRITING),
 }
 

@@ -20,6 +20,8 @@ from lifecycle.subscriber import Subscriber
 from repruv.jobs.v1 import job_events_pb2, job_pb2
 from tests.integration.lifecycle.conftest import Case
 
+UNSUCCESSFUL = ENDED - {JobPhase.COMPLETED}
+
 
 async def begin(case: Case, resource: Any, number: int = 1) -> None:
     async with case.attempt(resource, number).begin():
@@ -30,6 +32,15 @@ async def complete(case: Case, resource: Any, number: int = 1) -> Any:
     action, columns = case.complete()
     async with case.attempt(resource, number).begin() as tx:
         return await tx.move(action, columns)
+
+
+async def complete_again(case: Case, resource: Any, number: int) -> Any:
+    """Run another attempt of a job whose work was complete before."""
+    action, columns = case.complete()
+    async with case.attempt(resource, number).begin() as tx:
+        if not tx.is_done:
+            await tx.move(action, columns)
+    return await case.read(resource)
 
 
 async def test_open_begins_generation_with_version_one_or_next(case: Case) -> None:
@@ -116,7 +127,7 @@ async def test_attempt_after_completion_has_nothing_to_do(case: Case) -> None:
     completed = await complete(case, resource)
     async with case.attempt(resource, 2).begin() as tx:
         assert tx.is_done
-    assert await case.read(resource) == completed
+    assert await case.read(resource) == replace(completed, attempt=2)
 
 
 async def test_failure_within_a_transaction_changes_and_publishes_nothing(case: Case) -> None:
@@ -179,12 +190,51 @@ async def test_old_and_foreign_updates_have_no_effect(case: Case, phase: JobPhas
     assert await case.read(resource) == present
 
 
-@pytest.mark.parametrize("phase", JobPhase)
-async def test_no_update_moves_a_completed_resource(case: Case, phase: JobPhase) -> None:
+@pytest.mark.parametrize("phase", sorted(set(JobPhase) - UNSUCCESSFUL))
+async def test_no_update_of_a_job_that_goes_well_moves_a_completed_resource(case: Case, phase: JobPhase) -> None:
     resource = await case.start()
     completed = await complete(case, resource)
     settled = await case.settler.settle(case.update(completed, phase))
     assert (settled.state, settled.version) == (completed.state, completed.version)
+
+
+@pytest.mark.parametrize("phase", sorted(UNSUCCESSFUL))
+async def test_job_that_ends_without_success_after_its_last_write_leaves_nothing(case: Case, phase: JobPhase) -> None:
+    resource = await case.start()
+    completed = await complete(case, resource)
+    update = case.update(completed, phase)
+    for _ in range(2):
+        await case.settler.settle(update)
+    settled = await case.read(resource)
+    machine = case.lifecycle.machine
+    # Work that ends in the initial state, such as a disable, leaves nothing anyway.
+    action = machine.initial if case.step.done == machine.initial else getattr(case.step, phase.value).action
+    assert settled.state == machine.transitions.get(action, (None, machine.initial))[1]
+    if _resumes(case, settled) or settled.state == case.step.done:
+        again = await complete_again(case, resource, 2)
+        assert again.state == case.step.done
+        assert await case.settler.settle(update) == again
+    else:
+        with pytest.raises(worker.Cancelled, match="superseded"):
+            await complete_again(case, resource, 2)
+
+
+@pytest.mark.parametrize("phase", sorted(UNSUCCESSFUL))
+async def test_late_end_of_an_attempt_before_the_retry_changes_nothing(case: Case, phase: JobPhase) -> None:
+    resource = await case.start()
+    completed = await complete(case, resource)
+    late = case.update(completed, phase)
+    again = await complete_again(case, resource, 2)
+    assert await case.settler.settle(late) == again
+    assert again.state == case.step.done
+
+
+@pytest.mark.parametrize("phase", sorted(UNSUCCESSFUL))
+async def test_end_of_a_job_does_not_move_the_next_generation(case: Case, phase: JobPhase) -> None:
+    resource = await case.start()
+    completed = await complete(case, resource)
+    late = case.update(completed, phase, generation=completed.generation - 1)
+    assert await case.settler.settle(late) == completed
 
 
 @pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED])

@@ -157,6 +157,20 @@ async def test_cancelled_job_revokes_its_tokens(owner: Any, tampering: Any) -> N
     assert len(await tampering.requests_to("/revoke")) == 1
 
 
+@pytest.mark.parametrize(
+    ("phase", "state"), [(JobPhase.CANCELLED, State.DISCONNECTED), (JobPhase.FAILED, State.FAILED)]
+)
+async def test_connection_whose_last_write_was_not_reported_follows_its_job_and_revokes_its_tokens(
+    owner: Any, tampering: Any, phase: JobPhase, state: State
+) -> None:
+    await owner.connected()
+    settled = await owner.settle(await owner.update(phase))
+    assert (settled.state, settled.connected_at, settled.refresh_at) == (state, None, None)
+    assert await owner.stored() is None
+    assert await owner.revoke_tokens() == {"revoked": True}
+    assert len(await tampering.requests_to("/revoke")) == 1
+
+
 async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: Any) -> None:
     await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
     await owner.returned()

@@ -260,7 +260,8 @@ class Machine(RuleBasedStateMachine):
         update = self.world.run(self.owner.update(phase, attempt=before.attempt, version=version))
         self.updates.append(update)
         self.act(self.owner.settle(update))
-        if phase in {JobPhase.WAITING, JobPhase.HELD} or not before.has_pending_job:
+        is_unreported_end = before.state is State.CONNECTED and phase is not JobPhase.COMPLETED
+        if phase in {JobPhase.WAITING, JobPhase.HELD} or not (before.has_pending_job or is_unreported_end):
             assert self.now() == before
 
     @precondition(lambda self: self.updates)
