@@ -138,7 +138,7 @@ async def test_repeated_attempt_of_completed_work_does_nothing(owner: Owner) -> 
     before = await owner.mode()
     result = await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert result["interaction_count"] == 2_500
-    assert await owner.mode() == before
+    assert await owner.mode() == dataclasses.replace(before, attempt=2)
     await owner.disable()
     first = await handlers.disable(owner.dependencies, await owner.context())
     assert await handlers.disable(owner.dependencies, await owner.context(attempt=2)) == first

@@ -89,10 +89,14 @@ def test_old_and_foreign_updates_have_no_effect(changed: dict[str, object]) -> N
 
 
 @pytest.mark.parametrize("phase", JobPhase)
-@pytest.mark.parametrize("state", set(State) - {State.CONNECTING, State.DISCONNECTING})
-def test_updates_move_only_connections_with_a_pending_job(state: State, phase: JobPhase) -> None:
+@pytest.mark.parametrize("state", [State.DISCONNECTED, State.FAILED, State.CONNECTED])
+def test_ended_connections_move_only_if_the_end_of_their_job_was_not_reported(state: State, phase: JobPhase) -> None:
     present = replace(MOVING, state=state)
-    assert settle(present, update_of(present, phase)) is None
+    unreported = {
+        (State.CONNECTED, JobPhase.CANCELLED): (Action.CANCEL_CONNECT, None),
+        (State.CONNECTED, JobPhase.FAILED): (Action.FAIL_CONNECT, domain.error(ErrorCode.INTERNAL)),
+    }
+    assert settle(present, update_of(present, phase)) == unreported.get((state, phase))
 
 
 def test_only_known_error_codes_of_jobs_are_stored() -> None:
