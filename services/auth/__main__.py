@@ -22,8 +22,7 @@ from chassis.rpc import client, server
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
-from services.auth import domain, maintenance, schema, servicer
-from services.auth.accounts.passwords import Passwords
+from services.auth import domain, email_handler, maintenance, schema, servicer
 from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
 from services.auth.api_tokens import servicer as token_servicer
@@ -38,11 +37,11 @@ from services.auth.data_export.declaration import DATA_EXPORT
 from services.auth.data_export.operations import EXPIRY_SECONDS, DataExports
 from services.auth.data_export.sources import Sources
 from services.auth.deletion import handlers as deletion_handlers
-from services.auth.email import handlers as email_handlers
 from services.auth.encryption import key_rotation
 from services.auth.notifications import ended_jobs
 from services.auth.notifications import subscriber as notifications
 from services.auth.passkeys import servicer as passkey_servicer
+from services.auth.passwords import Passwords
 from services.auth.second_factor.storage import ENCRYPTED_SECRET
 from services.auth.sessions import revoke_all_sessions
 from services.auth.settings import Settings, WorkerSettings
@@ -164,7 +163,7 @@ async def work(
     # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
     _, relay, connections = _connections(config, engine, jobs, nats, offered, withdrawn)
     nats.on_connected(relay.wake)
-    emails = email_handlers.EmailJobHandler(
+    emails = email_handler.EmailJobHandler(
         engine=engine,
         sender=config.open_sender(),
         public_url=config.public_url,
@@ -173,7 +172,7 @@ async def work(
         },
     )
     kinds: list[worker.Kind[Any]] = [
-        email_handlers.kind(emails),
+        email_handler.kind(emails),
         key_rotation.kind(engine, config.keyring, ENCRYPTED_COLUMNS),
     ]
     kinds += connections.kinds(jobs)

@@ -10,13 +10,13 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import identity, outbox, postgres
-from services.auth import audit, convert, domain, schema, throttling, tokens
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts.passwords import Passwords
+from services.auth import audit, convert, current_session, domain, schema, throttling, tokens, validation
+from services.auth import storage as account_storage
 from services.auth.api_tokens import storage as token_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.encryption.keyring import Keyring
 from services.auth.passkeys.relying_party import RelyingParty
+from services.auth.passwords import Passwords
 from services.auth.sessions import devices
 from services.auth.sessions import storage as session_storage
 
@@ -121,6 +121,19 @@ def publish_revocation(tx: outbox.Transaction, revocation: domain.Revocation | N
         tx.publish(convert.sessions_revoked(revocation))
 
 
+async def is_password(context: Context, password_hash: str | None, password: str, limits: throttling.Limits) -> bool:
+    """Return whether a password matches a hash; for None it never does and takes as long. Counts nothing.
+
+    Raises `TooManyAttempts` before any work, and `TooBusy`. A caller that then signs the user in checks the limits again
+    with the account locked: concurrent guesses have been counted meanwhile, so a burst gets no more of them.
+    """
+    async with context.autocommit().connect() as conn:
+        await throttling.refuse_if_blocked(conn, limits)
+    if len(password) > validation.PASSWORD_LENGTHS[1]:
+        password = ""  # never correct, and too long to be worth hashing
+    return await context.passwords.verify(password_hash, password)
+
+
 def session_token_hash(token: str) -> bytes:
     """Return the stored hash of a session's token. Raises `SessionInvalid` if it has another form."""
     if (token_hash := tokens.session_hash(token)) is None:
@@ -130,7 +143,7 @@ def session_token_hash(token: str) -> bytes:
 
 async def get_current_account(conn: AsyncConnection, actor: domain.Actor) -> account_storage.Account:
     """Read the caller's account. Raises `SessionInvalid` if the session has ended."""
-    await session_storage.get_current(conn, actor)
+    await current_session.get(conn, actor)
     account = await account_storage.get_account(conn, actor.user_id)
     if account is None:
         raise domain.SessionInvalid()
@@ -149,5 +162,5 @@ async def lock_account(conn: AsyncConnection, user_id: uuid.UUID) -> account_sto
 async def lock_account_with_fresh_session(conn: AsyncConnection, actor: domain.Actor) -> account_storage.Account:
     """Lock the caller's account for a sensitive change. Raises `SessionInvalid` and `ReauthenticationRequired`."""
     account = await lock_account(conn, actor.user_id)
-    await session_storage.require_fresh(conn, actor)
+    await current_session.require_fresh(conn, actor)
     return account

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from chassis import outbox, protobuf
 from repruv.auth.v1 import auth_events_pb2, auth_pb2, auth_service_pb2, security_event_pb2
-from services.auth import audit, channels, domain
-from services.auth.accounts import validation
+from services.auth import audit, channels, domain, validation
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.sessions import user_agents
 

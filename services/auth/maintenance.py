@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.auth import audit, schema
-from services.auth.accounts.storage import NOW
 from services.auth.api_tokens.domain import RETENTION as API_TOKEN_RETENTION
+from services.auth.storage import NOW
 
 SESSION_RETENTION = timedelta(days=7)
 EVENT_RETENTION = timedelta(days=366)

@@ -10,8 +10,7 @@ import grpc
 from chassis import errors, identity, ids, protobuf
 from repruv.auth.v1 import auth_pb2, auth_service_pb2_grpc
 from repruv.auth.v1 import auth_service_pb2 as pb
-from services.auth import convert, domain
-from services.auth.accounts import validation
+from services.auth import convert, domain, validation
 from services.auth.accounts.email_changes import EmailChanges
 from services.auth.accounts.operations import Accounts
 from services.auth.accounts.profiles import Profiles

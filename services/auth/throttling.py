@@ -15,8 +15,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import domain
-from services.auth.accounts.storage import NOW
 from services.auth.schema import login_failures
+from services.auth.storage import NOW
 
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_NETWORK = 100

@@ -76,6 +76,13 @@ HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
 """Whether an owner has a log: its row of `owners` numbers the events. The system has none: a shared row would be one lock for
 all its jobs. A trigger of `job_events` numbers its events instead."""
 
+WAIT_TIME = """CASE WHEN j.started_at IS NOT NULL OR j.finished_at IS NOT NULL OR j.run_at <= now() THEN
+    greatest(coalesce(j.started_at, j.finished_at, now()) - greatest(j.created_at, j.scheduled_at), interval '0') END"""
+"""The time before the first attempt; NULL while the job is scheduled for later."""
+RUN_TIME = (
+    "CASE WHEN j.started_at IS NOT NULL THEN greatest(coalesce(j.finished_at, now()) - j.started_at, interval '0') END"
+)
+"""The time since the first attempt began, up to the end; NULL before."""
 
 LOST_EVENTS = 1_000_000
 """The gap in an owner's sequence after a failover: more than the events of an owner that a former primary may have lost."""

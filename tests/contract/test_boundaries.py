@@ -140,6 +140,22 @@ def test_modules_do_not_import_in_circles(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_feature_folders_do_not_import_in_circles(service: str) -> None:
+    folders = {f"services.{service}.{path.parent.name}" for path in ROOT.glob(f"services/{service}/*/__init__.py")}
+    graph = {
+        folder: {
+            other
+            for path in files(folder)
+            for name in imports(path)
+            for other in folders - {folder}
+            if is_within(name, other)
+        }
+        for folder in folders
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_domains_are_pure(service: str) -> None:
     allowed = (
         "chassis.addresses",

@@ -12,8 +12,8 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids, postgres
-from services.auth.accounts.storage import NOW
 from services.auth.schema import email_changes, users
+from services.auth.storage import NOW
 
 CONFIRM_WITHIN = timedelta(hours=24)
 REVOCABLE_FOR = timedelta(days=7)

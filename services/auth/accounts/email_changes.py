@@ -6,9 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from chassis import errors, outbox
-from services.auth import domain, throttling, tokens
+from services.auth import current_session, domain, throttling, tokens, validation
 from services.auth.accounts import email_change_storage as storage
-from services.auth.accounts import validation
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.audit import Kind, Origin, by_owner, record
 from services.auth.context import (
@@ -64,7 +63,7 @@ class EmailChanges:
     async def cancel(self, actor: domain.Actor) -> None:
         """Cancel the pending change, if any. Raises `SessionInvalid`."""
         async with self.context.transaction() as tx:
-            await session_storage.get_current(tx.conn, actor)
+            await current_session.get(tx.conn, actor)
             await lock_account(tx.conn, actor.user_id)
             if change := await storage.delete_pending(tx.conn, actor.user_id):
                 await record(tx.conn, Kind.EMAIL_CHANGE_CANCELLED, by_owner(actor), email=change.new_email)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chassis import errors, outbox
-from services.auth import audit, domain, throttling
-from services.auth.accounts import email_change_storage, validation
-from services.auth.accounts import storage as account_storage
+from services.auth import audit, current_session, domain, throttling, validation
+from services.auth import storage as account_storage
+from services.auth.accounts import email_change_storage
 from services.auth.audit import Kind, Origin, record
 from services.auth.context import Context, NewSession, begin_session
 from services.auth.email import jobs as email_jobs
 from services.auth.second_factor import storage as factor_storage
-from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class Accounts:
     async def get_security(self, actor: domain.Actor) -> Security:
         """Return how the account is protected and its latest security events. Raises `SessionInvalid`."""
         async with self.context.autocommit().connect() as conn:
-            current = await session_storage.get_current(conn, actor)
+            current = await current_session.get(conn, actor)
             account = await account_storage.get_account(conn, actor.user_id)
             if account is None:
                 raise domain.SessionInvalid()

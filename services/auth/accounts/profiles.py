@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chassis import errors
-from services.auth import domain
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts import validation
+from services.auth import current_session, domain, validation
+from services.auth import storage as account_storage
 from services.auth.context import Context, lock_account, publish_revocation
 from services.auth.sessions import storage as session_storage
 
@@ -32,7 +31,7 @@ class Profiles:
             time_zone = None if time_zone is None else validation.check_time_zone(time_zone)
         fields.end()
         async with self.context.transaction() as tx:
-            await session_storage.get_current(tx.conn, actor)
+            await current_session.get(tx.conn, actor)
             user = (await lock_account(tx.conn, actor.user_id)).user
             changed = replace(
                 user,

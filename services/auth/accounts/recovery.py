@@ -7,14 +7,14 @@ import uuid
 from dataclasses import dataclass
 
 from chassis import outbox
-from services.auth import domain, throttling, tokens
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts import validation
+from services.auth import current_session, domain, throttling, tokens, validation
+from services.auth import storage as account_storage
 from services.auth.audit import Kind, Origin, by_owner, record, record_attempt
 from services.auth.context import (
     Context,
     end_access,
     get_current_account,
+    is_password,
     lock_account,
     publish_revocation,
     replace_token,
@@ -26,7 +26,6 @@ from services.auth.email.templates import Notice
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.second_factor import storage as factor_storage
 from services.auth.sessions import storage as session_storage
-from services.auth.sign_in import credentials
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Recovery:
         validation.check_password(new, email=email, field="new_password")
         limits = throttling.of_password(email, client)
         origin = by_owner(actor, client)
-        if not await credentials.is_password(self.context, account.password_hash, current, limits):
+        if not await is_password(self.context, account.password_hash, current, limits):
             async with self.context.transaction() as tx:
                 await throttling.count_attempt(tx.conn, limits)
                 await record(tx.conn, Kind.PASSWORD_CHANGE_FAILED, origin)
@@ -123,7 +122,7 @@ class Recovery:
     async def request_verification(self, actor: domain.Actor) -> None:
         """Send a link to the user's address unless verified. Raises `SessionInvalid`, `AccountRequired`, `TooManyAttempts`."""
         async with self.context.transaction() as tx:
-            (await session_storage.get_current(tx.conn, actor)).require_account()
+            (await current_session.get(tx.conn, actor)).require_account()
             user = (await lock_account(tx.conn, actor.user_id)).user
             if user.email_verified_at is not None:
                 return

@@ -13,8 +13,8 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox, paging
-from services.auth import audit, domain
-from services.auth.accounts import storage as account_storage
+from services.auth import audit, current_session, domain
+from services.auth import storage as account_storage
 from services.auth.admin import lists
 from services.auth.api_tokens import storage as token_storage
 from services.auth.api_tokens.domain import ApiToken, ApiTokenNotFound
@@ -173,7 +173,7 @@ class Administration:
     async def revoke_all_users_sessions(self, actor: domain.Actor) -> revoke_all_sessions.Outcome:
         """End all users' sessions but the caller's, and all API tokens."""
         async with self.context.autocommit().connect() as conn:
-            current = await session_storage.get_current(conn, actor)
+            current = await current_session.get(conn, actor)
         _require_admin(current)
         current.require_fresh()
         return await revoke_all_sessions.revoke_all_sessions(self.context, admin=actor, seconds=REVOKE_ALL_SECONDS)
@@ -233,7 +233,7 @@ class Administration:
     @asynccontextmanager
     async def _read(self, actor: domain.Actor) -> AsyncIterator[AsyncConnection]:
         async with self.context.autocommit().connect() as conn:
-            _require_admin(await session_storage.get_current(conn, actor))
+            _require_admin(await current_session.get(conn, actor))
             yield conn
 
     @asynccontextmanager
@@ -244,7 +244,7 @@ class Administration:
         async with self.context.transaction() as tx:
             conn = tx.conn
             await account_storage.lock_users(conn, {actor.user_id, user_id})
-            current = await session_storage.get_current(conn, actor)
+            current = await current_session.get(conn, actor)
             _require_admin(current)
             current.require_fresh()
             account = await account_storage.get_account(conn, user_id)
@@ -269,7 +269,7 @@ def _by_admin(actor: domain.Actor, user_id: uuid.UUID) -> Origin:
     return Origin(user_id=user_id, actor_id=actor.user_id, session_id=actor.session_id)
 
 
-def _require_admin(current: session_storage.CurrentSession) -> None:
+def _require_admin(current: current_session.CurrentSession) -> None:
     # The role comes from the row: a signed identity may be five minutes old.
     if current.role is not domain.Role.ADMIN:
         raise domain.AdminRequired()

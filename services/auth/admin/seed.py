@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from services.auth import domain
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts import validation
+from services.auth import domain, validation
+from services.auth import storage as account_storage
 from services.auth.audit import Kind, Origin, record
 from services.auth.context import Context
 

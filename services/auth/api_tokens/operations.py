@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chassis import errors
-from services.auth import domain, throttling, tokens
-from services.auth.accounts import validation
+from services.auth import current_session, domain, throttling, tokens, validation
 from services.auth.api_tokens import storage
 from services.auth.api_tokens.domain import (
     DEFAULT_LIFETIME_DAYS,
@@ -24,7 +23,6 @@ from services.auth.api_tokens.domain import (
 from services.auth.audit import Kind, Origin, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session, publish_revocation
 from services.auth.email import jobs as email_jobs
-from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +74,13 @@ class ApiTokens:
     async def list_tokens(self, actor: domain.Actor) -> tuple[Sequence[ApiToken], datetime]:
         """List the tokens of the caller, newest first; return with them the time until which the session is fresh."""
         async with self.context.autocommit().connect() as conn:
-            current = await session_storage.get_current(conn, actor)
+            current = await current_session.get(conn, actor)
             return await storage.list_tokens(conn, actor.user_id), current.fresh_until
 
     async def revoke(self, actor: domain.Actor, token_id: uuid.UUID) -> None:
         """End a token of the caller; one that has ended stays unchanged. Raises `ApiTokenNotFound`."""
         async with self.context.transaction() as tx:
-            await session_storage.require_fresh(tx.conn, actor)
+            await current_session.require_fresh(tx.conn, actor)
             revocation = await storage.revoke_token(tx.conn, actor.user_id, token_id)
             if revocation is not None:
                 publish_revocation(tx, revocation)

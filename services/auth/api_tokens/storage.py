@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
 from services.auth import domain
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts.storage import NOW
+from services.auth import storage as account_storage
 from services.auth.api_tokens.domain import PER_USER, USE_NOTED_AFTER, ApiToken, Scope
 from services.auth.schema import api_tokens, users
+from services.auth.storage import NOW
 
 IS_ACTIVE = sa.and_(api_tokens.c.revoked_at.is_(None), api_tokens.c.expires_at > NOW)
 _IS_DUE = sa.or_(api_tokens.c.last_used_at.is_(None), api_tokens.c.last_used_at <= NOW - USE_NOTED_AFTER)

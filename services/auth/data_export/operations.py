@@ -11,8 +11,8 @@ from chassis import ids
 from lifecycle import files
 from lifecycle.file_states import Action, State
 from lifecycle.settler import Settler
+from services.auth import current_session, throttling
 from services.auth import domain as auth_domain
-from services.auth import throttling
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session
 from services.auth.data_export import domain, storage
@@ -20,7 +20,6 @@ from services.auth.data_export.declaration import DATA_EXPORT
 from services.auth.data_export.domain import DataExport
 from services.auth.email import jobs as email_jobs
 from services.auth.email.templates import Notice
-from services.auth.sessions import storage as session_storage
 
 EXPIRY_SECONDS = 60.0
 
@@ -53,7 +52,7 @@ class DataExports:
         A state that its job has left is repaired first.
         """
         async with self.context.autocommit().connect() as conn:
-            current = await session_storage.get_current(conn, actor)
+            current = await current_session.get(conn, actor)
             data_export = await storage.DATA_EXPORTS.get(conn, (actor.user_id,))
         if data_export.state is State.FAILED or domain.MACHINE.has_pending_job(data_export):
             data_export, _ = await self.settler.repair(data_export)
@@ -62,7 +61,7 @@ class DataExports:
     async def download(self, actor: auth_domain.Actor) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of a ready archive. Raises `DataExportNotFound`, or `Aborted` if it is replaced meanwhile."""
         async with self.context.transaction() as tx:
-            await session_storage.require_fresh(tx.conn, actor)
+            await current_session.require_fresh(tx.conn, actor)
             data_export = await storage.DATA_EXPORTS.get(tx.conn, (actor.user_id,))
             if data_export.state is not State.READY:
                 raise domain.DataExportNotFound()

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import errors, ids, outbox
 from services.auth import audit, domain, schema
-from services.auth.accounts import storage as account_storage
+from services.auth import storage as account_storage
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import maintenance as connections
 from services.auth.context import end_access

@@ -10,9 +10,8 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox
-from services.auth import domain, tokens
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts import validation
+from services.auth import current_session, domain, tokens, validation
+from services.auth import storage as account_storage
 from services.auth.audit import Kind, Origin, by_owner, record
 from services.auth.context import (
     Context,
@@ -57,7 +56,7 @@ class Deletion:
     async def cancel(self, actor: domain.Actor) -> domain.User:
         """Keep the account; without a pending deletion nothing changes. Raises `SessionInvalid` and `AccountRequired`."""
         async with self.context.transaction() as tx:
-            (await session_storage.get_current(tx.conn, actor)).require_account()
+            (await current_session.get(tx.conn, actor)).require_account()
             user = (await lock_account(tx.conn, actor.user_id)).user
             await cancel(tx, user.user_id, by_owner(actor))
             return await _current(tx, actor.user_id)

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import audit, domain, schema
-from services.auth.accounts.storage import NOW
 from services.auth.connections.domain import TRANSITIONS, Action, State
 from services.auth.connections.schema import connections, pending_revocations
 from services.auth.schema import email_changes, login_failures, security_events, users
+from services.auth.storage import NOW
 
 _ERASING_FOR = (sa.func.clock_timestamp() - users.c.erasure_started_at).label("erasing_for")
 EARLIER_EMAILS = 9

@@ -7,9 +7,9 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.accounts.storage import NOW
 from services.auth.email import jobs as email_jobs
 from services.auth.schema import mail_tokens
+from services.auth.storage import NOW
 
 
 async def replace_link(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from enum import StrEnum
 
 from services.auth import domain
-from services.auth.api_tokens.domain import ApiToken
 from services.auth.email import layout
 from services.auth.email.message import Email
 
@@ -133,17 +133,18 @@ def new_device(to: str, session: domain.Session, *, zone: tzinfo, public_url: st
     )
 
 
-def new_api_token(to: str, api_token: ApiToken, *, zone: tzinfo, public_url: str) -> Email:
+def new_api_token(
+    to: str, *, name: str, scopes: Iterable[str], expires_at: datetime, zone: tzinfo, public_url: str
+) -> Email:
     """Notify the owner of a new API token."""
-    scopes = " and ".join(scope.value for scope in api_token.scopes)
     return layout.email(
         to,
         "New API token",
         [
             "An API token was created for your Repruv account. Programs can use it without your password.",
-            f"Name: {api_token.name}",
-            f"Scopes: {scopes}",
-            f"Expires: {layout.local_time(api_token.expires_at, zone)}",
+            f"Name: {name}",
+            f"Scopes: {' and '.join(scopes)}",
+            f"Expires: {layout.local_time(expires_at, zone)}",
         ],
         ("Review your API tokens", f"{public_url}/settings/tokens"),
         f"If this wasn't you, set a new password now. That revokes all API tokens: {public_url}/forgot-password",

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
 from services.auth import domain
-from services.auth.accounts.storage import INSERTED, NOW, user
 from services.auth.schema import users
+from services.auth.storage import INSERTED, NOW, user
 
 _LOCK = 0x6775657374
 """The key of the advisory lock that orders new guests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from services.auth import domain
+from services.auth import current_session, domain
 from services.auth.context import Context, lock_account, publish_revocation
 from services.auth.notifications import storage
 from services.auth.sessions import storage as session_storage
@@ -27,7 +27,7 @@ class NotificationSettings:
         Raises `SessionInvalid`, and `AccountRequired` for a guest.
         """
         async with self.context.transaction() as tx:
-            (await session_storage.get_current(tx.conn, actor)).require_account()
+            (await current_session.get(tx.conn, actor)).require_account()
             user = (await lock_account(tx.conn, actor.user_id)).user
             changed = replace(
                 user,

@@ -11,8 +11,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
-from services.auth import domain, tokens
-from services.auth.accounts import validation
+from services.auth import current_session, domain, tokens, validation
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session
 from services.auth.email import jobs as email_jobs
@@ -28,7 +27,6 @@ from services.auth.passkeys.domain import (
     Purpose,
 )
 from services.auth.passkeys.relying_party import RelyingParty
-from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +72,7 @@ class Passkeys:
         party = relying_party(self.context)
         name = validation.clean_name(name)
         async with self.context.transaction() as tx:
-            current = await session_storage.get_current(tx.conn, actor)
+            current = await current_session.get(tx.conn, actor)
             # In a transaction of its own: the ceremony is spent even if the credential is refused.
             challenge = await spend_ceremony(tx.conn, ceremony, Purpose.ADD, actor.session_id)
         verified = party.verify_registration(credential, challenge)
@@ -96,7 +94,7 @@ class Passkeys:
         if not (name := validation.clean_name(name)):
             raise errors.InvalidArgument("Enter a name for the passkey.", field="name")
         async with self.context.transaction() as tx:
-            await session_storage.get_current(tx.conn, actor)
+            await current_session.get(tx.conn, actor)
             renamed = await passkey_storage.rename_passkey(tx.conn, actor.user_id, passkey_id, name)
         if renamed is None:
             raise PasskeyNotFound()

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth import domain, throttling
-from services.auth.accounts import storage as account_storage
+from services.auth import current_session, domain, throttling
+from services.auth import storage as account_storage
 from services.auth.audit import Kind, by_owner, record, record_attempt
 from services.auth.context import Context, NewSession, begin_session, lock_account, replace_token
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.passkeys.domain import PasskeyInvalid, PasskeyNotFound, Purpose
 from services.auth.passkeys.operations import Ceremony, new_ceremony, relying_party, spend_ceremony
-from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class PasskeySignIn:
         party = relying_party(self.context)
         ceremony, challenge = new_ceremony()
         async with self.context.transaction() as tx:
-            await session_storage.get_current(tx.conn, actor)
+            await current_session.get(tx.conn, actor)
             passkeys = await passkey_storage.list_passkeys(tx.conn, actor.user_id)
             if not passkeys:
                 raise PasskeyNotFound()

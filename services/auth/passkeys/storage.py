@@ -13,7 +13,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
-from services.auth.accounts.storage import NOW
 from services.auth.passkeys.domain import (
     CEREMONY_LIFETIME,
     Passkey,
@@ -22,6 +21,7 @@ from services.auth.passkeys.domain import (
     VerifiedRegistration,
 )
 from services.auth.schema import passkey_challenges, passkeys
+from services.auth.storage import NOW
 
 
 async def list_passkeys(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[Passkey]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chassis import outbox
-from services.auth import domain, throttling
-from services.auth.accounts import validation
+from services.auth import domain, throttling, validation
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import (
     Context,
@@ -19,10 +18,9 @@ from services.auth.context import (
 )
 from services.auth.email import jobs as email_jobs
 from services.auth.email.templates import Notice
-from services.auth.second_factor import codes
+from services.auth.second_factor import codes, verification
 from services.auth.second_factor import storage as factor_storage
 from services.auth.sessions import storage as session_storage
-from services.auth.sign_in import credentials
 
 logger = logging.getLogger(__name__)
 
@@ -95,14 +93,14 @@ class SecondFactor:
         replaced: tuple[domain.Session, str] | None = None
         async with self.context.transaction() as tx:
             conn, user = tx.conn, (await lock_account_with_fresh_session(tx.conn, actor)).user
-            kind = await credentials.spend_code(conn, self.context.keyring, user.user_id, code)
+            kind = await verification.spend_code(conn, self.context.keyring, user.user_id, code)
             if kind is None:
                 await record(conn, Kind.SECOND_FACTOR_FAILED, by_owner(actor))
             else:
                 await factor_storage.delete_factor(conn, user.user_id)
                 await factor_storage.void_challenges(conn, user.user_id)
                 replaced = await _finish_change(tx, actor, Notice.SECOND_FACTOR_DISABLED)
-                if kind is credentials.CodeKind.RECOVERY:
+                if kind is verification.CodeKind.RECOVERY:
                     await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor))
                 await record(conn, Kind.SECOND_FACTOR_DISABLED, by_owner(actor))
         if replaced is None:

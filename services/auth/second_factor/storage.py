@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth.accounts.storage import NOW
 from services.auth.encryption.key_rotation import EncryptedColumn
 from services.auth.schema import login_challenges, recovery_codes, second_factors
 from services.auth.second_factor import codes
+from services.auth.storage import NOW
 
 CHALLENGE_LIFETIME = timedelta(minutes=5)
 CHALLENGE_TRIES = 5

@@ -14,8 +14,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import domain
-from services.auth.accounts.storage import NOW
 from services.auth.schema import devices
+from services.auth.storage import NOW
 
 PER_USER = 20
 """Devices that are remembered of a user; the one unused for longest is forgotten."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from chassis import identity, transactions
-from services.auth import domain, tokens
-from services.auth.accounts import storage as account_storage
+from services.auth import current_session, domain, tokens
+from services.auth import storage as account_storage
 from services.auth.api_tokens import storage as token_storage
 from services.auth.api_tokens.domain import ApiToken, ApiTokenInvalid
 from services.auth.audit import Kind, by_owner, record
@@ -78,7 +78,7 @@ class Sessions:
         """
         async with self.context.transaction() as tx:
             if session_id != actor.session_id:
-                await session_storage.require_fresh(tx.conn, actor)
+                await current_session.require_fresh(tx.conn, actor)
             revocation = await session_storage.revoke_session(tx.conn, actor.user_id, session_id, reason)
             if revocation is None:
                 if not await session_storage.has_session(tx.conn, actor.user_id, session_id):
@@ -92,7 +92,7 @@ class Sessions:
         """End all sessions of the caller but `keep`; return their number. Raises `ReauthenticationRequired`."""
         async with self.context.transaction() as tx:
             await account_storage.lock_user(tx.conn, actor.user_id)
-            await session_storage.require_fresh(tx.conn, actor)
+            await current_session.require_fresh(tx.conn, actor)
             revocation = await session_storage.revoke_all_sessions(tx.conn, actor.user_id, keep=keep)
             if revocation is None:
                 return 0

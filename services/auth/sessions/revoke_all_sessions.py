@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from services.auth import domain
-from services.auth.accounts import storage as account_storage
+from services.auth import storage as account_storage
 from services.auth.api_tokens import storage as token_storage
 from services.auth.audit import Kind, Origin, record
 from services.auth.context import Context, publish_revocation

@@ -14,29 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import ids
 from chassis.prepared import Prepared
 from services.auth import domain
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts.storage import NOW
+from services.auth import storage as account_storage
 from services.auth.api_tokens import storage as token_storage
+from services.auth.current_session import IS_LIVE, SESSION, session
 from services.auth.schema import api_tokens, sessions, users
+from services.auth.storage import NOW
 
-_IS_LIVE = sa.and_(
-    sessions.c.revoked_at.is_(None), sessions.c.idle_expires_at > NOW, sessions.c.absolute_expires_at > NOW
-)
 _IS_DUE = sessions.c.last_seen_at <= NOW - domain.RENEW_AFTER
-_IS_FRESH = sessions.c.authenticated_at > NOW - domain.FRESH_FOR
-_SESSION = (
-    sessions.c.session_id,
-    sessions.c.user_id,
-    sessions.c.user_agent,
-    sessions.c.ip_address,
-    sessions.c.created_at,
-    sessions.c.last_seen_at,
-    sessions.c.idle_expires_at,
-    sessions.c.absolute_expires_at,
-    sessions.c.is_remembered,
-    sessions.c.authenticated_at,
-    sessions.c.client_name,
-)
 _IDLE_LIFETIME = sa.case(
     (sessions.c.is_remembered, sa.literal(domain.REMEMBERED.idle, sa.Interval)),
     else_=sa.literal(domain.NOT_REMEMBERED.idle, sa.Interval),
@@ -59,28 +43,6 @@ class Login:
     """Whether the session is due for renewal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentSession:
-    """The live session of a call."""
-
-    session: domain.Session
-    role: domain.Role
-    is_fresh: bool
-    """Whether the user authenticated within `FRESH_FOR`."""
-    fresh_until: datetime
-
-    def require_fresh(self) -> None:
-        """Raise `ReauthenticationRequired` unless the session is fresh; a guest has no sensitive changes to make."""
-        self.require_account()
-        if not self.is_fresh:
-            raise domain.ReauthenticationRequired()
-
-    def require_account(self) -> None:
-        """Raise `AccountRequired` for a guest."""
-        if self.role is domain.Role.GUEST:
-            raise domain.AccountRequired()
-
-
 async def insert_session(
     conn: AsyncConnection, user_id: uuid.UUID, *, token_hash: bytes, client: domain.Client, is_remembered: bool
 ) -> domain.Session:
@@ -96,12 +58,12 @@ async def insert_session(
         idle_expires_at=NOW + lifetimes.idle,
         absolute_expires_at=NOW + lifetimes.absolute,
     )
-    return _session((await conn.execute(values.returning(*_SESSION))).one())
+    return session((await conn.execute(values.returning(*SESSION))).one())
 
 
 _LOGINS = (
     sa.select(
-        *(column.label(f"session_{column.name}") for column in _SESSION),
+        *(column.label(f"session_{column.name}") for column in SESSION),
         *(column.label(f"user_{column.name}") for column in account_storage.USER),
         (sessions.c.idle_expires_at - NOW).label("remaining"),
         _IS_DUE.label("is_due"),
@@ -110,7 +72,7 @@ _LOGINS = (
     .join_from(sessions, users, sessions.c.user_id == users.c.user_id)
     .where(
         sessions.c.token_hash == sa.any_(sa.bindparam("token_hashes", type_=sa.ARRAY(sa.LargeBinary))),
-        _IS_LIVE,
+        IS_LIVE,
         users.c.disabled_at.is_(None),
     )
 )
@@ -125,7 +87,7 @@ async def find_logins(conn: AsyncConnection, token_hashes: Collection[bytes]) ->
     return {
         row.token_hash: Login(
             user=account_storage.user(row, "user_"),
-            session=_session(row, "session_"),
+            session=session(row, "session_"),
             remaining=row.remaining,
             is_due=row.is_due,
         )
@@ -135,61 +97,33 @@ async def find_logins(conn: AsyncConnection, token_hashes: Collection[bytes]) ->
 
 async def renew_session(conn: AsyncConnection, session_id: uuid.UUID) -> bool:
     """Extend the idle expiry; False if the session has ended or was renewed concurrently."""
-    is_renewable = sa.and_(sessions.c.session_id == session_id, _IS_LIVE, _IS_DUE)
+    is_renewable = sa.and_(sessions.c.session_id == session_id, IS_LIVE, _IS_DUE)
     return (await conn.execute(sa.update(sessions).where(is_renewable).values(_USED_NOW))).rowcount == 1
 
 
 async def replace_token(conn: AsyncConnection, actor: domain.Actor, token_hash: bytes) -> domain.Session:
     """Replace the token of a session and mark it fresh. Raises `SessionInvalid` if it has ended."""
-    is_current = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, _IS_LIVE)
+    is_current = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, IS_LIVE)
     values = {"token_hash": token_hash, "authenticated_at": NOW, **_USED_NOW}
-    row = (await conn.execute(sa.update(sessions).where(is_current).values(values).returning(*_SESSION))).one_or_none()
+    row = (await conn.execute(sa.update(sessions).where(is_current).values(values).returning(*SESSION))).one_or_none()
     if row is None:
         raise domain.SessionInvalid()
-    return _session(row)
-
-
-async def get_current(conn: AsyncConnection, actor: domain.Actor) -> CurrentSession:
-    """Read the session of a call. Raises `SessionInvalid` if it has ended or the account is disabled."""
-    statement = (
-        sa.select(
-            *_SESSION,
-            users.c.role,
-            _IS_FRESH.label("is_fresh"),
-            (sessions.c.authenticated_at + domain.FRESH_FOR).label("fresh_until"),
-        )
-        .join_from(sessions, users, sessions.c.user_id == users.c.user_id)
-        .where(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id)
-        .where(_IS_LIVE, users.c.disabled_at.is_(None))
-    )
-    row = (await conn.execute(statement)).one_or_none()
-    if row is None:
-        raise domain.SessionInvalid()
-    return CurrentSession(
-        session=_session(row), role=domain.Role(row.role), is_fresh=row.is_fresh, fresh_until=row.fresh_until
-    )
-
-
-async def require_fresh(conn: AsyncConnection, actor: domain.Actor) -> CurrentSession:
-    """Read the session of a sensitive call. Raises `SessionInvalid`, and `ReauthenticationRequired` if it is not fresh."""
-    current = await get_current(conn, actor)
-    current.require_fresh()
-    return current
+    return session(row)
 
 
 async def list_sessions(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[domain.Session]:
     """List the live sessions of a user, most recently used first."""
-    statement = sa.select(*_SESSION).where(sessions.c.user_id == user_id, _IS_LIVE)
+    statement = sa.select(*SESSION).where(sessions.c.user_id == user_id, IS_LIVE)
     order = (sessions.c.last_seen_at.desc(), sessions.c.session_id.desc())
     rows = await conn.execute(statement.order_by(*order).limit(domain.SESSIONS_PER_USER))
-    return [_session(row) for row in rows]
+    return [session(row) for row in rows]
 
 
 async def find_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID) -> domain.Session | None:
     """Find a session of a user, ended or not."""
-    statement = sa.select(*_SESSION).where(sessions.c.session_id == session_id, sessions.c.user_id == user_id)
+    statement = sa.select(*SESSION).where(sessions.c.session_id == session_id, sessions.c.user_id == user_id)
     row = (await conn.execute(statement)).one_or_none()
-    return _session(row) if row else None
+    return session(row) if row else None
 
 
 async def has_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
@@ -200,7 +134,7 @@ async def has_session(conn: AsyncConnection, user_id: uuid.UUID, session_id: uui
 
 async def refreshed(conn: AsyncConnection, user_id: uuid.UUID) -> domain.Revocation | None:
     """Return a notice that caches must drop the live sessions and API tokens of a user; None if there is none."""
-    of_user = sa.select(sessions.c.session_id, NOW.label("at")).where(sessions.c.user_id == user_id, _IS_LIVE)
+    of_user = sa.select(sessions.c.session_id, NOW.label("at")).where(sessions.c.user_id == user_id, IS_LIVE)
     active = sa.select(api_tokens.c.token_id, NOW).where(api_tokens.c.user_id == user_id, token_storage.IS_ACTIVE)
     rows = (await conn.execute(sa.union_all(of_user, active))).all()
     if not rows:
@@ -232,7 +166,7 @@ async def revoke_batch_of_all_users(
     conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None, limit: int
 ) -> Sequence[domain.Revocation]:
     """End at most `limit` live sessions of any users but `keep`; skip those that other transactions have locked."""
-    conditions = [_IS_LIVE, sessions.c.created_at <= begun_before]
+    conditions = [IS_LIVE, sessions.c.created_at <= begun_before]
     if keep is not None:
         conditions.append(sessions.c.session_id != keep)
     batch = sa.select(sessions.c.session_id).where(*conditions).limit(limit).with_for_update(skip_locked=True)
@@ -255,7 +189,7 @@ async def revoke_batch_of_all_users(
 
 async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None) -> bool:
     """Return whether a live session that began before then is left, other than `keep`."""
-    others = sa.exists().where(_IS_LIVE, sessions.c.created_at <= begun_before)
+    others = sa.exists().where(IS_LIVE, sessions.c.created_at <= begun_before)
     if keep is not None:
         others = others.where(sessions.c.session_id != keep)
     return bool(await conn.scalar(sa.select(others)))
@@ -273,7 +207,7 @@ class SessionCount:
 
 async def count_sessions(conn: AsyncConnection, *, limit: int) -> SessionCount:
     """Count the live sessions of all users, at most `limit`."""
-    live = sa.select(sessions.c.user_id).where(_IS_LIVE).limit(limit + 1).subquery()
+    live = sa.select(sessions.c.user_id).where(IS_LIVE).limit(limit + 1).subquery()
     statement = sa.select(sa.func.count(), sa.func.count(live.c.user_id.distinct())).select_from(live)
     count, user_count = (await conn.execute(statement)).one()
     return SessionCount(sessions=min(count, limit), users=user_count, has_more=count > limit)
@@ -285,7 +219,7 @@ async def revoke_surplus_sessions(
     """End the oldest sessions of a user beyond the limit, never `newest`."""
     surplus = (
         sa.select(sessions.c.session_id)
-        .where(sessions.c.user_id == user_id, _IS_LIVE, sessions.c.session_id != newest)
+        .where(sessions.c.user_id == user_id, IS_LIVE, sessions.c.session_id != newest)
         .order_by(sessions.c.created_at.desc(), sessions.c.session_id.desc())
         .offset(domain.SESSIONS_PER_USER - 1)
     )
@@ -299,7 +233,7 @@ async def _revoke(
     revoked_at = sa.func.greatest(NOW, sessions.c.created_at)
     statement = (
         sa.update(sessions)
-        .where(sessions.c.user_id == user_id, _IS_LIVE, which)
+        .where(sessions.c.user_id == user_id, IS_LIVE, which)
         .values(revoked_at=revoked_at, revoke_reason=reason.value)
         .returning(sessions.c.session_id, sessions.c.revoked_at)
     )
@@ -312,7 +246,3 @@ async def _revoke(
         reason=reason.value,
         revoked_at=max(row.revoked_at for row in rows),
     )
-
-
-def _session(row: Any, prefix: str = "") -> domain.Session:
-    return domain.Session(**{column.name: getattr(row, f"{prefix}{column.name}") for column in _SESSION})

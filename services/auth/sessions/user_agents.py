@@ -6,7 +6,7 @@ import logging
 
 import ua_parser
 
-from services.auth.accounts import validation
+from services.auth import validation
 
 logger = logging.getLogger(__name__)
 

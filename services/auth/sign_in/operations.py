@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chassis import outbox
-from services.auth import domain, throttling, tokens
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts import validation
-from services.auth.accounts.passwords import TooBusy
+from services.auth import domain, throttling, tokens, validation
+from services.auth import storage as account_storage
 from services.auth.audit import Kind, by_owner, record, record_attempt
 from services.auth.context import (
     Context,
     NewSession,
     begin_session,
     get_current_account,
+    is_password,
     lock_account,
     replace_token,
 )
+from services.auth.passwords import TooBusy
 from services.auth.second_factor import storage as factor_storage
-from services.auth.sign_in import credentials
+from services.auth.second_factor import verification
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class SignIn:
         async with self.context.autocommit().connect() as conn:
             account = await account_storage.find_account(conn, email)
         password_hash = account.password_hash if account else None
-        is_right = await credentials.is_password(self.context, password_hash, password, limits)
+        is_right = await is_password(self.context, password_hash, password, limits)
         if account is None or not is_right or account.user.disabled_at is not None:
             await self._refuse_login(email, account, limits, client)
             raise domain.InvalidCredentials()
@@ -95,7 +95,7 @@ class SignIn:
             tried = await factor_storage.try_challenge(conn, challenge_hash)
             if tried is None or account is None or not account.user.has_second_factor or account.user.disabled_at:
                 raise domain.ChallengeInvalid()
-            kind = await credentials.spend_code(conn, self.context.keyring, user_id, code)
+            kind = await verification.spend_code(conn, self.context.keyring, user_id, code)
             if kind is None:
                 await record_attempt(conn, Kind.SECOND_FACTOR_FAILED, user_id, client)
             else:
@@ -117,7 +117,7 @@ class SignIn:
         async with self.context.autocommit().connect() as conn:
             account = await get_current_account(conn, actor)
         limits = throttling.of_password(account.user.email, client)
-        if not await credentials.is_password(self.context, account.password_hash, password, limits):
+        if not await is_password(self.context, account.password_hash, password, limits):
             async with self.context.transaction() as tx:
                 await throttling.count_attempt(tx.conn, limits)
                 await record(tx.conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
@@ -128,16 +128,16 @@ class SignIn:
             await throttling.refuse_if_blocked(conn, limits)
             if current.password_changed_at != account.password_changed_at:
                 raise domain.InvalidCredentials("The password is incorrect.", field="password")
-            kind: credentials.CodeKind | None = None
+            kind: verification.CodeKind | None = None
             if current.user.has_second_factor:
-                kind = await credentials.spend_code(conn, self.context.keyring, actor.user_id, code)
+                kind = await verification.spend_code(conn, self.context.keyring, actor.user_id, code)
             if current.user.has_second_factor and kind is None:
                 await record(conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
             else:
                 replaced = await replace_token(tx, actor)
                 await throttling.forget(conn, [throttling.account_key(account.user.email, client)])
                 await record(conn, Kind.REAUTHENTICATED, by_owner(actor, client))
-                if kind is credentials.CodeKind.RECOVERY:
+                if kind is verification.CodeKind.RECOVERY:
                     await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor, client))
         if replaced is None:
             raise domain.InvalidCode()
@@ -172,9 +172,9 @@ async def _begin_challenge(tx: outbox.Transaction, user: domain.User, *, is_reme
 
 
 async def _record_login(
-    tx: outbox.Transaction, new: NewSession, client: domain.Client, kind: credentials.CodeKind | None = None
+    tx: outbox.Transaction, new: NewSession, client: domain.Client, kind: verification.CodeKind | None = None
 ) -> None:
     actor = domain.Actor(user_id=new.user.user_id, session_id=new.session.session_id)
     await record(tx.conn, Kind.LOGIN_SUCCEEDED, by_owner(actor, client))
-    if kind is credentials.CodeKind.RECOVERY:
+    if kind is verification.CodeKind.RECOVERY:
         await record(tx.conn, Kind.RECOVERY_CODE_USED, by_owner(actor, client))

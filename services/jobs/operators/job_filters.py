@@ -20,14 +20,6 @@ from services.jobs.domain import State
 MAX_KINDS = 20
 MAX_TEXT = 100
 
-WAIT = """CASE WHEN j.started_at IS NOT NULL OR j.finished_at IS NOT NULL OR j.run_at <= now() THEN
-    greatest(coalesce(j.started_at, j.finished_at, now()) - greatest(j.created_at, j.scheduled_at), interval '0') END"""
-"""The time before the first attempt; NULL while the job is scheduled for later."""
-RUN = (
-    "CASE WHEN j.started_at IS NOT NULL THEN greatest(coalesce(j.finished_at, now()) - j.started_at, interval '0') END"
-)
-"""The time since the first attempt began, up to the end; NULL before."""
-
 _UNFINISHED = frozenset(State) - domain.TERMINAL
 _UNSUCCESSFUL = domain.TERMINAL - {State.COMPLETED}
 _LIKE = re.compile(r"([\\%_])")

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis import paging, postgres
 from services.jobs import domain, mapping, sql
 from services.jobs.domain import State
-from services.jobs.operators.job_filters import RUN, WAIT, JobFilter
+from services.jobs.operators.job_filters import JobFilter
 
 SCAN = 20_000
 """Jobs of each part of a filter that one statement reads."""
@@ -35,7 +35,7 @@ class Order(StrEnum):
     LONGEST_RUN = "longest_run"
 
 
-_SORT_KEYS = {Order.LONGEST_WAIT: WAIT, Order.LONGEST_RUN: RUN}
+_SORT_KEYS = {Order.LONGEST_WAIT: sql.WAIT_TIME, Order.LONGEST_RUN: sql.RUN_TIME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +216,7 @@ WHERE matches AND sort_key IS NOT NULL ORDER BY sort_key DESC, job_id LIMIT :lim
 
 
 _ROWS = sql.prepared(f"""
-SELECT {sql.light_columns("j")}, coalesce(j.worker, a.worker, '') AS last_worker, {WAIT} AS wait, {RUN} AS run
+SELECT {sql.light_columns("j")}, coalesce(j.worker, a.worker, '') AS last_worker, {sql.WAIT_TIME} AS wait, {sql.RUN_TIME} AS run
 FROM jobs.jobs j LEFT JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
 WHERE j.job_id = ANY(:job_ids)
 """)

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import postgres
 from services.jobs import domain, sql
-from services.jobs.operators.job_filters import RUN, WAIT
 from services.jobs.rates import histogram
 
 LAG = timedelta(seconds=15)
@@ -57,7 +56,7 @@ WITH RECURSIVE times AS (
     FROM walk WHERE walk.kind IS NOT NULL
 ), ended AS MATERIALIZED (
     SELECT j.kind, date_trunc('minute', j.finished_at) AS begins_at, j.state,
-        {histogram.bucket(WAIT)} AS wait, {histogram.bucket(RUN)} AS run
+        {histogram.bucket(sql.WAIT_TIME)} AS wait, {histogram.bucket(sql.RUN_TIME)} AS run
     FROM times JOIN walk ON times.since < times.until CROSS JOIN LATERAL (
         SELECT * FROM jobs.jobs f WHERE f.kind = walk.kind AND f.finished_at >= times.since AND f.finished_at < times.until) j
 ), waiting AS MATERIALIZED (

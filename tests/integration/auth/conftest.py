@@ -18,18 +18,17 @@ from chassis import bus, identity, outbox, postgres, run
 from chassis.rpc import client, server
 from dev import subprocesses
 from services.auth import __main__ as auth_process
-from services.auth import schema, servicer
-from services.auth.accounts.passwords import Passwords
+from services.auth import email_handler, schema, servicer
 from services.auth.admin import seed
 from services.auth.admin import servicer as admin_servicer
 from services.auth.api_tokens import servicer as token_servicer
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.email import folder
-from services.auth.email import handlers as email_handlers
 from services.auth.encryption.keyring import Keyring
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.passkeys.relying_party import RelyingParty
+from services.auth.passwords import Passwords
 from services.auth.settings import Settings, WorkerSettings
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
 from tests.integration.auth.mailbox import Mailbox
@@ -103,7 +102,7 @@ def mailbox(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Ma
     """Return the email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
     sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
-    handler = email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
+    handler = email_handler.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
     return Mailbox(handler, path)
 
 

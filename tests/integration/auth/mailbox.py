@@ -13,7 +13,7 @@ import pydantic
 
 import worker
 from repruv.jobs.v1 import jobs_service_pb2
-from services.auth.email import handlers as email_handlers
+from services.auth import email_handler
 from services.auth.email import jobs as email_jobs
 from tests.integration.auth.client import Account
 from worker import testing
@@ -22,7 +22,7 @@ from worker import testing
 class Mailbox:
     """Stands in for the jobs service and the worker: email jobs run when a test asks for it."""
 
-    def __init__(self, handler: email_handlers.EmailJobHandler, folder: Path) -> None:
+    def __init__(self, handler: email_handler.EmailJobHandler, folder: Path) -> None:
         self._handler = handler
         self._folder = folder
         self._submitted: dict[str, email_jobs.Payload] = {}

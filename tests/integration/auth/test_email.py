@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis.rpc import client
 from dev import subprocesses
-from services.auth import servicer
-from services.auth.email import handlers as email_handlers
+from services.auth import email_handler, servicer
 from services.auth.email import jobs as email_jobs
 from services.auth.email import templates
 from services.auth.email.folder import Folder
@@ -79,12 +78,12 @@ def written(path: Path) -> list[str]:
     return [file.read_text() for file in path.glob("*.eml")]
 
 
-def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> email_handlers.EmailJobHandler:
+def mailer(engine: AsyncEngine, url: str, *, is_production: bool = False) -> email_handler.EmailJobHandler:
     sender: Sender = open_sender(url, sender=FROM, is_production=is_production)
-    return email_handlers.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
+    return email_handler.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
 
 
-async def send(mailer: email_handlers.EmailJobHandler, user_id: str) -> dict[str, str]:
+async def send(mailer: email_handler.EmailJobHandler, user_id: str) -> dict[str, str]:
     payload = email_jobs.Payload(email_jobs.Purpose.VERIFY, user_id=user_id)
     return await mailer.send(testing.RecordingContext(), payload)
 

@@ -13,7 +13,7 @@ from chassis import errors, identity
 from chassis.rpc import client
 from repruv.auth.v1 import auth_service_pb2
 from services.auth import domain
-from services.auth.accounts import storage as account_storage
+from services.auth import storage as account_storage
 from services.auth.context import Context
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
 from tests.integration.auth.conftest import PUBLIC_URL, VERIFICATION_PERIOD, served

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
 from services.auth import domain, throttling
-from services.auth.accounts import storage as account_storage
-from services.auth.accounts.passwords import Passwords, TooBusy
+from services.auth import storage as account_storage
 from services.auth.context import Context
+from services.auth.passwords import Passwords, TooBusy
 from services.auth.sign_in.operations import SignIn
 from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
 from tests.integration.auth.conftest import MEMORY_KIB

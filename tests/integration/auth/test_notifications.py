@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import bus, errors, ids, postgres
 from repruv.auth.v1 import auth_pb2
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
-from services.auth.email import handlers as email_handlers
+from services.auth import email_handler
 from services.auth.email import jobs as email_jobs
 from services.auth.email.senders import open_sender
 from services.auth.notifications import domain as notifications
@@ -80,9 +80,9 @@ async def away(gateway: Gateway, sql: Callable[..., Any], shift: Callable[..., A
 
 
 @pytest.fixture
-def mailer(engine: AsyncEngine, jobs_client: JobsClient, tmp_path: Path) -> email_handlers.EmailJobHandler:
+def mailer(engine: AsyncEngine, jobs_client: JobsClient, tmp_path: Path) -> email_handler.EmailJobHandler:
     sender = open_sender(f"folder:{tmp_path}", sender="Repruv <no-reply@example.org>", is_production=False)
-    return email_handlers.EmailJobHandler(
+    return email_handler.EmailJobHandler(
         engine=engine,
         sender=sender,
         public_url=PUBLIC_URL,
@@ -93,7 +93,7 @@ def mailer(engine: AsyncEngine, jobs_client: JobsClient, tmp_path: Path) -> emai
 
 
 @pytest.fixture
-def mail(mailer: email_handlers.EmailJobHandler, tmp_path: Path) -> Callable[[str], Awaitable[str]]:
+def mail(mailer: email_handler.EmailJobHandler, tmp_path: Path) -> Callable[[str], Awaitable[str]]:
     """Run the job of a user and the window; return the email, or an empty string if none was sent."""
 
     async def sent(user_id: str) -> str:

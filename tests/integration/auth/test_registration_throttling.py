@@ -13,8 +13,8 @@ import pytest
 from chassis import errors
 from services.auth import domain
 from services.auth.accounts.operations import Accounts
-from services.auth.accounts.passwords import Passwords
 from services.auth.context import Context
+from services.auth.passwords import Passwords
 from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
 from tests.integration.auth.conftest import MEMORY_KIB, REGISTRATIONS_PER_ADDRESS
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from chassis import postgres
 from services.auth import domain
 from services.auth.accounts.operations import Accounts
-from services.auth.accounts.passwords import Passwords
 from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
+from services.auth.passwords import Passwords
 from services.auth.sign_in.operations import SignIn
 from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_email
 from tests.integration.auth.conftest import MEMORY_KIB

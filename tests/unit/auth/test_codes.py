@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.auth.accounts import validation
+from services.auth import validation
 from services.auth.second_factor import codes
 from services.auth.sessions import user_agents
 

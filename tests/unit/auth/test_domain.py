@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
-from services.auth import domain, tokens
-from services.auth.accounts import validation
+from services.auth import domain, tokens, validation
 
 GOOD = "tulip-anvil-rowing"
 

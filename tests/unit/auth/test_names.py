@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
-from services.auth.accounts import validation
+from services.auth import validation
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import bcrypt
 import pytest
 
-from services.auth.accounts.passwords import Passwords, TooBusy
+from services.auth.passwords import Passwords, TooBusy
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Checks of credentials: a password without a flood of hashing, a code that counts once."""
+"""Verification of a code of the second factor: a correct code is spent and counts once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.auth import domain, throttling
-from services.auth.accounts import validation
-from services.auth.context import Context
+from services.auth import domain, throttling, validation
 from services.auth.encryption.keyring import Keyring
 from services.auth.second_factor import codes
 from services.auth.second_factor import storage as factor_storage
@@ -20,19 +18,6 @@ class CodeKind(StrEnum):
 
     APP = "app"
     RECOVERY = "recovery"
-
-
-async def is_password(context: Context, password_hash: str | None, password: str, limits: throttling.Limits) -> bool:
-    """Return whether a password matches a hash; for None it never does and takes as long. Counts nothing.
-
-    Raises `TooManyAttempts` before any work, and `TooBusy`. A caller that then signs the user in checks the limits again
-    with the account locked: concurrent guesses have been counted meanwhile, so a burst gets no more of them.
-    """
-    async with context.autocommit().connect() as conn:
-        await throttling.refuse_if_blocked(conn, limits)
-    if len(password) > validation.PASSWORD_LENGTHS[1]:
-        password = ""  # never correct, and too long to be worth hashing
-    return await context.passwords.verify(password_hash, password)
 
 
 async def spend_code(conn: AsyncConnection, keyring: Keyring, user_id: uuid.UUID, code: str) -> CodeKind | None:

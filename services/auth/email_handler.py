@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis import time_zones
 from services.auth import domain, tokens
+from services.auth import storage as account_storage
 from services.auth.accounts import email_change_storage
-from services.auth.accounts import storage as account_storage
 from services.auth.api_tokens import storage as token_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
@@ -123,7 +123,14 @@ class EmailJobHandler:
                     api_token = await token_storage.find_token(conn, user_id, uuid.UUID(payload.token_id))
                 if api_token is None:
                     return None
-                return templates.new_api_token(to, api_token, zone=zone, public_url=public_url)
+                return templates.new_api_token(
+                    to,
+                    name=api_token.name,
+                    scopes=api_token.scopes,
+                    expires_at=api_token.expires_at,
+                    zone=zone,
+                    public_url=public_url,
+                )
             case Purpose.CONFIRM_EMAIL_CHANGE:
                 return await self._confirm_email_change(user_id, uuid.UUID(payload.change_id))
             case Purpose.NOTICE_OF_EMAIL_CHANGE:
