@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, Unpack
 
 import grpc
@@ -13,7 +13,14 @@ from google.protobuf.message import Message
 
 from chassis import batching, cooperative, errors, protobuf, tls
 from chassis.rpc import client
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc, kind_pb2
+from repruv.jobs.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    job_pb2,
+    jobs_service_pb2,
+    jobs_service_pb2_grpc,
+    kind_pb2,
+)
 from worker._api import jobs, kinds, outcomes
 from worker._api.jobs import AttemptKey
 
@@ -64,6 +71,7 @@ class JobsClient:
 
     def __init__(self, channel: grpc.aio.Channel, call: client.Caller) -> None:
         self._stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
+        self._admin_stub = admin_service_pb2_grpc.AdminServiceStub(channel)
         self._call = call
         self._submits = batching.Batcher(self._submit_all, size=_size)
         self._finishes = batching.Batcher(self._finish_all, size=_size, min_interval=FINISH_INTERVAL_SECONDS)
@@ -120,6 +128,25 @@ class JobsClient:
             if not page.next_page_token:
                 return children[::-1]
             request.page_token = page.next_page_token
+
+    async def list_unsuccessful(self, kinds: Iterable[str], *, age: timedelta, pages: int) -> list[job_pb2.Job]:
+        """Return failed and cancelled jobs that were submitted within `age`, the newest first, without large payloads.
+
+        At most `pages` of `PAGE_SIZE`.
+        """
+        unsuccessful = admin_service_pb2.JobFilter(
+            states=[job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED], kinds=kinds
+        )
+        unsuccessful.create_time_from.FromDatetime(datetime.now(UTC) - age)
+        request = admin_service_pb2.SearchJobsRequest(filter=unsuccessful, page_size=PAGE_SIZE)
+        found: list[job_pb2.Job] = []
+        for _ in range(pages):
+            page = await self._request(self._admin_stub.SearchJobs, request)
+            found += [row.job for row in page.rows]
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        return found
 
     async def register_kinds(
         self,

@@ -19,6 +19,7 @@ import worker
 from chassis import bus, errors, exposition, identity, outbox, postgres, process, run, settings
 from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
+from lifecycle import unsuccessful_jobs
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
@@ -112,6 +113,8 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background.start("cleaning", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine)))
         background.start("settle", partial(run.every, SWEEP_SECONDS, connections.settler.sweep))
         background.start("settle data exports", partial(run.every, SWEEP_SECONDS, settler.sweep))
+        unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, connections.settler, settler)
+        background.start("settle unsuccessful", partial(run.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
         background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
         await stack.enter_async_context(
             server.serving(

@@ -12,6 +12,7 @@ import worker
 from chassis import bus, exposition, identity, outbox, postgres, process, run
 from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
+from lifecycle import unsuccessful_jobs
 from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import Submitter
 from lifecycle.subscriber import Subscriber
@@ -56,6 +57,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("relay", relay.run)
         background.start("settle", partial(run.every, SWEEP_SECONDS, settler.sweep))
         background.start("settle exports", partial(run.every, SWEEP_SECONDS, exports_settler.sweep))
+        unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, settler, exports_settler)
+        background.start("settle unsuccessful", partial(run.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
         background.start("expire exports", partial(run.every, exports_operations.EXPIRY_SECONDS, exports.expire))
         background.start("stalled", partial(run.every, reconciler.STALLED_SECONDS, reconcile.end_stalled))
         background.start("clean", partial(run.every, reconciler.SWEEP_SECONDS, reconcile.clean))

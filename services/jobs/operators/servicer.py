@@ -20,8 +20,11 @@ from services.jobs.schedules import operations as schedule_operations
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
 SERVICE = _SERVICE.full_name
-CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway", "jobs"}))
-"""Services allowed to call each rpc: the gateway on behalf of admins, and the admin command line, which signs as jobs."""
+CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway", "jobs"})) | {
+    "SearchJobs": frozenset({"gateway", "jobs", "auth", "demo"})
+}
+"""Services allowed to call each rpc: the gateway on behalf of admins, and the admin command line, which signs as jobs. Services
+with lifecycles search their jobs that failed or were cancelled."""
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from lifecycle import settler
+from lifecycle import settler, unsuccessful_jobs
 from lifecycle.machine import JobPhase
 from services.demo import handlers, reconciler, schema, storage
 from services.demo.domain import State
@@ -47,6 +47,18 @@ async def test_lost_end_of_a_job_is_settled_by_the_sweep(
         return (await owner.mode()).state is State.DISABLED
 
     await eventually(settled)
+
+
+async def test_lost_end_of_a_job_is_settled_by_the_unsuccessful_jobs(
+    make_owner: Callable[..., Owner],
+    demo_with_jobs: Demo,
+    cancel_job: Callable[[UUID], Awaitable[None]],
+    jobs: JobsClient,
+) -> None:
+    owner = make_owner(demo=demo_with_jobs)
+    await cancel_job((await owner.enable()).job_id)
+    await unsuccessful_jobs.UnsuccessfulJobs(jobs, demo_with_jobs.settler).settle()
+    assert (await owner.mode()).state is State.DISABLED
 
 
 async def test_a_job_that_was_never_submitted_is_submitted(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -22,6 +23,7 @@ from lifecycle.declaration import Lifecycle
 from lifecycle.machine import Error, JobPhase, JobUpdate, Resource
 from lifecycle.settler import Settler
 from lifecycle.submitter import Submitter
+from lifecycle.unsuccessful_jobs import UnsuccessfulJobs
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.auth import schema as auth_schema
 from services.auth.connections import domain as connections
@@ -45,10 +47,14 @@ class ScriptedJobs:
 
     def __init__(self) -> None:
         self.job: job_pb2.Job | None = None
+        self.unsuccessful: list[job_pb2.Job] = []
         self.submitted: list[jobs_service_pb2.SubmitJobRequest] = []
 
     async def get(self, job_id: str) -> job_pb2.Job | None:
         return self.job
+
+    async def list_unsuccessful(self, kinds: Iterable[str], *, age: timedelta, pages: int) -> list[job_pb2.Job]:
+        return self.unsuccessful
 
     async def submit_request(self, request: jobs_service_pb2.SubmitJobRequest) -> job_pb2.Job:
         self.submitted.append(request)
@@ -77,6 +83,10 @@ class Case:
     @property
     def relay(self) -> outbox.Relay:
         return outbox.Relay(self.engine, self.lifecycle.outbox_table, {})
+
+    @property
+    def unsuccessful(self) -> UnsuccessfulJobs:
+        return UnsuccessfulJobs(cast(JobsClient, self.jobs), self.settler)
 
     @property
     def submitter(self) -> Submitter:

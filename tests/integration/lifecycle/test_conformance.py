@@ -312,6 +312,22 @@ async def test_reading_repairs_a_state_that_its_job_has_left(case: Case, state: 
     assert await case.read(resource) == repaired
 
 
+async def test_lost_end_of_a_job_after_its_last_write_is_settled_once(case: Case) -> None:
+    resource, other = await case.start(), await case.start()
+    completed = await complete(case, resource)
+    broken = case.job(other, job_pb2.JOB_STATE_CANCELLED)
+    broken.spec.payload.Clear()
+    case.jobs.unsuccessful = [broken, case.job(resource, job_pb2.JOB_STATE_CANCELLED)]
+    unsuccessful = case.unsuccessful
+    assert [await unsuccessful.settle() for _ in range(2)] == [2, 0]
+    settled = await case.read(resource)
+    is_left = case.step.done == case.lifecycle.machine.initial
+    assert (settled.state == completed.state) == is_left
+    # A job that was retried and has ended again has a newer version.
+    case.jobs.unsuccessful = [case.job(resource, job_pb2.JOB_STATE_CANCELLED, version=60, attempt=2)]
+    assert await unsuccessful.settle() == 1
+
+
 async def test_sweep_settles_lost_ends_and_submits_lost_jobs(case: Case) -> None:
     resource = await case.start()
     await _sweep_until(case, lambda: _is_submitted(case, resource))

@@ -1,0 +1,61 @@
+"""Settles resources by the newest jobs that ended without success, whose events may have been lost."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from chassis import errors
+from lifecycle import updates
+from lifecycle.settler import Settler
+from repruv.jobs.v1 import job_pb2
+from worker import JobsClient
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 30.0
+"""The time between two passes."""
+AGE = timedelta(days=1)
+"""The time since their submit for which jobs are looked at."""
+PAGES = 5
+"""Pages of 100 jobs of one pass, the newest first."""
+
+
+class UnsuccessfulJobs:
+    """The jobs of some lifecycles that failed or were cancelled. Runs in every replica.
+
+    The sweep finds the states that a job should still move. This finds those that a job has moved on and then left without
+    success.
+    """
+
+    def __init__(self, jobs: JobsClient, *settlers: Settler[Any, Any]) -> None:
+        self._jobs = jobs
+        self._settlers = {kind: settler for settler in settlers for kind in settler.lifecycle.machine.steps}
+        self._known: set[tuple[str, int]] = set()
+        """Job and version of those that need not be settled again; at most 500."""
+
+    async def settle(self) -> int:
+        """Settle resources by the jobs that have ended since the last pass; return how many. One that fails stops no other."""
+        try:
+            jobs = await self._jobs.list_unsuccessful(self._settlers, age=AGE, pages=PAGES)
+        except errors.Error as error:
+            logger.warning("unsuccessful jobs not read", extra={"cause": error.code})
+            return 0
+        present = {(job.job_id, job.version): job for job in jobs}
+        new = present.keys() - self._known
+        failed = {name for name in new if not await self._is_settled(present[name])}
+        self._known = present.keys() - failed
+        return len(new) - len(failed)
+
+    async def _is_settled(self, job: job_pb2.Job) -> bool:
+        settler = self._settlers[job.spec.kind]
+        try:
+            if update := updates.from_job(settler.lifecycle.rows, job):
+                await settler.settle(update)
+        except ValueError as error:
+            logger.warning("job without a resource", extra={"job_id": job.job_id, "cause": str(error)})
+        except Exception:
+            logger.exception("job not settled", extra={"job_id": job.job_id})
+            return False
+        return True
