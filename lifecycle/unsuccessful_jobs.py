@@ -37,16 +37,19 @@ class UnsuccessfulJobs:
 
     async def settle(self) -> int:
         """Settle resources by the jobs that have ended since the last pass; return how many. One that fails stops no other."""
+        count = 0
         try:
-            jobs = await self._jobs.list_unsuccessful(self._settlers, age=AGE, pages=PAGES)
+            listed = await self._jobs.list_unsuccessful(self._settlers, age=AGE, pages=PAGES)
+            present = {(job.job_id, job.version) for job in listed}
+            self._known &= present
+            for job_id, version in present - self._known:
+                job = await self._jobs.get(job_id)
+                if job is None or await self._is_settled(job):
+                    self._known.add((job_id, version))
+                    count += 1
         except errors.Error as error:
             logger.warning("unsuccessful jobs not read", extra={"cause": error.code})
-            return 0
-        present = {(job.job_id, job.version): job for job in jobs}
-        new = present.keys() - self._known
-        failed = {name for name in new if not await self._is_settled(present[name])}
-        self._known = present.keys() - failed
-        return len(new) - len(failed)
+        return count
 
     async def _is_settled(self, job: job_pb2.Job) -> bool:
         settler = self._settlers[job.spec.kind]

@@ -130,7 +130,7 @@ class JobsClient:
             request.page_token = page.next_page_token
 
     async def list_unsuccessful(self, kinds: Iterable[str], *, age: timedelta, pages: int) -> list[job_pb2.Job]:
-        """Return failed and cancelled jobs that were submitted within `age`, the newest first, without large payloads.
+        """Return failed and cancelled jobs that were submitted within `age`, the newest first, without their payloads.
 
         At most `pages` of `PAGE_SIZE`.
         """

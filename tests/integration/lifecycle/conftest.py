@@ -51,10 +51,10 @@ class ScriptedJobs:
         self.submitted: list[jobs_service_pb2.SubmitJobRequest] = []
 
     async def get(self, job_id: str) -> job_pb2.Job | None:
-        return self.job
+        return next((job for job in self.unsuccessful if job.job_id == job_id), self.job)
 
     async def list_unsuccessful(self, kinds: Iterable[str], *, age: timedelta, pages: int) -> list[job_pb2.Job]:
-        return self.unsuccessful
+        return [job_pb2.Job(job_id=job.job_id, version=job.version) for job in self.unsuccessful]
 
     async def submit_request(self, request: jobs_service_pb2.SubmitJobRequest) -> job_pb2.Job:
         self.submitted.append(request)
