@@ -134,19 +134,19 @@ class JobsClient:
 
         At most `pages` of `PAGE_SIZE`.
         """
-        unsuccessful = admin_service_pb2.JobFilter(
+        job_filter = admin_service_pb2.JobFilter(
             states=[job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED], kinds=kinds
         )
-        unsuccessful.create_time_from.FromDatetime(datetime.now(UTC) - age)
-        request = admin_service_pb2.SearchJobsRequest(filter=unsuccessful, page_size=PAGE_SIZE)
-        found: list[job_pb2.Job] = []
+        job_filter.create_time_from.FromDatetime(datetime.now(UTC) - age)
+        request = admin_service_pb2.SearchJobsRequest(filter=job_filter, page_size=PAGE_SIZE)
+        unsuccessful: list[job_pb2.Job] = []
         for _ in range(pages):
             page = await self._request(self._admin_stub.SearchJobs, request)
-            found += [row.job for row in page.rows]
+            unsuccessful += [row.job for row in page.rows]
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
-        return found
+        return unsuccessful
 
     async def register_kinds(
         self,
