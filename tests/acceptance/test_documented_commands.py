@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from dev import admin as local_admin
-from dev import demo
+from dev import demo, psql
 from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.contract.documented import pages, spans
@@ -104,3 +104,9 @@ async def test_commands_of_operators_run(system: System, user: User, capsys: pyt
 async def test_make_demo_runs(system: System, capsys: pytest.CaptureFixture[str]) -> None:
     assert await asyncio.to_thread(demo.main, ["--url", system.url, "--interactions", "500"]) == 0
     assert "500 interactions" in capsys.readouterr().out
+
+
+async def test_make_psql_runs(system: System, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--no-align", "--tuples-only", "--command=SELECT current_user, pg_is_in_recovery()"]
+    assert await asyncio.to_thread(psql.main, arguments, system.data_dir) == 0
+    assert "postgres|f" in capfd.readouterr().out
