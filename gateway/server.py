@@ -98,9 +98,10 @@ class Protocol(HttpToolsProtocol):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadline and the request."""
         self._stop_expecting()
         super().connection_lost(exc)
+        self._forget_request()
 
     def data_received(self, data: bytes) -> None:
         """Bound the time and the size of a request."""
@@ -165,10 +166,11 @@ class Protocol(HttpToolsProtocol):
 
     def take_over(self, writer: raw_connection.Writer) -> None:
         """Hand the connection, whose response has started, to `writer`."""
-        was_lost = self.cycle.disconnected or self.transport.is_closing()
+        was_lost = self.cycle is None or self.cycle.disconnected or self.transport.is_closing()
         self._stop_expecting()
-        # uvicorn regards the response as finished and does not wait for it.
-        self.cycle.disconnected = True
+        if self.cycle is not None:
+            # uvicorn regards the response as finished and does not wait for it.
+            self.cycle.disconnected = True
         if was_lost:
             writer.disconnected()
             return
@@ -180,7 +182,14 @@ class Protocol(HttpToolsProtocol):
             self.transport, writer, is_chunked=is_chunked, is_full=self.flow.write_paused
         )
         self.transport.set_protocol(taken)
+        self._forget_request()
         writer.start(taken)
+
+    def _forget_request(self) -> None:
+        """Break the reference cycles with the parser and the request: collections of garbage are rare here."""
+        self.parser = None  # type: ignore[assignment]
+        self.scope = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]
 
 
 def configure(app: ASGIApp, config: settings.Settings) -> uvicorn.Config:

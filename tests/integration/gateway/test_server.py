@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -322,3 +323,30 @@ async def test_a_client_that_disconnects_during_the_opening_leaves_no_stream() -
         await ended.wait()
         assert not running.server_state.connections
     assert stream.close_reason == connection.DISCONNECTED
+
+
+def protocols() -> int:
+    return sum(isinstance(one, server.Protocol) for one in gc.get_objects())
+
+
+async def test_ended_connections_leave_nothing_for_collections_of_garbage() -> None:
+    """They are rare, so what only they free is memory that grows: 39 MiB in 20 minutes of streams that come and go."""
+    stream = await opened()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("answer")(scope, receive, send)
+
+    gc.collect()
+    before = protocols()
+    gc.disable()
+    try:
+        async with serving(stream) as running, client_of(running) as client:
+            await asyncio.get_running_loop().sock_recv(client, 65_536)
+            client.close()
+            await until(lambda: protocols() == before)
+        async with running_app(answer) as running, client_of(running) as client:
+            await asyncio.get_running_loop().sock_recv(client, 65_536)
+            client.close()
+            await until(lambda: protocols() == before)
+    finally:
+        gc.enable()
