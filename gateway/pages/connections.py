@@ -46,6 +46,8 @@ class Connections(Page):
             loaders.demo_status(self._container.demo, visitor.identity),
             loaders.connections(self._container.connections, visitor.identity),
         )
+        settled = [each for each in connections or () if each["status"] not in views.CONNECTION_TRANSITIONAL]
+        visitor = await self.without_notices(visitor, *(each["job_id"] or "" for each in settled))
         context = {"demo": demo, "connections": connections, "confirm": request.query_params.get("confirm")}
         return visitor.show("connections", PATH, context)
 

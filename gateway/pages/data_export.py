@@ -35,7 +35,10 @@ class DataExport(Page):
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""
         visitor = await self.begin(request)
-        return visitor.show("data", PATH, await self._export(visitor.identity))
+        context = await self._export(visitor.identity)
+        if context["data_export"]["status"] in ("ready", "failed"):
+            visitor = await self.without_notices(visitor, context["data_export"]["job_id"])
+        return visitor.show("data", PATH, context)
 
     async def start(self, request: Request) -> Response:
         """Start an export."""

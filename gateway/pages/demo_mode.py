@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,14 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import idempotency, views
 from gateway.container import Container
-from gateway.pages import choices, forms, loaders
+from gateway.pages import choices, forms, labels, loaders
 from gateway.pages.page import Page
 from repruv.demo.v1 import demo_service_pb2
 
 FIELDS = choices.FIELDS
+SETTLED = ("enabled", "disabled", "failed")
+"""States in which the page shows how the latest job has ended."""
+logger = logging.getLogger(__name__)
 # Pages with forms that post here.
 _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH, views.BREAK_PATH})
 
@@ -125,15 +129,31 @@ class DemoMode(Page):
         self, request: Request, form: dict[str, Any], *, example: views.DemoExample | None = None, status: int = 200
     ) -> Response:
         visitor = await self.begin(request, with_demo=False)
+        demo = await loaders.demo_status(self._container.demo, visitor.identity)
+        if demo["status"] in SETTLED:
+            visitor = await self.without_notices(visitor, demo["job_id"])
         context = {
-            "demo": await loaders.demo_status(self._container.demo, visitor.identity),
+            "demo": demo,
             "choices": choices,
             "example": example,
             "can_break": self._container.breaks is not None,
             "confirm": request.query_params.get("confirm"),
+            "waits_for": await self._waits_for(demo, visitor.identity),
             "form": form,
         }
         return visitor.show("demo_mode", views.DEMO_PATH, context, status=status)
+
+    async def _waits_for(self, demo: views.Json, identity: str) -> str:
+        """Return what the job of a transition waits for; empty if it runs, or if that cannot be read."""
+        job_id, status = demo["job_id"], demo["job_status"]
+        if status not in ("pending", "retrying"):
+            return ""
+        try:
+            history = await self._container.jobs.get_job_history.quick(identity, job_id=job_id)
+        except errors.Error as error:
+            logger.info("the place of a job could not be read", extra={"cause": error.code})
+            return ""
+        return labels.waits_for(status, views.job_history(job_id, history))
 
 
 def _key(fields: dict[str, str]) -> str:

@@ -43,6 +43,8 @@ class Exports(Page):
         demo, context = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity), self._export(visitor.identity)
         )
+        if (export := context["export"]) and export["status"] in ("ready", "failed"):
+            visitor = await self.without_notices(visitor, export["job_id"])
         return visitor.show("exports", PATH, {"demo": demo, **context})
 
     async def start(self, request: Request) -> Response:

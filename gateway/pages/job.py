@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from starlette.requests import Request
@@ -17,8 +17,7 @@ from starlette.routing import Route
 from chassis import errors, ids, protobuf, tracing
 from gateway import redirects, views
 from gateway.container import Container
-from gateway.identity import authentication
-from gateway.pages import jobs, labels, loaders, notices, page_request, timeline, waterfall
+from gateway.pages import jobs, labels, loaders, timeline, waterfall
 from gateway.pages.admin import people
 from gateway.pages.page import Page
 from gateway.views import engine
@@ -68,7 +67,7 @@ class Job(Page):
         )
         view = views.job(job)
         if is_own and view["status"] in views.FINISHED:
-            visitor = await self._without_notice(request, visitor, job_id)
+            visitor = await self.without_notices(visitor, job_id)
         past = views.job_history(job_id, history)
         trace_id = tracing.trace_id(job.spec.traceparent) if is_operator else ""
         operator = {
@@ -86,7 +85,7 @@ class Job(Page):
             "job": view,
             "is_own": is_own,
             "is_operator": is_operator,
-            "is_paused": past["is_paused"],
+            "waits_for": labels.waits_for(view["status"], past),
             "can_retry": view["retryable"] and (not is_own or _is_current(job, demo, connections)),
             "can_cancel": view["cancellable"] and job.spec.kind not in labels.UNSTOPPABLE,
             "is_asking": request.query_params.get("ask") == "cancel",
@@ -99,19 +98,6 @@ class Job(Page):
             **operator,
         }
         return visitor.show("job", f"{jobs.PATH}/{job_id}", context)
-
-    async def _without_notice(
-        self, request: Request, visitor: page_request.Visitor, job_id: str
-    ) -> page_request.Visitor:
-        # A hidden tab refreshes too, but nobody sees it.
-        if visitor.unread is None or authentication.BACKGROUND_HEADER in request.headers:
-            return visitor
-        try:
-            unread = await notices.see(self._container, visitor.session, visitor.unread, job_id)
-        except errors.Error as error:
-            logger.warning("a notification was not marked as read", extra={"cause": error.code})
-            return visitor
-        return replace(visitor, unread=unread)
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job."""

@@ -106,6 +106,28 @@ def state(name: str) -> str:
     return STATES.get(name, name.replace("_", " ").capitalize())
 
 
+MAX_AHEAD = 1_000
+"""Counting of the jobs before a waiting one ends here."""
+
+
+def waits_for(status: views.JobStatus, history: views.JobHistory) -> str:
+    """Return what a job of this status waits for, as a sentence; empty if it does not wait, or only for its time."""
+    ahead = history["jobs_ahead"]
+    if history["is_paused"]:
+        return "Jobs of this type are paused. This one starts when they are resumed."
+    if history["awaits_slot"]:
+        return "Another job has to finish first."
+    if status == "scheduled" or ahead is None:
+        return ""
+    if history["lacks_worker"]:
+        return "Nothing runs jobs of this type at the moment. This one starts when that changes."
+    if ahead >= MAX_AHEAD:
+        return f"{MAX_AHEAD:,} jobs or more are ahead of this one."
+    if ahead == 0:
+        return "This job is next."
+    return f"{ahead:,} job{' is' if ahead == 1 else 's are'} ahead of this one."
+
+
 def stuck(reason: str) -> str:
     """Return why a job needs attention."""
     return _STUCK.get(reason, reason.replace("_", " ").capitalize())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gateway import views
 from gateway.container import Container
@@ -35,13 +35,16 @@ async def unread(
 
 
 async def see(
-    container: Container, session: sessions.Session, notifications: views.Notifications, job_id: str
+    container: Container, session: sessions.Session, notifications: views.Notifications, job_ids: Collection[str]
 ) -> views.Notifications:
-    """Mark the notification of a finished job as read, whose page its owner sees. Return the notifications that remain."""
-    rest = [item for item in notifications["notifications"] if item["job_id"] != job_id]
-    if len(rest) == notifications["unread_count"]:
+    """Mark the notifications of finished jobs as read whose end their owner sees. Return those that remain."""
+    listed = {item["job_id"] for item in notifications["notifications"]}
+    # Older ones may be unread too.
+    is_complete = notifications["unread_count"] == len(listed)
+    if not job_ids or (is_complete and listed.isdisjoint(job_ids)):
         return notifications
-    marked = await container.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
+    marked = await container.jobs.mark_notifications_read(session.identity, job_ids=sorted(job_ids))
+    rest = [item for item in notifications["notifications"] if item["job_id"] not in job_ids]
     return {**notifications, "notifications": rest, "unread_count": notifications["unread_count"] - marked.marked_count}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from starlette.requests import Request
@@ -12,8 +14,10 @@ from starlette.routing import Route
 from chassis import errors
 from gateway import redirects
 from gateway.container import Container
-from gateway.identity import sessions
-from gateway.pages import forms, page_request
+from gateway.identity import authentication, sessions
+from gateway.pages import forms, notices, page_request
+
+logger = logging.getLogger(__name__)
 
 
 class Page:
@@ -50,6 +54,18 @@ class Page:
     async def begin(self, request: Request, *, with_demo: bool = True) -> page_request.Visitor:
         """Load what every page shows, as `page_request.begin` does. Raises `Unauthenticated`."""
         return await page_request.begin(request, self._container, with_demo=with_demo)
+
+    async def without_notices(self, visitor: page_request.Visitor, *job_ids: str) -> page_request.Visitor:
+        """Mark the notifications of jobs as read whose end the page shows; return the visitor with the others."""
+        # A hidden tab refreshes too, but nobody sees it.
+        if visitor.unread is None or authentication.BACKGROUND_HEADER in visitor.request.headers:
+            return visitor
+        try:
+            unread = await notices.see(self._container, visitor.session, visitor.unread, set(filter(None, job_ids)))
+        except errors.Error as error:
+            logger.warning("notifications were not marked as read", extra={"cause": error.code})
+            return visitor
+        return replace(visitor, unread=unread)
 
     async def read_form(self, request: Request, *names: str) -> tuple[sessions.Session, dict[str, str]]:
         """Return the session and the named fields. Raises `Unauthenticated` or `PermissionDenied` `form_expired`."""

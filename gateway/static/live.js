@@ -7,6 +7,7 @@
    data-watch="/api/…/events"    #live shows a job that may be another user's: an operator follows its stream and its log
    data-tail                     scrolled to its end, an element of a fragment stays there
    data-refresh-seconds="10"     #live refreshes at this interval, for changes without events
+   data-waits-for                what the resource waits for; it changes without events
    data-announce                 the announcement when the status of the element changes
    data-shown-after="enabling"   shown if #live had this status before
    data-progress="…"             a progress bar of this job; with data-main the title shows it and its quarters are announced */
@@ -18,6 +19,9 @@ import { RESOURCES, TYPES } from './repruv/resources.js';
 import { openStream } from './repruv/stream.js';
 
 const NOTICE_AFTER_MS = 2500; // most interruptions are shorter
+const PROBE_AFTER_MS = 5000;
+const PROBE_WITHIN_MS = 4000;
+const LONGEST_PROBE_MS = 60_000;
 const REFRESH_WITHIN_MS = 30_000;
 const MIN_INTERVAL_MS = 250; // between fetches, however fast events arrive
 const STALE_AFTER_MS = 20_000;
@@ -32,7 +36,7 @@ export function start({ stream, lastEventId }) {
   // A static page still shows that its session has ended.
   if (!live()) return void watchEvents({ state: showLink }, { url: stream, lastEventId, background: 'all' });
   const snapshots = TYPES.map((type) => [type, (data) => onSnapshot(subjectOf(type, data), data)]);
-  const handlers = { ...Object.fromEntries(snapshots), demo: onDemo, job: onJob, notification: () => refresh('read'), hello: refreshStale, reset: () => refresh('reset'), state: showLink };
+  const handlers = { ...Object.fromEntries(snapshots), demo: onDemo, job: onJob, notification: () => refresh('read'), hello: refreshStale, reset: () => refresh('reset'), state: enter };
   // Painting waits for an animation frame anyway, and the title of a hidden tab shows progress.
   watchEvents(handlers, { url: stream, lastEventId, background: 'all' });
   scrollTail();
@@ -40,6 +44,7 @@ export function start({ stream, lastEventId }) {
   document.addEventListener('visibilitychange', refreshStale);
   addEventListener('pageshow', (event) => event.persisted && refresh('back'));
   setInterval(refreshRegularly, 1000);
+  setInterval(probeSilence, 1000);
 }
 
 /** Refreshes #live at its interval, which may change with its state. */
@@ -92,6 +97,7 @@ function onJob(job) {
 /* Snapshots are compared with the page. */
 
 function onSnapshot(subject, snapshot, { isListed = false } = {}) {
+  silence = { since: Date.now(), probeAfter: PROBE_AFTER_MS };
   const shown = find(subject);
   if (!shown) {
     const [type] = subject.split(':');
@@ -241,7 +247,7 @@ function keepsCurrent(next) {
   const before = subjects(document);
   const after = subjects(next.ownerDocument);
   if (!before.size && !after.size) return next.textContent === live().textContent;
-  const facts = ({ version, status, attempt, jobId }) => [version, status, attempt, jobId].join();
+  const facts = ({ version, status, attempt, jobId, waitsFor }) => [version, status, attempt, jobId, waitsFor].join();
   if ([...after].some(([name, { version }]) => Number(version) < Number(before.get(name)?.version))) return true;
   return next.textContent === live().textContent || ([...before.keys()].join() === [...after.keys()].join() && [...after].every(([name, data]) => facts(data) === facts(before.get(name))));
 }
@@ -261,9 +267,27 @@ function announce(text) {
   document.getElementById('announcer').textContent = text;
 }
 
+let link = 'connecting';
+let silence = { since: Date.now(), probeAfter: PROBE_AFTER_MS };
+
+function enter(state) {
+  link = state;
+  showLink(state);
+}
+
+/** A running job reports often: when nothing arrives, asks whether the server answers, ever more rarely while it does. */
+async function probeSilence() {
+  const { since, probeAfter } = silence;
+  if (link !== 'open' || document.hidden || !live().querySelector('[data-progress]') || Date.now() - since < probeAfter) return;
+  silence = { since: Date.now(), probeAfter: Math.min(2 * probeAfter, LONGEST_PROBE_MS) };
+  const isAnswered = await request('/api/v1/auth/me', { headers: { 'X-Background': '1' }, signal: AbortSignal.timeout(PROBE_WITHIN_MS) }).then(() => true, ({ status }) => status > 0 && status < 500);
+  if (!isAnswered) silence.probeAfter = PROBE_AFTER_MS;
+  if (link === 'open') showLink(isAnswered ? 'open' : 'reconnecting', 0);
+}
+
 let notice;
 
-function showLink(state) {
+function showLink(state, afterMs = NOTICE_AFTER_MS) {
   clearTimeout(notice);
   const box = document.getElementById('link-state');
   const show = () => {
@@ -273,6 +297,6 @@ function showLink(state) {
     document.getElementById('main').hidden = true; // the next person at this screen must not read it
     announce('You have been signed out.');
   };
-  if (state === 'reconnecting' && box.hidden) notice = setTimeout(show, NOTICE_AFTER_MS);
+  if (state === 'reconnecting' && box.hidden) notice = setTimeout(show, afterMs);
   else if (state !== 'reconnecting') show();
 }

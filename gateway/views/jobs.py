@@ -127,6 +127,15 @@ class _History(TypedDict):
     transitions: list[Transition]
     checkpoints: list[Checkpoint]
     is_paused: Annotated[bool, Field(description="Whether it waits while its kind, or every kind, is paused.")]
+    jobs_ahead: Annotated[
+        int | None,
+        Field(
+            description="How many jobs of its kind start before it, at most 1000; null unless it waits for a worker. The"
+            " number can grow: jobs of a higher priority, and of users with fewer waiting jobs, go first."
+        ),
+    ]
+    lacks_worker: Annotated[bool, Field(description="Whether it waits while its kind has no worker.")]
+    awaits_slot: Annotated[bool, Field(description="Whether it waits until another job with its key has ended.")]
 
 
 class JobHistory(_History):

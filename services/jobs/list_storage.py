@@ -18,6 +18,10 @@ HISTORY = 1_000
 """Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
 
 
+AHEAD = 1_000
+"""How far the jobs before a waiting one are counted."""
+
+
 class Filters(TypedDict):
     """Which jobs a list has; None and empty collections do not filter."""
 
@@ -65,6 +69,16 @@ async def count_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> int:
     """Count the jobs of a list up to its limit."""
     job_ids = listed(sa.select(jobs.c.job_id), filters).subquery()
     return int((await conn.execute(sa.select(sa.func.count()).select_from(job_ids))).scalar_one())
+
+
+async def count_ahead(conn: AsyncConnection, job: Job) -> int:
+    """Count the ready jobs of its kind that are claimed before a ready job, among the first `AHEAD` of its kind."""
+    key = (jobs.c.priority, jobs.c.fair_rank, jobs.c.job_id)
+    queue = sa.select(*key).where(jobs.c.kind == job.spec.kind, jobs.c.ready)
+    first = queue.order_by(jobs.c.priority.desc(), jobs.c.fair_rank, jobs.c.job_id).limit(AHEAD).subquery()
+    place = sa.tuple_(-first.c.priority, first.c.fair_rank, first.c.job_id)
+    is_before = place < sa.tuple_(-job.spec.priority, job.fair_rank, job.job_id)
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(first).where(is_before))).scalar_one())
 
 
 async def list_kinds(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> list[str]:

@@ -70,6 +70,12 @@ class History:
     checkpoints: Sequence[Mapping[str, Any]]
     is_paused: bool
     """Whether claims of its kind are paused while it waits for one."""
+    jobs_ahead: int | None
+    """How many ready jobs of its kind are claimed before it, at most `list_storage.AHEAD`; None unless it is ready."""
+    lacks_worker: bool
+    """Whether it waits while its kind has no worker."""
+    awaits_slot: bool
+    """Whether it waits for a slot of its concurrency key."""
 
 
 class Operations:
@@ -180,8 +186,17 @@ class Operations:
             attempts = await list_storage.list_attempts(conn, job_id)
             transitions = await list_storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
-        is_paused = job.state in domain.WAITING and await self.kinds.are_paused([job.spec.kind])
-        return History(attempts=attempts, transitions=transitions, checkpoints=saved, is_paused=is_paused)
+            ahead = await list_storage.count_ahead(conn, job) if job.ready else None
+        is_waiting, kind = job.state in domain.WAITING, job.spec.kind
+        return History(
+            attempts=attempts,
+            transitions=transitions,
+            checkpoints=saved,
+            is_paused=is_waiting and await self.kinds.are_paused([kind]),
+            jobs_ahead=ahead,
+            lacks_worker=is_waiting and not (await self.kinds.get([kind]))[kind].has_worker,
+            awaits_slot=job.state is State.PENDING and not job.ready,
+        )
 
     async def cancel(self, job_id: UUID, *, owner_id: UUID | None, reason: str) -> Job:
         """Cancel a waiting job, or ask the worker of a running one to stop; the same for its children.

@@ -130,6 +130,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             transitions=map(convert.transition_to_proto, history.transitions),
             checkpoints=[convert.checkpoint_to_proto(row, is_operator=is_operator) for row in history.checkpoints],
             is_paused=history.is_paused,
+            jobs_ahead=history.jobs_ahead,
+            lacks_worker=history.lacks_worker,
+            awaits_slot=history.awaits_slot,
         )
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:

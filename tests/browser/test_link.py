@@ -81,6 +81,25 @@ async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
     await expect_recovery(page, "Demo mode active")
 
 
+async def test_a_server_that_hangs_while_a_job_runs_is_noticed(mina: Visitor, user: User) -> None:
+    mina.allow_messages("net::ERR_")
+    await mina.context.add_init_script(HELD_STREAMS)
+    job_id = await user.enable({**SMALL, "interaction_count": 20_000})
+    page = await mina.context.new_page()
+    await page.clock.install()
+    await page.goto(SETTINGS)
+    link = page.locator("#link-state")
+    await expect(link).to_have_attribute("data-state", "open", timeout=TIMEOUT_MS)
+    await page.evaluate("streams.forEach((stream) => (stream.isDead = true))")
+    await mina.context.route("**/api/v1/auth/me", lambda route: route.abort())
+    await page.clock.fast_forward(6_000)
+    await expect(link.get_by_text("Connection lost. Reconnecting…")).to_be_visible(timeout=TIMEOUT_MS)
+    await mina.context.unroute("**/api/v1/auth/me")
+    await page.clock.fast_forward(6_000)
+    await expect(link).to_be_hidden(timeout=TIMEOUT_MS)
+    await user.post(f"/jobs/{job_id}/cancel")
+
+
 async def test_after_a_sleep_a_dead_stream_is_noticed(mina: Visitor, user: User) -> None:
     await mina.context.add_init_script(HELD_STREAMS)
     page = await mina.context.new_page()

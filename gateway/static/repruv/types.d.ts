@@ -278,6 +278,12 @@ export interface JobHistory {
   checkpoints: Checkpoint[];
   /** Whether it waits while its kind, or every kind, is paused. */
   is_paused: boolean;
+  /** How many jobs of its kind start before it, at most 1000; null unless it waits for a worker. The number can grow: jobs of a higher priority, and of users with fewer waiting jobs, go first. */
+  jobs_ahead: number | null;
+  /** Whether it waits while its kind has no worker. */
+  lacks_worker: boolean;
+  /** Whether it waits until another job with its key has ended. */
+  awaits_slot: boolean;
   job_id: string;
 }
 

@@ -179,6 +179,12 @@ def address_has_account(to: str, *, public_url: str) -> Email:
 def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) -> Email:
     """Notify the address so far of a change to `new`, which is empty if the address was never verified."""
     target = f"to {new}" if new else "to another address"
+    # Who never proved that the address is theirs cannot take the account back with it.
+    lasting = (
+        "The link works once and expires after 7 days. It keeps this address for your account"
+        if new
+        else "The link works once, until the new address is confirmed. It stops the change"
+    )
     return layout.email(
         to,
         "Your email address is being changed",
@@ -188,7 +194,7 @@ def notice_of_email_change(to: str, new: str, *, public_url: str, token: str) ->
             "If this was you, you don't need to do anything.",
         ],
         ("This wasn't me", _link(public_url, "revoke-email", token)),
-        "The link works once and expires after 7 days. It keeps this address for your account and signs you out on all devices.",
+        f"{lasting} and signs you out on all devices.",
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC
 
 from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2
+from services.jobs import list_storage
 from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
 from services.jobs.admin.job_commands import show_job
@@ -61,6 +62,9 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
         )
         for attempt in history.attempts
     ]
+    if history.HasField("jobs_ahead"):
+        more = " or more" if history.jobs_ahead >= list_storage.AHEAD else ""
+        print(f"waits: {history.jobs_ahead:,}{more} jobs of its kind are ahead\n")
     header = ("ATTEMPT", "WORKER", "STARTED", "FINISHED", "OUTCOME", "REACHED", "ERROR")
     tables.show(header, attempts, nothing="no attempts yet")
     print()

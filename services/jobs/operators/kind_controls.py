@@ -100,6 +100,7 @@ class KindControls:
         require_kind(kind)
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_PAUSE, {"kind": kind})
+        self._jobs.kinds.forget()
 
     async def resume(self, kind: str) -> None:
         """End the pause of a kind."""
@@ -107,6 +108,7 @@ class KindControls:
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_RESUME, {"kind": kind})
             await _wake(tx, kind)
+        self._jobs.kinds.forget()
 
 
 async def _wake(tx: Transaction, kind: str) -> None:

@@ -114,6 +114,22 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
         assert "Latest interactions" not in dashboard.text
     page = await until(account, "Demo mode is off")
     assert "Demo data removed: 40 interactions, 5 items removed" in page.text
+    # The page has shown how both jobs ended; a job is completed a moment after demo mode.
+    for job in (await account.http.get("/api/v1/jobs?status=running&status=pending")).json()["jobs"]:
+        await until(account, "Completed", f"/jobs/{job['job_id']}")
+    assert "unread" not in (await probe(account)).text
+
+
+async def test_a_waiting_job_says_what_it_waits_for(account: Account, admin: httpx.AsyncClient) -> None:
+    paused = await admin.post("/api/v1/admin/kinds/demo.enable/pause")
+    try:
+        await act(account, await probe(account), "enable", **SMALL)
+        page = await until(account, "Jobs of this type are paused")
+        assert page.attributes["live"]["data-refresh-seconds"] == "5"
+    finally:
+        await admin.post("/api/v1/admin/kinds/demo.enable/resume")
+    assert paused.status_code == 200
+    await until(account, "Demo Mode Active")
 
 
 async def test_stream_of_a_page_starts_at_the_state_of_the_page(account: Account) -> None:

@@ -181,6 +181,15 @@ async def test_job_that_waits_for_a_paused_kind_says_so(
     page, _ = await page_of(account.http, job)
     assert "Jobs of this type are paused" in page.text
     await admin.post(f"/api/v1/admin/kinds/{kind}/resume")
+    later = await jobs_api.submit(kind, account.user_id)
+    page, _ = await page_of(account.http, later)
+    assert "1 job is ahead of this one." in page.text
+    await jobs_api.claim(kind)
+    page, _ = await page_of(account.http, later)
+    assert "This job is next." in page.text
+    unserved = await jobs_api.submit(f"{kind}.other", account.user_id)
+    page, _ = await page_of(account.http, unserved)
+    assert "Nothing runs jobs of this type at the moment" in page.text
 
 
 async def test_retry_is_not_offered_after_a_newer_change(account: Account, jobs_api: JobsApi) -> None:

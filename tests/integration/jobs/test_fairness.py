@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import domain, outcomes, reconciler, storage
+from services.jobs import domain, list_storage, outcomes, reconciler, storage
 from services.jobs.claims import fair_ranks
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -50,6 +50,26 @@ async def test_owners_take_turns(jobs: Operations, spec: jobs_helpers.MakeSpec, 
         await submit(jobs, spec, 4, owner_id=owner)
     for _ in range(4):
         assert sorted(await owners(jobs, kind, 3)) == sorted([owner_id, *others])
+
+
+async def test_place_in_the_queue_is_the_order_of_claims(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = await submit(jobs, spec, 5) + await submit(jobs, spec, 2, owner_id=uuid4())
+    submitted += await submit(jobs, spec, 1, owner_id=uuid4(), priority=1)
+
+    async def ahead(job_id: UUID) -> int:
+        found = (await jobs.history(job_id, owner_id=None)).jobs_ahead
+        return -1 if found is None else found
+
+    places = {job_id: await ahead(job_id) for job_id in submitted}
+    monkeypatch.setattr(list_storage, "AHEAD", 3)
+    assert sorted([await ahead(job_id) for job_id in submitted]) == [0, 1, 2, 3, 3, 3, 3, 3]
+    monkeypatch.undo()
+    claimed = [job_id for _ in submitted for job_id in await jobs_helpers.claim(jobs, kind, limit=1)]
+    assert sorted(submitted, key=places.__getitem__) == claimed
+    assert sorted(places.values()) == list(range(8))
+    assert await ahead(claimed[-1]) == -1
 
 
 async def test_earlier_work_is_not_held_against_an_owner(

@@ -25,6 +25,8 @@ async def test_jobs_with_one_key_run_one_after_the_other_in_their_order(
     first, later, urgent = [await submitted(concurrency_key=KEY, priority=priority) for priority in (0, 0, 5)]
     beside = await submitted(concurrency_key="another")
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id, beside.job_id]
+    waiting = await jobs.history(later.job_id, owner_id=None)
+    assert (waiting.awaits_slot, waiting.jobs_ahead, waiting.lacks_worker) == (True, None, True)
     for before, after in ((first, urgent), (urgent, later)):
         await jobs_helpers.complete(jobs, before.job_id)
         assert await jobs_helpers.claim(jobs, kind) == [after.job_id]

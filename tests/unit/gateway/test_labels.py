@@ -91,9 +91,8 @@ def test_history_of_a_rescued_job_is_in_order() -> None:
         transition("claimed", "running", 2, 10),
         transition("something_new", "running", 2, 11),
     ]
-    shown_entries = timeline.entries(
-        {"job_id": "j", "attempts": attempts, "transitions": transitions, "checkpoints": [], "is_paused": False}
-    )
+    history: Any = {"job_id": "j", "attempts": attempts, "transitions": transitions, "checkpoints": []}
+    shown_entries = timeline.entries(history)
     assert [entry.title for entry in shown_entries] == [
         "Submitted",
         "Attempt 1 started",

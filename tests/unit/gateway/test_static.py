@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import httpx
 import pytest
@@ -83,3 +84,17 @@ async def test_other_paths_are_not_found(client: httpx.AsyncClient, path: str) -
 
 async def test_types_of_the_browser_module_are_text(client: httpx.AsyncClient) -> None:
     assert (await client.get("/static/repruv.d.ts")).headers["content-type"].startswith("text/plain")
+
+
+def test_every_class_of_the_styles_is_used() -> None:
+    """A class is used as a word, or its beginning in an attribute that a template completes: `pill--{{ status }}`."""
+    sources = [*templating.STATIC.rglob("*.js"), *templating.TEMPLATES.rglob("*.html")]
+    sources += templating.TEMPLATES.parent.rglob("*.py")
+    text = "\n".join(path.read_text() for path in sources)
+    words = set(re.findall(r"[\w-]+", text))
+    attributes = "\n".join(re.findall(r'class="[^"\n]*"', text))
+    beginnings = set(re.findall(r"([\w-]+-)(?:\{\{|' ~)", attributes))
+    styles = "\n".join(path.read_text() for path in templating.STATIC.glob("*.css"))
+    selectors = "\n".join(re.findall(r"([^{}]+)\{", re.sub(r"/\*.*?\*/", "", styles, flags=re.DOTALL)))
+    classes = set(re.findall(r"\.([a-z][\w-]*)", selectors))
+    assert {name for name in classes - words if name[: name.rfind("-") + 1] not in beginnings} == set()

@@ -403,8 +403,19 @@ class GetJobHistoryResponse(_message.Message):
     TRANSITIONS_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     IS_PAUSED_FIELD_NUMBER: _builtins.int
+    JOBS_AHEAD_FIELD_NUMBER: _builtins.int
+    LACKS_WORKER_FIELD_NUMBER: _builtins.int
+    AWAITS_SLOT_FIELD_NUMBER: _builtins.int
     is_paused: _builtins.bool
-    """Whether claims of its kind, or of all kinds, are paused."""
+    """Whether it waits while claims of its kind, or of all kinds, are paused."""
+    jobs_ahead: _builtins.int
+    """How many jobs of its kind are claimed before it, at most 1000; unset unless it waits for a worker. The number can
+    grow: jobs of a higher priority, and of owners with fewer waiting jobs, go first.
+    """
+    lacks_worker: _builtins.bool
+    """Whether it waits while no worker of its kind was seen in the last two minutes."""
+    awaits_slot: _builtins.bool
+    """Whether it waits until another job with its concurrency key has ended."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Attempt]:
         """Oldest first."""
@@ -424,12 +435,17 @@ class GetJobHistoryResponse(_message.Message):
         transitions: _abc.Iterable[_job_pb2.Transition] | None = ...,
         checkpoints: _abc.Iterable[_job_pb2.Checkpoint] | None = ...,
         is_paused: _builtins.bool = ...,
+        jobs_ahead: _builtins.int | None = ...,
+        lacks_worker: _builtins.bool = ...,
+        awaits_slot: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead", "jobs_ahead", b"jobs_ahead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "checkpoints", b"checkpoints", "is_paused", b"is_paused", "transitions", b"transitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead", "attempts", b"attempts", "awaits_slot", b"awaits_slot", "checkpoints", b"checkpoints", "is_paused", b"is_paused", "jobs_ahead", b"jobs_ahead", "lacks_worker", b"lacks_worker", "transitions", b"transitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__jobs_ahead: _TypeAlias = _typing.Literal["jobs_ahead"]  # noqa: Y015
+    _WhichOneofArgType__jobs_ahead: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__jobs_ahead) -> _WhichOneofReturnType__jobs_ahead | None: ...
 
 Global___GetJobHistoryResponse: _TypeAlias = GetJobHistoryResponse  # noqa: Y015
 
