@@ -24,6 +24,8 @@ from bench.system import System, User
 
 RATE = 10.0
 COUNT = 100
+WARM_UP = 20
+IDLE_SECONDS = 10.0
 STATEMENTS = 22.0
 COMMITS = 4.0
 WAL_BYTES = 9 * 1024.0
@@ -93,29 +95,29 @@ async def run(system: System) -> list[Section]:
     return [Section(title="Budget of an enable", rows=[], notes=lines)]
 
 
-async def measure(system: System) -> Budget:
-    """Count the work of an enable with its job."""
-    users = await system.sign_up(COUNT + 20)
+async def measure(system: System, *, count: int = COUNT) -> Budget:
+    """Count the work of an enable with its job, over `count` of them."""
+    users = await system.sign_up(count + WARM_UP)
     async with await system.connect_database() as conn:
         await _set(conn, _SETTINGS)
         try:
             await _pause_schedules(conn)
-            await _enable(system, users[COUNT:])
-            idle = await _during(system, conn, lambda: asyncio.sleep(COUNT / RATE))
-            busy = await _during(system, conn, lambda: _enable(system, users[:COUNT]))
+            await _enable(system, users[count:])
+            idle = await _during(system, conn, lambda: asyncio.sleep(IDLE_SECONDS))
+            busy = await _during(system, conn, lambda: _enable(system, users[:count]))
         finally:
             await _set(conn, dict.fromkeys(_SETTINGS))
     share = busy.seconds / idle.seconds
     statements = {
-        text: (busy.statements[text] - idle.statements[text] * share) / COUNT
+        text: (busy.statements[text] - idle.statements[text] * share) / count
         for text in busy.statements | idle.statements
     }
     return Budget(
         statements=statements,
-        commits=(busy.commits - idle.commits * share) / COUNT,
-        wal_bytes=(busy.wal_bytes - idle.wal_bytes * share) / COUNT,
+        commits=(busy.commits - idle.commits * share) / count,
+        wal_bytes=(busy.wal_bytes - idle.wal_bytes * share) / count,
         delivered={
-            name: (busy.delivered[name] - idle.delivered[name] * share) / COUNT for name in sorted(busy.delivered)
+            name: (busy.delivered[name] - idle.delivered[name] * share) / count for name in sorted(busy.delivered)
         },
         idle={text: count / idle.seconds for text, count in idle.statements.items()},
     )

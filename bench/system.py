@@ -130,14 +130,17 @@ def running(
     env: Mapping[str, str] | None = None,
     scale: Mapping[str, int] | None = None,
     variant: Callable[[str, int], Mapping[str, str]] | None = None,
+    forks: bool = False,
 ) -> Iterator[Stack]:
     """Start the system on empty servers with `SETTINGS` and `env`, and delete everything afterwards.
 
-    `variant` returns variables of single replicas, by name and index.
+    `variant` and `forks` are those of `Stack`.
     """
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
         settings = {**SETTINGS, **(env or {})}
-        stack = Stack(Path(directory), gateway_port=gateway_port, env=settings, scale=scale, variant=variant)
+        stack = Stack(
+            Path(directory), gateway_port=gateway_port, env=settings, scale=scale, variant=variant, forks=forks
+        )
         try:
             stack.start()
             yield stack

@@ -9,6 +9,7 @@ import pytest
 from bench import budget
 from bench.system import System, running
 
+ENABLES = 50
 STATEMENTS = 20.0
 COMMITS = 5.0
 WAL_BYTES = 20 * 1024
@@ -20,10 +21,10 @@ owner."""
 
 @pytest.mark.timeout(300)
 async def test_enable_with_its_job_and_the_idle_system_stay_within_their_budgets() -> None:
-    stack = running()
+    stack = running(forks=True)
     system = await asyncio.to_thread(stack.__enter__)
     try:
-        measured = await budget.measure(System(system))
+        measured = await budget.measure(System(system), count=ENABLES)
     finally:
         await asyncio.to_thread(stack.__exit__, None, None, None)
     assert measured.total <= STATEMENTS, measured.statements

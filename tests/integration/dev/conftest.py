@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,10 @@ from dev.embedded import EmbeddedServers, Nats, Postgres
 PASSWORD = "p/ss%word"
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[EmbeddedServers]:
-    """Return both servers, not started."""
-    pair = EmbeddedServers(postgres=Postgres(tmp_path, password=PASSWORD), nats=Nats(tmp_path, password="token"))
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Return both servers. A test starts what it needs, or stops what must not run."""
+    directory = tmp_path_factory.mktemp("servers")
+    pair = EmbeddedServers(postgres=Postgres(directory, password=PASSWORD), nats=Nats(directory, password="token"))
     yield pair
     pair.erase()

@@ -111,6 +111,8 @@ async def test_nats_keeps_acknowledged_messages_over_kill(servers: EmbeddedServe
 
 def test_engines_die_with_a_killed_launcher_and_start_again(servers: EmbeddedServers) -> None:
     postgres, nats_server = servers.postgres, servers.nats
+    postgres.stop()
+    nats_server.stop()
     launcher = subprocess.Popen(
         [
             sys.executable,
@@ -144,9 +146,12 @@ def test_a_second_one_on_the_same_directory_is_refused(servers: EmbeddedServers)
 def test_a_failure_shows_the_end_of_the_log(servers: EmbeddedServers) -> None:
     servers.postgres.start()
     servers.postgres.stop()
-    (servers.postgres.home() / "cluster" / "PG_VERSION").write_text("9.6\n")
+    version = servers.postgres.home() / "cluster" / "PG_VERSION"
+    right = version.read_text()
+    version.write_text("9.6\n")
     with pytest.raises(ServerFailed, match="incompatible"):
         servers.postgres.start()
+    version.write_text(right)
 
 
 def test_postgres_never_runs_as_root(servers: EmbeddedServers) -> None:

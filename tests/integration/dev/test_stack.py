@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from dev import subprocesses
-from dev.launcher import targets
+from dev.launcher import reset, targets
 from dev.launcher.ownership import AlreadyRunning
 from dev.launcher.stack import Stack, StartFailed
 
@@ -75,22 +76,29 @@ def lines() -> Lines:
     return Lines()
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The directory of the compose file and of the data, which only the first test finds empty."""
+    directory = tmp_path_factory.mktemp("stack")
+    (directory / "docker-compose.yml").write_text(COMPOSE)
+    (directory / "web.py").write_text(WEB)
+    yield directory
+    reset.erase(directory / "data")
+
+
 @pytest.fixture
-def make_stack(tmp_path: Path, lines: Lines) -> Iterator[MakeStack]:
-    compose_file = tmp_path / "docker-compose.yml"
-    compose_file.write_text(COMPOSE)
-    (tmp_path / "web.py").write_text(WEB)
+def make_stack(directory: Path, lines: Lines) -> Iterator[MakeStack]:
     made: list[Stack] = []
 
     def make(**options: object) -> Stack:
-        stack = Stack(tmp_path / "data", compose_file=compose_file, log=lines, **options)  # type: ignore[arg-type]
+        compose_file = directory / "docker-compose.yml"
+        stack = Stack(directory / "data", compose_file=compose_file, log=lines, **options)  # type: ignore[arg-type]
         made.append(stack)
         return stack
 
     yield make
     for stack in made:
         stack.stop()
-    made[0].erase()
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -167,15 +175,20 @@ def test_a_process_that_cannot_start_stops_everything(make_stack: MakeStack, lin
     assert stack.servers.postgres.pid is None
 
 
-def test_a_second_start_finds_data_and_secrets(make_stack: MakeStack, tmp_path: Path) -> None:
+def test_a_second_start_finds_data_and_secrets(make_stack: MakeStack) -> None:
     first = make_stack()
     first.start()
-    secrets = (tmp_path / "data" / "secrets.env").read_bytes()
+    secrets = first.data_dir / "secrets.env"
+    content = secrets.read_bytes()
+    with psycopg.connect(first.database_url()) as connection:
+        connection.execute("CREATE TABLE kept ()")
     first.stop()
     second = make_stack()
     second.start()
-    assert (tmp_path / "data" / "secrets.env").read_bytes() == secrets
-    assert (tmp_path / "data" / "secrets.env").stat().st_mode & 0o077 == 0
+    assert secrets.read_bytes() == content
+    assert secrets.stat().st_mode & 0o077 == 0
+    with psycopg.connect(second.database_url()) as connection:
+        assert connection.execute("SELECT to_regclass('kept')").fetchone() == ("kept",)
 
 
 def test_only_one_launcher_runs_on_a_data_directory(make_stack: MakeStack) -> None:
