@@ -46,7 +46,7 @@ async def _until(events: Events, status: str) -> float:
     """Wait for the frame of demo mode with `status`. Return the seconds from now."""
     began = time.perf_counter()
     frame = await events.until(
-        lambda frame: frame.event == "demo" and frame.data["status"] == status and frame.heard > began,
+        lambda frame: frame.event == "demo" and frame.data["status"] == status and frame.received_at > began,
         timeout=JOB_SECONDS,
     )
-    return frame.heard - began
+    return frame.received_at - began

@@ -22,7 +22,7 @@ class Frame:
     data: dict[str, Any]
     arrived: float
     """Unix seconds."""
-    heard: float
+    received_at: float
     """The same time by `time.perf_counter`."""
 
 
@@ -60,7 +60,7 @@ class Events:
             self._connection.close()
 
     def _received(self, piece: bytes) -> None:
-        arrived, heard = time.time(), time.perf_counter()
+        arrived, received_at = time.time(), time.perf_counter()
         *texts, self._rest = (self._rest + piece).split(b"\n\n")
         for text in texts:
             fields = dict(line.split(": ", 1) for line in text.decode().splitlines())
@@ -70,7 +70,7 @@ class Events:
                     sequence=int(fields["id"]) if "id" in fields else None,
                     data=json.loads(fields["data"]),
                     arrived=arrived,
-                    heard=heard,
+                    received_at=received_at,
                 )
             )
         self._news.set()

@@ -47,11 +47,11 @@ def main() -> None:
 
 def run(name: str, options: list[str], admin_url: str, users: int) -> None:
     """Run the command in a process of its own, and print its time and the peak of all so far."""
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     environ = {**os.environ, "ADMIN_DATABASE_URL": admin_url, "LOG_LEVEL": "warning"}
     command = [sys.executable, "-m", "provision", "import-legacy", *options]
     output = subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started_at
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     sys.stdout.write(f"{name}: {users:,} users in {seconds:.1f} s, at most {peak} MiB\n{output}\n")
 

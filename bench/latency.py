@@ -27,7 +27,7 @@ async def run(system: System) -> list[Section]:
     rows = [
         Row(
             name=f"click -> the job is {status}",
-            durations=[_heard(events, status) - click for events, click in zip(streams, clicks, strict=True)],
+            durations=[_received_at(events, status) - click for events, click in zip(streams, clicks, strict=True)],
             limits=((99, P99_SECONDS),) if status == "running" else (),
         )
         for status in ("pending", "running", "completed")
@@ -76,8 +76,8 @@ async def _transition_latencies(system: System, users: Sequence[User], streams: 
     return [arrived_at[event.owner_id, event.sequence] - event.occur_time.ToNanoseconds() / 1e9 for event in events]
 
 
-def _heard(events: Events, status: str) -> float:
-    return next(frame.heard for frame in events.frames if _shows(frame.data, status))
+def _received_at(events: Events, status: str) -> float:
+    return next(frame.received_at for frame in events.frames if _shows(frame.data, status))
 
 
 def _shows(data: dict[str, object], status: str) -> bool:

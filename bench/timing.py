@@ -87,8 +87,8 @@ async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
             random.shuffle(turns)
             durations: dict[str, list[float]] = {kind: [] for kind in kinds}
             for kind, number in turns:
-                who = f"unknown{secrets.token_hex(6)}" if kind == "unknown" else f"{kind}{number}"
-                took = await duration(path, {"email": f"{who}@example.com", **body}, expected)
+                address = f"unknown{secrets.token_hex(6)}" if kind == "unknown" else f"{kind}{number}"
+                took = await duration(path, {"email": f"{address}@example.com", **body}, expected)
                 durations[kind].append(took)
             pooled[name] = durations
     return pooled

@@ -44,7 +44,7 @@ def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, C
             ((value,),) = await _COUNT.execute(conn, {"id": number})
             await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD})
 
-    async def kept(number: int) -> None:
+    async def checked_out(number: int) -> None:
         async with transactions.begin(engine) as conn:
             ((value,),) = await _COUNT.execute(conn, {"id": number})
             await _LOG.execute(conn, {"value": value, "payload": _PAYLOAD})
@@ -70,7 +70,7 @@ def ways(engine: AsyncEngine, driver: psycopg.AsyncConnection) -> Mapping[str, C
 
     return {
         "SQLAlchemy's pool and transaction": pooled,
-        "SQLAlchemy's pool, kept connections": kept,
+        "SQLAlchemy's pool, kept connections": checked_out,
         "… COMMIT with the last statement": ended,
         "psycopg": statements,
         "psycopg, pipelined": pipelined,

@@ -27,7 +27,7 @@ KEEP_SECONDS = 300.0
 """Time after which a connection returns to the pool, which replaces the old ones."""
 
 
-_kept: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
+_idle_connections: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     On a `postgres.autocommit` engine each statement is a transaction of its own. Raises the errors of SQLAlchemy, as
     `engine.begin()` does.
     """
-    idle = _kept.get(engine.sync_engine) or _Kept(engine)
+    idle = _idle_connections.get(engine.sync_engine) or _Kept(engine)
     conn, until = await idle.take(engine)
     try:
         with tracing.span("transaction"):
@@ -79,7 +79,7 @@ class _Kept:
         self._limit = min(KEPT_CONNECTIONS, pool.size() // 2)
         self._connections: list[tuple[AsyncConnection, float]] = []
         """Each with the time until which it is kept; the last one was used last."""
-        _kept[engine.sync_engine] = self
+        _idle_connections[engine.sync_engine] = self
         event.listen(engine.sync_engine, "engine_disposed", lambda _: self._dispose())
 
     async def take(self, engine: AsyncEngine) -> tuple[AsyncConnection, float]:

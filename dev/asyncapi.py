@@ -103,15 +103,15 @@ class _Models:
     """Pydantic models of protobuf messages. FastStream writes their schemas."""
 
     def __init__(self) -> None:
-        self._made: dict[str, type[BaseModel]] = {}
+        self._models: dict[str, type[BaseModel]] = {}
 
     def of(self, message: Any) -> type[BaseModel]:
         """Return the model of a message. The recursion ends, because no message contains itself."""
-        if message.full_name not in self._made:
+        if message.full_name not in self._models:
             fields: dict[str, Any] = {field.name: self._field(field) for field in message.fields}
             comment = descriptors.comments()[message.full_name]
-            self._made[message.full_name] = create_model(message.name, __doc__=comment, **fields)
-        return self._made[message.full_name]
+            self._models[message.full_name] = create_model(message.name, __doc__=comment, **fields)
+        return self._models[message.full_name]
 
     def _field(self, field: Any) -> tuple[Any, Any]:
         extra: dict[str, Any] = {}

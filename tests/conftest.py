@@ -51,10 +51,12 @@ def pytest_collection_finish() -> None:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
     """Empty PostgreSQL and NATS servers."""
     directory: Path = tmp_path_factory.mktemp("engines")
-    both = EmbeddedServers(postgres=Postgres(directory, password="superuser"), nats=Nats(directory, password="nats"))
-    both.start()
-    yield both
-    both.erase()
+    embedded = EmbeddedServers(
+        postgres=Postgres(directory, password="superuser"), nats=Nats(directory, password="nats")
+    )
+    embedded.start()
+    yield embedded
+    embedded.erase()
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +102,15 @@ def create_database(provisioned: EmbeddedServers) -> Callable[[], Callable[[str]
 @pytest.fixture(scope="session")
 async def database(database_url: Callable[[str], str]) -> AsyncIterator[Callable[[str], AsyncEngine]]:
     """Return the SQLAlchemy engine of a service's role."""
-    made: dict[str, AsyncEngine] = {}
+    engines: dict[str, AsyncEngine] = {}
 
     def engine(service: str) -> AsyncEngine:
-        if service not in made:
-            made[service] = postgres.engine(database_url(service), name=f"test-{service}", pool_size=40)
-        return made[service]
+        if service not in engines:
+            engines[service] = postgres.engine(database_url(service), name=f"test-{service}", pool_size=40)
+        return engines[service]
 
     yield engine
-    for each in made.values():
+    for each in engines.values():
         await each.dispose()
 
 

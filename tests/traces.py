@@ -51,8 +51,8 @@ class Backend:
         """Return the spans of a trace, the oldest first."""
         with self._lock:
             bodies = list(self._bodies)
-        found = [span for body in bodies for span in _spans(body, bytes.fromhex(trace_id))]
-        return sorted(found, key=lambda span: span.started_ns)
+        found_spans = [span for body in bodies for span in _spans(body, bytes.fromhex(trace_id))]
+        return sorted(found_spans, key=lambda span: span.started_ns)
 
 
 def variables(backend: Backend) -> dict[str, str]:

@@ -115,8 +115,8 @@ async def _answers(system: System, browser: Browser, status: Status, everyone: U
             )
             rate = (len(events.frames) - before) / (time.perf_counter() - began)
         ranks = (percentile(took, 50), percentile(took, 98), percentile(took, 100))
-        shown = [_judged(value, INTERACTION) if took else f"< {browser_page.SHORTEST:.0f}" for value in ranks]
-        table.add_row(path, f"{rate:.0f}", f"{len(took)}", *shown)
+        texts = [_judged(value, INTERACTION) if took else f"< {browser_page.SHORTEST:.0f}" for value in ranks]
+        table.add_row(path, f"{rate:.0f}", f"{len(took)}", *texts)
     return table
 
 

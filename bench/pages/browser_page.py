@@ -43,7 +43,7 @@ async def interactions(browser: Browser, url: str, page: Page, act: Callable[[Ta
         for _ in range(INTERACTIONS):
             await act(tab)
         await tab.wait_for_timeout(SETTLE_MS)
-        measured = (await _seen(tab))["interactions"]
+        measured = (await _read_metrics(tab))["interactions"]
     return list(measured.values())
 
 
@@ -66,7 +66,7 @@ async def form(tab: Tab) -> None:
 async def _load(browser: Browser, url: str, page: Page) -> Load:
     async with _tab(browser, url, page) as tab:
         await tab.wait_for_timeout(SETTLE_MS)
-        measured = await _seen(tab)
+        measured = await _read_metrics(tab)
     return Load(
         first_paint=measured["first"],
         largest_paint=measured["lcp"],
@@ -75,7 +75,7 @@ async def _load(browser: Browser, url: str, page: Page) -> Load:
     )
 
 
-async def _seen(tab: Tab) -> Mapping[str, Any]:
+async def _read_metrics(tab: Tab) -> Mapping[str, Any]:
     first = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
     values: dict[str, Any] = await tab.evaluate(f"({{ ...window.seen, first: {first} }})")
     return values

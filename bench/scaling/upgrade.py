@@ -26,10 +26,10 @@ def previous_release() -> Iterator[Mapping[str, str]]:
 
 def steps(replicas: Replicas, previous: Mapping[str, str]) -> Iterator[Step]:
     """Return all steps; before the first, every process runs the previous release on the schema of this one."""
-    this = release.variables(release.ROOT)
+    this_release = release.variables(release.ROOT)
     yield Step(name="previous release")
     for name in PROCESSES:
-        yield Step(name=f"{name}: this release", act=partial(replicas.restart, name, range(SCALE[name]), this))
+        yield Step(name=f"{name}: this release", act=partial(replicas.restart, name, range(SCALE[name]), this_release))
     yield Step(name="this release")
     for name in reversed(PROCESSES):
         yield Step(name=f"{name}: previous release", act=partial(replicas.restart, name, range(SCALE[name]), previous))

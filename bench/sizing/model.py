@@ -79,20 +79,20 @@ def frames(load: Load) -> float:
 
 def needs(load: Load, server: Server) -> Mapping[str, Need]:
     """Return what each kind of our processes needs. A process uses one processor, up to the usage of `server`."""
-    found = {}
+    needs_by_process = {}
     for name, busy in processors(load).items():
         if name not in costs.MEMORY:
             continue
         count = max(2, math.ceil(busy / server.usage))
         streams = load.streams if name == "gateway" else 0
         count = max(count, math.ceil(streams / costs.STREAMS_PER_PROCESS))
-        found[name] = Need(
+        needs_by_process[name] = Need(
             processors=busy,
             processes=count,
             memory=count * costs.MEMORY[name] + streams * costs.STREAM_MEMORY,
             connections=count * costs.CONNECTIONS[name],
         )
-    return found
+    return needs_by_process
 
 
 def wal(load: Load) -> float:
@@ -108,7 +108,7 @@ def disk(load: Load) -> float:
 def limits(load: Load, server: Server) -> list[Limit]:
     """Return all limits, the one that is reached first at the beginning."""
     connections = sum(need.connections for need in needs(load, server).values())
-    found = [
+    reached_limits = [
         Limit(
             name="jobs.cleanup, deleted jobs a second",
             used=load.jobs_per_second / costs.DELETED_JOBS_PER_SECOND,
@@ -127,7 +127,7 @@ def limits(load: Load, server: Server) -> list[Limit]:
         ),
         Limit(name="connections to PostgreSQL", used=connections / server.connections, remedy="PgBouncer"),
     ]
-    return sorted(found, key=lambda limit: -limit.used)
+    return sorted(reached_limits, key=lambda limit: -limit.used)
 
 
 def shards(load: Load, server: Server) -> int:

@@ -153,8 +153,8 @@ class Jobs(jobs_service_pb2_grpc.JobsServiceServicer):
         self._memory.calls["BatchListJobEvents"] += 1
         response = jobs_service_pb2.BatchListJobEventsResponse()
         for cursor in request.cursors:
-            kept = self._memory.events.get(cursor.owner_id, ())
-            events = [event for event in kept if event.sequence > cursor.after_sequence]
+            stored_events = self._memory.events.get(cursor.owner_id, ())
+            events = [event for event in stored_events if event.sequence > cursor.after_sequence]
             latest = self._memory.latest.get(cursor.owner_id, 0)
             page = jobs_service_pb2.ListJobEventsResponse(events=events[:10], latest_sequence=latest)
             response.results.add(page=page)
@@ -206,8 +206,8 @@ class Publisher:
     async def _tell(self, owner_id: str, *, peers: bool) -> None:
         event = self._memory.happen(owner_id)
         if peers:
-            shown = json.dumps(views.job(event.job), separators=(",", ":"))
-            await self._client.publish(f"peers.events.{owner_id}", shown.encode())
+            text = json.dumps(views.job(event.job), separators=(",", ":"))
+            await self._client.publish(f"peers.events.{owner_id}", text.encode())
         else:
             payload = job_events_pb2.JobEvents(events=[event]).SerializeToString()
             await self._client.publish(f"jobs.live_events.{owner_id}", payload)

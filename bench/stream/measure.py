@@ -177,10 +177,10 @@ async def drain(running: process.Running, count: int) -> Drain:
     answer = await asyncio.wait_for(reader.readline(), 10)
     writer.close()
     await asyncio.to_thread(running.process.wait, process.STOP_SECONDS)
-    gone = time.perf_counter() - began
+    elapsed = time.perf_counter() - began
     await crowd.until(lambda: all(stream.ended_at for stream in crowd.readers))
     ends = [stream.ended_at - began for stream in crowd.readers]
     clean = sum(stream.has_bye and stream.is_clean for stream in crowd.readers)
     return Drain(
-        count=count, clean=clean, spread=max(ends) - min(ends), exit=gone, answered=answer.startswith(b"HTTP/1.1 ")
+        count=count, clean=clean, spread=max(ends) - min(ends), exit=elapsed, answered=answer.startswith(b"HTTP/1.1 ")
     )

@@ -68,7 +68,7 @@ class Reader(asyncio.Protocol):
         for sequence in _TRANSITION.findall(data):
             self.received.append(int(sequence))
             self.cursor = self.received[-1]
-            self._crowd.heard(self)
+            self._crowd.on_event(self)
         if b"event: bye" in data and b"retry: " in data:
             self.has_bye = True
         if data.endswith(b"0\r\n\r\n"):
@@ -133,7 +133,7 @@ class Crowd:
     def opened(self, reader: Reader) -> None:
         """Count a started stream."""
 
-    def heard(self, reader: Reader) -> None:
+    def on_event(self, reader: Reader) -> None:
         """Count a received transition."""
 
     def ended(self, reader: Reader) -> None:

@@ -99,19 +99,19 @@ class ForkServer:
 @contextmanager
 def running(environment: Mapping[str, str]) -> Iterator[ForkServer]:
     """Run a fork server while the context lasts. It imports libraries with this environment."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        with theirs:
+    parent_socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with parent_socket:
+        with child_socket:
             server = subprocesses.spawn(
-                [sys.executable, "-c", SERVER, str(theirs.fileno())],
+                [sys.executable, "-c", SERVER, str(child_socket.fileno())],
                 environment=environment,
                 directory=ROOT,
                 death_signal=signal.SIGKILL,
                 output=2,
-                keep_open=[theirs.fileno()],
+                keep_open=[child_socket.fileno()],
             )
         try:
-            yield ForkServer(ours)
+            yield ForkServer(parent_socket)
         finally:
             subprocesses.kill(server)
 

@@ -61,8 +61,8 @@ class Job(Page):
             self._history(job_id, visitor.identity),
             self._children(job, visitor.identity),
             loaders.demo_status(self._container.demo, visitor.identity),
-            self._log(job_id, request.query_params.get("log", ""), visitor.identity) if is_operator else _none(),
-            people.addresses(self._container, [job.spec.owner_id], user=visitor.identity) if not is_own else _none(),
+            self._log(job_id, request.query_params.get("log", ""), visitor.identity) if is_operator else _nothing(),
+            people.addresses(self._container, [job.spec.owner_id], user=visitor.identity) if not is_own else _nothing(),
             self._connections(job, visitor.identity),
         )
         view = views.job(job)
@@ -197,5 +197,5 @@ def _job_id(request: Request) -> str:
         raise errors.NotFound("There is no such job.", code="job_not_found") from error
 
 
-async def _none() -> None:
+async def _nothing() -> None:
     return None

@@ -51,7 +51,7 @@ def _getter(name: str, hint: Any, descriptor: Any) -> Getter:
     get = attrgetter(path)
     convert = _conversion(field, hint)
     if NoneType not in get_args(hint):
-        return get if convert is _same else lambda message: convert(get(message))
+        return get if convert is _unchanged else lambda message: convert(get(message))
     if not field.has_presence:
         return lambda message: get(message) or None
     if parents:
@@ -60,7 +60,7 @@ def _getter(name: str, hint: Any, descriptor: Any) -> Getter:
     return lambda message: convert(get(message)) if message.HasField(last) else None
 
 
-def _same(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -77,7 +77,7 @@ def _conversion(field: Any, hint: Any) -> Getter:
     if kind is None:
         if field.enum_type is not None:
             return protobuf.enum_names(field.enum_type).__getitem__
-        return list if field.is_repeated else _same
+        return list if field.is_repeated else _unchanged
     if kind.GetOptions().map_entry:
         return dict
     if kind.full_name == "google.protobuf.Timestamp":

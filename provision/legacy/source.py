@@ -144,9 +144,10 @@ class Source:
     def _read(self, shape: Shape) -> dict[str, sa.Column[Any]]:
         table = self._metadata.tables[shape.table]
         actual_names = {
-            ours: next((name for name in names if name in table.c), None) for ours, names in shape.columns.items()
+            new_name: next((name for name in names if name in table.c), None)
+            for new_name, names in shape.columns.items()
         }
-        return {ours: table.c[name] for ours, name in actual_names.items() if name}
+        return {new_name: table.c[name] for new_name, name in actual_names.items() if name}
 
     @staticmethod
     def _readable(shape: Shape, name: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -112,7 +112,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             max_count=request.max_count,
             include_kinds=request.include_kinds,
         )
-        jobs = await self._shown(page.jobs)
+        jobs = await self._masked(page.jobs)
         return pb.ListJobsResponse(
             jobs=await cooperative.convert(convert.job_to_proto, jobs),
             next_page_token=page.next_page_token,
@@ -341,9 +341,9 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         return pb.RegisterKindsResponse()
 
     async def _to_proto(self, job: domain.Job) -> job_pb2.Job:
-        return convert.job_to_proto((await self._shown([job]))[0])
+        return convert.job_to_proto((await self._masked([job]))[0])
 
-    async def _shown(self, jobs: Sequence[domain.Job]) -> Sequence[domain.Job]:
+    async def _masked(self, jobs: Sequence[domain.Job]) -> Sequence[domain.Job]:
         """Return jobs as the caller may read them: operators do not read sensitive fields of payloads."""
         if not access.masks_payloads():
             return jobs

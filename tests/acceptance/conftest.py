@@ -61,14 +61,14 @@ async def system(running: System) -> AsyncIterator[System]:
 @pytest.fixture
 async def new_user(system: System) -> AsyncIterator[NewUser]:
     """Return a function that registers a user."""
-    made: list[User] = []
+    users: list[User] = []
 
     async def register() -> User:
-        made.append(await User.register(system.url))
-        return made[-1]
+        users.append(await User.register(system.url))
+        return users[-1]
 
     yield register
-    for user in made:
+    for user in users:
         await user.close()
 
 

@@ -15,11 +15,11 @@ async def tables_that_mention(system: System, *texts: str) -> set[str]:
     lowered = [text.lower() for text in texts]
     # A row as text has its bytea columns in hex, and UUIDs with dashes. A stored UUID in bytes has none.
     sought = [*lowered, *(text.encode().hex() for text in lowered), *(text.replace("-", "") for text in lowered)]
-    found = set()
+    tables = set()
     for table in await system.query(TABLES):
         statement = f"SELECT count(*) AS rows FROM {table['name']} t WHERE lower(t::text) LIKE ANY(%s)"
         patterns = [f"%{text}%" for text in sought]
         [count] = await system.query(statement, patterns)
         if count["rows"]:
-            found.add(str(table["name"]))
-    return found
+            tables.add(str(table["name"]))
+    return tables

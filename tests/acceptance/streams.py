@@ -128,10 +128,10 @@ class Stream:
                 continue
             subject = event.data["job_id"] if event.name == "job" else "demo"
             is_transition = event.id is not None
-            known = newest.get((subject, True), 0)
+            newest_version = newest.get((subject, True), 0)
             if not is_transition:
-                known = max(known, newest.get((subject, False), 0))
-            assert event.data["version"] >= known, (event, newest)
+                newest_version = max(newest_version, newest.get((subject, False), 0))
+            assert event.data["version"] >= newest_version, (event, newest)
             newest[subject, is_transition] = event.data["version"]
             if progress := event.data["progress"]:
                 assert 0 <= progress["percent"] <= 100

@@ -204,7 +204,7 @@ TOKENS = {
 
 
 @pytest.fixture(scope="module")
-async def known(running: System) -> AsyncIterator[User]:
+async def target_user(running: System) -> AsyncIterator[User]:
     """One user for all bad requests, whose demo mode none of them changes."""
     user = await User.register(running.url)
     yield user
@@ -213,13 +213,13 @@ async def known(running: System) -> AsyncIterator[User]:
 
 
 @pytest.mark.parametrize("bad", [*ENABLE, *BODIES, *ACCOUNTS, *ADDRESSES, *HEADERS], ids=lambda bad: bad.name)
-async def test_bad_request_names_the_invalid_field(bad: Bad, known: User) -> None:
+async def test_bad_request_names_the_invalid_field(bad: Bad, target_user: User) -> None:
     options: dict[str, Any] = {"headers": bad.headers}
     if bad.json is not None:
         options |= {"content": _ascii_json(bad.json), "headers": {**JSON, **bad.headers}}
     if bad.content is not None:
         options["content"] = bad.content
-    answer = await known.http.request(bad.method, f"/api/v1{bad.path}", **options)
+    answer = await target_user.http.request(bad.method, f"/api/v1{bad.path}", **options)
     problem = _must_be_problem(answer, bad.status, bad.code)
     if bad.wrong:
         assert bad.wrong in [error["field"] for error in problem["errors"]], problem
@@ -252,8 +252,8 @@ async def test_expired_session_is_no_session(system: System, user: User) -> None
 
 
 @pytest.mark.parametrize("cursor", ["garbage", "-1", "99999999", "1.5", "9" * 400, "%00"])
-async def test_stream_without_a_position_starts_with_unfinished_jobs(cursor: str, known: User) -> None:
-    async with Stream(known, cursor=cursor) as stream:
+async def test_stream_without_a_position_starts_with_unfinished_jobs(cursor: str, target_user: User) -> None:
+    async with Stream(target_user, cursor=cursor) as stream:
         await stream.has("reset")
     assert stream.events[0].name == "hello"
     assert stream.events[0].data["resumed"] is False
@@ -302,20 +302,20 @@ async def test_address_is_taken_in_any_case(user: User, new_user: NewUser) -> No
     _must_be_problem(await user.post("/auth/register", json=account), 409, "email_taken")
 
 
-async def test_oversized_body_without_a_length(known: User) -> None:
+async def test_oversized_body_without_a_length(target_user: User) -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield b'{"niche": "'
         for _ in range(40):
             yield b"x" * 4096
         yield b'"}'
 
-    answer = await known.post("/demo/enable", content=endless(), headers=JSON)
+    answer = await target_user.post("/demo/enable", content=endless(), headers=JSON)
     _must_be_problem(answer, 413, "body_too_large")
 
 
 @pytest.mark.parametrize("size", [20_000, 70_000, 300_000])
-async def test_huge_headers(size: int, known: User) -> None:
-    answer = await known.get("/demo/status", headers={"X-Filler": "x" * size})
+async def test_huge_headers(size: int, target_user: User) -> None:
+    answer = await target_user.get("/demo/status", headers={"X-Filler": "x" * size})
     assert answer.status_code in {200, 400, 431}
 
 
@@ -344,9 +344,9 @@ async def test_broken_http(sent: bytes, running: System) -> None:
     assert b"Traceback" not in answer
 
 
-async def test_processes_have_lived_through_all_this(running: System, known: User) -> None:
+async def test_processes_have_lived_through_all_this(running: System, target_user: User) -> None:
     assert await running.is_healthy()
-    assert (await known.get("/demo/status")).status_code == 200
+    assert (await target_user.get("/demo/status")).status_code == 200
 
 
 def _must_be_problem(answer: httpx.Response, status: int, code: str = "") -> dict[str, Any]:

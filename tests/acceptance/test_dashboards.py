@@ -100,10 +100,10 @@ async def has_values(client: httpx.AsyncClient, expression: str) -> bool:
 
 
 async def test_every_panel_shows_the_running_system(running: System, user: User, tmp_path: Path) -> None:
-    found = [
+    missing_metrics = [
         (title, expression) for title, expression in expressions() if not is_expected_to_be_empty(title, expression)
     ]
-    assert len(found) > 40
+    assert len(missing_metrics) > 40
     async with prometheus(running, tmp_path) as client, Stream(user):
 
         async def all_targets_are_up() -> bool:
@@ -121,7 +121,7 @@ async def test_every_panel_shows_the_running_system(running: System, user: User,
             await user.wait_for_status("enabled")
             await user.disable()
             await user.wait_for_status("disabled")
-            return [panel for panel in found if not await has_values(client, panel[1])]
+            return [panel for panel in missing_metrics if not await has_values(client, panel[1])]
 
         empty: list[tuple[str, str]] = []
 

@@ -41,8 +41,8 @@ CHANGES = (
 
 def statements() -> list[str]:
     """Return the statements of the runbook."""
-    found = {span for page, text in pages().items() if page.startswith("docs/runbook/") for span in spans(text)}
-    return sorted(span for span in found if STATEMENT.match(span) and ("(" in span or " FROM " in span))
+    runbook_spans = {span for page, text in pages().items() if page.startswith("docs/runbook/") for span in spans(text)}
+    return sorted(span for span in runbook_spans if STATEMENT.match(span) and ("(" in span or " FROM " in span))
 
 
 def admin_commands() -> Iterator[list[str]]:
@@ -56,11 +56,11 @@ def admin_commands() -> Iterator[list[str]]:
 
 
 async def test_statements_of_the_runbook_run(system: System) -> None:
-    found = statements()
-    assert len(found) > 15
+    statements_of_pages = statements()
+    assert len(statements_of_pages) > 15
     async with await psycopg.AsyncConnection.connect(system.superuser_url(), autocommit=True) as connection:
         await connection.execute("SELECT pg_create_physical_replication_slot('documented')")
-        for statement in found:
+        for statement in statements_of_pages:
             text = re.sub(r"\b(PID|NAME)\b", lambda match: PLACEHOLDERS[match[1]], statement)
             if any(name in statement for name in OF_STANDBYS):
                 with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):

@@ -13,7 +13,7 @@ OPTIONS = {"niche": "tech_reviews", "interaction_count": 300}
 
 async def test_many_clicks_at_once_make_one_job(system: System, user: User) -> None:
     other = await user.sign_in_again()
-    clicks = [who.post("/demo/enable", json=OPTIONS) for who in (user, other) for _ in range(5)]
+    clicks = [owner.post("/demo/enable", json=OPTIONS) for owner in (user, other) for _ in range(5)]
     async with system.paused_kinds("demo.enable"):
         answers = await asyncio.gather(*clicks)
     accepted = [answer for answer in answers if answer.status_code == 202]
@@ -40,7 +40,7 @@ async def test_same_key_again_gets_the_same_job(system: System, user: User) -> N
 async def test_same_key_many_times_at_once_gets_one_job(system: System, user: User) -> None:
     other = await user.sign_in_again()
     headers = {"Idempotency-Key": secrets.token_urlsafe(16)}
-    clicks = [who.post("/demo/enable", json=OPTIONS, headers=headers) for who in (user, other) for _ in range(5)]
+    clicks = [owner.post("/demo/enable", json=OPTIONS, headers=headers) for owner in (user, other) for _ in range(5)]
     answers = await asyncio.gather(*clicks)
     assert {answer.status_code for answer in answers} == {202}
     (job_id,) = {answer.json()["job_id"] for answer in answers}

@@ -80,13 +80,13 @@ async def test_what_belongs_to_another_is_not_found(new_user: NewUser) -> None:
 async def test_logout_ends_the_session_and_its_stream_at_once(user: User) -> None:
     other = await user.sign_in_again()
     async with Stream(user, reconnects=False) as stream, Stream(other) as untouched:
-        kept = _cookie(user)
+        cookie = _cookie(user)
         assert (await user.post("/auth/logout")).status_code == 204
         bye = await stream.has("bye", seconds=SOON)
         assert bye.data == {"reason": "session_expired"}
         await waiting.until(_ended(stream), "the stream has ended", seconds=SOON)
         assert "session" not in user.http.cookies
-        stolen = await user.get("/auth/me", headers=kept)
+        stolen = await user.get("/auth/me", headers=cookie)
         assert stolen.status_code == 401
         assert (await other.get("/auth/me")).status_code == 200
         assert not [event for event in untouched.events if event.name == "bye"]
@@ -96,9 +96,9 @@ async def test_logout_ends_the_session_and_its_stream_at_once(user: User) -> Non
 async def test_sessions_can_be_revoked_from_elsewhere(user: User) -> None:
     other = await user.sign_in_again()
     sessions = (await user.get("/auth/sessions")).json()["sessions"]
-    (theirs,) = [session for session in sessions if not session["current"]]
+    (other_session,) = [session for session in sessions if not session["current"]]
     async with Stream(other, reconnects=False) as stream:
-        answer = await user.http.delete(f"/api/v1/auth/sessions/{theirs['session_id']}")
+        answer = await user.http.delete(f"/api/v1/auth/sessions/{other_session['session_id']}")
         assert answer.status_code == 204
         await stream.has("bye", seconds=SOON)
     assert (await other.get("/demo/status")).status_code == 401
@@ -108,10 +108,10 @@ async def test_sessions_can_be_revoked_from_elsewhere(user: User) -> None:
 
 async def test_logout_holds_without_nats(system: System, user: User) -> None:
     async with system.down("nats"):
-        kept = _cookie(user)
+        cookie = _cookie(user)
         assert (await user.get("/auth/me")).status_code == 200
         assert (await user.post("/auth/logout")).status_code == 204
-        assert (await user.get("/auth/me", headers=kept)).status_code == 401
+        assert (await user.get("/auth/me", headers=cookie)).status_code == 401
 
 
 async def test_demo_mode_is_left_alone_by_a_logout(user: User) -> None:

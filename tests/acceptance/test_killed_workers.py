@@ -58,14 +58,14 @@ async def test_job_waits_for_a_worker_and_resumes_where_it_stopped(system: Syste
         assert job["attempt"] == 1
         status = (await user.get("/demo/status")).json()
         assert (status["status"], status["job_status"]) == ("enabling", "retrying")
-        kept = status["stats"]["interactions_written"]
-        assert 1_000 <= kept < SMALL
+        written_before = status["stats"]["interactions_written"]
+        assert 1_000 <= written_before < SMALL
 
         started_at = time.monotonic()
         await system.start(WORKER, 0)
         await waiting.until(lambda: _attempt(user, job_id, 2), "there is a second attempt")
         print(
-            f"\n  {kept} kept; the new attempt was seen {time.monotonic() - started_at:.2f} s after the start of a worker"
+            f"\n  {written_before} kept; the new attempt started {time.monotonic() - started_at:.2f} s after a worker"
         )
         await stream.tells_end(job_id, "completed", seconds=60)
         await user.wait_for_status("enabled")

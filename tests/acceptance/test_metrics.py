@@ -181,12 +181,12 @@ def test_every_selector_of_an_objective_selects_a_series(scraped: dict[str, list
     assert len(selectors) > 4
     samples = [sample for families in scraped.values() for family in families for sample in family.samples]
     for name, labels in selectors:
-        wanted = {
+        expected = {
             label: re.compile(value if "~" in operator else re.escape(value))
             for label, operator, value in re.findall(r'(\w+)(=~?)"([^"]*)"', labels)
         }
         assert any(
             sample.name == name
-            and all(pattern.fullmatch(sample.labels.get(label, "")) for label, pattern in wanted.items())
+            and all(pattern.fullmatch(sample.labels.get(label, "")) for label, pattern in expected.items())
             for sample in samples
         ), (name, labels)

@@ -16,18 +16,20 @@ OPTIONS = {"niche": "fitness"}
 PARTS = ("gateway", "jobs", "demo", "auth", "nats", "postgres")
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("method", ["stopped", "killed"])
 @pytest.mark.parametrize("part", PARTS)
-async def test_job_and_stream_survive(part: str, how: str, system: System, user: User) -> None:
+async def test_job_and_stream_survive(part: str, method: str, system: System, user: User) -> None:
     async with Stream(user) as stream, ConsistencyWatch(user, interactions=2000):
         job_id = await user.enable(OPTIONS)
         await user.wait_for_interactions(200)
         gone_at = time.monotonic()
-        await (system.kill(part) if how == "killed" else system.stop(part))
+        await (system.kill(part) if method == "killed" else system.stop(part))
         await system.start(part)
         back_at = time.monotonic()
         await stream.tells_end(job_id, "completed", seconds=45)
-        print(f"\n  {part} {how}: away {back_at - gone_at:.1f} s, end shown {time.monotonic() - back_at:.1f} s after")
+        print(
+            f"\n  {part} {method}: away {back_at - gone_at:.1f} s, end shown {time.monotonic() - back_at:.1f} s after"
+        )
         await user.wait_for_status("enabled")
         await stream.has("demo", lambda data: data["status"] == "enabled")
         if part == "gateway":

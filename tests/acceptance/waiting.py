@@ -11,7 +11,7 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.05
 
 
-async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds: float = 60.0) -> T:
+async def until(probe: Callable[[], Awaitable[T | None]], condition: str, *, seconds: float = 60.0) -> T:
     """Poll `probe` until its result is true; return it. Fail after `seconds`, naming `what`."""
     try:
         async with asyncio.timeout(seconds):
@@ -19,4 +19,4 @@ async def until(probe: Callable[[], Awaitable[T | None]], what: str, *, seconds:
                 await asyncio.sleep(LOOK_SECONDS)
             return result
     except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+        raise AssertionError(f"not within {seconds:g} s: {condition}") from None

@@ -52,10 +52,10 @@ async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
     await page.get_by_role("button", name="Continue").click()
     await page.goto(SECURITY)
     await expect(page.get_by_text("9 recovery codes left")).to_be_visible()
-    kept = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
-    assert len(kept) == 1
-    assert kept[0]["httpOnly"]
-    assert kept[0]["expires"] > 0
+    session_cookies = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
+    assert len(session_cookies) == 1
+    assert session_cookies[0]["httpOnly"]
+    assert session_cookies[0]["expires"] > 0
 
 
 @pytest.mark.parametrize("javascript", [True, False])

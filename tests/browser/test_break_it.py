@@ -48,9 +48,9 @@ async def test_job_resumes_after_its_worker_and_the_database_are_killed(
     # Without JavaScript the page says the same.
     plain = await new_visitor(java_script_enabled=False)
     await plain.sign_in_as(user)
-    shown = await plain.open(PATH)
-    await expect(heading(shown, "9,000 rows, 0 lost")).to_be_visible()
-    await expect(shown.locator(".stopwatches__item").get_by_text(RESUMED)).to_have_count(2)
+    response = await plain.open(PATH)
+    await expect(heading(response, "9,000 rows, 0 lost")).to_be_visible()
+    await expect(response.locator(".stopwatches__item").get_by_text(RESUMED)).to_have_count(2)
 
 
 async def test_job_is_started_and_broken_without_javascript(
@@ -70,9 +70,9 @@ async def test_job_is_started_and_broken_without_javascript(
     other = await new_visitor(java_script_enabled=False)
     stranger = await User.register(system.url)
     await other.sign_in_as(stranger)
-    theirs = await other.open(PATH)
-    await expect(heading(theirs, "Start a job to break")).to_be_visible()
-    await expect(theirs.locator(".stopwatches__item")).to_have_count(0)
+    other_page = await other.open(PATH)
+    await expect(heading(other_page, "Start a job to break")).to_be_visible()
+    await expect(other_page.locator(".stopwatches__item")).to_have_count(0)
     await stranger.close()
     await user.post(f"/jobs/{(await user.wait_for_status('enabling'))['job_id']}/cancel")
     await user.wait_for_status("disabled")

@@ -34,11 +34,11 @@ class Clicks:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.made: list[str] = []
+        self.clicked: list[str] = []
 
     async def on(self, role: str, name: str) -> None:
         """Click the first element of a role and a name."""
-        self.made.append(name)
+        self.clicked.append(name)
         await self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]
 
 
@@ -70,7 +70,7 @@ async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_
     await expect(page.get_by_text("Completed").first).to_be_visible(timeout=TIMEOUT_MS)
     rows = await system.query("SELECT state, count(*) FROM jobs.jobs WHERE kind = 'demo.import' GROUP BY state")
     assert rows == [{"state": "pending", "count": JOBS}]
-    assert len(clicks.made) <= MAX_CLICKS, clicks.made
+    assert len(clicks.clicked) <= MAX_CLICKS, clicks.clicked
     await admin.close()
     await system.execute("DELETE FROM jobs.jobs WHERE kind = 'demo.import'")
 

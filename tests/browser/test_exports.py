@@ -40,9 +40,9 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
     assert (await download.value).suggested_filename.startswith("repruv-reviews-")
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    shown = (await user.get("/interactions", params={"page_size": 100})).json()["interactions"]
+    interactions = (await user.get("/interactions", params={"page_size": 100})).json()["interactions"]
     assert len(rows) == ROWS
-    assert {item["text"] for item in shown} <= {row["text"].removeprefix("'") for row in rows}
+    assert {item["text"] for item in interactions} <= {row["text"].removeprefix("'") for row in rows}
 
 
 async def test_cancel_leaves_no_file(mina: Visitor, user: User) -> None:

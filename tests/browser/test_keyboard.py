@@ -33,10 +33,10 @@ class Keys:
 
     async def reach(self, role: Literal["link", "button", "textbox", "radio", "spinbutton"], name: str) -> None:
         """Press Tab until the first element of a role and a name has the focus, which must be visible."""
-        wanted = self.page.get_by_role(role, name=re.compile(name)).first
-        await expect(wanted).to_be_visible()
+        element = self.page.get_by_role(role, name=re.compile(name)).first
+        await expect(element).to_be_visible()
         for _ in range(MAX_STOPS):
-            if await wanted.evaluate("element => element === document.activeElement"):
+            if await element.evaluate("element => element === document.activeElement"):
                 assert await self.page.evaluate(VISIBLE_FOCUS), name
                 return
             await self.page.keyboard.press("Tab")

@@ -55,9 +55,9 @@ async def test_a_passkey_is_added_and_opens_the_account(new_visitor: NewVisitor,
         await page.get_by_label("Keep me signed in").check()
         await page.get_by_role("button", name="Sign in with a passkey").press("Enter")
         await shows(page, "Demo mode is off")
-        kept = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
-        assert len(kept) == 1
-        assert kept[0]["expires"] > 0
+        session_cookies = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
+        assert len(session_cookies) == 1
+        assert session_cookies[0]["expires"] > 0
 
         await system.execute(_LONG_AGO, LONG, LONG, user.user_id)
         await page.goto(f"{at_a_name}{SECURITY}")

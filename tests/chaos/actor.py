@@ -116,11 +116,11 @@ class Actor:
             signed_out = time.monotonic()
             async with asyncio.timeout(SIGN_OUT_SECONDS):
                 while True:
-                    asked = time.monotonic() - signed_out
+                    elapsed = time.monotonic() - signed_out
                     answer = await self._send("GET", "/auth/me", user=other, expected={200, 401})
                     if answer is not None and answer.status_code == 401:
                         return
-                    assert answer is None or answer.status_code in AWAY or asked < REVOKED_SECONDS, asked
+                    assert answer is None or answer.status_code in AWAY or elapsed < REVOKED_SECONDS, elapsed
                     await asyncio.sleep(0.5)
         finally:
             await other.close()

@@ -59,8 +59,8 @@ async def same_key_same_answer(database: Database, journal: Journal) -> None:
     keys = Counter((user_id, path) for user_id, path, _ in journal.by_key)
     users = {user_id for user_id, _ in keys}
     for path, kind in MADE_BY.items():
-        made = [row for row in rows if row["kind"] == kind and row["owner_id"] in users]
-        several = [row for row in made if row["count"] > keys[row["owner_id"], path]]
+        jobs_of_kind = [row for row in rows if row["kind"] == kind and row["owner_id"] in users]
+        several = [row for row in jobs_of_kind if row["count"] > keys[row["owner_id"], path]]
         assert not several, several
     repeated = [answers for answers in journal.by_key.values() if len(answers) > 1]
     lost = sum(answers[0].status == 0 and bool(answers[-1].job_id) for answers in repeated)

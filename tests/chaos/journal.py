@@ -52,9 +52,9 @@ class Journal:
         """Record the answer to a call with an idempotency key."""
         self.by_key[user_id, path, key].append(answer)
 
-    def write(self, what: str, **fields: Any) -> None:
+    def write(self, event: str, **fields: Any) -> None:
         """Write a line."""
-        line = {"at": round(time.monotonic() - self.began, 3), "what": what, **fields}
+        line = {"at": round(time.monotonic() - self.began, 3), "what": event, **fields}
         self._file.write(json.dumps(line, default=str) + "\n")
 
     def close(self) -> None:

@@ -96,10 +96,10 @@ class Nemesis:
     async def _stop(self, name: str, index: int) -> None:
         await self._away(name, index, "stopped")
 
-    async def _away(self, name: str, index: int, how: str) -> None:
+    async def _away(self, name: str, index: int, method: str) -> None:
         seconds = self.random.choice([0.0, 0.0, 1.0, 4.0])
-        self.note(f"{name}[{index}] {how} for {seconds:g} s")
-        await (self._system.kill(name, index) if how == "killed" else self._system.stop(name, index))
+        self.note(f"{name}[{index}] {method} for {seconds:g} s")
+        await (self._system.kill(name, index) if method == "killed" else self._system.stop(name, index))
         await asyncio.sleep(seconds)
         await self._system.start(name, index, wait=False)
 

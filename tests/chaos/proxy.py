@@ -131,12 +131,12 @@ class Proxies:
     def front(self, name: str, port: int) -> int:
         """Return the port of the proxy in front of a local port; start it if there is none."""
         proxies = self.all.setdefault(name, [])
-        known = next((proxy for proxy in proxies if proxy.target == port), None)
-        if known is None:
-            known = Proxy(name, port)
-            self._call(self._start(known))
-            proxies.append(known)
-        return known.port
+        proxy = next((other for other in proxies if other.target == port), None)
+        if proxy is None:
+            proxy = Proxy(name, port)
+            self._call(self._start(proxy))
+            proxies.append(proxy)
+        return proxy.port
 
     def reset(self, proxy: Proxy) -> None:
         """Reset all connections that pass through a proxy."""

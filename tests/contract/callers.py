@@ -48,7 +48,7 @@ def rpcs() -> Iterator[MethodDescriptor]:
 def page() -> str:
     """Return the page of the documentation with its tables as they must be."""
     sections = [f"{DOCUMENT.read_text().partition(MARK)[0]}{MARK}\n"]
-    callers, needed, last = tables(), scopes(), ""
+    callers, scope_of_rpc, last = tables(), scopes(), ""
     for rpc in rpcs():
         service = rpc.containing_service.full_name
         if service != last:
@@ -57,7 +57,10 @@ def page() -> str:
             )
         last = service
         allowed = callers[service][rpc.name]
-        cells = [needed.get(service, {}).get(rpc.name, ""), *("yes" if name in allowed else "" for name in COLUMNS)]
+        cells = [
+            scope_of_rpc.get(service, {}).get(rpc.name, ""),
+            *("yes" if name in allowed else "" for name in COLUMNS),
+        ]
         sections.append(f"| {rpc.name} | {' | '.join(cells)} |\n")
     return "".join(sections)
 

@@ -49,24 +49,24 @@ def spans(text: str) -> list[str]:
 
 def blocks(text: str) -> list[list[str]]:
     """Return the lines of each fenced block that is written in shell: its first line is a command."""
-    found = []
+    shell_blocks = []
     for language, body in _FENCE.findall(text):
         joined = _HERE_DOCUMENT.sub("", body.replace("\\\n", " "))
         lines = [line.strip() for line in joined.splitlines() if line.strip()]
         if language in ("", "sh", "bash") and lines and _is_command(lines[0]):
-            found.append(lines)
-    return found
+            shell_blocks.append(lines)
+    return shell_blocks
 
 
 def commands(texts: dict[str, str]) -> list[Command]:
     """Return the commands of pages, by their names. Fails if a line of shell begins with an unknown program."""
-    found = []
+    parsed_commands = []
     for page, text in texts.items():
         inline = [span for span in spans(text) if _is_command(span) and " " in span]
         for line in (*inline, *(line for block in blocks(text) for line in block)):
             assert _is_command(line), f"{page}: {line}: add the program, and what a test can know of it"
-            found += [_parsed(page, part) for part in re.split(r"\s(?:&&|\|)\s", line)]
-    return found
+            parsed_commands += [_parsed(page, part) for part in re.split(r"\s(?:&&|\|)\s", line)]
+    return parsed_commands
 
 
 def _is_command(text: str) -> bool:

@@ -45,14 +45,14 @@ _RECORD = re.compile(r"json_to_recordset\([^)]*\)\)? AS \w+ \(([^;]*?)\)")
 
 def tables() -> dict[str, list[str]]:
     """Return the tables of all services by the keys of `TABLES`."""
-    found = defaultdict(list)
+    tables_by_key = defaultdict(list)
     for service in SERVICES:
         metadata: sa.MetaData = importlib.import_module(f"services.{service}.schema").metadata
         for part in PARTS.get(service, ()):
             importlib.import_module(part)
         for table in sorted(metadata.tables.values(), key=lambda table: table.fullname):
-            found[_of_table(table)].append(table.fullname)
-    return dict(found)
+            tables_by_key[_of_table(table)].append(table.fullname)
+    return dict(tables_by_key)
 
 
 def _of_table(table: sa.Table) -> str:
@@ -65,32 +65,34 @@ def _of_table(table: sa.Table) -> str:
 
 def statements() -> dict[str, list[str]]:
     """Return the prepared statements by the keys of `STATEMENTS`: the parameters by which they find their rows."""
-    found = defaultdict(list)
+    statements_by_key = defaultdict(list)
     for name, statement in _prepared():
-        found[_of_statement(statement)].append(name)
-    return dict(found)
+        statements_by_key[_of_statement(statement)].append(name)
+    return dict(statements_by_key)
 
 
 def _of_statement(statement: Prepared) -> str:
-    given = set(statement._order) - set(statement._literals)
-    given |= {column.split()[0] for record in _RECORD.findall(statement.sql) for column in re.split(r",\s*", record)}
-    if given & _KIND - {"kind"}:
+    parameters = set(statement._order) - set(statement._literals)
+    parameters |= {
+        column.split()[0] for record in _RECORD.findall(statement.sql) for column in re.split(r",\s*", record)
+    }
+    if parameters & _KIND - {"kind"}:
         return "kind"
     for key, names in (("owner", _OWNER), ("job", _ROW), ("kind", _KIND)):
-        if given & names:
+        if parameters & names:
             return key
     return "all"
 
 
 def _prepared() -> Iterator[tuple[str, Prepared]]:
-    seen = set()
+    seen_ids = set()
     for package in (services, lifecycle):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "migrations" in module.name or module.name.endswith("__main__"):
                 continue
             for name, value in sorted(vars(importlib.import_module(module.name)).items()):
-                if isinstance(value, Prepared) and id(value) not in seen:
-                    seen.add(id(value))
+                if isinstance(value, Prepared) and id(value) not in seen_ids:
+                    seen_ids.add(id(value))
                     yield f"{module.name.removeprefix('services.')}.{name.lstrip('_')}", value
 
 

@@ -170,9 +170,11 @@ def test_domains_are_pure(service: str) -> None:
     assert domains
     for path in domains:
         names = set(imports(path))
-        ours = {name for name in names if name.split(".")[0] in OURS}
+        own_names = {name for name in names if name.split(".")[0] in OURS}
         assert {
-            name for name in ours if not any(is_within(name, prefix) or prefix.startswith(name) for prefix in allowed)
+            name
+            for name in own_names
+            if not any(is_within(name, prefix) or prefix.startswith(name) for prefix in allowed)
         } - {"chassis.errors"} == set(), path
         assert {name for name in names if name.split(".")[0] in third_party} == set(), path
 

@@ -84,25 +84,25 @@ def assigned(statements: list[ast.stmt]) -> Iterator[str]:
 
 def containers() -> set[str]:
     """Return all containers of modules and of objects, and caches without a size, each as `path: name`."""
-    found = set()
+    names_of_containers = set()
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         if "migrations" in path.parts or path.parts[-2:] == ("worker", "testing.py"):
             continue
         module = ast.parse(path.read_text())
         place = path.relative_to(ROOT).as_posix()
         simple = [node for node in module.body if isinstance(node, ast.Assign | ast.AnnAssign)]
-        found |= {f"{place}: {name}" for name in assigned(list(simple))}
+        names_of_containers |= {f"{place}: {name}" for name in assigned(list(simple))}
         for node in ast.walk(module):
             if isinstance(node, ast.ClassDef):
                 starts = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
                 names = (name for start in starts for name in assigned(start.body) if name.startswith("self."))
-                found |= {f"{place}: {node.name}.{name.removeprefix('self.')}" for name in names}
+                names_of_containers |= {f"{place}: {node.name}.{name.removeprefix('self.')}" for name in names}
             if isinstance(node, ast.FunctionDef):
                 decorators = {ast.unparse(decorator).removeprefix("functools.") for decorator in node.decorator_list}
                 has_parameters = any((node.args.args, node.args.kwonlyargs, node.args.vararg))
                 if has_parameters and decorators & {"cache", "lru_cache", "lru_cache(maxsize=None)"}:
-                    found.add(f"{place}: {node.name}")
-    return found
+                    names_of_containers.add(f"{place}: {node.name}")
+    return names_of_containers
 
 
 def test_every_table_has_a_bound() -> None:

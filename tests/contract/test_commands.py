@@ -94,8 +94,8 @@ def check_arguments(module: str, words: Sequence[str]) -> None:
             name = word.partition("=")[0]
             # Some options are made of the names of fields.
             field = re.escape(name.removeprefix("--").replace("-", "_"))
-            made = 'f"--{' in source and re.search(rf"^    {field}: ", source, re.MULTILINE)
-            assert f'"{name}"' in source or made or (path / f"{name}.py").exists(), word
+            is_generated = 'f"--{' in source and re.search(rf"^    {field}: ", source, re.MULTILINE)
+            assert f'"{name}"' in source or is_generated or (path / f"{name}.py").exists(), word
 
 
 def check_docker(words: Sequence[str]) -> None:
@@ -160,10 +160,17 @@ def test_log_messages_of_the_runbook_are_logged() -> None:
 
 
 def test_commands_exist() -> None:
-    found = commands(pages())
-    assert len(found) > 250
-    assert {command.program for command in found} >= {"make", "python", "docker", "admin", "helm", "kubectl"}
-    assert [text for command in found if (text := problem(command))] == []
+    documented_commands = commands(pages())
+    assert len(documented_commands) > 250
+    assert {command.program for command in documented_commands} >= {
+        "make",
+        "python",
+        "docker",
+        "admin",
+        "helm",
+        "kubectl",
+    }
+    assert [text for command in documented_commands if (text := problem(command))] == []
 
 
 @pytest.mark.parametrize(

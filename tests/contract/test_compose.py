@@ -213,12 +213,12 @@ def test_a_dockerfile_pins_what_it_installs_and_drops_root(name: str) -> None:
 def test_the_build_context_holds_what_is_copied_and_nothing_else() -> None:
     patterns = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line.removeprefix("!") for line in patterns if line.startswith("!")}
-    needed = {
+    expected = {
         source.split("/")[0] if source != "protos/gen" else source
         for sources in CONTENTS.values()
         for source in sources
     }
-    assert allowed == {*needed, "requirements"}
+    assert allowed == {*expected, "requirements"}
 
 
 def test_every_variable_is_documented() -> None:

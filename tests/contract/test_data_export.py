@@ -33,14 +33,14 @@ def service(request: pytest.FixtureRequest) -> str:
 def columns(service: str, database_url: Callable[[str], str]) -> dict[str, set[str]]:
     """The columns of each table of the database."""
     engine = sa.create_engine(database_url(service).replace("postgresql://", "postgresql+psycopg://", 1))
-    found: dict[str, set[str]] = {}
+    tables: dict[str, set[str]] = {}
     try:
         with engine.connect() as connection:
             for table, column in connection.execute(sa.text(COLUMNS), {"schema": service}):
-                found.setdefault(f"{service}.{table}", set()).add(column)
+                tables.setdefault(f"{service}.{table}", set()).add(column)
     finally:
         engine.dispose()
-    return found
+    return tables
 
 
 def test_every_table_is_exported_or_left_out_for_a_reason(service: str, columns: dict[str, set[str]]) -> None:

@@ -71,8 +71,8 @@ def test_the_picture_shows_the_transitions_of_the_table(service: str) -> None:
     _, transitions, _, _, _ = MACHINES[service]
     readme = (ROOT / "services" / service / "README.md").read_text()
     drawn = set(re.findall(r"^\s*(\w+) --> (\w+):", readme, re.MULTILINE))
-    meant = {(str(source), str(target)) for sources, target in transitions.values() for source in sources}
-    assert drawn == meant
+    allowed = {(str(source), str(target)) for sources, target in transitions.values() for source in sources}
+    assert drawn == allowed
 
 
 @pytest.mark.parametrize("service", MACHINES)
@@ -91,9 +91,9 @@ async def test_the_database_knows_the_transitions_of_lifecycles(
     service: str, database: Callable[[str], AsyncEngine]
 ) -> None:
     _, transitions, _, _, table = MACHINES[service]
-    meant = {(str(source), str(target)) for sources, target in transitions.values() for source in sources}
+    allowed = {(str(source), str(target)) for sources, target in transitions.values() for source in sources}
     definition = await _constraint(database, table, "transition_known")
-    assert set(re.findall(r"'(\w+)>(\w+)'", definition)) == meant
+    assert set(re.findall(r"'(\w+)>(\w+)'", definition)) == allowed
 
 
 async def test_the_database_knows_the_errors_of_connections(database: Callable[[str], AsyncEngine]) -> None:

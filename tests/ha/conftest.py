@@ -52,9 +52,9 @@ class Load:
         await invariants.wait_for_quiet(self._system, seconds=SETTLED_SECONDS)
         await invariants.must_hold(self._system)
         jobs = await self._system.query("SELECT job_id::text, state FROM jobs.jobs")
-        known = {row["job_id"]: row["state"] for row in jobs}
-        assert {job_id for actor in self.actors for job_id in actor.accepted} <= known.keys()
-        assert set(known.values()) <= {"completed", "failed", "cancelled"}
+        states = {row["job_id"]: row["state"] for row in jobs}
+        assert {job_id for actor in self.actors for job_id in actor.accepted} <= states.keys()
+        assert set(states.values()) <= {"completed", "failed", "cancelled"}
         rows = await self._system.query("SELECT owner_id::text, last_sequence FROM jobs.owners")
         latest = {row["owner_id"]: row["last_sequence"] for row in rows}
 
@@ -64,7 +64,7 @@ class Load:
         await waiting.until(have_caught_up, "the streams have sent everything", seconds=60.0)
         for stream in self.streams.values():
             stream.must_never_fall_back()
-        print(f"answers: {dict(self.answers)}; jobs: {dict(Counter(known.values()))}")
+        print(f"answers: {dict(self.answers)}; jobs: {dict(Counter(states.values()))}")
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def load() -> TheLoad:
         seed = random.randrange(10**6)
         actors = [Actor(await User.register(system.url), seed + number) for number in range(USERS)]
         async with AsyncExitStack() as stack:
-            streams = {one.user.user_id: await stack.enter_async_context(Stream(one.user)) for one in actors}
+            streams = {actor.user.user_id: await stack.enter_async_context(Stream(actor.user)) for actor in actors}
             stop = asyncio.Event()
-            acting = [asyncio.create_task(one.act(stop)) for one in actors]
+            acting = [asyncio.create_task(actor.act(stop)) for actor in actors]
             generated = Load(system, actors, streams)
             try:
                 yield generated
@@ -86,7 +86,7 @@ def load() -> TheLoad:
                 stop.set()
                 await asyncio.gather(*acting)
             await generated.must_have_been_served()
-        for one in actors:
-            await one.user.close()
+        for actor in actors:
+            await actor.user.close()
 
     return start

@@ -121,7 +121,7 @@ async def _sessions_keep_nothing(url: str) -> None:
     engine = postgres.engine(url, name="test-pooled", pool_size=20)
     statement = prepared.Prepared(sa.select(sa.bindparam("value", type_=sa.Integer) + 1))
     locked = sa.text("SELECT pg_advisory_xact_lock(42)")
-    seen: set[int] = set()
+    backend_pids: set[int] = set()
 
     async def use(number: int) -> None:
         for _ in range(10):
@@ -129,13 +129,13 @@ async def _sessions_keep_nothing(url: str) -> None:
                 await conn.execute(sa.text("SET LOCAL work_mem = '5MB'"))
                 await conn.execute(locked)
                 assert await statement.execute(conn, {"value": number}) == [(number + 1,)]
-                seen.add(await conn.scalar(sa.text("SELECT pg_backend_pid()")) or 0)
+                backend_pids.add(await conn.scalar(sa.text("SELECT pg_backend_pid()")) or 0)
             async with postgres.autocommit(engine).connect() as conn:
                 assert await statement.execute(conn, {"value": number}) == [(number + 1,)]
                 assert await conn.scalar(sa.text("SHOW work_mem")) != "5MB"
 
     await asyncio.gather(*(use(number) for number in range(20)))
-    assert len(seen) > 1, "transactions ran on several connections"
+    assert len(backend_pids) > 1, "transactions ran on several connections"
     await engine.dispose()
 
 

@@ -131,8 +131,8 @@ async def _archive_everything(system: System) -> None:
     name = rows[0]["name"]
 
     async def is_archived() -> bool:
-        found = await system.query("SELECT last_archived_wal >= %s AS done FROM pg_stat_archiver", name)
-        return bool(found[0]["done"])
+        rows = await system.query("SELECT last_archived_wal >= %s AS done FROM pg_stat_archiver", name)
+        return bool(rows[0]["done"])
 
     await waiting.until(is_archived, f"{name} is archived", seconds=60.0)
 

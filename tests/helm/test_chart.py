@@ -124,9 +124,9 @@ def test_processes_run_as_compose_runs_them(resources: list[Resource]) -> None:
     settings = yaml.safe_load((CHART / "values.yaml").read_text())["settings"]
     settings |= yaml.safe_load(VALUES.read_text())["settings"]
     definitions = compose.read(chart.COMPOSE_FILE, settings | secrets)
-    found = dict(pods(resources))
-    assert found.keys() == PROCESSES.keys()
-    for name, pod in found.items():
+    pod_specs = dict(pods(resources))
+    assert pod_specs.keys() == PROCESSES.keys()
+    for name, pod in pod_specs.items():
         (container,) = pod["containers"]
         definition = definitions[name]
         assert tuple(container["command"]) == definition.command
@@ -175,10 +175,10 @@ def test_each_pod_has_its_own_certificate_with_a_key_that_libpq_accepts(resource
 
 
 def test_certificates_name_what_ours_name(resources: list[Resource]) -> None:
-    asked = of_kind(resources, "Certificate")
-    identities = {identity.name: identity for identity in certificates.IDENTITIES if identity.name in asked}
-    assert asked.keys() == {process["certificate"] for process in PROCESSES.values()} == identities.keys()
-    for name, certificate in asked.items():
+    requested = of_kind(resources, "Certificate")
+    identities = {identity.name: identity for identity in certificates.IDENTITIES if identity.name in requested}
+    assert requested.keys() == {process["certificate"] for process in PROCESSES.values()} == identities.keys()
+    for name, certificate in requested.items():
         assert certificate["spec"]["uris"] == [f"spiffe://repruv/{name}"]
         assert certificate["spec"].get("dnsNames", []) == ([name] if name in ("auth", "demo", "jobs") else [])
 

@@ -35,13 +35,15 @@ def refused(resources: list[Resource]) -> list[str]:
         [BIN / "node", "validate.mjs"],
         cwd=HERE, input=json.dumps(resources), capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    found: list[str] = json.loads(done.stdout)
+    problems: list[str] = json.loads(done.stdout)
     for resource in resources:
         package = MODELS / resource["apiVersion"].partition("/")[0].removesuffix(".sh").removesuffix(".io")
         types = "".join(path.read_text() for path in (package / resource["apiVersion"]).glob("*.d.ts"))
-        known = set(re.findall(r'^    "(\w+)"\??:', types, re.MULTILINE))
-        found += [f"{resource['kind']}: unknown field {name}" for name in fields(resource["spec"]) if name not in known]
-    return found
+        field_names = set(re.findall(r'^    "(\w+)"\??:', types, re.MULTILINE))
+        problems += [
+            f"{resource['kind']}: unknown field {name}" for name in fields(resource["spec"]) if name not in field_names
+        ]
+    return problems
 
 
 def fields(node: object) -> Iterator[str]:

@@ -119,14 +119,14 @@ async def system(running: Replicated) -> AsyncIterator[Replicated]:
 @pytest.fixture
 async def new_person(system: Replicated) -> AsyncIterator[NewPerson]:
     """Return a function that registers a user with a separate network address."""
-    made: list[Person] = []
+    people: list[Person] = []
 
     async def register(url: str = "") -> Person:
-        made.append(await Person.register(url or system.url))
-        return made[-1]
+        people.append(await Person.register(url or system.url))
+        return people[-1]
 
     yield register
-    for person in made:
+    for person in people:
         await person.close()
 
 

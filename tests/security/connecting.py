@@ -27,9 +27,9 @@ class Authorization:
 @asynccontextmanager
 async def connection(person: Person) -> AsyncIterator[Authorization]:
     """Begin to connect. The end of the context consents, returns from the platform, and waits until it is connected."""
-    begun = await person.post(f"{CONNECTIONS}/connect", json={"return_to": "/settings/connections"})
-    assert begun.status_code == 202, begun.text
-    url = begun.json()["authorization_url"]
+    response = await person.post(f"{CONNECTIONS}/connect", json={"return_to": "/settings/connections"})
+    assert response.status_code == 202, response.text
+    url = response.json()["authorization_url"]
     authorization = Authorization(dict(parse_qsl(urlsplit(url).query)))
     yield authorization
     consent = {**authorization.parameters, "choice": "allow", "name": person.email}

@@ -52,7 +52,7 @@ class Channel:
         # Kinds have dots; ids have none.
         tokens = {"kind": "[^ ]+"}
         self.pattern = re.compile(
-            re.sub(r"\{(\w+)\}", lambda found: tokens.get(found[1], "[^. ]+"), described["address"].replace(".", r"\."))
+            re.sub(r"\{(\w+)\}", lambda match: tokens.get(match[1], "[^. ]+"), described["address"].replace(".", r"\."))
         )
         message = DOCUMENT["components"]["messages"][described["messages"]["Message"]["$ref"].rpartition("/")[2]]
         self.type = TYPES[message["x-protobuf-message"]]

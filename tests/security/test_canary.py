@@ -27,9 +27,9 @@ GUESSED = "canary-guessed-anvil-rowing"
 
 
 async def turn_second_factor_on(person: Person, secrets: dict[str, str]) -> None:
-    begun = (await person.post("/auth/totp")).json()
-    secrets["TOTP secret"] = begun["secret"]
-    app = pyotp.TOTP(begun["secret"])
+    enrolment = (await person.post("/auth/totp")).json()
+    secrets["TOTP secret"] = enrolment["secret"]
+    app = pyotp.TOTP(enrolment["secret"])
     secrets["confirming code"] = app.now()
     confirmed = await person.post("/auth/totp/confirm", json={"code": secrets["confirming code"]})
     assert confirmed.status_code == 200, confirmed.text

@@ -48,10 +48,10 @@ def nobody() -> str:
 async def test_existing_unknown_and_disabled_accounts_get_the_same_answer(
     system: Replicated, new_person: NewPerson, admin: Person, path: str
 ) -> None:
-    known, closed = await new_person(), await new_person()
+    existing, closed = await new_person(), await new_person()
     assert (await admin.post(f"/admin/users/{closed.user_id}/disable")).status_code == 200
     expected, body = CALLS[path]
-    answers = [await ask(system.url, path, body(email)) for email in (known.email, closed.email, nobody())]
+    answers = [await ask(system.url, path, body(email)) for email in (existing.email, closed.email, nobody())]
     assert answers[0][0] == expected
     assert answers[1:] == answers[:1] * 2
 
@@ -68,11 +68,11 @@ async def test_the_right_password_of_a_closed_account_is_a_wrong_one(
 async def test_registration_by_email_does_not_reveal_accounts(system: Replicated, person: Person) -> None:
     async with system.with_settings("auth", REGISTRATION="verified"):
         await waiting.until(system.is_healthy, "the gateways reach auth again")
-        known = await ask(system.url, "/auth/register", dict(person.credentials))
+        for_existing = await ask(system.url, "/auth/register", dict(person.credentials))
         new = nobody()
-        assert known[0] == 202
-        assert known == await ask(system.url, "/auth/register", {"email": new, "password": PASSWORD})
-        assert "set-cookie" not in known[1]
+        assert for_existing[0] == 202
+        assert for_existing == await ask(system.url, "/auth/register", {"email": new, "password": PASSWORD})
+        assert "set-cookie" not in for_existing[1]
         # The owner gets an email without a verification link; the unknown address gets a link.
         assert await users.mailed_token(system.mails, new, "verify-email")
         assert (await person.get("/auth/me")).status_code == 200

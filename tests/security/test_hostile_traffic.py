@@ -188,13 +188,13 @@ async def test_random_bytes_at_every_port_harm_nobody(system: Replicated, person
 @contextlib.asynccontextmanager
 async def slow_requests(address: tuple[str, int], count: int) -> AsyncIterator[None]:
     """Hold connections open with requests that do not go on."""
-    begun = (b"GET /login HTTP/1.1\r\nHost: a\r\nA:", b"POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\n")
+    incomplete_requests = (b"GET /login HTTP/1.1\r\nHost: a\r\nA:", b"POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\n")
     writers = []
     try:
         for number in range(count):
             _, writer = await asyncio.open_connection(*address)
             writers.append(writer)
-            writer.write(begun[number % 2])
+            writer.write(incomplete_requests[number % 2])
         yield
     finally:
         for writer in writers:

@@ -46,10 +46,10 @@ async def test_a_planted_token_is_invalid_before_and_after_sign_in(
         email = person.email if path == "/auth/login" else f"new-{person.email}"
         answer = await browser.post(f"/api/v1{path}", json={**person.credentials, "email": email})
         assert answer.is_success, answer.text
-        begun = answer.cookies["session"]
-    assert begun != planted
+        token = answer.cookies["session"]
+    assert token != planted
     for url in system.urls:
-        assert await users.status(url, begun) == 200
+        assert await users.status(url, token) == 200
         assert await users.status(url, planted) == 401
 
 

@@ -68,9 +68,9 @@ class Pair:
 @pytest.fixture
 def pair(certificate: Certificates) -> Iterator[Pair]:
     """Return the pair, not started."""
-    made = Pair(certificate)
-    yield made
-    for server in made.servers:
+    new_pair = Pair(certificate)
+    yield new_pair
+    for server in new_pair.servers:
         sys.stderr.write(server.log)
         server.erase()
 
@@ -84,12 +84,12 @@ def test_pair_of_containers_fails_over_and_back(pair: Pair) -> None:
         with pair.connect(former) as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
             connection.execute("INSERT INTO kept VALUES (1)")
-        code, said = pair.promote(promoted)
+        code, output = pair.promote(promoted)
         assert code == 1
-        assert b"still runs" in said, "two primaries would diverge"
+        assert b"still runs" in output, "two primaries would diverge"
         pair.servers[former].kill()
-        code, said = pair.promote(promoted)
-        assert code == 0, said
+        code, output = pair.promote(promoted)
+        assert code == 0, output
         with pair.connect(promoted) as connection:
             connection.execute("INSERT INTO kept VALUES (2)")
         pair.start(former)

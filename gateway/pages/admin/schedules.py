@@ -57,7 +57,7 @@ class Schedules(AdminPage):
     async def show_one(self, request: Request) -> Response:
         """Show one schedule: its next and its latest times, and the form that changes it."""
         visitor = await self.begin(request)
-        return visitor.show("admin/schedule", _path(request), await self._one(request, visitor))
+        return visitor.show("admin/schedule", _path(request), await self._page_values(request, visitor))
 
     async def confirm(self, request: Request) -> Response:
         """Ask before a schedule is deleted."""
@@ -101,7 +101,7 @@ class Schedules(AdminPage):
             status, mistakes = forms.mistakes_of(error, values.keys())
             secret_keys = {field.key for field in form if field.is_sensitive}
             filled = forms.filled({name: text for name, text in values.items() if name not in secret_keys}, mistakes)
-            context = {**await self._one(request, visitor), "form": filled}
+            context = {**await self._page_values(request, visitor), "form": filled}
             return visitor.show("admin/schedule", _path(request), context, status=status)
         return self.redirect(_path(request), flash_code="schedule_saved")
 
@@ -130,7 +130,7 @@ class Schedules(AdminPage):
         job = (await self._container.engine.trigger_schedule(session.identity, name=fields["name"], job_id=job_id)).job
         return self.redirect(f"/jobs/{job.job_id}")
 
-    async def _one(self, request: Request, visitor: page_request.Visitor) -> dict[str, object]:
+    async def _page_values(self, request: Request, visitor: page_request.Visitor) -> dict[str, object]:
         details, kind = await self._with_kind(request, visitor.identity)
         fields = payload_form.fields(kind["payload_schema"], details["payload"], kind["sensitive_fields"])
         return {

@@ -127,8 +127,8 @@ async def note_use(conn: AsyncConnection, token_id: uuid.UUID) -> None:
 
 async def revoke_token(conn: AsyncConnection, user_id: uuid.UUID, token_id: uuid.UUID) -> domain.Revocation | None:
     """End a token of a user; None if it has ended already or belongs to another user."""
-    which = sa.and_(api_tokens.c.user_id == user_id, api_tokens.c.token_id == token_id)
-    return next(iter(await _revoke(conn, which, domain.RevokeReason.REVOKED)), None)
+    condition = sa.and_(api_tokens.c.user_id == user_id, api_tokens.c.token_id == token_id)
+    return next(iter(await _revoke(conn, condition, domain.RevokeReason.REVOKED)), None)
 
 
 async def revoke_tokens(
@@ -143,8 +143,8 @@ async def revoke_batch_of_all_users(
 ) -> Sequence[domain.Revocation]:
     """End at most `limit` active tokens of any users; skip those that other transactions have locked."""
     batch = sa.select(api_tokens.c.token_id).where(IS_ACTIVE, api_tokens.c.created_at <= created_before)
-    which = api_tokens.c.token_id.in_(batch.limit(limit).with_for_update(skip_locked=True))
-    return await _revoke(conn, which, domain.RevokeReason.REVOKED_BY_ADMIN)
+    condition = api_tokens.c.token_id.in_(batch.limit(limit).with_for_update(skip_locked=True))
+    return await _revoke(conn, condition, domain.RevokeReason.REVOKED_BY_ADMIN)
 
 
 async def has_others(conn: AsyncConnection, *, created_before: datetime) -> bool:
@@ -154,11 +154,11 @@ async def has_others(conn: AsyncConnection, *, created_before: datetime) -> bool
 
 
 async def _revoke(
-    conn: AsyncConnection, which: sa.ColumnElement[bool], reason: domain.RevokeReason
+    conn: AsyncConnection, condition: sa.ColumnElement[bool], reason: domain.RevokeReason
 ) -> list[domain.Revocation]:
     # A token may have been created after this transaction started.
     revoked_at = sa.func.greatest(NOW, api_tokens.c.created_at)
-    statement = sa.update(api_tokens).where(which, IS_ACTIVE).values(revoked_at=revoked_at)
+    statement = sa.update(api_tokens).where(condition, IS_ACTIVE).values(revoked_at=revoked_at)
     returned = statement.returning(api_tokens.c.user_id, api_tokens.c.token_id, api_tokens.c.revoked_at)
     by_user: dict[uuid.UUID, list[Any]] = {}
     for row in await conn.execute(returned):

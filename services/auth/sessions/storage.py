@@ -158,8 +158,8 @@ async def revoke_all_sessions(
     reason: domain.RevokeReason = domain.RevokeReason.REVOKED_ALL,
 ) -> domain.Revocation | None:
     """End all live sessions of a user but `keep`; None if there was none."""
-    which = sa.true() if keep is None else sessions.c.session_id != keep
-    return await _revoke(conn, user_id, which, reason)
+    condition = sa.true() if keep is None else sessions.c.session_id != keep
+    return await _revoke(conn, user_id, condition, reason)
 
 
 async def revoke_batch_of_all_users(
@@ -227,13 +227,13 @@ async def revoke_surplus_sessions(
 
 
 async def _revoke(
-    conn: AsyncConnection, user_id: uuid.UUID, which: sa.ColumnElement[bool], reason: domain.RevokeReason
+    conn: AsyncConnection, user_id: uuid.UUID, condition: sa.ColumnElement[bool], reason: domain.RevokeReason
 ) -> domain.Revocation | None:
     # A session may have begun after this transaction started.
     revoked_at = sa.func.greatest(NOW, sessions.c.created_at)
     statement = (
         sa.update(sessions)
-        .where(sessions.c.user_id == user_id, IS_LIVE, which)
+        .where(sessions.c.user_id == user_id, IS_LIVE, condition)
         .values(revoked_at=revoked_at, revoke_reason=reason.value)
         .returning(sessions.c.session_id, sessions.c.revoked_at)
     )

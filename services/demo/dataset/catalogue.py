@@ -92,7 +92,7 @@ class _Titles:
         self._rng = spec.rng("titles")
         self._world = world
         self._listings = _LISTINGS.get(spec.profile_type, ())
-        self._given: set[str] = set()
+        self._used_titles: set[str] = set()
         self._queues: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
     def make(self, subject: Subject, platform: str) -> str:
@@ -101,9 +101,9 @@ class _Titles:
         titles = [
             grammar.capitalised(grammar.correct_articles(pattern.format(name=subject.name))) for pattern in patterns
         ]
-        fresh = next((title for title in titles if title not in self._given), None)
+        fresh = next((title for title in titles if title not in self._used_titles), None)
         title = fresh or self._numbered(titles[0])
-        self._given.add(title)
+        self._used_titles.add(title)
         if platform in _TAGGED_PLATFORMS:
             title = " ".join((title, *self._rng.sample(self._world.tags, self._rng.randrange(3))))
         return title
@@ -117,6 +117,6 @@ class _Titles:
 
     def _numbered(self, title: str) -> str:
         number = 2
-        while f"{title} (part {number})" in self._given:
+        while f"{title} (part {number})" in self._used_titles:
             number += 1
         return f"{title} (part {number})"

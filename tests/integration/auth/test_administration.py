@@ -165,8 +165,8 @@ async def test_a_concurrent_sign_in_does_not_bypass_disabling(gateway: Gateway, 
     logins = [gateway.login(account.email, ip_address=account.ip_address) for _ in range(6)]
     disabling = gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
     *answers, _ = await asyncio.gather(*logins, disabling, return_exceptions=True)
-    begun = [answer for answer in answers if not isinstance(answer, BaseException)]
-    assert not any([await gateway.is_valid(session.token) for session in begun])
+    new_sessions = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert not any([await gateway.is_valid(session.token) for session in new_sessions])
     assert await gateway.sessions(account.identity) == []
 
 

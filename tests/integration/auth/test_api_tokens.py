@@ -308,9 +308,9 @@ async def test_revoking_all_users_sessions_revokes_all_tokens(gateway: Gateway, 
 async def test_admin_lists_and_revokes_tokens_of_a_user(gateway: Gateway, admin: Account) -> None:
     account = await gateway.account()
     created = await create(gateway, account)
-    [shown] = (await gateway.admin("GetUser", user=admin.identity, user_id=account.user_id)).api_tokens
-    assert shown == created.api_token
-    revoke = {"user_id": account.user_id, "token_id": shown.token_id}
+    [token] = (await gateway.admin("GetUser", user=admin.identity, user_id=account.user_id)).api_tokens
+    assert token == created.api_token
+    revoke = {"user_id": account.user_id, "token_id": token.token_id}
     with pytest.raises(errors.NotFound):
         await gateway.admin("RevokeUserApiToken", user=admin.identity, **{**revoke, "user_id": admin.user_id})
     for _ in range(2):

@@ -41,9 +41,11 @@ async def test_the_last_twenty_events_are_returned_newest_first(gateway: Gateway
     account = await gateway.account()
     for _ in range(21):
         last = await gateway.sign_in_again(account)
-    shown = await events(gateway, last)
-    assert len(shown) == 20
-    assert [event.event_id for event in shown] == sorted((event.event_id for event in shown), reverse=True)
+    latest_events = await events(gateway, last)
+    assert len(latest_events) == 20
+    assert [event.event_id for event in latest_events] == sorted(
+        (event.event_id for event in latest_events), reverse=True
+    )
 
 
 async def test_a_change_whose_event_fails_is_rolled_back(gateway: Gateway, sql: Any) -> None:
@@ -103,19 +105,19 @@ async def test_events_of_strangers_are_deleted_after_a_month(context: Context, s
     mark = new_email()
     for kind in audit.ATTEMPTS:
         await sql(insert, kind=kind.value, actor=None, name=mark, ago="32 days")
-    kept = [
+    stored_rows = [
         ("login_failed", None, "30 days"),
         ("login_failed", str(uuid.uuid4()), "32 days"),
         ("registered", None, "32 days"),
     ]
-    for kind_, actor, ago in kept:
+    for kind_, actor, ago in stored_rows:
         await sql(insert, kind=kind_, actor=actor, name=mark, ago=ago)
     await maintenance.delete_expired(context.engine)
     rows = await sql(
         "SELECT kind, CAST(actor_id AS text) FROM auth.security_events WHERE client_name = :name", name=mark
     )
     assert sorted((row.kind, row.actor_id or "") for row in rows) == sorted(
-        (kind, actor or "") for kind, actor, _ in kept
+        (kind, actor or "") for kind, actor, _ in stored_rows
     )
 
 

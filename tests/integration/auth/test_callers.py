@@ -37,12 +37,12 @@ SESSION_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def request(rpc: str) -> object:
-    made = getattr(admin_service_pb2 if rpc in ADMIN else auth_service_pb2, f"{rpc}Request")()
+    message = getattr(admin_service_pb2 if rpc in ADMIN else auth_service_pb2, f"{rpc}Request")()
     if rpc == "RevokeSession":
-        made.session_id = SESSION_ID
+        message.session_id = SESSION_ID
     if rpc == "SetUserRole":
-        made.role = auth_pb2.USER_ROLE_ADMIN
-    return made
+        message.role = auth_pb2.USER_ROLE_ADMIN
+    return message
 
 
 def test_every_rpc_names_its_callers() -> None:

@@ -261,8 +261,8 @@ async def test_admin_begins_lists_and_cancels_a_deletion(gateway: Gateway, admin
     assert not await gateway.is_valid(account.token)
     page = await gateway.admin("ListUsers", user=admin.identity, deleting_only=True, email_prefix=account.email)
     assert [user.user_id for user in page.users] == [account.user_id]
-    kept = await gateway.admin("CancelUserDeletion", user=admin.identity, user_id=account.user_id)
-    assert not kept.user.HasField("deletion_time")
+    response = await gateway.admin("CancelUserDeletion", user=admin.identity, user_id=account.user_id)
+    assert not response.user.HasField("deletion_time")
     page = await gateway.admin("ListUsers", user=admin.identity, deleting_only=True, email_prefix=account.email)
     assert list(page.users) == []
     with pytest.raises(errors.FailedPrecondition):

@@ -88,11 +88,11 @@ async def test_client_that_is_always_new_does_not_flood_the_mailbox(gateway: Gat
 
 
 async def test_devices_are_hashed_bounded_and_of_one_account(gateway: Gateway, engine: AsyncEngine) -> None:
-    one, other = await gateway.account(), await gateway.account()
+    first, other = await gateway.account(), await gateway.account()
     device = new_device()
-    await sign_in(gateway, one, device)
+    await sign_in(gateway, first, device)
     await sign_in(gateway, other, device)
-    user_id = uuid.UUID(one.user_id)
+    user_id = uuid.UUID(first.user_id)
     client = domain.Client(user_agent="", ip_address="", device=device)
     assert devices.device_hash(user_id, client) != devices.device_hash(uuid.UUID(other.user_id), client)
     async with engine.begin() as conn:

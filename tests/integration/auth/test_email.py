@@ -65,10 +65,10 @@ class MailServer:
 @pytest.fixture
 async def mail_server() -> AsyncIterator[MailServer]:
     """Yield a running mail server."""
-    made = MailServer()
-    server = await asyncio.start_server(made.converse, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    yield made
+    smtp_server = MailServer()
+    server = await asyncio.start_server(smtp_server.converse, "127.0.0.1", 0)
+    smtp_server.port = server.sockets[0].getsockname()[1]
+    yield smtp_server
     server.close()
     await server.wait_closed()
 
@@ -148,14 +148,14 @@ async def test_an_unreachable_server_is_retried_and_no_link_is_logged(
     assert "rpl_" not in caplog.text + str([vars(record) for record in caplog.records])
 
 
-@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("logs_links", [True, False])
 async def test_a_folder_logs_links_in_development_only(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, shown: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, logs_links: bool
 ) -> None:
     mail = templates.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
     with caplog.at_level(logging.INFO):
-        await Folder(tmp_path, sender=FROM, logs_links=shown).send(mail)
-    assert ("rpl_secret" in str([vars(record) for record in caplog.records])) is shown
+        await Folder(tmp_path, sender=FROM, logs_links=logs_links).send(mail)
+    assert ("rpl_secret" in str([vars(record) for record in caplog.records])) is logs_links
     assert len(written(tmp_path)) == 1
 
 

@@ -133,8 +133,8 @@ async def test_registration_by_email_answers_the_same_for_new_and_existing_accou
     message = await mailbox.deliver(account.email, "registered")
     assert message["Subject"] == "You already have an account"
     assert "rpl_" not in message.as_string()
-    begun = await gateway.login(fresh, ip_address=new_address())
-    registered: Account = await gateway.describe(begun, new_address())
+    login = await gateway.login(fresh, ip_address=new_address())
+    registered: Account = await gateway.describe(login, new_address())
     await gateway.auth("VerifyEmail", token=await mailbox.link(registered, "verify"))
     assert (await gateway.validate(registered.token)).user.email_verified
 

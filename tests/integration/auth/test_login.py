@@ -45,13 +45,13 @@ def stuck(context: Context) -> Iterator[SignIn]:
 
 async def test_each_login_begins_a_session_of_its_own(gateway: Gateway) -> None:
     account = await gateway.account()
-    begun = await gateway.login(f" {account.email.upper()}", ip_address=account.ip_address, user_agent="Safari")
-    assert begun.user.user_id == account.user_id
-    assert begun.session.session_id != account.session_id
-    assert begun.token != account.token
-    shown = await gateway.sessions(account.identity)
-    assert [session.session_id for session in shown] == [begun.session.session_id, account.session_id]
-    assert shown[0].user_agent == "Safari"
+    login = await gateway.login(f" {account.email.upper()}", ip_address=account.ip_address, user_agent="Safari")
+    assert login.user.user_id == account.user_id
+    assert login.session.session_id != account.session_id
+    assert login.token != account.token
+    sessions = await gateway.sessions(account.identity)
+    assert [session.session_id for session in sessions] == [login.session.session_id, account.session_id]
+    assert sessions[0].user_agent == "Safari"
 
 
 async def test_responses_do_not_reveal_whether_an_account_exists(gateway: Gateway) -> None:
@@ -188,8 +188,8 @@ async def test_concurrent_failures_are_all_counted(gateway: Gateway, sql: Any) -
 
 async def test_concurrent_logins_with_the_right_password_all_succeed(gateway: Gateway) -> None:
     account = await gateway.account()
-    begun = await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))
-    assert len({login.session.session_id for login in begun}) == 15
+    logins = await asyncio.gather(*(gateway.login(account.email, ip_address=account.ip_address) for _ in range(15)))
+    assert len({login.session.session_id for login in logins}) == 15
 
 
 async def test_an_outdated_hash_is_replaced_at_login(gateway: Gateway, context: Context, sql: Any) -> None:
@@ -234,19 +234,19 @@ async def test_a_concurrent_password_change_is_not_undone(gateway: Gateway, engi
         await account_storage.replace_password_hash(
             conn, uuid.UUID(account.user_id), old="$argon2id$of-yesterday", new="$argon2id$of-yesterday-renewed"
         )
-        kept = await account_storage.find_account(conn, account.email)
+        stored_account = await account_storage.find_account(conn, account.email)
     assert row is not None
-    assert kept is not None
-    assert kept.password_hash == row.password_hash
+    assert stored_account is not None
+    assert stored_account.password_hash == row.password_hash
 
 
 async def test_a_user_has_at_most_twenty_live_sessions(gateway: Gateway) -> None:
     account = await gateway.account()
-    begun = [await gateway.login(account.email, ip_address=account.ip_address) for _ in range(20)]
+    logins = [await gateway.login(account.email, ip_address=account.ip_address) for _ in range(20)]
     with pytest.raises(errors.Unauthenticated):
         await gateway.validate(account.token)
-    shown = {session.session_id for session in await gateway.sessions(account.identity)}
-    assert shown == {login.session.session_id for login in begun}
+    session_ids = {session.session_id for session in await gateway.sessions(account.identity)}
+    assert session_ids == {login.session.session_id for login in logins}
 
 
 async def test_concurrent_logins_respect_the_session_limit(gateway: Gateway, sql: Any) -> None:

@@ -37,8 +37,8 @@ async def finish(gateway: Gateway, account: Account, ceremony: str, credential: 
 
 
 async def add(gateway: Gateway, account: Account, name: str = "", **more: Any) -> Authenticator:
-    authenticator, begun = new_authenticator(**more), await begin(gateway, account)
-    await finish(gateway, account, begun.ceremony, authenticator.make(begun.options), name)
+    authenticator, ceremony = new_authenticator(**more), await begin(gateway, account)
+    await finish(gateway, account, ceremony.ceremony, authenticator.make(ceremony.options), name)
     return authenticator
 
 
@@ -47,10 +47,10 @@ async def begin_login(gateway: Gateway, ip_address: str = "") -> Any:
 
 
 async def log_in(gateway: Gateway, authenticator: Authenticator, ip_address: str = "", **changed: str) -> Any:
-    begun = await begin_login(gateway)
-    signed = authenticator.sign(begun.options, **changed)
+    ceremony = await begin_login(gateway)
+    signed = authenticator.sign(ceremony.options, **changed)
     return await gateway.passkey(
-        "FinishPasskeyLogin", ceremony=begun.ceremony, credential=signed, ip_address=ip_address, remember=True
+        "FinishPasskeyLogin", ceremony=ceremony.ceremony, credential=signed, ip_address=ip_address, remember=True
     )
 
 
@@ -71,14 +71,14 @@ async def passkeys(gateway: Gateway, account: Account) -> list[Any]:
 
 async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, mailbox: Mailbox) -> None:
     account = await gateway.account()
-    begun = await begin(gateway, account)
-    decoded = json.loads(begun.options)
+    ceremony = await begin(gateway, account)
+    decoded = json.loads(ceremony.options)
     assert decoded["rp"] == {"id": RP_ID, "name": "Repruv"}
     assert decoded["attestation"] == "none"
     criteria = {"residentKey": "required", "requireResidentKey": True, "userVerification": "required"}
     assert decoded["authenticatorSelection"] == criteria
     authenticator = new_authenticator()
-    added = await finish(gateway, account, begun.ceremony, authenticator.make(begun.options), "Phone")
+    added = await finish(gateway, account, ceremony.ceremony, authenticator.make(ceremony.options), "Phone")
     assert (added.name, added.is_syncable, added.is_synced, added.HasField("last_use_time")) == (
         "Phone",
         True,
@@ -89,12 +89,12 @@ async def test_a_passkey_signs_in_without_password_and_code(gateway: Gateway, ma
 
     signing = json.loads((await begin_login(gateway)).options)
     assert (signing["allowCredentials"], signing["userVerification"], signing["rpId"]) == ([], "required", RP_ID)
-    made = await log_in(gateway, authenticator)
-    assert (made.user.user_id, made.session.is_remembered) == (account.user_id, True)
-    again = await gateway.describe(made, account.ip_address)
+    login = await log_in(gateway, authenticator)
+    assert (login.user.user_id, login.session.is_remembered) == (account.user_id, True)
+    again = await gateway.describe(login, account.ip_address)
     assert (await kinds(gateway, again))[:3] == ["passkey_used", "login_succeeded", "passkey_added"]
-    [shown] = await passkeys(gateway, account)
-    assert shown.HasField("last_use_time")
+    [listed_passkey] = await passkeys(gateway, account)
+    assert listed_passkey.HasField("last_use_time")
     # The session is fresh, so it can add a second passkey; the first again is refused.
     decoded = json.loads((await begin(gateway, again)).options)
     assert len(decoded["excludeCredentials"]) == 1
@@ -106,8 +106,8 @@ async def test_a_passkey_reauthenticates(gateway: Gateway, shift: Any) -> None:
     await shift(account.session_id, timedelta(minutes=11))
     assert await is_refused("reauthentication_required", begin(gateway, account))
     user = {"user": account.identity}
-    begun = (await gateway.passkey("BeginPasskeyReauthentication", **user)).ceremony
-    proof = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
+    ceremony = (await gateway.passkey("BeginPasskeyReauthentication", **user)).ceremony
+    proof = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
     proved = await gateway.passkey("FinishPasskeyReauthentication", **user, **proof)
     assert not await gateway.is_valid(account.token)
     assert (await gateway.validate(proved.token)).session.session_id == account.session_id
@@ -119,9 +119,9 @@ async def test_a_passkey_reauthenticates(gateway: Gateway, shift: Any) -> None:
 async def test_another_users_passkey_does_not_reauthenticate(gateway: Gateway) -> None:
     account, other = await gateway.account(), await gateway.account()
     await add(gateway, account)
-    theirs = await add(gateway, other)
-    begun = (await gateway.passkey("BeginPasskeyReauthentication", user=account.identity)).ceremony
-    proof = {"ceremony": begun.ceremony, "credential": theirs.sign(begun.options)}
+    other_passkey = await add(gateway, other)
+    ceremony = (await gateway.passkey("BeginPasskeyReauthentication", user=account.identity)).ceremony
+    proof = {"ceremony": ceremony.ceremony, "credential": other_passkey.sign(ceremony.options)}
     call = gateway.passkey("FinishPasskeyReauthentication", user=account.identity, **proof)
     assert await is_refused("passkey_invalid", call)
     assert await gateway.is_valid(account.token)
@@ -161,9 +161,9 @@ async def test_unknown_passkey_foreign_key_and_disabled_account_answer_the_same(
     authenticator = await add(gateway, account)
     assert await is_refused("passkey_invalid", log_in(gateway, new_authenticator(user_handle=b"1" * 16)))
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(key=new_authenticator().key)))
-    begun = await begin_login(gateway)
-    long = json.dumps(json.loads(authenticator.sign(begun.options)) | {"more": "x" * 16_384})
-    sent = {"ceremony": begun.ceremony, "credential": long}
+    ceremony = await begin_login(gateway)
+    long = json.dumps(json.loads(authenticator.sign(ceremony.options)) | {"more": "x" * 16_384})
+    sent = {"ceremony": ceremony.ceremony, "credential": long}
     assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
     await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
@@ -173,25 +173,25 @@ async def test_unknown_passkey_foreign_key_and_disabled_account_answer_the_same(
 
 @pytest.mark.parametrize("credential", ["", "{", "[]", "{}", '{"id": 1}', "x" * 20_000, "[" * 16_000])
 async def test_malformed_credentials_are_refused(gateway: Gateway, credential: str) -> None:
-    begun = await begin_login(gateway)
-    sent = {"ceremony": begun.ceremony, "credential": credential}
+    ceremony = await begin_login(gateway)
+    sent = {"ceremony": ceremony.ceremony, "credential": credential}
     assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
     account = await gateway.account()
-    begun = await begin(gateway, account)
-    assert await is_refused("passkey_unusable", finish(gateway, account, begun.ceremony, credential))
+    ceremony = await begin(gateway, account)
+    assert await is_refused("passkey_unusable", finish(gateway, account, ceremony.ceremony, credential))
 
 
 async def test_a_ceremony_is_valid_once_and_for_its_purpose(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
     authenticator = await add(gateway, account)
-    begun = await begin_login(gateway)
-    sent = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
+    ceremony = await begin_login(gateway)
+    sent = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
     # A failed attempt spends it too.
-    rubbish = gateway.passkey("FinishPasskeyLogin", ceremony=begun.ceremony, credential="{}")
+    rubbish = gateway.passkey("FinishPasskeyLogin", ceremony=ceremony.ceremony, credential="{}")
     assert await is_refused("passkey_invalid", rubbish)
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
-    begun = await begin_login(gateway)
-    sent = {"ceremony": begun.ceremony, "credential": authenticator.sign(begun.options)}
+    ceremony = await begin_login(gateway)
+    sent = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
     assert (await gateway.passkey("FinishPasskeyLogin", **sent)).token
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
     # Refused for another purpose, with its hash, in another session, and after expiry.
@@ -199,19 +199,19 @@ async def test_a_ceremony_is_valid_once_and_for_its_purpose(gateway: Gateway, sq
     sent = {"ceremony": adding.ceremony, "credential": authenticator.sign(adding.options)}
     assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
     proving = (await gateway.passkey("BeginPasskeyReauthentication", user=account.identity)).ceremony
-    made = new_authenticator().make(json.dumps(json.loads(adding.options) | json.loads(proving.options)))
-    assert await is_refused("challenge_invalid", finish(gateway, account, proving.ceremony, made))
+    credential = new_authenticator().make(json.dumps(json.loads(adding.options) | json.loads(proving.options)))
+    assert await is_refused("challenge_invalid", finish(gateway, account, proving.ceremony, credential))
     challenge = json.loads(adding.options)["challenge"]
     assert await is_refused("challenge_invalid", finish(gateway, account, f"rpk_{challenge}", "{}"))
     elsewhere = await gateway.sign_in_again(account)
-    made = new_authenticator().make(adding.options)
-    assert await is_refused("challenge_invalid", finish(gateway, elsewhere, adding.ceremony, made))
+    credential = new_authenticator().make(adding.options)
+    assert await is_refused("challenge_invalid", finish(gateway, elsewhere, adding.ceremony, credential))
     # A later one replaces it; the later one has expired.
     later = await begin(gateway, account)
-    assert await is_refused("challenge_invalid", finish(gateway, account, adding.ceremony, made))
+    assert await is_refused("challenge_invalid", finish(gateway, account, adding.ceremony, credential))
     await sql("UPDATE auth.passkey_challenges SET expires_at = now() WHERE session_id = :id", id=account.session_id)
-    made = new_authenticator().make(later.options)
-    assert await is_refused("challenge_invalid", finish(gateway, account, later.ceremony, made))
+    credential = new_authenticator().make(later.options)
+    assert await is_refused("challenge_invalid", finish(gateway, account, later.ceremony, credential))
 
 
 async def test_expired_ceremonies_are_deleted(gateway: Gateway, context: Context, sql: Any) -> None:
@@ -248,25 +248,25 @@ async def test_an_invalid_registration_is_refused(
     gateway: Gateway, lie: dict[str, Any], changed: dict[str, str]
 ) -> None:
     account = await gateway.account()
-    begun = await begin(gateway, account)
-    made = new_authenticator().but(**lie).make(begun.options, **changed)
-    assert await is_refused("passkey_unusable", finish(gateway, account, begun.ceremony, made))
+    ceremony = await begin(gateway, account)
+    credential = new_authenticator().but(**lie).make(ceremony.options, **changed)
+    assert await is_refused("passkey_unusable", finish(gateway, account, ceremony.ceremony, credential))
     assert await passkeys(gateway, account) == []
 
 
 async def test_a_passkey_belongs_to_one_account_and_an_account_has_at_most_ten(gateway: Gateway) -> None:
     account, other = await gateway.account(), await gateway.account()
     authenticator = await add(gateway, account)
-    begun = await begin(gateway, other)
-    again = authenticator.but().make(begun.options)
-    assert await is_refused("passkey_taken", finish(gateway, other, begun.ceremony, again))
+    ceremony = await begin(gateway, other)
+    again = authenticator.but().make(ceremony.options)
+    assert await is_refused("passkey_taken", finish(gateway, other, ceremony.ceremony, again))
     waiting = await begin(gateway, account)
     elsewhere = await gateway.sign_in_again(account)
     for _ in range(9):
         await add(gateway, elsewhere)
     assert await is_refused("passkeys_too_many", begin(gateway, account))
-    made = new_authenticator().make(waiting.options)
-    assert await is_refused("passkeys_too_many", finish(gateway, account, waiting.ceremony, made))
+    credential = new_authenticator().make(waiting.options)
+    assert await is_refused("passkeys_too_many", finish(gateway, account, waiting.ceremony, credential))
 
 
 async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: Any, mailbox: Mailbox) -> None:
@@ -275,10 +275,10 @@ async def test_owners_rename_and_remove_their_passkeys(gateway: Gateway, shift: 
     [passkey] = await passkeys(gateway, account)
     assert passkey.name == "Passkey"
     arguments = {"user": account.identity, "passkey_id": passkey.passkey_id}
-    theirs = {"user": other.identity, "passkey_id": passkey.passkey_id}
+    by_other = {"user": other.identity, "passkey_id": passkey.passkey_id}
     assert (await gateway.passkey("RenamePasskey", name=" Key ", **arguments)).passkey.name == "Key"
     for rpc, more in (("RenamePasskey", {"name": "x"}), ("RemovePasskey", {})):
-        assert await is_refused("passkey_not_found", gateway.passkey(rpc, **theirs, **more))
+        assert await is_refused("passkey_not_found", gateway.passkey(rpc, **by_other, **more))
     await shift(account.session_id, timedelta(minutes=11))
     assert await is_refused("reauthentication_required", gateway.passkey("RemovePasskey", **arguments))
     account = await gateway.sign_in_again(account)
@@ -333,8 +333,8 @@ async def test_calls_fail_where_passkeys_are_unavailable(
         without = Gateway(channel, client.Caller(signer("gateway")))
         assert await is_refused("passkeys_unavailable", begin_login(without))
         assert await is_refused("passkeys_unavailable", begin(without, account))
-        shown = await without.passkey("ListPasskeys", user=account.identity)
-        assert (list(shown.passkeys), shown.is_available) == ([], False)
+        response = await without.passkey("ListPasskeys", user=account.identity)
+        assert (list(response.passkeys), response.is_available) == ([], False)
 
 
 @pytest.mark.parametrize(

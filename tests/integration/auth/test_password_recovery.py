@@ -86,8 +86,8 @@ async def test_a_reset_link_works_once_ends_all_sessions_and_begins_none(gateway
     await reset(gateway, token)
     assert not await gateway.is_valid(account.token)
     assert await gateway.sessions(account.identity) == []
-    begun = await gateway.login(account.email, password=NEW, ip_address=account.ip_address)
-    assert begun.user.email_verified  # the reset proves that the user receives the emails
+    login = await gateway.login(account.email, password=NEW, ip_address=account.ip_address)
+    assert login.user.email_verified  # the reset proves that the user receives the emails
     with pytest.raises(errors.InvalidArgument) as refused:
         await reset(gateway, token, f"{NEW}-again")
     assert (refused.value.code, refused.value.field) == ("token_invalid", "token")

@@ -72,9 +72,9 @@ async def test_the_process_creates_the_admin_serves_and_stops(
 
         await eventually(is_ready)
         channel = client.channel(environment["LISTEN"], service=servicer.SERVICE)
-        begun = await Gateway(channel, client.Caller(signer("gateway"))).login(email)
+        login = await Gateway(channel, client.Caller(signer("gateway"))).login(email)
         await channel.close()
-        assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
+        assert login.user.role == auth_pb2.USER_ROLE_ADMIN
         process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0

@@ -64,9 +64,9 @@ async def test_reauthentication_replaces_the_token_of_the_session(gateway: Gatew
     proven = await reauthenticate(gateway, account)
     assert proven.session.session_id == account.session_id
     assert not await gateway.is_valid(account.token)
-    shown = (await gateway.validate(proven.token)).session
-    assert shown.session_id == account.session_id
-    assert shown.authenticate_time.ToDatetime() >= shown.create_time.ToDatetime() + LATER
+    session = (await gateway.validate(proven.token)).session
+    assert session.session_id == account.session_id
+    assert session.authenticate_time.ToDatetime() >= session.create_time.ToDatetime() + LATER
 
 
 async def test_reauthentication_does_not_extend_the_absolute_expiry(gateway: Gateway, shift: Any) -> None:
@@ -164,11 +164,11 @@ async def test_renewal_is_reported_so_that_the_cookie_is_sent_again(gateway: Gat
 
 async def test_a_session_that_is_not_remembered_expires_sooner(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account(remember=False)
-    shown = (await gateway.validate(account.token)).session
-    assert not shown.is_remembered
-    begun = shown.create_time.ToDatetime()
-    assert shown.idle_expire_time.ToDatetime() - begun == timedelta(hours=12)
-    assert shown.absolute_expire_time.ToDatetime() - begun == timedelta(hours=24)
+    session = (await gateway.validate(account.token)).session
+    assert not session.is_remembered
+    created_at = session.create_time.ToDatetime()
+    assert session.idle_expire_time.ToDatetime() - created_at == timedelta(hours=12)
+    assert session.absolute_expire_time.ToDatetime() - created_at == timedelta(hours=24)
     await shift(account.session_id, timedelta(hours=11))
     renewed = (await gateway.validate(account.token)).session
     assert renewed.idle_expire_time.ToDatetime() - renewed.last_seen_time.ToDatetime() == timedelta(hours=12)
@@ -179,5 +179,5 @@ async def test_a_session_that_is_not_remembered_expires_sooner(gateway: Gateway,
 async def test_a_session_names_the_client_that_began_it(gateway: Gateway) -> None:
     account = await gateway.account()
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
-    begun = await gateway.login(account.email, ip_address=new_address(), user_agent=firefox)
-    assert begun.session.client_name == "Firefox on Linux"
+    login = await gateway.login(account.email, ip_address=new_address(), user_agent=firefox)
+    assert login.session.client_name == "Firefox on Linux"

@@ -17,13 +17,17 @@ from tests.integration.auth.client import PASSWORD, Gateway, new_address, new_em
 
 async def test_registration_begins_a_session(gateway: Gateway) -> None:
     email = new_email()
-    begun = await gateway.register(
+    registration = await gateway.register(
         f"  {email.upper()} ", name=" Ada ", ip_address="2001:DB8::7", user_agent="Firefox " + "x" * 500
     )
-    assert (begun.user.email, begun.user.name, begun.user.role) == (email, "Ada", auth_pb2.USER_ROLE_USER)
-    assert begun.session.user_id == begun.user.user_id
-    assert (begun.session.ip_address, len(begun.session.user_agent)) == ("2001:db8::7", 400)
-    assert (await gateway.validate(begun.token)).user == begun.user
+    assert (registration.user.email, registration.user.name, registration.user.role) == (
+        email,
+        "Ada",
+        auth_pb2.USER_ROLE_USER,
+    )
+    assert registration.session.user_id == registration.user.user_id
+    assert (registration.session.ip_address, len(registration.session.user_agent)) == ("2001:db8::7", 400)
+    assert (await gateway.validate(registration.token)).user == registration.user
 
 
 async def test_an_address_has_one_account(gateway: Gateway) -> None:
@@ -61,20 +65,20 @@ async def test_refusals_name_the_field(gateway: Gateway, changed: dict[str, str]
 
 
 async def test_an_odd_user_agent_does_not_prevent_registration(gateway: Gateway) -> None:
-    begun = await gateway.register(new_email(), user_agent="Fire\x00fox\x9f")
-    assert begun.session.user_agent == "Fire fox"
+    registration = await gateway.register(new_email(), user_agent="Fire\x00fox\x9f")
+    assert registration.session.user_agent == "Fire fox"
 
 
 async def test_neither_password_nor_token_is_stored(gateway: Gateway, sql: Any) -> None:
-    begun = await gateway.register(new_email())
+    registration = await gateway.register(new_email())
     [(stored,)] = await sql(
         "SELECT u::text || s::text FROM auth.users u JOIN auth.sessions s USING (user_id) WHERE user_id = :id",
-        id=begun.user.user_id,
+        id=registration.user.user_id,
     )
     assert "$argon2id$" in stored
     assert PASSWORD not in stored
-    assert begun.token not in stored
-    token_hash = tokens.session_hash(begun.token)
+    assert registration.token not in stored
+    token_hash = tokens.session_hash(registration.token)
     assert token_hash is not None
     assert token_hash.hex() in stored
 
@@ -83,8 +87,8 @@ async def test_the_admin_is_created_once_and_keeps_a_changed_password(gateway: G
     email, address = new_email(), new_address()
     await asyncio.gather(*(seed.ensure_admin(context, email=email, password=PASSWORD) for _ in range(4)))
     await seed.ensure_admin(context, email=email.upper(), password="another-password-of-the-admin")
-    begun = await gateway.login(email, ip_address=address)
-    assert begun.user.role == auth_pb2.USER_ROLE_ADMIN
+    login = await gateway.login(email, ip_address=address)
+    assert login.user.role == auth_pb2.USER_ROLE_ADMIN
     with pytest.raises(errors.Unauthenticated):
         await gateway.login(email, password="another-password-of-the-admin", ip_address=address)
 

@@ -74,8 +74,8 @@ async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: G
     enabled = await gateway.auth("ConfirmTotp", user=account.identity, code=pyotp.TOTP(offered.secret).now())
     assert len(set(enabled.recovery_codes)) == 10
     assert not await gateway.is_valid(account.token)
-    shown = await gateway.validate(enabled.token)
-    assert (shown.session.session_id, shown.user.has_second_factor) == (account.session_id, True)
+    validated = await gateway.validate(enabled.token)
+    assert (validated.session.session_id, validated.user.has_second_factor) == (account.session_id, True)
     assert await gateway.is_valid(other.token)
     assert (await mailbox.deliver(account, "notice"))["Subject"] == "Your second factor is on"
     with pytest.raises(errors.FailedPrecondition) as refused:
@@ -110,10 +110,10 @@ async def test_beginning_again_replaces_the_secret(gateway: Gateway) -> None:
 
 
 async def test_signing_in_requires_a_code(gateway: Gateway, protected: Protected) -> None:
-    begun = await finish(gateway, await challenge(gateway, protected, remember=True), protected.code())
-    shown = await gateway.validate(begun.token)
-    assert shown.user.user_id == protected.account.user_id
-    assert shown.session.is_remembered
+    login = await finish(gateway, await challenge(gateway, protected, remember=True), protected.code())
+    validated = await gateway.validate(login.token)
+    assert validated.user.user_id == protected.account.user_id
+    assert validated.session.is_remembered
 
 
 @pytest.mark.parametrize("steps", [-1, 0, 1])
@@ -252,11 +252,11 @@ async def test_disabling_requires_a_code_and_replaces_the_token(gateway: Gateway
 
 
 async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected: Protected) -> None:
-    made = await gateway.auth("RegenerateRecoveryCodes", user=protected.account.identity)
-    assert not set(made.recovery_codes) & set(protected.recovery_codes)
+    response = await gateway.auth("RegenerateRecoveryCodes", user=protected.account.identity)
+    assert not set(response.recovery_codes) & set(protected.recovery_codes)
     with pytest.raises(errors.Unauthenticated):
         await finish(gateway, await challenge(gateway, protected), protected.recovery_codes[0])
-    assert await finish(gateway, await challenge(gateway, protected), made.recovery_codes[0])
+    assert await finish(gateway, await challenge(gateway, protected), response.recovery_codes[0])
 
 
 async def test_a_reset_keeps_the_factor_of_a_verified_address(

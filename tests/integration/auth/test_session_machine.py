@@ -72,9 +72,9 @@ class Machine(RuleBasedStateMachine):
         self.is_disabled = False
         self.email, self.ip_address = new_email(), new_address()
         self.admin = self.run(self._make_admin())
-        begun = self.run(self.gateway.register(self.email, ip_address=self.ip_address, remember=True))
-        self.user_id = begun.user.user_id
-        self._began(begun, domain.REMEMBERED)
+        login = self.run(self.gateway.register(self.email, ip_address=self.ip_address, remember=True))
+        self.user_id = login.user.user_id
+        self._began(login, domain.REMEMBERED)
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(call, self.loop).result(60)
@@ -82,12 +82,12 @@ class Machine(RuleBasedStateMachine):
     async def _make_admin(self) -> str:
         email = new_email()
         await seed.ensure_admin(self.context, email=email, password=PASSWORD)
-        begun = await self.gateway.login(email, ip_address=new_address())
-        return str((await self.gateway.validate(begun.token)).identity)
+        login = await self.gateway.login(email, ip_address=new_address())
+        return str((await self.gateway.validate(login.token)).identity)
 
-    def _began(self, begun: Any, lifetimes: domain.Lifetimes) -> None:
-        signed = self.run(self.gateway.validate(begun.token)).identity
-        self.living[begun.token] = Model(begun.session.session_id, signed, lifetimes)
+    def _began(self, login: Any, lifetimes: domain.Lifetimes) -> None:
+        signed = self.run(self.gateway.validate(login.token)).identity
+        self.living[login.token] = Model(login.session.session_id, signed, lifetimes)
         if len(self.living) > domain.SESSIONS_PER_USER:
             self._ended(min(self.living, key=lambda token: self.living[token].session_id), "revoked")
 
@@ -146,15 +146,15 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(errors.Unauthenticated):
                 self.run(call)
             return
-        begun = self.run(call)
+        new_login = self.run(call)
         if self.secret:
-            assert begun.token == ""
-            begun = self.run(
+            assert new_login.token == ""
+            new_login = self.run(
                 self.gateway.auth(
-                    "FinishLogin", challenge=begun.challenge, code=self._code(), ip_address=self.ip_address
+                    "FinishLogin", challenge=new_login.challenge, code=self._code(), ip_address=self.ip_address
                 )
             )
-        self._began(begun, domain.REMEMBERED if remember else domain.NOT_REMEMBERED)
+        self._began(new_login, domain.REMEMBERED if remember else domain.NOT_REMEMBERED)
 
     @precondition(lambda self: not self.is_disabled)
     @rule()
@@ -196,8 +196,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.living)
     @rule(data=st.data(), keeps=st.booleans())
     def revoke_all(self, data: st.DataObject, keeps: bool) -> None:
-        kept, model = self._fresh(data)
-        ending = [token for token in self.living if not keeps or token != kept]
+        kept_session, model = self._fresh(data)
+        ending = [token for token in self.living if not keeps or token != kept_session]
         count = self.run(self.gateway.revoke_all(user=model.identity, keep=model.session_id if keeps else ""))
         assert count == len(ending)
         for token in ending:

@@ -57,10 +57,12 @@ async def test_tokens_validated_together_are_independent(gateway: Gateway, shift
     for account in (living, passive):
         await shift(account.session_id, domain.RENEW_AFTER)
     await gateway.auth("RevokeAllSessions", user=revoked.identity)
-    shown = [(living, False), (revoked, False), (passive, True), (living, True), (None, False)]
+    expected = [(living, False), (revoked, False), (passive, True), (living, True), (None, False)]
     answer = await gateway.auth(
         "ValidateSessions",
-        sessions=[{"token": account.token if account else "x", "passive": is_passive} for account, is_passive in shown],
+        sessions=[
+            {"token": account.token if account else "x", "passive": is_passive} for account, is_passive in expected
+        ],
     )
     results = [
         (result.validated.session.session_id, result.validated.is_renewed) if result.HasField("validated") else None
@@ -85,9 +87,9 @@ async def test_a_session_in_use_expires_after_ninety_days(gateway: Gateway, shif
     account = await gateway.account()
     for _ in range(9):
         await shift(account.session_id, timedelta(days=9.9))
-        shown = (await gateway.validate(account.token)).session
-        assert shown.idle_expire_time.ToDatetime() <= shown.absolute_expire_time.ToDatetime()
-    assert shown.idle_expire_time == shown.absolute_expire_time
+        session = (await gateway.validate(account.token)).session
+        assert session.idle_expire_time.ToDatetime() <= session.absolute_expire_time.ToDatetime()
+    assert session.idle_expire_time == session.absolute_expire_time
     await shift(account.session_id, timedelta(days=0.9))
     with pytest.raises(errors.Unauthenticated):
         await gateway.validate(account.token)
@@ -198,13 +200,13 @@ async def test_long_ended_sessions_and_closed_windows_are_deleted(
     await sql("INSERT INTO auth.login_failures VALUES ('test:closed', 1, now() - interval '1 s')")
     await sql("INSERT INTO auth.login_failures VALUES ('test:open', 1, now() + interval '1 h')")
     await maintenance.delete_expired(context.engine)
-    kept = await sql(
+    stored_sessions = await sql(
         "SELECT session_id::text AS id FROM auth.sessions WHERE user_id IN (:a, :b, :c)",
         a=old.user_id,
         b=recent.user_id,
         c=living.user_id,
     )
-    assert {row.id for row in kept} == {recent.session_id, living.session_id}
+    assert {row.id for row in stored_sessions} == {recent.session_id, living.session_id}
     keys = await sql("DELETE FROM auth.login_failures WHERE key LIKE 'test:%' RETURNING key")
     assert [row.key for row in keys] == ["test:open"]
 

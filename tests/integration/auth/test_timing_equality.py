@@ -110,12 +110,12 @@ async def register(work: Work, email: str) -> None:
 async def test_known_disabled_and_unknown_addresses_cost_the_same_work(
     gateway: Gateway, work: Work, sql: Any, call: Call, hashes: list[str]
 ) -> None:
-    known, closed = new_email(), f"closed-{uuid.uuid4().hex[:12]}@example.org"
-    for email in (known, closed):
+    known_email, closed = new_email(), f"closed-{uuid.uuid4().hex[:12]}@example.org"
+    for email in (known_email, closed):
         await gateway.register(email, ip_address=new_address())
     await sql("UPDATE auth.users SET disabled_at = now() WHERE email = :email", email=closed)
     done = []
-    for email in (known, closed, new_email()):
+    for email in (known_email, closed, new_email()):
         with work.noted():
             await call(work, email)
         assert work.passwords.hashes == hashes

@@ -31,10 +31,10 @@ class Servicer(jobs_service_pb2_grpc.JobsServiceServicer):
     """Returns the certificate of the caller."""
 
     def __init__(self) -> None:
-        self.shown: list[bytes] = []
+        self.certificates: list[bytes] = []
 
     async def GetJob(self, request: Any, context: Any) -> jobs_service_pb2.GetJobResponse:  # noqa: N802
-        self.shown += context.auth_context()["x509_pem_cert"]
+        self.certificates += context.auth_context()["x509_pem_cert"]
         return jobs_service_pb2.GetJobResponse()
 
     async def WatchJob(self, request: Any, context: Any) -> AsyncGenerator[jobs_service_pb2.WatchJobResponse, None]:  # noqa: N802
@@ -137,12 +137,12 @@ async def test_an_expired_certificate_is_refused(
             await get_job(target, local.of(own_folder, "demo"), signer("demo"))
 
 
-@pytest.mark.parametrize("shown", ["demo", "auth", "provision"])
+@pytest.mark.parametrize("service_name", ["demo", "auth", "provision"])
 async def test_a_certificate_and_a_signature_must_agree(
-    target: str, certificate: Certificates, signer: Signers, shown: str
+    target: str, certificate: Certificates, signer: Signers, service_name: str
 ) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
-        await get_job(target, certificate(shown), signer("gateway"))
+        await get_job(target, certificate(service_name), signer("gateway"))
     assert refused.value.code == "certificate_mismatch"
 
 
@@ -188,11 +188,11 @@ async def test_identity_key_is_replaced_without_downtime(
 ) -> None:
     new_seed = "new-identity-of-demo-".ljust(43, "A")
     new = identity.Signer("demo", new_seed)
-    both = f"{trusted_identity_keys},demo:{identity.public_key(new_seed)}"
-    async with serving(certificate("jobs"), identity.Verifier(both)) as (target, _):
+    trusted_keys = f"{trusted_identity_keys},demo:{identity.public_key(new_seed)}"
+    async with serving(certificate("jobs"), identity.Verifier(trusted_keys)) as (target, _):
         for key in (signer("demo"), new):
             await get_job(target, certificate("demo"), key)
-    after = both.replace(f"demo:{identity.public_key(seeds['demo'])},", "")
+    after = trusted_keys.replace(f"demo:{identity.public_key(seeds['demo'])},", "")
     async with serving(certificate("jobs"), identity.Verifier(after)) as (target, _):
         await get_job(target, certificate("demo"), new)
         with pytest.raises(errors.Unavailable) as refused:
@@ -226,7 +226,7 @@ async def test_certificates_are_replaced_while_calls_run(
         new = local.of(own_folder, "gateway").material().certificate
 
         async def is_shown() -> bool:
-            return new in servicer.shown
+            return new in servicer.certificates
 
         await eventually(is_shown)
         served = await asyncio.to_thread(_certificate_of, target)

@@ -112,7 +112,7 @@ async def test_frozen_replica_delays_calls_only_until_a_ping_is_missed(
             await caller.check()
         # Every other call would wait for a ping if the frozen replica were called again.
         seconds = [await caller.check() for _ in range(16)]
-        assert sum(one >= EJECTED_SECONDS / 2 for one in seconds) < len(seconds) / 4
+        assert sum(elapsed >= EJECTED_SECONDS / 2 for elapsed in seconds) < len(seconds) / 4
         processes[frozen].send_signal(signal.SIGCONT)
         await caller.channel.close()
 

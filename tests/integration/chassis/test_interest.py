@@ -114,15 +114,15 @@ async def test_confirmed_interests_miss_nothing_and_share_their_round_trips(
 async def test_closed_interest_gets_no_more_messages_from_the_server(nats_url: str) -> None:
     publisher = await nats.connect(nats_url)
     async with connected(nats_url) as tested_bus:
-        client, closed, kept = client_of(tested_bus), Recorder(), Recorder()
+        client, closed, still_open = client_of(tested_bus), Recorder(), Recorder()
         first = tested_bus.interests.open(["test.closed"], closed)
-        second = tested_bus.interests.open(["test.kept"], kept)
+        second = tested_bus.interests.open(["test.kept"], still_open)
         assert await first.wait()
         assert await second.wait()
         first.close()
         first.close()
         # The confirmation of a later one covers the end of the first.
-        assert await tested_bus.interests.open(["test.later"], kept).wait()
+        assert await tested_bus.interests.open(["test.later"], still_open).wait()
         delivered = client.stats["in_msgs"]
         for _ in range(5):
             await publisher.publish("test.closed", b"x")
@@ -131,7 +131,7 @@ async def test_closed_interest_gets_no_more_messages_from_the_server(nats_url: s
         # Beside it, the message of `arrived`.
         assert client.stats["in_msgs"] == delivered + 2
         assert closed.received == []
-        assert kept.received == [("test.kept", b"y")]
+        assert still_open.received == [("test.kept", b"y")]
         never = tested_bus.interests.open(["test.never"], closed)
         never.close()
         assert tested_bus.interests.count == 2
@@ -159,10 +159,10 @@ async def test_failing_receiver_ends_neither_the_connection_nor_later_messages(n
 
 
 async def test_interests_survive_an_outage_and_begin_during_one(server: Nats, eventually: Eventually) -> None:
-    before, during, gone = Recorder(), Recorder(), Recorder()
+    before, during, after = Recorder(), Recorder(), Recorder()
     async with connected(server.url) as tested_bus:
         assert await tested_bus.interests.open(["test.before"], before).wait()
-        closed = tested_bus.interests.open(["test.gone"], gone)
+        closed = tested_bus.interests.open(["test.gone"], after)
         assert await closed.wait()
         reconnected = asyncio.Event()
         await asyncio.to_thread(server.kill)
@@ -185,7 +185,7 @@ async def test_interests_survive_an_outage_and_begin_during_one(server: Nats, ev
             await tested_bus.publish_ephemeral(subject, b"after")
         await eventually(before.has(b"after"))
         await eventually(during.has(b"after"))
-        assert gone.received == []
+        assert after.received == []
 
 
 async def test_server_that_does_not_answer_delays_only_the_first(server: Nats, monkeypatch: pytest.MonkeyPatch) -> None:

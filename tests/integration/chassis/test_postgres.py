@@ -31,9 +31,9 @@ def name() -> str:
 @pytest.fixture
 async def engine(database_url: Callable[[str], str], name: str) -> AsyncIterator[AsyncEngine]:
     """A separate engine."""
-    made = postgres.engine(database_url("jobs"), name=name, pool_size=4)
-    yield made
-    await made.dispose()
+    test_engine = postgres.engine(database_url("jobs"), name=name, pool_size=4)
+    yield test_engine
+    await test_engine.dispose()
 
 
 async def in_transaction(engine: AsyncEngine) -> None:
@@ -77,8 +77,8 @@ async def test_cancelled_task_returns_its_connection(
         await waiting.until(has_room, "the server has room for connections")
     # With one connection lost of two, and the other in use by its neighbour, one of these would time out.
     await asyncio.gather(*(use(engine) for _ in range(8)))
-    kept = 1 if use is in_kept_transaction else 0
-    assert engine.pool.status().endswith(f"Checked out connections: {kept}")
+    kept_connections = 1 if use is in_kept_transaction else 0
+    assert engine.pool.status().endswith(f"Checked out connections: {kept_connections}")
     assert postgres.autocommit(engine).pool.status().endswith("Checked out connections: 0")
 
 
@@ -167,9 +167,9 @@ async def test_kept_connections_leave_others_of_the_pool(engine: AsyncEngine) ->
 
 async def test_unreachable_database_is_unavailable() -> None:
     engine = postgres.engine("postgresql://nobody@127.0.0.1:1/nowhere", name="test-postgres")
-    with pytest.raises(sa.exc.OperationalError) as caught:
+    with pytest.raises(sa.exc.OperationalError) as excinfo:
         await in_transaction(engine)
-    assert isinstance(postgres.translate(caught.value), errors.Unavailable)
+    assert isinstance(postgres.translate(excinfo.value), errors.Unavailable)
     await engine.dispose()
 
 
@@ -187,10 +187,10 @@ async def test_a_server_that_became_read_only_is_unavailable_and_its_connection_
         demoted = await conn.scalar(pid)
         await conn.execute(read_only)
         await conn.commit()
-    with pytest.raises(sa.exc.DBAPIError) as caught:
+    with pytest.raises(sa.exc.DBAPIError) as excinfo:
         async with used.connect() as conn:
             await conn.execute(write)
-    assert isinstance(postgres.translate(caught.value), errors.Unavailable)
+    assert isinstance(postgres.translate(excinfo.value), errors.Unavailable)
     async with used.connect() as conn:
         assert await conn.scalar(pid) != demoted
         assert await conn.scalar(sa.text("SHOW default_transaction_read_only")) == "off"

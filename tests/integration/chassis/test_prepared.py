@@ -226,12 +226,12 @@ async def test_missing_parameter_is_an_error_and_not_null(engine: AsyncEngine) -
 async def test_transaction_that_the_server_ended_means_that_the_database_is_unavailable(
     engine: AsyncEngine, statement: Prepared | sa.TextClause | None
 ) -> None:
-    gone = sa.text("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
+    has_ended = sa.text("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
     with pytest.raises(exc.DBAPIError) as raised:
         async with transactions.begin(engine) as conn, postgres.autocommit(engine).connect() as other:
             driver = driver_connection(conn)
             await driver.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
-            while not await other.scalar(gone, {"pid": driver.info.backend_pid}):
+            while not await other.scalar(has_ended, {"pid": driver.info.backend_pid}):
                 await asyncio.sleep(0.01)
             if isinstance(statement, Prepared):
                 await statement.execute(conn, {"row": uuid4(), "count": 3})

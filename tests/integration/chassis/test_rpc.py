@@ -47,9 +47,9 @@ async def test_servicer_gets_the_caller_and_the_user(
 async def test_unlisted_service_is_refused(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
-    with pytest.raises(errors.PermissionDenied) as caught:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await get_job(running_server, client.Caller(signer("demo")))
-    assert caught.value.code == "caller_not_allowed"
+    assert excinfo.value.code == "caller_not_allowed"
     assert running_server.servicer.callers == []
 
 
@@ -62,9 +62,9 @@ async def test_rpc_without_callers_is_refused_to_all(
 
 
 async def test_an_unsigned_call_is_refused(running_server: RunningServer) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as excinfo:
         await running_server.stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=60.0)
-    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert excinfo.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert running_server.servicer.callers == []
 
 
@@ -90,9 +90,9 @@ async def test_errors_keep_all_their_fields(
     running_server: RunningServer, signer: Callable[[str], identity.Signer], error: errors.Error
 ) -> None:
     running_server.servicer.error = error
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(type(error)) as excinfo:
         await get_job(running_server, client.Caller(signer("gateway")))
-    received = caught.value
+    received = excinfo.value
     assert (received.message, received.code, received.field, received.details) == (
         error.message,
         error.code,
@@ -105,18 +105,18 @@ async def test_bug_reveals_nothing_internal_to_the_caller(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     running_server.servicer.error = ValueError("password=hunter2")
-    with pytest.raises(errors.Internal) as caught:
+    with pytest.raises(errors.Internal) as excinfo:
         await get_job(running_server, client.Caller(signer("gateway")))
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(excinfo.value)
 
 
 async def test_unreachable_dependency_is_unavailable(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
     running_server.servicer.error = Broken()
-    with pytest.raises(errors.Unavailable) as caught:
+    with pytest.raises(errors.Unavailable) as excinfo:
         await get_job(running_server, client.Caller(signer("gateway")))
-    assert caught.value.code == "database_unavailable"
+    assert excinfo.value.code == "database_unavailable"
 
 
 async def test_a_call_ends_at_its_deadline(
@@ -131,7 +131,7 @@ async def test_burst_of_one_user_leaves_the_server_to_others(
     running_server: RunningServer, signer: Callable[[str], identity.Signer], eventually: Callable[..., Any]
 ) -> None:
     call = client.Caller(signer("gateway"))
-    one, other = (
+    first_response, other = (
         signer("auth").user_token(identity.User(user_id=user_id, role="user", session_id="s1"))[0]
         for user_id in ("u1", "u2")
     )
@@ -145,7 +145,7 @@ async def test_burst_of_one_user_leaves_the_server_to_others(
         await eventually(is_reached)
 
     burst = [
-        asyncio.create_task(get_job(running_server, call, user_token=one, timeout=60.0))
+        asyncio.create_task(get_job(running_server, call, user_token=first_response, timeout=60.0))
         for _ in range(shares.RUNNING + shares.WAITING + 1)
     ]
     refused = await asyncio.wait(burst, return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +160,7 @@ async def test_burst_of_one_user_leaves_the_server_to_others(
     servicer.hang.set()
     results = await asyncio.gather(*burst, *others, return_exceptions=True)
     assert [type(result) for result in results].count(type(None)) >= shares.WAITING - 10 + len(others)
-    await get_job(running_server, call, user_token=one)
+    await get_job(running_server, call, user_token=first_response)
 
 
 async def test_missing_server_fails_at_once_or_is_waited_for(
@@ -169,9 +169,9 @@ async def test_missing_server_fails_at_once_or_is_waited_for(
     channel = client.channel("127.0.0.1:1", service=SERVICE)
     stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
     call = client.Caller(signer("gateway"))
-    with pytest.raises(errors.Unavailable) as caught:
+    with pytest.raises(errors.Unavailable) as excinfo:
         await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=30.0, wait_for_ready=False)
-    assert "127.0.0.1" not in caught.value.message
+    assert "127.0.0.1" not in excinfo.value.message
     with pytest.raises(errors.Unavailable):
         await call(stub.GetJob, jobs_service_pb2.GetJobRequest(), timeout=0.1)
     await channel.close()

@@ -44,9 +44,9 @@ async def test_stream_yields_all_responses_and_ends(
 async def test_stream_has_the_access_control_of_a_call(
     running_server: RunningServer, signer: Callable[[str], identity.Signer]
 ) -> None:
-    with pytest.raises(errors.PermissionDenied) as caught:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await anext(watch(running_server, client.Caller(signer("demo"))))
-    assert caught.value.code == "caller_not_allowed"
+    assert excinfo.value.code == "caller_not_allowed"
     with pytest.raises(grpc.aio.AioRpcError) as unsigned:
         await anext(aiter(running_server.stub.WatchJob(jobs_service_pb2.WatchJobRequest())))
     assert unsigned.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -68,10 +68,10 @@ async def test_a_stream_ends_with_the_error_of_the_servicer(
     running_server.servicer.error = raised
     responses = watch(running_server, client.Caller(signer("gateway")))
     await anext(responses)
-    with pytest.raises(errors.Error) as caught:
+    with pytest.raises(errors.Error) as excinfo:
         await anext(responses)
-    assert (caught.value.status, caught.value.code) == (status, code)
-    assert "hunter2" not in caught.value.message
+    assert (excinfo.value.status, excinfo.value.code) == (status, code)
+    assert "hunter2" not in excinfo.value.message
 
 
 async def test_abandoned_stream_ends_at_the_servicer(
@@ -111,7 +111,7 @@ async def test_open_streams_get_restarting_and_do_not_delay_the_stop(
         ended = asyncio.ensure_future(anext(responses))
     # Nobody has cut it: the servicer's code was left before the server was gone.
     assert servicer.open_streams == 0
-    with pytest.raises(errors.Unavailable) as caught:
+    with pytest.raises(errors.Unavailable) as excinfo:
         await ended
-    assert caught.value.code == "restarting"
+    assert excinfo.value.code == "restarting"
     await channel.close()

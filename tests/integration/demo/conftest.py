@@ -89,7 +89,7 @@ def make_demo(engine: AsyncEngine, jobs: JobsClient) -> Demo:
 
 
 @pytest.fixture
-def shown(engine: AsyncEngine) -> views.Views:
+def visible_rows(engine: AsyncEngine) -> views.Views:
     """The visible rows."""
     return views.Views(engine)
 

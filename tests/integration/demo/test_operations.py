@@ -57,9 +57,9 @@ async def test_outbox_submits_undelivered_jobs_after_a_delay(
     accepted = await owner.enable()
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
-        kept = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).all()
+        stored_messages = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).all()
     request = declaration.submit(accepted.mode).SerializeToString()
-    (delay,) = [remaining for remaining, payload in kept if payload == request]
+    (delay,) = [remaining for remaining, payload in stored_messages if payload == request]
     assert timedelta() < delay <= outbox.RELAY_DELAY
     for _ in range(2):
         await Submitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
@@ -76,9 +76,9 @@ async def test_failed_submit_is_retried(owner: Owner, engine: AsyncEngine, silen
 
 async def test_rejected_job_fails_demo_mode(owner: Owner, engine: AsyncEngine, jobs: JobsClient) -> None:
     accepted = await owner.enable()
-    taken = declaration.submit(accepted.mode)
-    taken.spec.payload.update({"generation": 77})
-    await jobs.submit_request(taken)
+    submit = declaration.submit(accepted.mode)
+    submit.spec.payload.update({"generation": 77})
+    await jobs.submit_request(submit)
     request = declaration.submit(accepted.mode).SerializeToString()
     await Submitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     mode = await owner.mode()

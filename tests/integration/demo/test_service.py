@@ -230,11 +230,11 @@ async def test_a_running_job_can_be_cancelled(
 ) -> None:
     accepted = await user.enable(content_count=3, interaction_count=20_000)
 
-    async def begun() -> bool:
+    async def has_begun() -> bool:
         return (await user.get()).demo.stats.interactions_written > 0
 
     async with working(replace(worker_settings, demo_batch_pause_ms=50)):
-        await eventually(begun)
+        await eventually(has_begun)
         await user.cancel(accepted.job_id)
         await eventually(user.state(demo_pb2.DEMO_STATE_DISABLED))
         await eventually(user.job_state(accepted.job_id, job_pb2.JOB_STATE_CANCELLED))

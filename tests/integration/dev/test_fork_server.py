@@ -29,9 +29,9 @@ def start(server: ForkServer, statement: str, **environment: str) -> ForkedProce
 
 
 def test_it_has_only_its_own_environment_and_arguments(server: ForkServer) -> None:
-    seen = "import os, sys; print(dict(os.environ), sys.argv[1:], __import__('__main__').__spec__.name)"
-    with start(server, seen, MOOD="brave").stdout as output:
-        assert output.readline().decode().rstrip() == str({"MOOD": "brave"}) + f" {['-n1', '-r1', seen]} timeit"
+    program = "import os, sys; print(dict(os.environ), sys.argv[1:], __import__('__main__').__spec__.name)"
+    with start(server, program, MOOD="brave").stdout as output:
+        assert output.readline().decode().rstrip() == str({"MOOD": "brave"}) + f" {['-n1', '-r1', program]} timeit"
 
 
 def test_programs_are_imported_after_the_fork(server: ForkServer) -> None:

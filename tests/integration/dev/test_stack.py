@@ -88,16 +88,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def make_stack(directory: Path, lines: Lines) -> Iterator[MakeStack]:
-    made: list[Stack] = []
+    stacks: list[Stack] = []
 
     def make(**options: object) -> Stack:
         compose_file = directory / "docker-compose.yml"
         stack = Stack(directory / "data", compose_file=compose_file, log=lines, **options)  # type: ignore[arg-type]
-        made.append(stack)
+        stacks.append(stack)
         return stack
 
     yield make
-    for stack in made:
+    for stack in stacks:
         stack.stop()
 
 

@@ -66,10 +66,10 @@ async def test_forgotten_password_is_reset_by_email(
     browser: httpx.AsyncClient, account: Account, mailed: Callable[..., Awaitable[str]]
 ) -> None:
     forgot = Page(await browser.get("/forgot-password"))
-    known = await submit(browser, forgot, "/forgot-password", email=account.email)
+    for_known = await submit(browser, forgot, "/forgot-password", email=account.email)
     unknown = await submit(browser, forgot, "/forgot-password", email="nobody-at-all@example.org")
-    assert known.status_code == unknown.status_code == 202
-    assert known.text.replace(account.email, "") == unknown.text.replace("nobody-at-all@example.org", "")
+    assert for_known.status_code == unknown.status_code == 202
+    assert for_known.text.replace(account.email, "") == unknown.text.replace("nobody-at-all@example.org", "")
     link = await mailed(account.email, "reset-password")
     page = Page(await browser.get(link))
     short = await submit(browser, page, "/reset-password", password="short")
@@ -106,9 +106,9 @@ async def test_opening_a_link_verifies_nothing_and_a_click_does(
 
 async def test_second_factor_from_qr_code_to_the_next_sign_in(browser: httpx.AsyncClient, account: Account) -> None:
     http = account.http
-    begun = await submit(http, await probe(http), f"{SECURITY}/totp")
-    page = Page(begun)
-    assert "<svg" in begun.text
+    enrolment_page = await submit(http, await probe(http), f"{SECURITY}/totp")
+    page = Page(enrolment_page)
+    assert "<svg" in enrolment_page.text
     uri = page.forms[f"{SECURITY}/confirm-totp"]["uri"]
     app = pyotp.parse_uri(uri)
     assert isinstance(app, pyotp.TOTP)
@@ -200,10 +200,10 @@ async def test_registration_names_all_invalid_fields_at_once(browser: httpx.Asyn
     page = Page(await browser.get("/register"))
     sent = {"name": "\u202eMina", "email": "nobody", "password": "short"}
     answer = await submit(browser, page, "/register", **sent)
-    shown = Page(answer)
+    shown_page = Page(answer)
     assert answer.status_code == 422
-    assert {"name-error", "email-error", "password-error"} <= shown.attributes.keys()
-    assert shown.forms["/register"]["email"] == "nobody"
+    assert {"name-error", "email-error", "password-error"} <= shown_page.attributes.keys()
+    assert shown_page.forms["/register"]["email"] == "nobody"
     assert "short" not in answer.text
     problem = (await browser.post("/api/v1/auth/register", json=sent)).json()
     assert [each["field"] for each in problem["errors"]] == ["email", "name", "password"]

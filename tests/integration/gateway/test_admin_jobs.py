@@ -47,30 +47,32 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
 async def test_jobs_are_filtered_sorted_and_paged_by_the_address(
     account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
-    made = [(await jobs_api.submit(kind, account.user_id)).job_id for _ in range(21)]
+    job_ids = [(await jobs_api.submit(kind, account.user_id)).job_id for _ in range(21)]
     system = await jobs_api.submit(kind, engine.SYSTEM)
     (failed,) = await jobs_api.claim(kind)
     await jobs_api.finish(failed, failed=jobs_server.failed("imported_nothing"))
 
-    async def shown(query: str) -> list[str]:
+    async def listed_jobs(query: str) -> list[str]:
         links = (await open_page(admin, f"/admin/jobs?kind={kind}{query}")).links
-        return [link.removeprefix("/jobs/") for link in links if link.removeprefix("/jobs/") in {*made, system.job_id}]
+        return [
+            link.removeprefix("/jobs/") for link in links if link.removeprefix("/jobs/") in {*job_ids, system.job_id}
+        ]
 
-    assert await shown("") == made[::-1]
-    assert await shown("&system=yes") == [system.job_id, *made[::-1]]
-    assert await shown("&order=oldest") == made
-    assert await shown("&state=failed") == [failed.job_id]
-    assert await shown("&code=imported_nothing&since=1h") == [failed.job_id]
-    assert await shown("&text=did+not+work") == [failed.job_id]
-    assert await shown(f"&worker={jobs_server.WORKER}") == [failed.job_id]
-    assert await shown("&before=2020-01-01T00:00") == []
-    assert await shown("&state=nonsense&since=x&order=x&size=7&after=x") == made[::-1]
-    assert set(await shown("&order=run")) == {failed.job_id}
+    assert await listed_jobs("") == job_ids[::-1]
+    assert await listed_jobs("&system=yes") == [system.job_id, *job_ids[::-1]]
+    assert await listed_jobs("&order=oldest") == job_ids
+    assert await listed_jobs("&state=failed") == [failed.job_id]
+    assert await listed_jobs("&code=imported_nothing&since=1h") == [failed.job_id]
+    assert await listed_jobs("&text=did+not+work") == [failed.job_id]
+    assert await listed_jobs(f"&worker={jobs_server.WORKER}") == [failed.job_id]
+    assert await listed_jobs("&before=2020-01-01T00:00") == []
+    assert await listed_jobs("&state=nonsense&since=x&order=x&size=7&after=x") == job_ids[::-1]
+    assert set(await listed_jobs("&order=run")) == {failed.job_id}
 
     first = await open_page(admin, f"/admin/jobs?kind={kind}&size=20")
     (following,) = [link for link in first.links if "page_token" in link]
     second = await open_page(admin, following)
-    assert [link for link in second.links if link == f"/jobs/{made[0]}"]
+    assert [link for link in second.links if link == f"/jobs/{job_ids[0]}"]
     assert "21 jobs of 1 owner" in second.text
     (preceding,) = [link for link in second.links if "page_token" in link]
     assert [link for link in (await open_page(admin, preceding)).links if link.startswith("/jobs/")] == [
@@ -78,7 +80,7 @@ async def test_jobs_are_filtered_sorted_and_paged_by_the_address(
     ]
     stale = await admin.get(following.replace("size=20", "size=20&state=failed"))
     assert stale.headers["location"] == f"/admin/jobs?state=failed&kind={kind}&size=20"
-    assert (await admin.get(f"/admin/jobs?text={made[3]}")).headers["location"] == f"/jobs/{made[3]}"
+    assert (await admin.get(f"/admin/jobs?text={job_ids[3]}")).headers["location"] == f"/jobs/{job_ids[3]}"
 
 
 async def test_jobs_of_all_users_are_searched_by_the_api(
@@ -132,7 +134,7 @@ async def test_overview_and_errors_lead_to_the_jobs_of_each_number(
 async def test_failed_jobs_are_retried_together_after_a_confirmation(
     account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
-    made = [(await jobs_api.submit(kind, account.user_id)).job_id for _ in range(3)]
+    job_ids = [(await jobs_api.submit(kind, account.user_id)).job_id for _ in range(3)]
     for job in await jobs_api.claim(kind, limit=2):
         await jobs_api.finish(job, failed=jobs_server.failed("import_refused"))
     page = await open_page(admin, f"/admin/jobs?state=failed&kind={kind}")
@@ -145,7 +147,7 @@ async def test_failed_jobs_are_retried_together_after_a_confirmation(
     async with asyncio.timeout(60):
         while (await admin.get("/api/v1/admin/jobs/count", params={"kind": kind, "status": "failed"})).json()["count"]:
             await asyncio.sleep(0.1)
-    assert {job.job_id for job in await jobs_api.claim(kind, limit=3)} == set(made)
+    assert {job.job_id for job in await jobs_api.claim(kind, limit=3)} == set(job_ids)
 
     counted = await admin.post(
         "/api/v1/admin/jobs/change", params={"kind": kind}, json={"change": "cancel", "dry_run": True}

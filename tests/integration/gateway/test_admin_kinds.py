@@ -40,10 +40,10 @@ async def test_kinds_are_paused_and_limited(
     assert "Must be a whole number" in Page(wrong).text
     assert Page(wrong).attributes["max_running"]["value"] == "many"
     assert (await admin.get("/admin/kinds/demo.unknown")).status_code == 404
-    for lone, needed in (("rate_count", "rate_period_seconds"), ("rate_period_seconds", "rate_count")):
-        wrong = await submit(admin, page, f"/admin/kinds/{kind}/limits", **{**options, needed: ""})
+    for lone, missing in (("rate_count", "rate_period_seconds"), ("rate_period_seconds", "rate_count")):
+        wrong = await submit(admin, page, f"/admin/kinds/{kind}/limits", **{**options, missing: ""})
         assert wrong.status_code == 422, lone
-        assert Page(wrong).attributes[needed]["aria-invalid"] == "true", lone
+        assert Page(wrong).attributes[missing]["aria-invalid"] == "true", lone
     limits = {"max_running": 0, "max_running_per_key": 1, "rate_count": 0}
     freed = await admin.put(f"/api/v1/admin/kinds/{kind}/limits", json=limits)
     assert freed.json()["limits"] == {**limits, "rate_period_seconds": None}
@@ -175,15 +175,15 @@ async def test_operators_make_change_and_delete_schedules(
     for wrong, field in (({"cron": "x"}, "cron"), ({"time_zone": "Mars"}, "time_zone"), ({"name": "mine"}, "name")):
         answer = await submit(admin, page, f"{path}/schedule", **{**values, **wrong})
         assert (answer.status_code, f"{field}-error" in answer.text) == (422, True), wrong
-    shown = await press(admin, page, f"{path}/schedule", **values)
-    assert "Schedule saved." in shown.text and "Europe/Berlin" in shown.text
-    assert "secret" not in shown.text
+    form = await press(admin, page, f"{path}/schedule", **values)
+    assert "Schedule saved." in form.text and "Europe/Berlin" in form.text
+    assert "secret" not in form.text
     again = await submit(admin, page, f"{path}/schedule", **values)
     assert "Choose another name." in Page(again).text
 
     address = f"/admin/schedules/{name}"
     changes = {"payload.names": "Ada\nGrace", "payload.language": "de", "cron": "*/5 * * * *", "time_zone": "UTC"}
-    shown = await press(admin, shown, f"{address}/save", **changes, overlap="skip", **{"payload.token": ""})
+    form = await press(admin, form, f"{address}/save", **changes, overlap="skip", **{"payload.token": ""})
     details = (await admin.get(f"/api/v1{address}")).json()
     assert (details["schedule"]["cron"], details["schedule"]["is_of_operator"]) == ("*/5 * * * *", True)
     assert (len(details["next_at"]), len(details["runs"])) == (5, 10)

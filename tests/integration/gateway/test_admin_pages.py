@@ -74,9 +74,13 @@ async def test_workers_are_listed(
     assert jobs_server.WORKER in page.text
     workers = (await admin.get("/api/v1/admin/workers")).json()["workers"]
     assert jobs_server.WORKER in {worker["worker"] for worker in workers}
-    (one,) = await of_jobs()
-    assert (one["concurrency"], one["held_count"], one["held_jobs"]) == (4, len(one["held_jobs"]), one["held_jobs"])
-    assert one["host"] and one["version"] and one["started_at"]
+    (group,) = await of_jobs()
+    assert (group["concurrency"], group["held_count"], group["held_jobs"]) == (
+        4,
+        len(group["held_jobs"]),
+        group["held_jobs"],
+    )
+    assert group["host"] and group["version"] and group["started_at"]
 
 
 async def test_accounts_are_searched_disabled_and_enabled(
@@ -135,8 +139,8 @@ async def test_search_goes_to_the_only_hit(
     ):
         answer = await admin.get("/admin/search", params={"q": text})
         assert (answer.status_code, answer.headers.get("location")) == (303, path), text
-    found = (await admin.get("/api/v1/admin/search", params={"q": job.job_id})).json()
-    assert [(hit["type"], hit["path"]) for hit in found["hits"]] == [("job", f"/jobs/{job.job_id}")]
+    results = (await admin.get("/api/v1/admin/search", params={"q": job.job_id})).json()
+    assert [(hit["type"], hit["path"]) for hit in results["hits"]] == [("job", f"/jobs/{job.job_id}")]
 
 
 async def test_search_shows_several_hits_and_none(

@@ -13,11 +13,11 @@ NOBODY = "01990000-0000-7000-8000-000000000000"
 async def test_admins_find_accounts_and_their_events(admin: httpx.AsyncClient, account: Account) -> None:
     accounts = (await admin.get("/api/v1/admin/users", params={"email": account.email[:12].upper()})).json()
     assert [user["user_id"] for user in accounts["users"]] == [account.user_id]
-    shown = (await admin.get(f"/api/v1/admin/users/{account.user_id}")).json()
-    assert shown["user"]["email"] == account.email
-    assert [login["current"] for login in shown["sessions"]] == [False]
-    assert shown.pop("api_tokens") == []
-    assert "token" not in str(shown)
+    record = (await admin.get(f"/api/v1/admin/users/{account.user_id}")).json()
+    assert record["user"]["email"] == account.email
+    assert [login["current"] for login in record["sessions"]] == [False]
+    assert record.pop("api_tokens") == []
+    assert "token" not in str(record)
     events = await admin.get("/api/v1/admin/security-events", params={"user_id": account.user_id, "kind": "registered"})
     assert [event["user_id"] for event in events.json()["events"]] == [account.user_id]
     page = (await admin.get("/api/v1/admin/users", params={"page_size": 1})).json()

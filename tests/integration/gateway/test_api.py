@@ -112,8 +112,8 @@ async def test_jobs_of_other_users_are_not_found(account: Account, register: Cal
         assert problem(await stranger.http.get(f"/api/v1/jobs/{path}")) == (404, "job_not_found")
     for action in ("cancel", "retry"):
         assert problem(await stranger.http.post(f"/api/v1/jobs/{job_id}/{action}")) == (404, "job_not_found")
-    none = {"jobs": [], "next_page_token": "", "previous_page_token": ""}
-    assert (await stranger.http.get("/api/v1/jobs")).json() == none
+    no_jobs = {"jobs": [], "next_page_token": "", "previous_page_token": ""}
+    assert (await stranger.http.get("/api/v1/jobs")).json() == no_jobs
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,8 @@ async def test_revocation_ends_requests_and_streams_on_every_replica(
             while (await there.get(f"{BASE}/jobs")).status_code != 401:
                 await asyncio.sleep(0.01)
     assert (await account.http.delete(f"{TOKENS}/{token_id}")).status_code == 204
-    gone = await account.http.delete(f"{TOKENS}/{UNKNOWN}")
-    assert (gone.status_code, gone.json()["code"]) == (404, "api_token_not_found")
+    response = await account.http.delete(f"{TOKENS}/{UNKNOWN}")
+    assert (response.status_code, response.json()["code"]) == (404, "api_token_not_found")
     assert (await account.http.delete(f"{TOKENS}/nonsense")).json()["code"] == "api_token_not_found"
 
 
@@ -210,10 +210,10 @@ async def submit(account: Account, action: str, **fields: str) -> httpx.Response
 
 
 async def test_page_shows_a_new_token_once(account: Account) -> None:
-    made = await submit(account, "create", name="<b>Nightly</b>", scopes="read", lifetime_days="7")
-    assert made.status_code == 200
-    assert "no-store" in made.headers["cache-control"]
-    [token] = set(re.findall(r"rpa_[0-9A-Za-z]{49}", made.text))
+    response = await submit(account, "create", name="<b>Nightly</b>", scopes="read", lifetime_days="7")
+    assert response.status_code == 200
+    assert "no-store" in response.headers["cache-control"]
+    [token] = set(re.findall(r"rpa_[0-9A-Za-z]{49}", response.text))
     async with client(account, {"Authorization": f"Bearer {token}"}) as http:
         assert (await http.get(f"{BASE}/jobs")).status_code == 200
         assert (await http.post(f"{BASE}/notifications/read-all")).json()["code"] == "scope_missing"
@@ -222,9 +222,9 @@ async def test_page_shows_a_new_token_once(account: Account) -> None:
     assert "<b>Nightly</b>" in Page(listed).text
     [token_id] = re.findall(r'name="token_id" value="([^"]+)"', listed.text)
     assert (await submit(account, "revoke", token_id=token_id)).status_code == 303
-    shown = Page(await account.http.get("/settings/tokens", headers=HTML)).text
-    assert "API token revoked" in shown
-    assert "No tokens yet" in shown
+    text = Page(await account.http.get("/settings/tokens", headers=HTML)).text
+    assert "API token revoked" in text
+    assert "No tokens yet" in text
     security = Page(await account.http.get("/settings/security", headers=HTML)).text
     assert "API token created" in security
     assert "API token revoked" in security
@@ -248,13 +248,13 @@ async def test_page_explains_mistakes_and_keeps_what_was_typed(
 
 async def test_page_asks_for_a_proof_of_identity(account: Account, database: Callable[[str], AsyncEngine]) -> None:
     token_id, _ = await create(account, "read")
-    shown = await account.http.get("/settings/tokens", headers=HTML)
-    assert "/settings/tokens/create" in shown.text
+    response = await account.http.get("/settings/tokens", headers=HTML)
+    assert "/settings/tokens/create" in response.text
     token = await form_token(account)
     await age_sessions(database("auth"), account.user_id, timedelta(minutes=11))
-    shown = await account.http.get("/settings/tokens", headers=HTML)
-    assert "/settings/tokens/create" not in shown.text
-    assert 'href="/reauthenticate?next=/settings/tokens"' in shown.text
+    response = await account.http.get("/settings/tokens", headers=HTML)
+    assert "/settings/tokens/create" not in response.text
+    assert 'href="/reauthenticate?next=/settings/tokens"' in response.text
     data = {"form_token": token, "token_id": token_id}
     answer = await account.http.post("/settings/tokens/revoke", data=data, headers=HTML)
     assert (answer.status_code, answer.headers["location"].startswith("/reauthenticate")) == (303, True)
@@ -265,8 +265,8 @@ async def test_admin_sees_and_revokes_tokens_of_a_user(
 ) -> None:
     token_id, headers = await create(account, "read", name="Nightly")
     address = f"{BASE}/admin/users/{account.user_id}"
-    shown: list[dict[str, Any]] = (await admin.get(address)).json()["api_tokens"]
-    assert [each["token_id"] for each in shown] == [token_id]
+    api_tokens: list[dict[str, Any]] = (await admin.get(address)).json()["api_tokens"]
+    assert [each["token_id"] for each in api_tokens] == [token_id]
     page = await admin.get(f"/admin/users/{account.user_id}", headers=HTML)
     assert "Nightly" in Page(page).text
     match = re.search(r'name="form_token" value="([^"]+)"', page.text)

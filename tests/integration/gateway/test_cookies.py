@@ -38,12 +38,12 @@ async def test_only_the_host_prefixed_cookie_is_read_behind_tls(
 ) -> None:
     config = gateway_settings(public_url="https://repruv.example", trusted_proxies="none")
     async with gateway_serving(config) as served, httpx.AsyncClient(base_url=served) as http:
-        made = await login(http, account)
-        pair, attributes = parsed(made)
+        response = await login(http, account)
+        pair, attributes = parsed(response)
         assert pair.startswith("__Host-session=")
         assert {"secure", "httponly", "samesite=lax", "path=/"} <= attributes
-        assert made.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
-        assert "upgrade-insecure-requests" in made.headers["content-security-policy"]
+        assert response.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
+        assert "upgrade-insecure-requests" in response.headers["content-security-policy"]
         token = pair.partition("=")[2]
         http.cookies.clear()
         for cookie, status in (

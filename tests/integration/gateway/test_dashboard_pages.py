@@ -20,8 +20,8 @@ async def probe(account: Account, path: str = PATH) -> Page:
 async def test_interactions_are_filtered_and_paged(account: Account) -> None:
     await enabled(account)
     kinds = ("Comment", "Review", "Mention")
-    shown = [await probe(account, f"{PATH}?kind={kind.lower()}&sentiment=nonsense") for kind in kinds]
-    kinds_shown = [[other for other in kinds if f"{other} on" in page.text] for page in shown]
+    pages = [await probe(account, f"{PATH}?kind={kind.lower()}&sentiment=nonsense") for kind in kinds]
+    kinds_shown = [[other for other in kinds if f"{other} on" in page.text] for page in pages]
     assert all(others in ([], [kind]) for kind, others in zip(kinds, kinds_shown, strict=True))
     assert any(kinds_shown)
     waiting = await probe(account, f"{PATH}?needs_reply=yes")
@@ -80,8 +80,8 @@ async def test_charts_have_ranges_and_lead_to_filtered_lists(account: Account) -
     seven = [(date.fromisoformat(busiest["date"]) + timedelta(days=day)).isoformat() for day in range(7)]
     assert len(listed_week) == sum(counts.get(day, 0) for day in seven)
     assert "Interactions from" in (await probe(account, f"{PATH}?date={busiest['date']}&span=7")).text
-    shown = await probe(account, f"{PATH}?date={busiest['date']}")
-    assert listed["interactions"][0]["author"]["name"] in shown.text
+    day_page = await probe(account, f"{PATH}?date={busiest['date']}")
+    assert listed["interactions"][0]["author"]["name"] in day_page.text
     for nonsense in ("days=31", "date=2026-02-30", "date=20261123", "date=9999-12-31"):
         assert "Latest interactions" in (await probe(account, f"{PATH}?{nonsense}")).text
     too_long = await account.http.get("/api/v1/interactions", params={"date": busiest["date"], "days": 32})

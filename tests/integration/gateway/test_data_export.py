@@ -36,10 +36,10 @@ async def start(account: Account) -> str:
     return job_id
 
 
-async def wait_for_status(account: Account, *wanted: str) -> dict[str, Any]:
+async def wait_for_status(account: Account, *states: str) -> dict[str, Any]:
     """Wait until the export has one of these states."""
     async with asyncio.timeout(120):
-        while (status := (await account.http.get(BASE)).json())["status"] not in wanted:
+        while (status := (await account.http.get(BASE)).json())["status"] not in states:
             await asyncio.sleep(0.02)
     return dict(status)
 
@@ -71,8 +71,8 @@ async def test_archive_has_the_rows_of_every_service(
 ) -> None:
     stranger = await register()
     for each in (account, stranger):
-        made = await each.http.post("/api/v1/auth/api-tokens", json={"name": "Nightly", "scopes": ["read"]})
-        assert made.status_code == 201
+        response = await each.http.post("/api/v1/auth/api-tokens", json={"name": "Nightly", "scopes": ["read"]})
+        assert response.status_code == 201
         enabled = await each.http.post("/api/v1/demo/enable", json={"content_count": 3, "interaction_count": 1_200})
         assert enabled.status_code == 202
     async with asyncio.timeout(120):
@@ -130,8 +130,8 @@ async def test_only_the_owner_sees_an_export(
         assert (await http.get(BASE)).json()["status"] == "none"
         refused = await http.get(f"{BASE}/file")
         assert (refused.status_code, refused.json()["code"]) == (404, "data_export_not_found")
-    made = await account.http.post("/api/v1/auth/api-tokens", json={"name": "x", "scopes": ["write"]})
-    headers = {"Authorization": f"Bearer {made.json()['token']}"}
+    response = await account.http.post("/api/v1/auth/api-tokens", json={"name": "x", "scopes": ["write"]})
+    headers = {"Authorization": f"Bearer {response.json()['token']}"}
     async with httpx.AsyncClient(base_url=account.http.base_url, headers=headers, timeout=60.0) as program:
         for call in (program.post(BASE), program.get(BASE), program.get(f"{BASE}/file")):
             assert (await call).json()["code"] == "session_required"

@@ -55,10 +55,10 @@ async def test_address_is_changed_by_the_link_to_the_new_one(account: Account, u
     assert "We sent a link to the new address." in pending.text
     assert f"Open the link that we sent to {new}" in pending.text
     async with httpx.AsyncClient(base_url=url, headers=HTML, timeout=60.0) as browser:
-        shown = await browser.get(await mailed(new, "confirm-email"))
-        assert shown.headers["referrer-policy"] == "no-referrer"
+        response = await browser.get(await mailed(new, "confirm-email"))
+        assert response.headers["referrer-policy"] == "no-referrer"
         assert (await account.http.get("/api/v1/auth/me")).json()["email"] == account.email
-        page = Page(shown)
+        page = Page(response)
         assert (await submit(browser, page, "/confirm-email")).status_code == 303
         again = await submit(browser, page, "/confirm-email")
         assert again.status_code == 422

@@ -84,9 +84,9 @@ async def test_form_sets_the_expiry_and_the_page_shows_it(account: Account, chos
     assert answer.status_code == 303
     status = await until(account, "enabled")
     assert lasts(status) == timedelta(days=days)
-    shown = await account.http.get(SETTINGS, headers={"Accept": "text/html"})
-    assert "Ends automatically" in shown.text
-    assert f'<time datetime="{status["expires_at"]}"' in shown.text
+    response = await account.http.get(SETTINGS, headers={"Accept": "text/html"})
+    assert "Ends automatically" in response.text
+    assert f'<time datetime="{status["expires_at"]}"' in response.text
 
 
 async def test_form_refuses_other_expiries(account: Account) -> None:

@@ -52,9 +52,9 @@ async def page(account: Account) -> Page:
 
 async def page_with(account: Account, text: str) -> Page:
     async with asyncio.timeout(60):
-        while text not in (shown := await page(account)).text:
+        while text not in (export_page := await page(account)).text:
             await asyncio.sleep(0.05)
-    return shown
+    return export_page
 
 
 def rows(file: httpx.Response) -> list[dict[str, str]]:
@@ -110,23 +110,23 @@ async def test_the_stream_has_each_transition(account: Account) -> None:
 
 
 async def test_export_by_the_page(account: Account, chunks_held: Hold) -> None:
-    shown = await page(account)
-    assert "Nothing to export" in shown.text
-    assert f"{PATH}/start" not in shown.forms
+    export_page = await page(account)
+    assert "Nothing to export" in export_page.text
+    assert f"{PATH}/start" not in export_page.forms
     await enable(account)
-    shown = await page(account)
+    export_page = await page(account)
     async with chunks_held():
-        response = await submit(account.http, shown, f"{PATH}/start")
+        response = await submit(account.http, export_page, f"{PATH}/start")
         assert (response.status_code, response.headers["location"]) == (303, PATH)
-        shown = await page(account)
-        assert "Your reviews are being exported" in shown.text
-        assert "progress" in shown.tags
-        assert "This page reloads every five seconds." in shown.text
-        assert shown.attributes["live"]["data-status"] == "exporting"
-    shown = await page_with(account, "Your export is ready")
-    assert "40 rows" in shown.text
-    assert "The file is deleted on" in shown.text
-    assert shown.attributes["download"]["href"] == f"{API}/file"
+        export_page = await page(account)
+        assert "Your reviews are being exported" in export_page.text
+        assert "progress" in export_page.tags
+        assert "This page reloads every five seconds." in export_page.text
+        assert export_page.attributes["live"]["data-status"] == "exporting"
+    export_page = await page_with(account, "Your export is ready")
+    assert "40 rows" in export_page.text
+    assert "The file is deleted on" in export_page.text
+    assert export_page.attributes["download"]["href"] == f"{API}/file"
     assert len(rows(await account.http.get(f"{API}/file"))) == 40
     fragment = await account.http.get(PATH, headers={"Accept": "text/html", "X-Fragment": "status"})
     assert Page(fragment).attributes["live"]["data-status"] == "ready"
@@ -139,12 +139,12 @@ async def test_cancel_and_retry_by_the_page(account: Account, chunks_held: Hold)
         await submit(account.http, await page(account), f"{PATH}/start")
         job_id = (await account.http.get(API)).json()["job_id"]
         await until(account, f"/api/v1/jobs/{job_id}", "status", "running")
-        shown = await page(account)
-        response = await submit(account.http, shown, f"/jobs/{job_id}/cancel")
+        export_page = await page(account)
+        response = await submit(account.http, export_page, f"/jobs/{job_id}/cancel")
         assert (response.status_code, response.headers["location"]) == (303, PATH)
         await until(account, f"/api/v1/jobs/{job_id}", "status", "cancelled")
-        shown = await page(account)
-    assert "No export yet" in shown.text
+        export_page = await page(account)
+    assert "No export yet" in export_page.text
     assert (await account.http.post(f"/api/v1/jobs/{job_id}/retry")).status_code in {200, 202}
     ready = await until(account, API, "status", "ready")
     assert ready["job_id"] == job_id
@@ -159,27 +159,27 @@ async def test_a_failure_shows_its_reason_and_can_be_retried(account: Account, c
         await account.http.post("/api/v1/demo/disable")
     failed = await until(account, API, "status", "failed")
     assert failed["error"]["code"] == "demo_not_enabled"
-    shown = await page(account)
-    assert "The export failed" in shown.text
-    assert "demo mode is not enabled" in shown.text
-    assert f"/jobs/{job_id}/retry" in shown.forms
-    response = await submit(account.http, shown, f"/jobs/{job_id}/retry")
+    export_page = await page(account)
+    assert "The export failed" in export_page.text
+    assert "demo mode is not enabled" in export_page.text
+    assert f"/jobs/{job_id}/retry" in export_page.forms
+    response = await submit(account.http, export_page, f"/jobs/{job_id}/retry")
     assert response.headers["location"] == PATH
 
 
 async def test_a_form_for_a_state_that_has_changed_leads_back(account: Account) -> None:
     await enable(account)
-    shown = await page(account)
+    export_page = await page(account)
     await account.http.post("/api/v1/demo/disable")
-    response = await submit(account.http, shown, f"{PATH}/start")
+    response = await submit(account.http, export_page, f"{PATH}/start")
     assert (response.status_code, response.headers["location"]) == (303, PATH)
     assert "changed in the meantime" in (await page(account)).text
 
 
 async def test_a_form_without_its_token_starts_nothing(account: Account) -> None:
     await enable(account)
-    shown = await page(account)
-    response = await submit(account.http, shown, f"{PATH}/start", form_token="x")
+    export_page = await page(account)
+    response = await submit(account.http, export_page, f"{PATH}/start", form_token="x")
     assert response.status_code == 403
     assert "This form has expired" in Page(response).text
     assert (await account.http.get(API)).json()["version"] == 0
@@ -187,9 +187,9 @@ async def test_a_form_without_its_token_starts_nothing(account: Account) -> None
 
 async def test_a_form_that_is_sent_twice_starts_one_export(account: Account) -> None:
     await enable(account)
-    shown = await page(account)
+    export_page = await page(account)
     for _ in range(2):
-        assert (await submit(account.http, shown, f"{PATH}/start")).status_code == 303
+        assert (await submit(account.http, export_page, f"{PATH}/start")).status_code == 303
     ready = await until(account, API, "status", "ready")
-    assert (await submit(account.http, shown, f"{PATH}/start")).status_code == 303
+    assert (await submit(account.http, export_page, f"{PATH}/start")).status_code == 303
     assert (await account.http.get(API)).json() == ready

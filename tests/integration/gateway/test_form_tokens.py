@@ -46,8 +46,8 @@ async def test_bearer_token_passes_and_its_cookie_is_ignored(account: Account, u
         credentials = {"email": account.email, "password": PASSWORD}
         token = (await http.post("/api/v1/auth/token", json=credentials)).json()["token"]
     foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
-    both = await account.http.post("/api/v1/demo/disable", headers={**foreign, "Authorization": f"Bearer {token}"})
-    assert both.status_code == 409
+    response = await account.http.post("/api/v1/demo/disable", headers={**foreign, "Authorization": f"Bearer {token}"})
+    assert response.status_code == 409
     # A token that is none leaves the cookie unused all the same.
     wrong = await account.http.post("/api/v1/demo/disable", headers={**foreign, "Authorization": "Bearer nonsense"})
     assert wrong.status_code == 401

@@ -28,11 +28,11 @@ PATHS = (
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_head_has_the_status_and_headers_of_get(account: Account, path: str) -> None:
-    got, head = await account.http.get(path), await account.http.head(path)
-    assert head.status_code == got.status_code
+    get, head = await account.http.get(path), await account.http.head(path)
+    assert head.status_code == get.status_code
     assert head.content == b""
     names = {"content-type", "cache-control", "location", "allow"}
-    assert {name: head.headers.get(name) for name in names} == {name: got.headers.get(name) for name in names}
+    assert {name: head.headers.get(name) for name in names} == {name: get.headers.get(name) for name in names}
     assert "content-length" in head.headers
     # The connection remains usable.
     assert (await account.http.get("/healthz")).status_code == 200

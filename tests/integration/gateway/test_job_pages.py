@@ -78,9 +78,9 @@ async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: st
     other = f"{kind}.other"
     waiting, done = await jobs_api.submit(kind, account.user_id), await jobs_api.submit(other, account.user_id)
     await jobs_api.finish(await claimed(jobs_api, other))
-    both = [waiting, done]
-    shown = {
-        query: rows(await probe(account, f"/jobs?{query}"), both)
+    jobs = [waiting, done]
+    texts = {
+        query: rows(await probe(account, f"/jobs?{query}"), jobs)
         for query in (
             "",
             "state=active",
@@ -92,7 +92,7 @@ async def test_filters_select_jobs(account: Account, jobs_api: JobsApi, kind: st
         )
     }
     first, second = waiting.job_id, done.job_id
-    assert list(shown.values()) == [
+    assert list(texts.values()) == [
         [first, second],
         [first],
         [second],

@@ -163,12 +163,15 @@ async def test_stream_of_an_operator_has_another_users_job_its_lines_and_its_ret
 async def test_streams_of_owners_announce_no_lines(account: Account, jobs_api: JobsApi, kind: str) -> None:
     job = await jobs_api.submit(kind, account.user_id)
     (claimed,) = await jobs_api.claim(kind)
-    async with opened(account.http) as everything, opened(account.http, f"/api/v1/jobs/{job.job_id}/events") as one:
-        for stream in (everything, one):
+    async with (
+        opened(account.http) as everything,
+        opened(account.http, f"/api/v1/jobs/{job.job_id}/events") as job_stream,
+    ):
+        for stream in (everything, job_stream):
             await stream.until(lambda event: event.name == "job" and event.data["status"] == "running")
         await log(jobs_api, claimed, "secret")
         await jobs_api.finish(claimed)
-        for stream in (everything, one):
+        for stream in (everything, job_stream):
             events = await stream.until(lambda event: event.name == "job" and event.data["status"] == "completed")
             assert not [event for event in events if event.name == "log"]
 

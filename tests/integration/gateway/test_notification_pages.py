@@ -59,8 +59,8 @@ async def test_the_page_of_a_job_marks_its_notification_as_read(account: Account
     hidden = await account.http.get(f"/jobs/{job_id}", headers={"X-Fragment": "status", "X-Background": "1"})
     assert Page(hidden).attributes["bell"]["data-count"] == "6"
     # The oldest is not among the latest five, which a page has.
-    for seen, left, latest in ((older[0], "5", job_id), (job_id, "4", older[-1])):
-        for path in (f"/jobs/{seen}", "/jobs"):
+    for opened_id, left, latest in ((older[0], "5", job_id), (job_id, "4", older[-1])):
+        for path in (f"/jobs/{opened_id}", "/jobs"):
             bell = (await probe(account, path)).attributes["bell"]
             assert (bell["data-count"], bell["data-latest"]) == (left, latest)
 
@@ -73,7 +73,7 @@ async def test_pages_show_no_notices_of_muted_categories(
     monkeypatch.setitem(cast("dict[str, Any]", notices.CATEGORIES), "exports", (kind,))
     other = await end(account)
     export = await end(account, kind=kind)
-    for settings, shown, text in (
+    for settings, visible, text in (
         ({"muted_notices": ["exports"]}, {other}, "except exports."),
         ({"muted_notices": ["other", "demo_mode"]}, {export}, "except demo mode, other jobs."),
         ({"muted_notices": [], "page_notices": False}, set(), "Notifications are off"),
@@ -82,8 +82,8 @@ async def test_pages_show_no_notices_of_muted_categories(
         await account.http.patch("/api/v1/auth/notification-settings", json=settings)
         for path in ("/dashboard", "/jobs", PATH):
             latest = (page := await probe(account, path)).attributes["bell"].get("data-latest")
-            assert latest == max(shown, default=None)
-        assert {job_id for job_id in (other, export) if f"/jobs/{job_id}" in page.links} == shown
+            assert latest == max(visible, default=None)
+        assert {job_id for job_id in (other, export) if f"/jobs/{job_id}" in page.links} == visible
         assert text in page.text
 
 
@@ -121,7 +121,7 @@ async def test_notifications_have_pages(account: Account, end: End) -> None:
     assert "Notifications: 22 unread" in newest.text
     (older,) = [link for link in newest.links if "page_token=" in link]
     rest = await probe(account, older)
-    shown = [job_id for page in (newest, rest) for job_id in ended if f"/jobs/{job_id}" in page.links]
-    assert sorted(shown) == sorted(ended)
+    listed_ids = [job_id for page in (newest, rest) for job_id in ended if f"/jobs/{job_id}" in page.links]
+    assert sorted(listed_ids) == sorted(ended)
     lost = await account.http.get(f"{PATH}?page_token=nonsense", headers={"Accept": "text/html"})
     assert (lost.status_code, lost.headers["location"]) == (303, PATH)

@@ -63,8 +63,8 @@ async def test_pages_follow_each_other(account: Account, end: Callable[..., Awai
     ended = [await end(account) for _ in range(3)]
     first = await unread(account, page_size=2)
     rest = await unread(account, page_size=2, page_token=first["next_page_token"])
-    shown = [item["job_id"] for page in (first, rest) for item in page["notifications"]]
-    assert (shown, first["unread_count"], rest["next_page_token"]) == (ended[::-1], 3, "")
+    listed_ids = [item["job_id"] for page in (first, rest) for item in page["notifications"]]
+    assert (listed_ids, first["unread_count"], rest["next_page_token"]) == (ended[::-1], 3, "")
 
 
 async def test_users_read_and_mark_only_their_own_notifications(
@@ -99,8 +99,8 @@ async def test_jobs_can_be_listed_by_their_parent(account: Account, jobs_api: Jo
     assert [(job["job_id"], job["parent_id"], job["children"]) for job in listed] == [
         (child.job_id, parent.job_id, None)
     ]
-    shown = (await account.http.get(f"/api/v1/jobs/{parent.job_id}")).json()
-    assert shown["children"] == {"total": 1, "ended": 0, "unsuccessful": 0}
+    body = (await account.http.get(f"/api/v1/jobs/{parent.job_id}")).json()
+    assert body["children"] == {"total": 1, "ended": 0, "unsuccessful": 0}
     wrong = (await account.http.get("/api/v1/jobs", params={"parent_id": "x"})).json()
     assert (wrong["status"], wrong["errors"][0]["field"]) == (422, "parent_id")
 

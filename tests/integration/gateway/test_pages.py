@@ -39,8 +39,8 @@ def place(answer: httpx.Response) -> tuple[int, str]:
 
 async def test_register_sign_out_and_sign_in(browser: httpx.AsyncClient) -> None:
     assert {"/login", "/register"} <= set(Page(await browser.get("/")).links)
-    made = await sign_up(browser, name="Mina Okafor")
-    assert place(made) == (303, "/settings/demo-mode")
+    response = await sign_up(browser, name="Mina Okafor")
+    assert place(response) == (303, "/settings/demo-mode")
     page = Page(await browser.get("/settings/demo-mode"))
     assert "Signed in as Mina Okafor" in page.text
     assert place(await browser.get("/")) == (303, "/settings/demo-mode")
@@ -85,9 +85,9 @@ async def test_sign_in_redirects_to_the_requested_page(browser: httpx.AsyncClien
 async def test_sign_in_never_redirects_to_another_site(
     browser: httpx.AsyncClient, account: Account, target: str
 ) -> None:
-    shown = Page(await browser.get("/login", params={"next": target}))
-    assert shown.forms["/login"]["next"] == ""
-    sent = await submit(browser, shown, "/login", email=account.email, password=PASSWORD, next=target)
+    page = Page(await browser.get("/login", params={"next": target}))
+    assert page.forms["/login"]["next"] == ""
+    sent = await submit(browser, page, "/login", email=account.email, password=PASSWORD, next=target)
     assert place(sent) == (303, "/settings/demo-mode")
     assert place(await browser.get("/login", params={"next": target})) == (303, "/settings/demo-mode")
 
@@ -103,10 +103,10 @@ async def test_registration_errors_are_shown_beside_the_field(browser: httpx.Asy
     assert "<script>alert" not in short.text
     assert "short" not in page.attributes["password"].values()
 
-    taken = await sign_up(browser, email=account.email)
-    assert taken.status_code == 422
-    assert "email-error" in Page(taken).attributes
-    empty = await submit(browser, Page(taken), "/register", email="", password="", name="")
+    response = await sign_up(browser, email=account.email)
+    assert response.status_code == 422
+    assert "email-error" in Page(response).attributes
+    empty = await submit(browser, Page(response), "/register", email="", password="", name="")
     assert empty.status_code == 422
     assert (await browser.post("/login", json={"email": account.email})).status_code == 403
 
@@ -213,8 +213,8 @@ async def test_strangers_try_the_demo_as_guests(browser: httpx.AsyncClient) -> N
     front = Page(await browser.get("/"))
     assert "/try" in front.forms
     assert (await browser.post("/try", data={"form_token": "forged"})).status_code == 403
-    begun = await submit(browser, front, "/try")
-    assert place(begun) == (303, "/dashboard")
+    response = await submit(browser, front, "/try")
+    assert place(response) == (303, "/dashboard")
     dashboard = Page(await browser.get("/dashboard"))
     assert "You are trying Repruv as a guest." in dashboard.text and "Demo Mode Setting Up" in dashboard.text
     me = (await browser.get("/api/v1/auth/me")).json()
@@ -251,7 +251,7 @@ async def test_strangers_try_the_demo_as_guests(browser: httpx.AsyncClient) -> N
 
 
 async def test_guest_of_the_api(browser: httpx.AsyncClient) -> None:
-    begun = await browser.post("/api/v1/auth/guest")
-    assert (begun.status_code, begun.json()["user"]["role"]) == (201, "guest")
-    assert begun.json()["user"]["deletion_at"]
-    assert (await browser.get("/api/v1/auth/me")).json()["user_id"] == begun.json()["user"]["user_id"]
+    response = await browser.post("/api/v1/auth/guest")
+    assert (response.status_code, response.json()["user"]["role"]) == (201, "guest")
+    assert response.json()["user"]["deletion_at"]
+    assert (await browser.get("/api/v1/auth/me")).json()["user_id"] == response.json()["user"]["user_id"]

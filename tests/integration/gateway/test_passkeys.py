@@ -50,25 +50,25 @@ async def begin(http: httpx.AsyncClient, path: str, **more: Any) -> dict[str, An
 
 async def add(http: httpx.AsyncClient) -> tuple[Authenticator, str]:
     authenticator = Authenticator(rp_id="localhost", origin=PUBLIC_URL)
-    begun = await begin(http, "passkeys")
-    made = json.loads(authenticator.make(json.dumps(begun["options"])))
-    made |= {"clientExtensionResults": {}, "authenticatorAttachment": "platform"}  # as browsers do
-    sent = {"ceremony": begun["ceremony"], "credential": made, "name": "Phone"}
+    ceremony = await begin(http, "passkeys")
+    credential = json.loads(authenticator.make(json.dumps(ceremony["options"])))
+    credential |= {"clientExtensionResults": {}, "authenticatorAttachment": "platform"}  # as browsers do
+    sent = {"ceremony": ceremony["ceremony"], "credential": credential, "name": "Phone"}
     answer = await http.post(f"{BASE}/passkeys", json=sent)
     assert answer.status_code == 201, answer.text
     return authenticator, answer.json()["passkey"]["passkey_id"]
 
 
-def proof(authenticator: Authenticator, begun: dict[str, Any], **more: Any) -> dict[str, Any]:
-    signed = json.loads(authenticator.sign(json.dumps(begun["options"])))
-    return {"ceremony": begun["ceremony"], "credential": signed, **more}
+def proof(authenticator: Authenticator, ceremony: dict[str, Any], **more: Any) -> dict[str, Any]:
+    signed = json.loads(authenticator.sign(json.dumps(ceremony["options"])))
+    return {"ceremony": ceremony["ceremony"], "credential": signed, **more}
 
 
 async def test_sign_in_sets_the_cookie_and_ends_the_previous_session(mina: Account) -> None:
     authenticator, _ = await add(mina.http)
     before = mina.http.cookies["session"]
-    begun = await begin(mina.http, "login/passkey")
-    answer = await mina.http.post(f"{BASE}/login/passkey", json=proof(authenticator, begun, remember=True))
+    ceremony = await begin(mina.http, "login/passkey")
+    answer = await mina.http.post(f"{BASE}/login/passkey", json=proof(authenticator, ceremony, remember=True))
     assert answer.status_code == 200, answer.text
     assert answer.json()["user"]["user_id"] == mina.user_id
     assert "Max-Age" in answer.headers["set-cookie"]
@@ -80,14 +80,14 @@ async def test_sign_in_sets_the_cookie_and_ends_the_previous_session(mina: Accou
 async def test_proof_returns_the_new_token_as_the_old_one_was_sent(mina: Account) -> None:
     authenticator, _ = await add(mina.http)
     before = mina.http.cookies["session"]
-    begun = await begin(mina.http, "reauthenticate/passkey")
-    answer = await mina.http.post(f"{BASE}/reauthenticate/passkey", json=proof(authenticator, begun))
+    ceremony = await begin(mina.http, "reauthenticate/passkey")
+    answer = await mina.http.post(f"{BASE}/reauthenticate/passkey", json=proof(authenticator, ceremony))
     assert (answer.status_code, "rpv_" in answer.text) == (200, False)
     assert mina.http.cookies["session"] != before
     bearer = {"Authorization": f"Bearer {mina.http.cookies['session']}"}
     async with httpx.AsyncClient(base_url=mina.http.base_url, headers=bearer) as robot:
-        begun = await begin(robot, "reauthenticate/passkey")
-        answer = await robot.post(f"{BASE}/reauthenticate/passkey", json=proof(authenticator, begun))
+        ceremony = await begin(robot, "reauthenticate/passkey")
+        answer = await robot.post(f"{BASE}/reauthenticate/passkey", json=proof(authenticator, ceremony))
         assert "set-cookie" not in answer.headers
         assert answer.json()["token"].startswith("rpv_")
 
@@ -97,8 +97,8 @@ async def test_a_passkey_is_named_and_removed_over_the_api(mina: Account) -> Non
     path = f"{BASE}/passkeys/{passkey_id}"
     renamed = await mina.http.patch(path, json={"name": "Key"})
     assert renamed.json()["passkey"]["name"] == "Key"
-    shown = (await mina.http.get(f"{BASE}/passkeys")).json()
-    assert (shown["available"], shown["limit"], [passkey["name"] for passkey in shown["passkeys"]]) == (
+    body = (await mina.http.get(f"{BASE}/passkeys")).json()
+    assert (body["available"], body["limit"], [passkey["name"] for passkey in body["passkeys"]]) == (
         True,
         10,
         ["Key"],
@@ -117,9 +117,9 @@ async def test_a_passkey_is_named_and_removed_by_forms(mina: Account, database: 
 
     renamed = await submit(mina.http, await page(), f"{SECURITY}/rename-passkey", name="<Key>")
     assert renamed.status_code == 303
-    shown = await mina.http.get(SECURITY, headers=HTML)
-    assert "&lt;Key&gt;" in shown.text
-    assert "Passkey renamed." in shown.text
+    response = await mina.http.get(SECURITY, headers=HTML)
+    assert "&lt;Key&gt;" in response.text
+    assert "Passkey renamed." in response.text
     nameless = await submit(mina.http, await page(), f"{SECURITY}/rename-passkey", name=" ")
     assert (nameless.status_code, "Enter a name for the passkey" in nameless.text) == (422, True)
     before = await page()

@@ -55,11 +55,11 @@ async def test_an_accepted_demo_job_is_pending_until_it_is_submitted(
     accepted = await user.http.post("/api/v1/demo/enable", json={"content_count": 2, "interaction_count": 5})
     assert accepted.status_code == 202, accepted.text
     path = accepted.headers["location"]
-    shown = await user.http.get(path)
-    assert shown.status_code == 200, shown.text
-    assert shown.json()["job_id"] == accepted.json()["job_id"]
-    assert shown.json()["kind"] == "demo.enable"
-    assert shown.json()["created_at"]
+    response = await user.http.get(path)
+    assert response.status_code == 200, response.text
+    assert response.json()["job_id"] == accepted.json()["job_id"]
+    assert response.json()["kind"] == "demo.enable"
+    assert response.json()["created_at"]
 
     async def completed() -> bool:
         return bool((await user.http.get(path)).json()["status"] == "completed")
@@ -77,17 +77,17 @@ async def test_an_accepted_connect_job_is_pending_until_it_is_submitted(
 ) -> None:
     monkeypatch.setattr(outbox, "RELAY_DELAY", timedelta(hours=1))  # until the test has seen it
     user = await register(remote_url)
-    begun = await user.http.post("/api/v1/connections/youtube/connect", json={"return_to": "/dashboard"})
-    assert begun.status_code == 202, begun.text
-    (state,) = parse_qs(urlsplit(begun.json()["authorization_url"]).query)["state"]
+    accepted = await user.http.post("/api/v1/connections/youtube/connect", json={"return_to": "/dashboard"})
+    assert accepted.status_code == 202, accepted.text
+    (state,) = parse_qs(urlsplit(accepted.json()["authorization_url"]).query)["state"]
     assert (await user.http.get("/api/v1/connections/youtube")).json()["job_id"] is None
     callback = await user.http.get("/api/v1/connections/youtube/callback", params={"state": state, "code": "code"})
     assert callback.status_code == 303, callback.text
     job_id = (await user.http.get("/api/v1/connections/youtube")).json()["job_id"]
-    shown = await user.http.get(f"/api/v1/jobs/{job_id}")
-    assert shown.status_code == 200, shown.text
-    assert (shown.json()["job_id"], shown.json()["kind"]) == (job_id, "auth.connect")
-    assert (shown.json()["status"], shown.json()["version"]) == ("pending", 0)
+    response = await user.http.get(f"/api/v1/jobs/{job_id}")
+    assert response.status_code == 200, response.text
+    assert (response.json()["job_id"], response.json()["kind"]) == (job_id, "auth.connect")
+    assert (response.json()["status"], response.json()["version"]) == ("pending", 0)
     async with database("auth").begin() as conn:
         await conn.execute(sa.text("UPDATE auth.outbox SET send_after = now()"))
 

@@ -81,19 +81,19 @@ async def test_poll_resumes_after_any_event_on_any_replica(
 async def test_poll_waits_only_without_new_events(account: Account) -> None:
     await enable_to_the_end(account)
     await settled(account)
-    known = (await poll(account.http, after="3"))["next"]
-    assert (await poll(account.http, after=known, wait=0))["events"] == []
-    waiting = asyncio.create_task(poll(account.http, after=known))
+    cursor = (await poll(account.http, after="3"))["next"]
+    assert (await poll(account.http, after=cursor, wait=0))["events"] == []
+    waiting = asyncio.create_task(poll(account.http, after=cursor))
     await account.http.post("/api/v1/demo/disable")
     result = await waiting
     assert result["events"]
-    assert result["next"] != known
+    assert result["next"] != cursor
     job = await polled(account.http, lambda event: event["id"] == 6, "3")
     assert [event["id"] for event in job if event["id"]] == [4, 5, 6]
     # Demo mode has no sequence, and yet a poll with every transition gets its change.
     async with opened(account.http) as stream:
         await stream.until(is_demo("disabled"))
-    late = await poll(account.http, after="6." + known.partition(".")[2])
+    late = await poll(account.http, after="6." + cursor.partition(".")[2])
     assert [(event["event"], event["data"]["status"]) for event in late["events"]] == [("demo", "disabled")]
 
 
@@ -111,21 +111,21 @@ async def test_a_poll_ends_with_its_session_and_with_its_server(
     register: Register, gateway_settings: Callable[[], Settings]
 ) -> None:
     account = await register()
-    known = (await poll(account.http))["next"]
-    waiting = asyncio.create_task(account.http.get(PATH, params={"after": known}, timeout=40))
+    cursor = (await poll(account.http))["next"]
+    waiting = asyncio.create_task(account.http.get(PATH, params={"after": cursor}, timeout=40))
     async with opened(account.http) as stream:
         await stream.next()
         token = dict(account.http.cookies)
         assert (await account.http.post("/api/v1/auth/sessions/revoke-all")).status_code == 204
     answer = await waiting
     assert (answer.status_code, answer.json()["code"]) == (401, "session_invalid")
-    async with httpx.AsyncClient(base_url=account.http.base_url, cookies=token) as gone:
-        assert (await gone.get(PATH)).status_code == 401
+    async with httpx.AsyncClient(base_url=account.http.base_url, cookies=token) as signed_out:
+        assert (await signed_out.get(PATH)).status_code == 401
 
     async with gateway_serving(gateway_settings()) as url:
         account = await register(url)
-        known = (await poll(account.http))["next"]
-        waiting = asyncio.create_task(account.http.get(PATH, params={"after": known}, timeout=40))
+        cursor = (await poll(account.http))["next"]
+        waiting = asyncio.create_task(account.http.get(PATH, params={"after": cursor}, timeout=40))
         async with opened(account.http) as stream:
             await stream.next()
-    assert (await waiting).json() == {"resumed": True, "events": [], "next": known}
+    assert (await waiting).json() == {"resumed": True, "events": [], "next": cursor}

@@ -43,9 +43,9 @@ async def test_sign_in_has_its_own_bucket(account: Account, gateway_settings: Ca
     credentials = {"email": account.email, "password": PASSWORD}
     async with gateway_serving(config) as url, httpx.AsyncClient(base_url=url) as http:
         for _ in range(2):
-            made = await http.post("/api/v1/auth/login", json=credentials)
-            assert made.status_code == 200
-        assert made.headers["ratelimit-policy"] == '"network";q=6000;w=60, "sign-in";q=2;w=600'
+            response = await http.post("/api/v1/auth/login", json=credentials)
+            assert response.status_code == 200
+        assert response.headers["ratelimit-policy"] == '"network";q=6000;w=60, "sign-in";q=2;w=600'
         for path in ("/api/v1/auth/login", "/api/auth/token", "/login", "/api/v1/auth/password/forgot"):
             assert (await http.post(path, json=credentials)).status_code == 429
         assert (await http.get("/forgot-password")).status_code == 200

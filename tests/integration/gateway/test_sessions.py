@@ -86,8 +86,8 @@ async def test_sessions_are_listed_and_ended_one_by_one(account: Account) -> Non
         assert (await account.http.delete(f"/api/v1/auth/sessions/{other}")).status_code == 204
         assert (await device.get("/api/v1/auth/me")).status_code == 401
     for nonsense in ("nonsense", "01990000-0000-7000-8000-000000000000"):
-        gone = await account.http.delete(f"/api/v1/auth/sessions/{nonsense}")
-        assert (gone.status_code, gone.json()["code"]) == (404, "session_not_found")
+        response = await account.http.delete(f"/api/v1/auth/sessions/{nonsense}")
+        assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
 
 
 async def test_all_other_sessions_end(account: Account) -> None:

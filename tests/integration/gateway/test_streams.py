@@ -72,7 +72,7 @@ async def test_a_stream_has_every_transition_once_and_in_order(any_url: str, reg
     assert [event.data["status"] for event in transitions] == ["pending", "running", "completed"]
     assert {event.data["job_id"] for event in transitions} == {job_id}
     demo = [event.data for event in events if event.name == "demo"]
-    assert [shown["version"] for shown in demo] == sorted({shown["version"] for shown in demo})
+    assert [snapshot["version"] for snapshot in demo] == sorted({snapshot["version"] for snapshot in demo})
     assert demo[-1] == (await account.http.get("/api/v1/demo/status")).json()
 
 

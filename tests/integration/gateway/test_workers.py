@@ -136,6 +136,6 @@ async def test_workers_do_not_outlive_their_parent(gateway_settings: Callable[[]
 
 
 async def test_taken_port_ends_the_process(gateway_settings: Callable[[], Settings], url: str) -> None:
-    taken = dataclasses.replace(gateway_settings(), listen=url.removeprefix("http://"))
-    async with started(taken) as process, asyncio.timeout(SECONDS):
+    settings = dataclasses.replace(gateway_settings(), listen=url.removeprefix("http://"))
+    async with started(settings) as process, asyncio.timeout(SECONDS):
         assert await process.wait() != 0

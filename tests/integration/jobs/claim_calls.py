@@ -57,7 +57,7 @@ class Callers:
         await self._eventually(has_come)
 
 
-async def got(call: asyncio.Task[list[domain.Job]]) -> list[Any]:
+async def claimed_ids(call: asyncio.Task[list[domain.Job]]) -> list[Any]:
     """Return the ids of the jobs that a call returns."""
     async with asyncio.timeout(SOON):
         return [job.job_id for job in await call]

@@ -53,9 +53,9 @@ async def test_only_admins_and_the_tool_are_admitted(jobs_api: JobsApi, kind: st
     method, request = getattr(jobs_api.admin, rpc), getattr(admin_service_pb2, f"{rpc}Request")(**fields)
     await jobs_api.call(method, request, service="gateway", user=str(uuid4()), role="admin")
     await jobs_api.call(method, request, service="jobs")
-    with pytest.raises(errors.PermissionDenied) as caught:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await jobs_api.call(method, request, service="gateway", user=str(uuid4()))
-    assert caught.value.code == "admin_required"
+    assert excinfo.value.code == "admin_required"
     with pytest.raises(errors.Unauthenticated):
         await jobs_api.call(method, request, service="gateway")
     with pytest.raises(errors.PermissionDenied):
@@ -158,9 +158,9 @@ async def test_no_job_of_a_paused_kind_starts(jobs_api: JobsApi, kind: str) -> N
     ],
 )
 async def test_invalid_limits_are_named(jobs_api: JobsApi, kind_: str, limits: dict[str, Any], field: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await limit(jobs_api, kind_, **limits)
-    assert caught.value.field == field
+    assert excinfo.value.field == field
 
 
 async def test_workers_are_listed_with_their_jobs(jobs_api: JobsApi, kind: str) -> None:

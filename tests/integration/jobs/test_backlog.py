@@ -28,9 +28,9 @@ async def backlog(
 
 
 async def assert_full(jobs: Operations, spec: domain.Spec) -> None:
-    with pytest.raises(errors.ResourceExhausted) as caught:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await jobs.submit(ids.uuid7(), spec)
-    assert (caught.value.code, caught.value.details) == ("queue_full", {"retry_after_seconds": "20"})
+    assert (excinfo.value.code, excinfo.value.details) == ("queue_full", {"retry_after_seconds": "20"})
 
 
 async def test_owner_with_too_many_jobs_of_a_kind_is_refused_until_some_have_ended(

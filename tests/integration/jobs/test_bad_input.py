@@ -83,9 +83,9 @@ def register_request(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.Regi
 async def test_spec_out_of_bounds_is_refused_alone_and_in_a_batch(
     jobs_api: JobsApi, spec: dict[str, Any], field: str
 ) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs_api.call(jobs_api.jobs.SubmitJob, submit(**spec))
-    assert caught.value.field == field
+    assert excinfo.value.field == field
     answer = await jobs_api.call(
         jobs_api.jobs.SubmitJobs, jobs_service_pb2.SubmitJobsRequest(jobs=[submit(), submit(**spec), submit()])
     )
@@ -183,9 +183,9 @@ BAD_CALLS: list[tuple[Any, str]] = [
 )
 async def test_invalid_call_names_its_field(jobs_api: JobsApi, request_: Any, field: str) -> None:
     rpc = getattr(jobs_api.jobs, type(request_).__name__.removesuffix("Request"))
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs_api.call(rpc, request_)
-    assert caught.value.field == field
+    assert excinfo.value.field == field
 
 
 @pytest.mark.parametrize("attempt", [-1, 0, 1, 2**31 - 1])
@@ -199,9 +199,9 @@ async def test_invented_attempts_are_stale(jobs_api: JobsApi, attempt: int) -> N
         (jobs_api.jobs.GetCheckpoints, jobs_service_pb2.GetCheckpointsRequest(attempt=stale)),
     ]
     for rpc, request in calls:
-        with pytest.raises(errors.Aborted) as caught:
+        with pytest.raises(errors.Aborted) as excinfo:
             await jobs_api.call(rpc, request)
-        assert caught.value.code == "lease_lost"
+        assert excinfo.value.code == "lease_lost"
     request = jobs_service_pb2.HeartbeatJobsRequest(worker="w", attempts=[stale])
     assert list((await jobs_api.call(jobs_api.jobs.HeartbeatJobs, request)).lost) == [stale]
 
@@ -219,9 +219,9 @@ async def test_extremes_of_progress_are_stored(jobs_api: JobsApi) -> None:
 async def test_id_of_another_owners_job_reveals_nothing(jobs_api: JobsApi) -> None:
     job = await jobs_api.submit(KIND, payload=payload(secret=1))
     spec = job_pb2.JobSpec(kind=KIND, owner_id=str(uuid4()), payload=payload(secret=1))
-    with pytest.raises(errors.AlreadyExists) as caught:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await jobs_api.call(jobs_api.jobs.SubmitJob, jobs_service_pb2.SubmitJobRequest(job_id=job.job_id, spec=spec))
-    assert caught.value.code == "job_id_taken"
+    assert excinfo.value.code == "job_id_taken"
     with pytest.raises(errors.NotFound) as missing:
         await jobs_api.submit(KIND, parent_id=job.job_id)
     assert missing.value.code == "parent_not_found"

@@ -109,9 +109,9 @@ async def test_repeated_child_is_accepted_after_its_parent_ended(
     await jobs.finish(parent.job_id, 1, outcomes.Completed())
     job, is_new = await jobs.submit(child, spec(parent_id=parent.job_id))
     assert (job.job_id, is_new) == (child, False)
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await submitted(parent_id=parent.job_id)
-    assert caught.value.code == "parent_ended"
+    assert excinfo.value.code == "parent_ended"
 
 
 async def test_payloads_are_equal_for_each_spelling_of_their_numbers(

@@ -20,9 +20,9 @@ OLD = "2 minutes"
 
 async def age_attempt(engine: AsyncEngine, job_id: UUID, age: str) -> None:
     """Let the attempts of a job have begun so long ago."""
-    begun = sa.text("UPDATE jobs.attempts SET started_at = now() - CAST(:age AS interval) WHERE job_id = :id")
+    statement = sa.text("UPDATE jobs.attempts SET started_at = now() - CAST(:age AS interval) WHERE job_id = :id")
     async with engine.begin() as conn:
-        await conn.execute(begun, {"age": age, "id": job_id})
+        await conn.execute(statement, {"age": age, "id": job_id})
 
 
 async def lose_lease(jobs: Operations, engine: AsyncEngine, kind: str, *, survives: bool) -> domain.Job:

@@ -55,10 +55,10 @@ def changes(jobs: Operations, jobs_engine: AsyncEngine) -> Bulk:
 @pytest.fixture
 async def failed(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> list[UUID]:
     """Return four failed jobs, the oldest first."""
-    made = [(await submitted()).job_id for _ in range(4)]
+    job_ids = [(await submitted()).job_id for _ in range(4)]
     for job in await jobs.claim(worker="w", kinds=[kind], limit=4):
         await jobs.finish(job.job_id, job.attempt, jobs_helpers.FINAL)
-    return made
+    return job_ids
 
 
 async def start(changes: Bulk, selected: JobFilter, change: Change, owner_id: UUID) -> tuple[FakeContext, bulk.Payload]:
@@ -134,12 +134,12 @@ async def test_jobs_that_refuse_are_skipped_and_counted(
 async def test_unfinished_jobs_are_cancelled(
     jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    made = [(await submitted()).job_id for _ in range(3)]
+    job_ids = [(await submitted()).job_id for _ in range(3)]
     done, running = await jobs.claim(worker="w", kinds=[kind], limit=2)
     await jobs.finish(done.job_id, 1, outcomes.Completed())
     context, payload = await start(changes, JobFilter(kinds={kind}), Change.CANCEL, owner_id)
     assert await run(changes, context, payload) == {"changed": 2, "skipped": {}}
-    states = {job_id: await jobs_helpers.state(jobs, job_id) for job_id in made}
+    states = {job_id: await jobs_helpers.state(jobs, job_id) for job_id in job_ids}
     assert states[done.job_id] is State.COMPLETED
     assert states[running.job_id] is State.CANCELLING
     assert sorted(states.values()) == [State.CANCELLED, State.CANCELLING, State.COMPLETED]
@@ -157,8 +157,8 @@ async def test_unfinished_jobs_are_cancelled(
 async def test_impossible_changes_are_refused(
     changes: Bulk, owner_id: UUID, states: set[State], change: Change, per_second: int, field: str
 ) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await changes.start(
             JobFilter(states=states), change, per_second=per_second, job_id=ids.uuid7(), owner_id=owner_id
         )
-    assert caught.value.field == field
+    assert excinfo.value.field == field

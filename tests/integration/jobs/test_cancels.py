@@ -40,9 +40,9 @@ async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="requested")
     assert (await jobs.finish(job.job_id, 1, outcomes.Completed())).state is State.COMPLETED
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await jobs.cancel(job.job_id, owner_id=None, reason="requested")
-    assert caught.value.code == "job_already_finished"
+    assert excinfo.value.code == "job_already_finished"
 
 
 async def test_cancelling_job_of_a_dead_worker_is_cancelled(

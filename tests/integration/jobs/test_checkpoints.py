@@ -26,13 +26,13 @@ async def job_id(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) ->
 async def test_later_attempt_reads_checkpoints_of_earlier_ones(
     jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
 ) -> None:
-    kept: dict[str, Any] = {"a": {"n": 1}, "none": None, "list": [1, "x"], "text": "t", "zero": 0, "no": False}
-    for name, value in kept.items():
+    values: dict[str, Any] = {"a": {"n": 1}, "none": None, "list": [1, "x"], "text": "t", "zero": 0, "no": False}
+    for name, value in values.items():
         await jobs.reports.save_checkpoint(job_id, 1, name, value)
     await jobs.reports.save_checkpoint(job_id, 1, "a", {"n": 2})
     await jobs_helpers.crash(jobs, jobs_engine, job_id)
     await jobs_helpers.claim_one(jobs, kind)
-    assert await jobs.reports.get_checkpoints(job_id, 2) == {**kept, "a": {"n": 2}}
+    assert await jobs.reports.get_checkpoints(job_id, 2) == {**values, "a": {"n": 2}}
 
 
 async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
@@ -46,9 +46,9 @@ async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
             jobs.reports.save_checkpoint(job_id, attempt, "a", 2),
             jobs.reports.get_checkpoints(job_id, attempt),
         ):
-            with pytest.raises(errors.Aborted) as caught:
+            with pytest.raises(errors.Aborted) as excinfo:
                 await call
-            assert caught.value.code == "lease_lost"
+            assert excinfo.value.code == "lease_lost"
 
     await refused(1)
     await jobs_helpers.claim_one(jobs, kind)
@@ -80,9 +80,9 @@ async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: A
     async with jobs_engine.begin() as conn:
         await conn.execute(fill, {"job_id": job_id, "most": checkpoints.MAX_CHECKPOINTS - 1})
     await jobs.reports.save_checkpoint(job_id, 1, "last", 1)
-    with pytest.raises(errors.ResourceExhausted) as caught:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await jobs.reports.save_checkpoint(job_id, 1, "one more", 1)
-    assert caught.value.code == "too_many_checkpoints"
+    assert excinfo.value.code == "too_many_checkpoints"
     assert "one more" not in await jobs.reports.get_checkpoints(job_id, 1)
     await jobs.reports.save_checkpoint(job_id, 1, "n1", {"replaced": True})
     assert (await jobs.reports.get_checkpoints(job_id, 1))["n1"] == {"replaced": True}
@@ -90,9 +90,9 @@ async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: A
 
 @pytest.mark.parametrize("name", ["", "n" * 101, "a\x00b"])
 async def test_invalid_name_is_refused(jobs: Operations, job_id: UUID, name: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs.reports.save_checkpoint(job_id, 1, name, 1)
-    assert caught.value.field == "name"
+    assert excinfo.value.field == "name"
 
 
 async def test_unknown_job_has_no_lease(jobs: Operations) -> None:

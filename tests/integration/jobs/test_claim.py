@@ -16,9 +16,9 @@ from tests.integration.jobs import jobs_helpers
 async def test_two_workers_never_get_the_same_job(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
     submitted_ids = {(await submitted()).job_id for _ in range(20)}
     claims = await asyncio.gather(*(jobs.claim(worker=f"w{n}", kinds=[kind], limit=3) for n in range(10)))
-    got = [job.job_id for claimed in claims for job in claimed]
-    assert len(got) == len(set(got))
-    assert set(got) <= submitted_ids
+    job_ids = [job.job_id for claimed in claims for job in claimed]
+    assert len(job_ids) == len(set(job_ids))
+    assert set(job_ids) <= submitted_ids
 
 
 async def test_urgent_jobs_are_claimed_first(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:

@@ -22,14 +22,14 @@ Spec = Callable[..., domain.Spec]
 
 async def mentioning(engine: AsyncEngine, owner_id: UUID) -> set[str]:
     """Return the tables with a row that names the owner."""
-    found = set()
+    tables = set()
     async with engine.connect() as conn:
         for table in TABLES:
             statement = f"SELECT count(*) FROM jobs.{table} t WHERE lower(t::text) LIKE ANY(:texts)"
             texts = [f"%{owner_id}%", f"%{EMAIL.lower()}%"]
             if await conn.scalar(sa.text(statement), {"texts": texts}):
-                found.add(table)
-    return found
+                tables.add(table)
+    return tables
 
 
 async def erase(jobs: operations.Operations, owner_id: UUID) -> bool:

@@ -52,9 +52,9 @@ async def test_events_can_be_read_from_any_position_but_not_from_the_future(
     raw, latest = await jobs.list_events(owner_id, after=2, limit=500)
     assert ([job_events_pb2.JobEvent.FromString(event).sequence for event in raw], latest) == ([3], 3)
     assert await jobs.list_events(owner_id, after=3, limit=500) == ([], 3)
-    with pytest.raises(errors.OutOfRange) as caught:
+    with pytest.raises(errors.OutOfRange) as excinfo:
         await jobs.list_events(owner_id, after=4, limit=500)
-    assert caught.value.code == "cursor_unknown"
+    assert excinfo.value.code == "cursor_unknown"
 
 
 async def test_events_of_many_owners_are_read_together_and_cursors_are_independent(
@@ -68,7 +68,7 @@ async def test_events_of_many_owners_are_read_together_and_cursors_are_independe
         await conn.execute(sa.delete(schema.job_events).where(events.owner_id == holed, events.sequence == 2))
     cursors = [(owner_id, 0), (other, 2), (owner_id, 2), (strange, 0), (strange, 1), (holed, 0), (holed, 1), (other, 3)]
     pages = await jobs.pages(cursors, limit=2)
-    assert [_shown(page) for page in pages] == [
+    assert [_summary(page) for page in pages] == [
         ([1, 2], 3),
         ([], 2),
         ([3], 3),
@@ -91,7 +91,7 @@ async def test_response_with_events_of_many_owners_is_bounded_and_names_the_omit
         assert isinstance(whole, event_log.Page)
         first, second = map(len, whole.events)
         progressed = {
-            size: [_shown(page) for page in await event_log.pages(conn, cursors, limit=500, size=size)]
+            size: [_summary(page) for page in await event_log.pages(conn, cursors, limit=500, size=size)]
             for size in (1, first, first + second, first + second + first)
         }
     assert progressed == {
@@ -102,7 +102,7 @@ async def test_response_with_events_of_many_owners_is_bounded_and_names_the_omit
     }
 
 
-def _shown(page: event_log.Page | errors.Error) -> tuple[list[int], int] | str:
+def _summary(page: event_log.Page | errors.Error) -> tuple[list[int], int] | str:
     if isinstance(page, errors.Error):
         return page.code
     return [job_events_pb2.JobEvent.FromString(event).sequence for event in page.events], page.latest
@@ -376,9 +376,9 @@ async def test_events_that_a_failover_lost_make_cursors_unknown(
     for _ in range(2):
         await submitted()
     for cursor in (2, 3):
-        with pytest.raises(errors.OutOfRange) as caught:
+        with pytest.raises(errors.OutOfRange) as excinfo:
             await jobs.list_events(owner_id, after=cursor, limit=10)
-        assert caught.value.code == "cursor_unknown"
+        assert excinfo.value.code == "cursor_unknown"
     newest = (await jobs.positions([owner_id]))[owner_id]
     events, latest = await jobs.list_events(owner_id, after=newest - 2, limit=10)
     assert (len(events), latest) == (2, newest)

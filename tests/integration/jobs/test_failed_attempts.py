@@ -38,13 +38,13 @@ async def test_each_failed_attempt_keeps_its_exception(
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(job.job_id, 2, failure(message="second", traceback="two"))
-    kept = [(row["exception_message"], row["traceback"], row["place"]) for row in await attempts(jobs, job)]
-    assert kept == [("first", "one", "demo.py:run"), ("second", "two", "demo.py:run")]
+    exceptions = [(row["exception_message"], row["traceback"], row["place"]) for row in await attempts(jobs, job)]
+    assert exceptions == [("first", "one", "demo.py:run"), ("second", "two", "demo.py:run")]
 
 
 def test_fingerprint_names_kind_code_type_and_place() -> None:
-    same = outcomes.fingerprint("demo.x", failure(message="a"))
-    assert same == outcomes.fingerprint("demo.x", failure(message="b", traceback="other line"))
+    base = outcomes.fingerprint("demo.x", failure(message="a"))
+    assert base == outcomes.fingerprint("demo.x", failure(message="b", traceback="other line"))
     others = [
         outcomes.fingerprint("demo.y", failure()),
         outcomes.fingerprint("demo.x", failure("timeout")),
@@ -53,7 +53,7 @@ def test_fingerprint_names_kind_code_type_and_place() -> None:
         outcomes.fingerprint("demo.x", outcomes.Crashed()),
         outcomes.fingerprint("demo.x", jobs_helpers.ERROR),
     ]
-    assert len({same, *others}) == 7
+    assert len({base, *others}) == 7
     assert outcomes.fingerprint("demo.x", outcomes.Completed()) is None
 
 
@@ -111,8 +111,8 @@ async def test_only_the_newest_attempts_keep_tracebacks(
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, attempt, failure())
         await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
-    kept = [row["attempt"] for row in await attempts(jobs, job) if row["traceback"]]
-    assert kept == list(range(3, domain.RECORDED_ATTEMPTS + 3))
+    with_traceback = [row["attempt"] for row in await attempts(jobs, job) if row["traceback"]]
+    assert with_traceback == list(range(3, domain.RECORDED_ATTEMPTS + 3))
 
 
 async def test_database_refuses_unbounded_texts(jobs_engine: AsyncEngine) -> None:

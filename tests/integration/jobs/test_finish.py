@@ -73,9 +73,9 @@ async def test_retry_reopens_with_a_fresh_budget_and_new_attempt_numbers(
     assert (reopened.state, reopened.error, reopened.finished_at) == (State.PENDING, None, None)
     again = await jobs_helpers.claim_one(jobs, kind)
     assert (again.attempt, again.max_attempts) == (2, 2)
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await jobs.retry(job.job_id, owner_id=None)
-    assert caught.value.code == "job_not_retryable"
+    assert excinfo.value.code == "job_not_retryable"
 
 
 async def test_job_of_the_previous_system_cannot_be_retried(
@@ -84,6 +84,6 @@ async def test_job_of_the_previous_system_cannot_be_retried(
     job = await submitted(kind=f"legacy.{kind}", max_attempts=1)
     await jobs_helpers.claim_one(jobs, job.spec.kind)
     await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await jobs.retry(job.job_id, owner_id=None)
-    assert caught.value.code == "job_not_retryable"
+    assert excinfo.value.code == "job_not_retryable"

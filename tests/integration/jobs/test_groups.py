@@ -116,9 +116,9 @@ async def test_cancelling_parent_still_counts_ended_children(
     assert (await jobs.cancel(parent.job_id, owner_id=None, reason="r")).state is State.CANCELLING
     assert await jobs_helpers.state(jobs, child.job_id) is State.CANCELLED
     assert (await jobs.get(parent.job_id, owner_id=None)).children == Children(total=1, ended=1, unsuccessful=1)
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await submitted(parent_id=parent.job_id)
-    assert caught.value.code == "parent_ended"
+    assert excinfo.value.code == "parent_ended"
 
 
 @pytest.mark.parametrize("way", ["fail", "overdue", "cancelled"])
@@ -172,9 +172,9 @@ async def test_retried_parent_recounts_its_children(jobs: Operations, spec: jobs
 async def test_only_a_job_of_the_same_owner_can_be_a_parent(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
     strange = await submitted(owner_id=uuid4())
     for parent_id in (strange.job_id, uuid4()):
-        with pytest.raises(errors.NotFound) as caught:
+        with pytest.raises(errors.NotFound) as excinfo:
             await submitted(parent_id=parent_id)
-        assert (caught.value.code, caught.value.field) == ("parent_not_found", "parent_id")
+        assert (excinfo.value.code, excinfo.value.field) == ("parent_not_found", "parent_id")
 
 
 async def failed_group(jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> list[UUID]:
@@ -260,9 +260,9 @@ async def test_child_of_a_parent_that_ended_for_its_own_reason_is_not_retried_al
     child = await submitted(parent_id=parent.job_id, kind=f"{kind}.child")
     await jobs.cancel(child.job_id, owner_id=None, reason="r")
     await jobs.finish(parent.job_id, 1, outcome)
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await jobs.retry(child.job_id, owner_id=None)
-    assert (caught.value.code, caught.value.details) == ("parent_ended", {"job_id": str(parent.job_id)})
+    assert (excinfo.value.code, excinfo.value.details) == ("parent_ended", {"job_id": str(parent.job_id)})
     await jobs.retry(parent.job_id, owner_id=None)
     await jobs.retry(child.job_id, owner_id=None)
     assert await jobs_helpers.claim(jobs, f"{kind}.child") == [child.job_id]

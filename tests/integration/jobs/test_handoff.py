@@ -18,7 +18,7 @@ from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
 from services.jobs.operators import kind_controls
 from tests.integration.jobs import jobs_helpers
-from tests.integration.jobs.claim_calls import Callers, Eventually, got
+from tests.integration.jobs.claim_calls import Callers, Eventually, claimed_ids
 
 
 async def test_submit_and_claim_share_one_transaction(
@@ -27,7 +27,7 @@ async def test_submit_and_claim_share_one_transaction(
     call = await callers.resting(kind)
     job = await submitted()
     assert (job.state, job.attempt) == (State.PENDING, 0)
-    assert await got(call) == [job.job_id]
+    assert await claimed_ids(call) == [job.job_id]
     async with jobs_engine.connect() as conn:
         query = sa.text("SELECT sequence, reason, xmin::text FROM jobs.job_events WHERE job_id = :id ORDER BY sequence")
         rows = (await conn.execute(query, {"id": job.job_id})).all()
@@ -50,7 +50,7 @@ async def test_uncommitted_job_is_not_delivered(
             await submitted()
     assert callers.jobs.waiters.count == 1
     job = await submitted()
-    assert await got(call) == [job.job_id]
+    assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_waiting_call_gets_the_best_job_and_the_next_call_the_submitted_one(
@@ -60,7 +60,7 @@ async def test_waiting_call_gets_the_best_job_and_the_next_call_the_submitted_on
     # No wake-up is sent for it.
     urgent, _ = await replica.submit(ids.uuid7(), spec(priority=5))
     job = await submitted()
-    assert (await got(first), await got(second)) == ([urgent.job_id], [job.job_id])
+    assert (await claimed_ids(first), await claimed_ids(second)) == ([urgent.job_id], [job.job_id])
 
 
 async def test_owners_take_turns(callers: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, kind: str) -> None:
@@ -68,7 +68,7 @@ async def test_owners_take_turns(callers: Callers, replica: Operations, spec: jo
     single, _ = await replica.submit(ids.uuid7(), spec(owner_id=uuid4()))
     many = [(ids.uuid7(), spec()) for _ in range(3)]
     await callers.jobs.submit_many(many)
-    assert await got(call) == [single.job_id, many[0][0]]
+    assert await claimed_ids(call) == [single.job_id, many[0][0]]
     assert await jobs_helpers.claim(callers.jobs, kind) == [job_id for job_id, _ in many[1:]]
 
 
@@ -76,7 +76,7 @@ async def test_one_job_of_a_concurrency_key_runs(callers: Callers, spec: jobs_he
     call = await callers.resting(kind, limit=10)
     submits = [(ids.uuid7(), spec(concurrency_key="k")) for _ in range(3)]
     await callers.jobs.submit_many(submits)
-    assert await got(call) == [submits[0][0]]
+    assert await claimed_ids(call) == [submits[0][0]]
     assert await jobs_helpers.claim(callers.jobs, kind) == []
 
 
@@ -91,7 +91,7 @@ async def test_submit_of_one_job_stores_it_as_claimed(
     job_id = ids.uuid7()
     job, _ = await callers.jobs.submit(job_id, spec())
     assert (job.state, job.attempt, job.version) == (State.PENDING, 0, 1)
-    assert await got(call) == [job_id]
+    assert await claimed_ids(call) == [job_id]
     running = await callers.jobs.get(job.job_id, owner_id=None)
     assert (running.state, running.attempt, running.version) == (State.RUNNING, 1, 2)
     assert running.started_at is not None
@@ -125,14 +125,14 @@ async def test_limits_are_kept(
     callers.jobs.kinds.forget()
     await Maintenance(callers.jobs).wake_all()
     if allowed:
-        assert await got(call) == [submits[0][0]]
+        assert await claimed_ids(call) == [submits[0][0]]
         assert await jobs_helpers.claim(callers.jobs, kind) == []
     else:
         assert [await jobs_helpers.state(callers.jobs, job_id) for job_id, _ in submits] == [State.PENDING] * 3
         await kind_limits.resume(kind)
         callers.jobs.kinds.forget()
         await Maintenance(callers.jobs).wake_all()
-        assert await got(call) == [job_id for job_id, _ in submits]
+        assert await claimed_ids(call) == [job_id for job_id, _ in submits]
 
 
 async def test_call_of_a_worker_that_lost_a_lease_gets_no_job(
@@ -141,7 +141,7 @@ async def test_call_of_a_worker_that_lost_a_lease_gets_no_job(
     frozen, lives = await callers.resting(kind, worker="frozen"), await callers.resting(kind)
     callers.jobs.waiters.evict({"frozen"})
     job = await submitted()
-    assert (await got(frozen), await got(lives)) == ([], [job.job_id])
+    assert (await claimed_ids(frozen), await claimed_ids(lives)) == ([], [job.job_id])
 
 
 async def test_job_claimed_for_a_cancelled_call_is_released(

@@ -56,14 +56,14 @@ async def walk(search: JobSearch, selected: JobFilter, order: Order, size: int) 
 async def test_pages_lead_forward_and_back(
     jobs: Operations, search: JobSearch, submitted: jobs_helpers.Submit, kind: str, order: Order
 ) -> None:
-    made = [(await submitted()).job_id for _ in range(7)]
+    job_ids = [(await submitted()).job_id for _ in range(7)]
     for job_id in await jobs_helpers.claim(jobs, kind):
         await jobs.finish(job_id, 1, outcomes.Completed())
     pages = await walk(search, JobFilter(kinds={kind}), order, 3)
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert {job_id for page in pages for job_id in page} == set(made)
+    assert {job_id for page in pages for job_id in page} == set(job_ids)
     if order in (Order.NEWEST, Order.OLDEST):
-        assert [job_id for page in pages for job_id in page] == sorted(made, reverse=order is Order.NEWEST)
+        assert [job_id for page in pages for job_id in page] == sorted(job_ids, reverse=order is Order.NEWEST)
 
 
 async def test_filters_select(
@@ -166,7 +166,7 @@ async def test_a_scan_that_ends_early_is_continued_by_the_next_page(
 ) -> None:
     monkeypatch.setattr(job_search, "SCAN", 2)
     monkeypatch.setattr(job_search, "FIRST_SCAN", 1)
-    made = [(await submitted(unique_key=f"{owner_id}-{n % 3}-{n}")).job_id for n in range(6)]
+    all_ids = [(await submitted(unique_key=f"{owner_id}-{n % 3}-{n}")).job_id for n in range(6)]
     selected = JobFilter(owner_id=owner_id, text=f"{owner_id}-0-")
     pages, token = [], ""
     while True:
@@ -174,7 +174,7 @@ async def test_a_scan_that_ends_early_is_continued_by_the_next_page(
         pages.append([row.job.job_id for row in page.rows])
         if not (token := page.next_page_token):
             break
-    assert [job_id for page in pages for job_id in page] == [made[3], made[0]]
+    assert [job_id for page in pages for job_id in page] == [all_ids[3], all_ids[0]]
     assert len(pages) > 1
     assert (await search.count(selected)).has_more
     collected: list[UUID] = []
@@ -184,7 +184,7 @@ async def test_a_scan_that_ends_early_is_continued_by_the_next_page(
         collected += job_ids
         if position is None:
             break
-    assert collected == [made[0], made[3]]
+    assert collected == [all_ids[0], all_ids[3]]
 
 
 async def test_tokens_belong_to_a_filter_and_an_order(
@@ -209,6 +209,6 @@ async def test_tokens_belong_to_a_filter_and_an_order(
     ],
 )
 def test_invalid_filters_are_refused(selected: dict[str, Any], field: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         JobFilter(**selected)
-    assert caught.value.field == field
+    assert excinfo.value.field == field

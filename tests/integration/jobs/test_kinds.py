@@ -135,6 +135,6 @@ async def test_kind_has_a_worker_for_two_minutes_after_its_registration(
 async def test_defaults_have_the_bounds_of_their_fields(
     jobs_api: JobsApi, kind: str, registration: kind_pb2.KindDefaults, field: str
 ) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs_api.register(kind_pb2.KindRegistration(kind=kind, defaults=registration))
-    assert caught.value.field == field
+    assert excinfo.value.field == field

@@ -87,9 +87,9 @@ async def test_repeated_submit_with_a_large_payload_returns_the_stored_job(
     jobs: Operations, spec: jobs_helpers.MakeSpec
 ) -> None:
     job_id = ids.uuid7()
-    same = spec(payload=LARGE)
-    assert (await jobs.submit(job_id, same))[1]
-    assert not (await jobs.submit(job_id, same))[1]
+    large = spec(payload=LARGE)
+    assert (await jobs.submit(job_id, large))[1]
+    assert not (await jobs.submit(job_id, large))[1]
 
 
 async def test_checkpoints_of_a_job_are_bounded_by_bytes(
@@ -102,9 +102,9 @@ async def test_checkpoints_of_a_job_are_bounded_by_bytes(
     for number in range(fits):
         await jobs.reports.save_checkpoint(job.job_id, 1, f"n{number}", value)
     await jobs.reports.save_checkpoint(job.job_id, 1, "n0", value)
-    with pytest.raises(errors.ResourceExhausted) as caught:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await jobs.reports.save_checkpoint(job.job_id, 1, "one more", 1)
-    assert caught.value.code == "checkpoints_too_large"
+    assert excinfo.value.code == "checkpoints_too_large"
     assert "one more" not in await jobs.reports.get_checkpoints(job.job_id, 1)
     await jobs.reports.save_checkpoint(job.job_id, 1, "n0", 1)
     await jobs.reports.save_checkpoint(job.job_id, 1, "one more", 1)

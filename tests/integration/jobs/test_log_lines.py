@@ -159,8 +159,8 @@ async def test_sensitive_fields_of_a_payload_are_masked_for_operators(jobs_api: 
         {"service": "jobs"},
     )
     for reader in readers:
-        shown = (await jobs_api.call(jobs_api.jobs.GetJob, request, **reader)).job.spec.payload
-        assert (shown["token"], shown["name"], shown["payload"]["token"]) == ("•••", "mia", "•••")
+        payload = (await jobs_api.call(jobs_api.jobs.GetJob, request, **reader)).job.spec.payload
+        assert (payload["token"], payload["name"], payload["payload"]["token"]) == ("•••", "mia", "•••")
         listed = jobs_service_pb2.ListJobsRequest(owner_id=owner)
         assert "hunter" not in str(await jobs_api.call(jobs_api.jobs.ListJobs, listed, **reader))
     (claimed,) = await jobs_api.claim(kind)
@@ -178,8 +178,8 @@ async def test_steps_have_names_and_durations_and_small_values_for_operators(job
             request.duration.FromMilliseconds(250)
         await jobs_api.call(jobs_api.jobs.SaveCheckpoint, request)
     history = jobs_service_pb2.GetJobHistoryRequest(job_id=claimed.job_id)
-    shown = (await jobs_api.call(jobs_api.jobs.GetJobHistory, history)).checkpoints
-    assert [(each.name, each.attempt, each.duration.ToMilliseconds(), each.value) for each in shown] == [
+    checkpoints = (await jobs_api.call(jobs_api.jobs.GetJobHistory, history)).checkpoints
+    assert [(each.name, each.attempt, each.duration.ToMilliseconds(), each.value) for each in checkpoints] == [
         ("fetch", 1, 250, ""),
         ("@state", 1, 0, '"41"'),
     ]

@@ -23,7 +23,7 @@ from services.jobs.operations import Operations
 from services.jobs.operators import kind_controls
 from services.jobs.settings import Settings
 from tests.integration.jobs import jobs_helpers
-from tests.integration.jobs.claim_calls import LONG, SOON, Callers, Eventually, got
+from tests.integration.jobs.claim_calls import LONG, SOON, Callers, Eventually, claimed_ids
 from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
 
 Signed = Callable[[str], Any]
@@ -34,14 +34,14 @@ async def test_waiting_call_gets_a_job_submitted_meanwhile(
 ) -> None:
     call = await callers.waiting(kind)
     job = await submitted()
-    assert await got(call) == [job.job_id]
+    assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_next_call_waits_for_the_next_job(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
     for _ in range(5):
         call = await callers.waiting(kind, limit=10)
         job = await submitted()
-        assert await got(call) == [job.job_id]
+        assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_first_of_two_calls_gets_the_job_and_the_second_keeps_waiting(
@@ -50,13 +50,13 @@ async def test_first_of_two_calls_gets_the_job_and_the_second_keeps_waiting(
     first, second = await callers.waiting(kind), await callers.waiting(kind)
     for call in (first, second):
         job = await submitted()
-        assert await got(call) == [job.job_id]
+        assert await claimed_ids(call) == [job.job_id]
         assert callers.jobs.waiters.count == (call is first)
 
 
 async def test_a_wait_ends_empty(callers: Callers, kind: str) -> None:
     call = await callers.waiting(kind, wait=timedelta(milliseconds=50))
-    assert await got(call) == []
+    assert await claimed_ids(call) == []
     assert callers.jobs.waiters.count == 0
 
 
@@ -64,7 +64,7 @@ async def test_runnable_job_is_returned_without_a_wait(
     callers: Callers, submitted: jobs_helpers.Submit, kind: str
 ) -> None:
     job_ids = [(await submitted()).job_id for _ in range(3)]
-    assert await got(await here_now(callers, kind)) == job_ids
+    assert await claimed_ids(await here_now(callers, kind)) == job_ids
 
 
 async def here_now(callers: Callers, kind: str) -> asyncio.Task[list[domain.Job]]:
@@ -100,7 +100,7 @@ async def test_jobs_of_other_replicas_wake_waiting_calls(
     first, other = linked_replicas
     call = await first.waiting(kind)
     job, _ = await other.jobs.submit(ids.uuid7(), spec())
-    assert await got(call) == [job.job_id]
+    assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_reconciler_finds_jobs_without_a_wake_up(
@@ -109,7 +109,7 @@ async def test_reconciler_finds_jobs_without_a_wake_up(
     call = await callers.waiting(kind)
     job, _ = await replica.submit(ids.uuid7(), spec())
     await Maintenance(callers.jobs).wake_all()
-    assert await got(call) == [job.job_id]
+    assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_every_way_to_become_runnable_wakes_a_call(
@@ -120,18 +120,18 @@ async def test_every_way_to_become_runnable_wakes_a_call(
     assert await jobs_helpers.claim(jobs, kind) == [holder.job_id]
     call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 1, outcomes.Released())
-    assert await got(call) == [holder.job_id], "handed back"
+    assert await claimed_ids(call) == [holder.job_id], "handed back"
     call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 2, jobs_helpers.FINAL)
-    assert await got(call) == [follower.job_id], "its place was given on"
+    assert await claimed_ids(call) == [follower.job_id], "its place was given on"
     call = await callers.waiting(kind)
     await jobs.retry(holder.job_id, owner_id=None)
     await jobs.finish(follower.job_id, 1, outcomes.Completed())
-    assert await got(call) == [holder.job_id], "reopened"
+    assert await claimed_ids(call) == [holder.job_id], "reopened"
     call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 3, outcomes.Snoozed(delay=jobs_helpers.HOUR))
     await jobs_helpers.come_due(jobs, jobs_engine, holder.job_id)
-    assert await got(call) == [holder.job_id], "its time has come"
+    assert await claimed_ids(call) == [holder.job_id], "its time has come"
 
 
 async def test_resumed_kind_wakes_waiting_calls(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
@@ -140,7 +140,7 @@ async def test_resumed_kind_wakes_waiting_calls(callers: Callers, submitted: job
     job = await submitted()
     call = await callers.waiting(kind)
     await kind_limits.resume(kind)
-    assert await got(call) == [job.job_id]
+    assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_cancelled_call_claims_nothing(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
@@ -160,9 +160,9 @@ async def test_job_of_a_cancelled_call_goes_to_the_next(
     first.cancel()
     await asyncio.wait([first])
     if first.cancelled():
-        assert await got(second) == [job.job_id]
+        assert await claimed_ids(second) == [job.job_id]
     else:
-        assert await got(first) == [job.job_id]
+        assert await claimed_ids(first) == [job.job_id]
         second.cancel()
     await callers.come(0)
 
@@ -225,9 +225,9 @@ async def test_grpc_call_waits_and_may_be_cancelled(jobs_api: JobsApi, kind: str
 @pytest.mark.parametrize("wait", [Duration(seconds=-1), Duration(seconds=20, nanos=1_000_000)])
 async def test_a_wait_has_bounds(jobs_api: JobsApi, kind: str, wait: Duration) -> None:
     request = jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[kind], max_jobs=1, wait=wait)
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs_api.call(jobs_api.jobs.ClaimJobs, request)
-    assert caught.value.field == "wait"
+    assert excinfo.value.field == "wait"
 
 
 async def test_a_service_that_stops_ends_the_wait(

@@ -174,9 +174,9 @@ async def test_users_read_and_mark_only_their_own_notifications(jobs_api: JobsAp
     ],
 )
 async def test_invalid_request_names_its_field(jobs_api: JobsApi, method: str, request_: Any, field: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs_api.call(getattr(jobs_api.jobs, method), request_)
-    assert caught.value.field == field
+    assert excinfo.value.field == field
 
 
 async def test_unread_count_is_capped_and_all_are_marked_at_once(

@@ -178,11 +178,11 @@ async def test_a_bad_schedule_is_refused_by_its_field(
 
 @pytest.mark.parametrize(("service", "kind"), [("demo", "jobs.group"), ("demo", "demonic.x"), ("jobs", "demo.enable")])
 async def test_services_work_on_their_own_kinds_only(jobs_api: JobsApi, service: str, kind: str) -> None:
-    theirs = f"{service}.{uuid4().hex}"
-    registration = kind_pb2.KindRegistration(kind=theirs)
-    schedule = kind_pb2.ScheduleRegistration(name=f"{theirs}.s", kind=kind, cron="0 0 1 1 *")
+    foreign_kind = f"{service}.{uuid4().hex}"
+    registration = kind_pb2.KindRegistration(kind=foreign_kind)
+    schedule = kind_pb2.ScheduleRegistration(name=f"{foreign_kind}.s", kind=kind, cron="0 0 1 1 *")
     requests = [
-        jobs_service_pb2.ClaimJobsRequest(worker=WORKER, kinds=[theirs, kind], max_jobs=1),
+        jobs_service_pb2.ClaimJobsRequest(worker=WORKER, kinds=[foreign_kind, kind], max_jobs=1),
         jobs_service_pb2.RegisterKindsRequest(
             worker=WORKER, kinds=[registration, kind_pb2.KindRegistration(kind=kind)]
         ),

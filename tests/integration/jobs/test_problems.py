@@ -49,11 +49,11 @@ async def test_problems_are_grouped_worst_first(
     late = (await submitted()).job_id
     await jobs_helpers.shift(jobs_engine, late, "run_at = now() - interval '1 hour'")
     problems = await Overview(jobs_engine).list_problems()
-    mine = {(problem.reason, problem.kind): problem for problem in problems if problem.kind.startswith(kind)}
-    assert set(mine) == {("failing", kind), ("waiting", kind), ("no_worker", unserved)}
-    assert (mine["failing", kind].count, mine["failing", kind].owner_count) == (3, 2)
-    assert mine["no_worker", unserved].count == 2
-    assert mine["waiting", kind].age >= timedelta(minutes=59)
+    by_reason = {(problem.reason, problem.kind): problem for problem in problems if problem.kind.startswith(kind)}
+    assert set(by_reason) == {("failing", kind), ("waiting", kind), ("no_worker", unserved)}
+    assert (by_reason["failing", kind].count, by_reason["failing", kind].owner_count) == (3, 2)
+    assert by_reason["no_worker", unserved].count == 2
+    assert by_reason["waiting", kind].age >= timedelta(minutes=59)
     assert [problem.reason for problem in problems] == sorted((p.reason for p in problems), key=REASONS.index)
 
 

@@ -27,9 +27,9 @@ async def test_jobs_of_other_owners_are_not_found(jobs: Operations, submitted: j
         jobs.cancel(job.job_id, owner_id=stranger, reason="r"),
         jobs.retry(job.job_id, owner_id=stranger),
     ):
-        with pytest.raises(errors.NotFound) as caught:
+        with pytest.raises(errors.NotFound) as excinfo:
             await call
-        assert caught.value.code == "job_not_found"
+        assert excinfo.value.code == "job_not_found"
 
 
 async def test_history_has_attempts_and_transitions(
@@ -120,11 +120,11 @@ async def test_pages_of_jobs_are_newest_first_and_complete(
         token = page.next_page_token
         if not token:
             break
-        with pytest.raises(errors.InvalidArgument) as caught:
+        with pytest.raises(errors.InvalidArgument) as excinfo:
             await jobs.lists.page(
                 owner_id=owner_id, states=[State.FAILED], kinds=[], parent_id=None, page_size=2, page_token=token
             )
-        assert caught.value.field == "page_token"
+        assert excinfo.value.field == "page_token"
     assert listed == job_ids[::-1]
 
 
@@ -136,7 +136,7 @@ async def test_pages_of_jobs_lead_back_and_are_counted(
     expected = job_ids if oldest_first else job_ids[::-1]
 
     async def page(token: str, max_count: int = 3) -> tuple[list[UUID], str, str]:
-        found = await jobs.lists.page(
+        first_page = await jobs.lists.page(
             owner_id=owner_id,
             states=[],
             kinds=[],
@@ -146,8 +146,8 @@ async def test_pages_of_jobs_lead_back_and_are_counted(
             oldest_first=oldest_first,
             max_count=max_count,
         )
-        assert found.count == min(max_count, 5)
-        return [job.job_id for job in found.jobs], found.previous_page_token, found.next_page_token
+        assert first_page.count == min(max_count, 5)
+        return [job.job_id for job in first_page.jobs], first_page.previous_page_token, first_page.next_page_token
 
     first, no_previous, second_token = await page("")
     second, first_token, third_token = await page(second_token, 10)
@@ -169,17 +169,17 @@ async def test_a_page_names_all_kinds_of_its_owner(
     page = await jobs.lists.page(kinds=["test.another"], include_kinds=True, **query)
     assert (page.jobs, page.kinds) == ([], [kind])
     assert (await jobs.lists.page(kinds=[], **query)).kinds == []
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs.lists.page(kinds=[], include_kinds=True, **{**query, "owner_id": None})
-    assert caught.value.field == "owner_id"
+    assert excinfo.value.field == "owner_id"
 
 
 @pytest.mark.parametrize("position", [["x", "y"], ["2026-01-01", "y"], ["x", str(UUID(int=0))]])
 async def test_invalid_position_is_an_invalid_argument(jobs: Operations, owner_id: UUID, position: list[str]) -> None:
     token = paging.token(position, filters=(str(owner_id), [], []))
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs.lists.page(owner_id=owner_id, states=[], kinds=[], parent_id=None, page_size=2, page_token=token)
-    assert caught.value.field == "page_token"
+    assert excinfo.value.field == "page_token"
 
 
 @pytest.mark.parametrize(

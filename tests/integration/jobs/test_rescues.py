@@ -27,9 +27,9 @@ async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind, "successor")
     for outcome in (outcomes.Completed(), jobs_helpers.ERROR, outcomes.Cancelled(reason="x"), outcomes.Released()):
-        with pytest.raises(errors.Aborted) as caught:
+        with pytest.raises(errors.Aborted) as excinfo:
             await jobs.finish(job.job_id, 1, outcome)
-        assert caught.value.code == "lease_lost"
+        assert excinfo.value.code == "lease_lost"
     with pytest.raises(errors.Aborted):
         await jobs.reports.report_progress(job.job_id, 1, domain.Progress(done=9, total=10))
     assert await jobs.heartbeat(worker="zombie", held=[(job.job_id, 1)]) == []

@@ -211,8 +211,8 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: ScheduleRepli
     async with schedule.engine.begin() as conn:
         row = cron.Registration(name=broken, kind=schedule.kind, payload={}, cron="* * * * *")
         await schedule_operations.register(conn, [row])
-        gone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
-        await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**gone))
+        unknown_zone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
+        await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**unknown_zone))
     await schedule.make_due()
     assert await schedule.schedules.fire() == 2
     assert len(await schedule.fired()) == 1

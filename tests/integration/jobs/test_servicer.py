@@ -96,9 +96,9 @@ async def test_gateway_may_not_claim(
     stub: jobs_service_pb2_grpc.JobsServiceAsyncStub, signer: Callable[[str], identity.Signer], rpc: str
 ) -> None:
     request = getattr(jobs_service_pb2, f"{rpc}Request")()
-    with pytest.raises(errors.PermissionDenied) as caught:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await client.Caller(signer("gateway"))(getattr(stub, rpc), request, timeout=60.0)
-    assert caught.value.code == "caller_not_allowed"
+    assert excinfo.value.code == "caller_not_allowed"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,6 @@ async def test_bad_input_names_the_field(
     field: str,
 ) -> None:
     rpc = getattr(stub, type(request_).__name__.removesuffix("Request"))
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await client.Caller(signer("demo"))(rpc, request_, timeout=60.0)
-    assert caught.value.field == field
+    assert excinfo.value.field == field

@@ -45,9 +45,9 @@ async def test_the_same_submit_twice_is_one_job(jobs: Operations, spec: jobs_hel
 async def test_an_id_cannot_be_taken_for_another_job(jobs: Operations, spec: jobs_helpers.MakeSpec) -> None:
     job_id = ids.uuid7()
     await jobs.submit(job_id, spec())
-    with pytest.raises(errors.AlreadyExists) as caught:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await jobs.submit(job_id, spec(payload={"n": 2}))
-    assert (caught.value.code, caught.value.field) == ("job_id_taken", "job_id")
+    assert (excinfo.value.code, excinfo.value.field) == ("job_id_taken", "job_id")
 
 
 async def test_repeated_submit_agrees_in_every_field_that_it_sets(jobs_api: JobsApi, kind: str) -> None:
@@ -76,9 +76,9 @@ async def test_repeated_submit_agrees_in_every_field_that_it_sets(jobs_api: Jobs
     for repeated in (first, {}):
         assert not (await submit(**repeated)).created
     for name, (_, other) in EXPLICIT.items():
-        with pytest.raises(errors.AlreadyExists, match=f"another {name}") as caught:
+        with pytest.raises(errors.AlreadyExists, match=f"another {name}") as excinfo:
             await submit(**{**first, name: other})
-        assert (caught.value.code, caught.value.details["differs"]) == ("job_id_taken", name)
+        assert (excinfo.value.code, excinfo.value.details["differs"]) == ("job_id_taken", name)
 
 
 async def test_child_that_is_submitted_again_may_have_another_time(jobs_api: JobsApi, kind: str) -> None:
@@ -101,9 +101,9 @@ async def test_unique_key_admits_one_unfinished_job(
 ) -> None:
     key = uuid4().hex
     first = await submitted(unique_key=key)
-    with pytest.raises(errors.AlreadyExists) as caught:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await submitted(unique_key=key)
-    assert caught.value.code == "unique_key_taken"
+    assert excinfo.value.code == "unique_key_taken"
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(first.job_id, 1, outcomes.Completed())
     second = await submitted(unique_key=key)

@@ -121,8 +121,8 @@ async def test_history_keeps_its_order_while_the_previous_release_runs_beside_th
     job, _ = await jobs.submit(ids.uuid7(), make())
     await jobs.claim(worker="w1", kinds=[kind], limit=1)
     async with jobs_engine.begin() as conn:
-        given = await conn.scalar(sa.text(ADVANCE), {"owner": SYSTEM})
-        await _insert(conn, given, job.job_id)
+        sequence = await conn.scalar(sa.text(ADVANCE), {"owner": SYSTEM})
+        await _insert(conn, sequence, job.job_id)
     await jobs.finish(job.job_id, 1, outcomes.Completed())
     assert await reasons(jobs, job.job_id) == ["submitted", "claimed", "previous", "completed"]
     async with jobs_engine.begin() as conn:
@@ -156,9 +156,9 @@ async def test_log_of_the_system_is_refused(jobs_api: JobsApi) -> None:
         ),
     }
     for field, (method, request) in calls.items():
-        with pytest.raises(errors.InvalidArgument, match="form no log") as caught:
+        with pytest.raises(errors.InvalidArgument, match="form no log") as excinfo:
             await jobs_api.call(method, request)
-        assert caught.value.field == field
+        assert excinfo.value.field == field
     with pytest.raises(errors.InvalidArgument, match="form no log"):
         await anext(jobs_api.stream(jobs_api.jobs.WatchJobs, jobs_service_pb2.WatchJobsRequest(owner_id=system)))
 

@@ -124,9 +124,9 @@ async def test_jobs_are_filtered_counted_and_grouped_by_cause(jobs_api: JobsApi,
     assert [line.split() for line in counted[1:]] == [[kind, "failed", "2"], [kind, "pending", "1"], ["all", "-", "3"]]
     (group,) = (await tool("--json", "errors", "--kind", kind)).json["groups"]
     assert (group["code"], group["count"]) == ("mailbox_full", "2")
-    shown = (await tool("overview", "--span", "day")).out
-    assert any(line.split()[:3] == ["failing", kind, "2"] for line in shown.splitlines())
-    assert "jobs.bulk" in shown  # the worker of the jobs service, with its kinds
+    output = (await tool("overview", "--span", "day")).out
+    assert any(line.split()[:3] == ["failing", kind, "2"] for line in output.splitlines())
+    assert "jobs.bulk" in output  # the worker of the jobs service, with its kinds
     assert (await tool("--json", "overview")).json["rates"]["total"]["kind"] == "*"
     assert (await tool("list", "--since", "soon")).code == 2
     assert (await tool("bulk", "retry", "--kind", kind, "--dry-run")).out.splitlines()[-1].split() == ["all", "-", "2"]
@@ -211,9 +211,9 @@ async def test_a_failed_job_is_shown_with_its_traceback_and_log_lines(jobs_api: 
     )
     request = jobs_service_pb2.FinishJobRequest(attempt=jobs_server.attempt_of(claimed), failed=failed, lines=lines)
     await jobs_api.call(jobs_api.jobs.FinishJob, request)
-    shown = (await tool("show", job.job_id)).out
+    output = (await tool("show", job.job_id)).out
     for words in ("Exception of attempt 1, fingerprint ", "Traceback:\n  line [2J", "warning   slow [2J page"):
-        assert words in shown
+        assert words in output
     whole = (await tool("show", job.job_id, "--json")).json
     assert whole["log"]["lines"][0]["level"] == "warning"
     assert whole["history"]["attempts"][0]["exception"]["type"] == "KeyError"
@@ -283,8 +283,8 @@ async def test_search_finds_jobs_kinds_and_errors(jobs_api: JobsApi, kind: str, 
         (job.job_id, {("job", job.job_id)}),
         (kind.upper(), {("kind", kind)}),
     ):
-        found = (await tool("search", text, "--json")).json
-        assert {(hit["type"], hit["name"]) for hit in found} == hits, text
+        result = (await tool("search", text, "--json")).json
+        assert {(hit["type"], hit["name"]) for hit in result} == hits, text
     (group,) = (await tool("search", f"refused_{kind[-6:]}", "--json")).json
     assert (group["type"], group["details"]) == ("error", f"{kind} 1 failed: It did not work.")
     nothing = await tool("search", str(ids.uuid7()))
@@ -311,7 +311,7 @@ async def test_schedules_of_operators_are_made_shown_and_deleted(jobs_api: JobsA
     await jobs_api.register(kind_pb2.KindRegistration(kind=kind))
     name = f"operator.{kind[-8:]}"
     assert (await tool("set-schedule", name, kind, "0 3 * * *", "--time-zone", "Europe/Berlin")).code == 0
-    shown = await tool("schedule", name)
-    assert "0 3 * * * Europe/Berlin" in shown.out
+    result = await tool("schedule", name)
+    assert "0 3 * * * Europe/Berlin" in result.out
     assert (await tool("delete-schedule", name)).out == "deleted\n"
     assert (await tool("schedule", name)).code == 1

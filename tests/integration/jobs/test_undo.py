@@ -81,9 +81,9 @@ async def test_a_job_is_not_retried_before_it_is_undone(
 ) -> None:
     job_id = await cancelled(jobs, submitted, kind)
     (undo,) = await undo_jobs(jobs, kind)
-    with pytest.raises(errors.FailedPrecondition) as caught:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await jobs.retry(job_id, owner_id=None)
-    assert (caught.value.code, caught.value.details) == ("undo_in_progress", {"job_id": str(undo.job_id)})
+    assert (excinfo.value.code, excinfo.value.details) == ("undo_in_progress", {"job_id": str(undo.job_id)})
     await jobs_helpers.claim_one(jobs, f"{kind}.undo")
     await jobs.finish(undo.job_id, 1, outcomes.Completed())
     assert (await jobs.retry(job_id, owner_id=None)).state is State.PENDING
@@ -91,9 +91,9 @@ async def test_a_job_is_not_retried_before_it_is_undone(
 
 async def test_kind_with_too_long_a_name_for_its_undo_is_refused() -> None:
     kinds.Registration(kind="k" * 95, has_undo=True)
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         kinds.Registration(kind="k" * 96, has_undo=True)
-    assert caught.value.field == "kind"
+    assert excinfo.value.field == "kind"
 
 
 async def test_undo_job_has_the_slot_of_the_cancelled_job(
@@ -138,6 +138,6 @@ async def test_no_job_is_cancelled_without_its_undo(
 
 
 async def test_unique_keys_of_undo_jobs_are_reserved(spec: jobs_helpers.MakeSpec) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         spec(unique_key="undo:anything").validate()
-    assert caught.value.field == "unique_key"
+    assert excinfo.value.field == "unique_key"

@@ -116,9 +116,9 @@ async def test_jobs_of_other_owners_cannot_be_watched(jobs_api: JobsApi, kind: s
 async def test_invalid_request_names_its_field(
     jobs_api: JobsApi, request_: jobs_service_pb2.WatchJobRequest, field: str
 ) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await upcoming(jobs_api.stream(jobs_api.jobs.WatchJob, request_))
-    assert caught.value.field == field
+    assert excinfo.value.field == field
 
 
 async def test_events_of_an_owner_are_in_order_without_gaps_from_any_position(jobs_api: JobsApi, kind: str) -> None:
@@ -156,9 +156,9 @@ async def test_watch_from_now_has_no_earlier_events(jobs_api: JobsApi, kind: str
 async def test_invalid_position_is_refused(jobs_api: JobsApi, kind: str, after: int) -> None:
     owner_id = str(uuid4())
     await jobs_api.submit(kind, owner_id)
-    with pytest.raises(errors.OutOfRange) as caught:
+    with pytest.raises(errors.OutOfRange) as excinfo:
         await upcoming(watch_owner(jobs_api, owner_id, after=after))
-    assert caught.value.code == "cursor_unknown"
+    assert excinfo.value.code == "cursor_unknown"
 
 
 # --- without the service around them ---
@@ -286,9 +286,9 @@ async def test_watches_are_bounded_and_ended_ones_free_their_slot(
     first, second = watch_one(), watches.watch_owner(job.spec.owner_id, after=0)
     await anext(first)
     await anext(second)
-    with pytest.raises(errors.ResourceExhausted) as caught:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await anext(watch_one())
-    assert caught.value.code == "too_many_watches"
+    assert excinfo.value.code == "too_many_watches"
     await first.aclose()
     again = watch_one()
     assert (await anext(again)).job_id == job.job_id
@@ -322,9 +322,9 @@ async def test_deleted_events_are_reported_as_a_gap(
         await conn.execute(sa.delete(schema.job_events).where(schema.job_events.c.job_id == jobs[1].job_id))
     events = watches.watch_owner(owner_id, after=0)
     assert job_events_pb2.JobEvent.FromString(await anext(events)).sequence == 1
-    with pytest.raises(errors.OutOfRange) as caught:
+    with pytest.raises(errors.OutOfRange) as excinfo:
         await anext(events)
-    assert caught.value.code == "cursor_unknown"
+    assert excinfo.value.code == "cursor_unknown"
     rest = watches.watch_owner(owner_id, after=2)
     assert job_events_pb2.JobEvent.FromString(await anext(rest)).sequence == 3
     await rest.aclose()

@@ -79,8 +79,8 @@ async def test_older_worker_registers_the_kinds_that_newer_ones_lack(program: Pr
     await program.register("old", attempts=3)
     await program.register("new", attempts=7)
     dropped = kinds.Registration(kind=f"{program.kind}.dropped", defaults={"max_attempts": 4})
-    both = [kinds.Registration(kind=program.kind, defaults={"max_attempts": 3}), dropped]
-    await jobs.register(f"{program.kind}-old", both, [], kinds.WorkerInfo(version="old"))
+    registrations = [kinds.Registration(kind=program.kind, defaults={"max_attempts": 3}), dropped]
+    await jobs.register(f"{program.kind}-old", registrations, [], kinds.WorkerInfo(version="old"))
     assert (await program.registered())[0] == 7
     assert (await jobs.kinds.get([dropped.kind]))[dropped.kind].defaults["max_attempts"] == 4
 

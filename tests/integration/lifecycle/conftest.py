@@ -277,9 +277,11 @@ def _connection_case(kind: str, engine: AsyncEngine) -> Case:
     async def connecting() -> Resource:
         user_id = await _insert_user(engine)
         async with outbox.transaction(engine, lifecycle.outbox_table) as tx:
-            begun = await connection_storage.begin(tx.conn, user_id, "youtube")
-            assert begun
-            return await lifecycle.move_locked(tx, begun, connections.Action.RETURN, columns={"job_id": ids.uuid7()})
+            authorization = await connection_storage.begin(tx.conn, user_id, "youtube")
+            assert authorization
+            return await lifecycle.move_locked(
+                tx, authorization, connections.Action.RETURN, columns={"job_id": ids.uuid7()}
+            )
 
     account = connection_storage.account_columns(connections.Account(external_id=""), [])
     connect = Case(

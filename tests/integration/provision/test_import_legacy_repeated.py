@@ -111,9 +111,11 @@ def test_dry_run_reports_the_same_and_stores_nothing(old: Old) -> None:
 
 def test_what_users_changed_since_stays(old: Old) -> None:
     old.run()
-    kept, gone = old.user("user1")[6], old.user("user3")[6]
-    old.sql("UPDATE auth.users SET name = 'Changed here', password_hash = '$argon2id$new' WHERE user_id = %s", kept)
-    old.sql("DELETE FROM auth.users WHERE user_id = %s", gone)
+    remaining_id, removed_id = old.user("user1")[6], old.user("user3")[6]
+    old.sql(
+        "UPDATE auth.users SET name = 'Changed here', password_hash = '$argon2id$new' WHERE user_id = %s", remaining_id
+    )
+    old.sql("DELETE FROM auth.users WHERE user_id = %s", removed_id)
     with psycopg.connect(old.url) as connection:
         connection.execute("INSERT INTO background_jobs (user_id, job_type, status) VALUES (3, 'late', 'completed')")
         connection.execute(
@@ -122,7 +124,7 @@ def test_what_users_changed_since_stays(old: Old) -> None:
         )
     result = old.run()
     assert old.user("user1")[:2] == ("Changed here", "$argon2id$new")
-    assert old.sql("SELECT count(*) FROM auth.users WHERE user_id = %s", gone) == [(0,)]
+    assert old.sql("SELECT count(*) FROM auth.users WHERE user_id = %s", removed_id) == [(0,)]
     assert old.user("late")[0] == "Late"
     assert result["tables"]["background_jobs"]["notes"]["owner_deleted"]["rows"] == 1
     assert result["tables"]["users"]["new_in_this_run"] == 1
@@ -139,14 +141,14 @@ def test_row_that_was_mended_in_the_old_database_is_imported_by_the_next_run(old
 
 
 def test_address_that_somebody_registered_here_stays_theirs(old: Old) -> None:
-    mine = uuid.uuid4()
+    user_id = uuid.uuid4()
     old.sql(
         "INSERT INTO auth.users (user_id, email, name, role, password_hash) VALUES (%s, %s, '', 'user', '$argon2id$x')",
-        mine,
+        user_id,
         f"user2@{old.domain}",
     )
     old.run()
-    assert old.user("user2")[6] == mine
+    assert old.user("user2")[6] == user_id
     assert old.notes("users", 2) == (False, ["email_taken"])
 
 
@@ -170,9 +172,9 @@ def test_database_without_users_is_refused(provisioned: EmbeddedServers, old: Ol
 
 def test_database_that_cannot_be_opened_is_refused_without_its_password(old: Old) -> None:
     for url in ("nothing", "mysql://reader:hunter2@old-db/app"):
-        with pytest.raises(source.UnfitSource, match="the old database needs a URL such as postgresql://") as caught:
+        with pytest.raises(source.UnfitSource, match="the old database needs a URL such as postgresql://") as excinfo:
             source.Source(url)
-        assert "hunter2" not in str(caught.value)
+        assert "hunter2" not in str(excinfo.value)
     with pytest.raises(source.UnfitSource, match=r"cannot be read: .* database .* does not exist"):
         source.Source(old.url.rpartition("/")[0] + "/nowhere")
 

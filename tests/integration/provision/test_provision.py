@@ -142,9 +142,9 @@ def test_a_misspelt_environment_is_refused(environ: dict[str, str]) -> None:
 
 def test_all_settings_errors_are_reported_together(environ: dict[str, str]) -> None:
     faulty = {**environ, "NATS_URL": "", "JOBS_DB_PASSWORD": "local-only-jobs", "ENVIRONMENT": "production"}
-    with pytest.raises(chassis_settings.SettingsError) as caught:
+    with pytest.raises(chassis_settings.SettingsError) as excinfo:
         chassis_settings.read(settings.Settings, faulty)
-    assert str(caught.value) == (
+    assert str(excinfo.value) == (
         "NATS_URL is missing; JOBS_DB_PASSWORD holds a published local-only secret; production needs one of its own; "
         "TLS_CERTIFICATE is missing; production needs it; TLS_KEY is missing; production needs it; "
         "TLS_CA is missing; production needs it"

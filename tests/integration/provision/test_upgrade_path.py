@@ -108,8 +108,8 @@ def fill(connection: psycopg.Connection, service: str, head: str) -> None:
     for table, column, kind, is_needed in connection.execute(COLUMNS, [service]):
         columns.setdefault(table, {})[column] = (kind, is_needed)
     for table in sorted(columns, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
-        for given in ROWS.get(f"{service}.{table}", [{}]):
-            row = row_of(columns[table], given, service, head)
+        for values in ROWS.get(f"{service}.{table}", [{}]):
+            row = row_of(columns[table], values, service, head)
             names, holes = (
                 sql.SQL(", ").join(map(sql.Identifier, row)),
                 sql.SQL(", ").join([sql.Placeholder()] * len(row)),
@@ -119,14 +119,14 @@ def fill(connection: psycopg.Connection, service: str, head: str) -> None:
 
 
 def row_of(
-    columns: Mapping[str, tuple[str, bool]], given: Mapping[str, Any], service: str, head: str
+    columns: Mapping[str, tuple[str, bool]], values: Mapping[str, Any], service: str, head: str
 ) -> dict[str, Any]:
     """Return a row: rows of one head belong to one owner and one job."""
     owner = uuid.uuid5(uuid.NAMESPACE_OID, f"{service} {head}")
     shared = {"user_id": owner, "owner_id": owner, "job_id": owner, "session_id": owner, "platform": "youtube"}
     shared |= {"external_id": "channel", "name": "a name", "kind": f"demo.kind{head}"}
     row = {name: shared.get(name, VALUES[kind]()) for name, (kind, is_needed) in columns.items() if is_needed}
-    for name, value in given.items():
+    for name, value in values.items():
         if name in columns:
             row[name] = (
                 uuid.uuid4()
@@ -154,8 +154,12 @@ def test_rows_of_every_earlier_schema_outlive_the_upgrade(
         migrations.upgrade(url, service, tmp_path)
         with psycopg.connect(url) as connection:
             after = counted(connection, service)
-            kept = before.keys() & after.keys()  # the others were renamed, or dropped when nothing used them any more
-            assert {table: after[table] for table in kept} == {table: before[table] for table in kept}, path.name
+            common_tables = (
+                before.keys() & after.keys()
+            )  # the others were renamed, or dropped when nothing used them any more
+            assert {table: after[table] for table in common_tables} == {
+                table: before[table] for table in common_tables
+            }, path.name
             fill(connection, service, path.name[:4])
             before = counted(connection, service)
     assert all(before.values())

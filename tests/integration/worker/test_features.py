@@ -125,12 +125,12 @@ async def test_steps_and_state_outlive_attempts(service: Service, name: str) -> 
             done.append(context.attempt)
             return {"made": [1, 0.5, None]}
 
-        made = await context.step("make", make)
+        result = await context.step("make", make)
         reached = await context.state() or 0
         await context.checkpoint(reached + 1)
         if context.attempt < 3:
             raise worker.JobFailed("again", "Again.", retryable=True)
-        return {"made": made, "reached": reached}
+        return {"made": result, "reached": reached}
 
     kind = worker.Kind(name, handle, backoff=timedelta(milliseconds=1))
     async with service.working(kind):

@@ -269,8 +269,8 @@ async def test_a_lost_lease_stops_the_handler_at_once(
         await started.wait()
         async with database("jobs").begin() as conn:
             # As if another worker had renewed it: this one's heartbeats find nothing of theirs.
-            taken = sa.text("UPDATE jobs.jobs SET worker = 'another', lease_until = now() WHERE job_id = :id")
-            await conn.execute(taken, {"id": job_id})
+            steal = sa.text("UPDATE jobs.jobs SET worker = 'another', lease_until = now() WHERE job_id = :id")
+            await conn.execute(steal, {"id": job_id})
         await asyncio.wait_for(stopped.wait(), 60)
         job = await jobs.ended(job_id)
     assert (job.state, job.attempt) == (job_pb2.JOB_STATE_COMPLETED, 2)

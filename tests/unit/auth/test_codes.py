@@ -36,13 +36,13 @@ def test_an_invalid_code_matches_no_step(code: str) -> None:
 
 
 def test_recovery_codes_differ_and_match_in_any_spelling() -> None:
-    made = codes.new_recovery_codes()
-    assert len(set(made)) == codes.RECOVERY_CODES
-    assert all(re.fullmatch(r"[a-z2-7]{5}-[a-z2-7]{5}", code) for code in made)
-    typed = f" {made[0].upper()} "
+    recovery_codes = codes.new_recovery_codes()
+    assert len(set(recovery_codes)) == codes.RECOVERY_CODES
+    assert all(re.fullmatch(r"[a-z2-7]{5}-[a-z2-7]{5}", code) for code in recovery_codes)
+    typed = f" {recovery_codes[0].upper()} "
     assert codes.is_recovery(validation.clean_code(typed))
-    assert codes.recovery_hash(SECRET, validation.clean_code(typed)) == codes.recovery_hash(SECRET, made[0])
-    assert codes.recovery_hash("ANOTHER", made[0]) != codes.recovery_hash(SECRET, made[0])
+    assert codes.recovery_hash(SECRET, validation.clean_code(typed)) == codes.recovery_hash(SECRET, recovery_codes[0])
+    assert codes.recovery_hash("ANOTHER", recovery_codes[0]) != codes.recovery_hash(SECRET, recovery_codes[0])
 
 
 @pytest.mark.parametrize(

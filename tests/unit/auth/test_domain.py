@@ -168,10 +168,10 @@ def test_an_invalid_address_is_refused(address: str) -> None:
 
 
 def test_tokens_are_long_unique_and_prefixed() -> None:
-    made = {tokens.new_session() for _ in range(1000)}
-    assert len(made) == 1000
-    assert all(token.startswith("rpv_") and len(token) == 4 + 43 for token in made)
-    assert len({tokens.session_hash(token) for token in made}) == 1000
+    session_tokens = {tokens.new_session() for _ in range(1000)}
+    assert len(session_tokens) == 1000
+    assert all(token.startswith("rpv_") and len(token) == 4 + 43 for token in session_tokens)
+    assert len({tokens.session_hash(token) for token in session_tokens}) == 1000
 
 
 @pytest.mark.parametrize(

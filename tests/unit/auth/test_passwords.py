@@ -15,9 +15,9 @@ from services.auth.passwords import Passwords, TooBusy
 
 @pytest.fixture
 def passwords() -> Iterator[Passwords]:
-    made = Passwords(memory_kib=64)
-    yield made
-    made.close()
+    hasher = Passwords(memory_kib=64)
+    yield hasher
+    hasher.close()
 
 
 async def test_only_the_right_password_verifies(passwords: Passwords) -> None:

@@ -15,12 +15,12 @@ class Calls:
     """Records batches; each blocks until it is released."""
 
     def __init__(self) -> None:
-        self.made: list[list[int]] = []
+        self.batches: list[list[int]] = []
         self.go = asyncio.Event()
         self.error: Exception | None = None
 
     async def __call__(self, items: list[int]) -> Sequence[int | Exception]:
-        self.made.append(items)
+        self.batches.append(items)
         await self.go.wait()
         if self.error:
             raise self.error
@@ -43,7 +43,7 @@ async def test_first_item_is_sent_at_once_and_the_others_together() -> None:
     calls_made += await begin(batcher, 3, -4)
     calls.go.set()
     answers = await asyncio.gather(*calls_made, return_exceptions=True)
-    assert calls.made == [[1], [2, 3, -4]]
+    assert calls.batches == [[1], [2, 3, -4]]
     assert answers[:3] == [10, 20, 30]
     assert isinstance(answers[3], errors.NotFound)
 
@@ -55,7 +55,7 @@ async def test_call_is_bounded(bounds: dict[str, int]) -> None:
     calls_made = await begin(batcher, *range(5))
     calls.go.set()
     assert await asyncio.gather(*calls_made) == [0, 10, 20, 30, 40]
-    assert calls.made == [[0, 1], [2, 3], [4]]
+    assert calls.batches == [[0, 1], [2, 3], [4]]
 
 
 async def test_oversized_item_is_sent_alone() -> None:
@@ -64,7 +64,7 @@ async def test_oversized_item_is_sent_alone() -> None:
     batcher = Batcher(calls, size=lambda item: item, max_bytes=10)
     calls_made = await begin(batcher, 1, 100, 1)
     assert await asyncio.gather(*calls_made) == [10, 1000, 10]
-    assert calls.made == [[1], [100], [1]]
+    assert calls.batches == [[1], [100], [1]]
 
 
 async def test_each_caller_gets_its_own_error() -> None:
@@ -85,7 +85,7 @@ async def test_item_cancelled_before_the_call_is_not_sent() -> None:
     first.cancel()
     calls.go.set()
     assert await others[1] == 30
-    assert calls.made == [[1], [3]]
+    assert calls.batches == [[1], [3]]
 
 
 async def test_items_beyond_the_bound_wait() -> None:
@@ -94,7 +94,7 @@ async def test_items_beyond_the_bound_wait() -> None:
     calls_made = await begin(batcher, 1, 2, 3)
     calls.go.set()
     assert await asyncio.gather(*calls_made) == [10, 20, 30]
-    assert calls.made == [[1, 2], [3]]
+    assert calls.batches == [[1, 2], [3]]
 
 
 async def test_caller_that_calls_again_at_once_gets_a_result() -> None:

@@ -14,8 +14,8 @@ NOW = datetime.now(UTC)
 
 @pytest.mark.parametrize("ahead", [timedelta(days=-3650), timedelta(), timedelta(hours=1)])
 def test_an_id_of_the_present_is_accepted(ahead: timedelta) -> None:
-    made = ids.uuid7_of(NOW + ahead, "name")
-    assert ids.parse_uuid7(str(made), "job_id") == made
+    job_id = ids.uuid7_of(NOW + ahead, "name")
+    assert ids.parse_uuid7(str(job_id), "job_id") == job_id
 
 
 @pytest.mark.parametrize(

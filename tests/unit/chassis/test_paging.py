@@ -31,9 +31,9 @@ def test_token_returns_its_position() -> None:
     ],
 )
 def test_foreign_token_is_refused(token: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         paging.position(token, filters=(), length=2)
-    assert caught.value.field == "page_token"
+    assert excinfo.value.field == "page_token"
 
 
 def test_sizes_have_a_default_and_a_maximum() -> None:
@@ -44,13 +44,13 @@ def test_sizes_have_a_default_and_a_maximum() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "{00000000-0000-0000-0000-000000000000}", "0" * 32, "urn:uuid:" + "0" * 32])
 def test_an_id_has_one_spelling(text: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         ids.parse(text, "job_id")
-    assert caught.value.field == "job_id"
+    assert excinfo.value.field == "job_id"
 
 
 def test_ids_sort_by_time_and_have_version_seven() -> None:
-    made = [ids.uuid7() for _ in range(1_000)]
-    assert len(set(made)) == 1_000
-    assert {(generated.version, generated.variant) for generated in made} == {(7, "specified in RFC 4122")}
-    assert [generated.int >> 80 for generated in made] == sorted(generated.int >> 80 for generated in made)
+    row_ids = [ids.uuid7() for _ in range(1_000)]
+    assert len(set(row_ids)) == 1_000
+    assert {(generated.version, generated.variant) for generated in row_ids} == {(7, "specified in RFC 4122")}
+    assert [generated.int >> 80 for generated in row_ids] == sorted(generated.int >> 80 for generated in row_ids)

@@ -38,10 +38,10 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 
 
 def test_all_mistakes_are_named_at_once() -> None:
-    with pytest.raises(settings.SettingsError) as caught:
+    with pytest.raises(settings.SettingsError) as excinfo:
         settings.read(Settings, {"LEASE_SECONDS": "soon", "IS_SLOW": "perhaps"})
     for name in ("NATS_URL", "IDENTITY_KEY", "TRUSTED_IDENTITY_KEYS", "DATABASE_URL", "LEASE_SECONDS", "IS_SLOW"):
-        assert name in str(caught.value)
+        assert name in str(excinfo.value)
 
 
 def test_a_misspelt_environment_is_refused() -> None:
@@ -59,21 +59,21 @@ def test_a_misspelt_environment_is_refused() -> None:
 )
 def test_production_refuses_published_secrets(published: dict[str, str]) -> None:
     assert settings.read(Settings, {**GOOD, **published})
-    with pytest.raises(settings.SettingsError) as caught:
+    with pytest.raises(settings.SettingsError) as excinfo:
         settings.read(Settings, {**GOOD, **published, "ENVIRONMENT": "production"})
-    assert next(iter(published)) in str(caught.value)
+    assert next(iter(published)) in str(excinfo.value)
 
 
 TLS = ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")
 
 
 def test_production_needs_encryption() -> None:
-    with pytest.raises(settings.SettingsError) as caught:
+    with pytest.raises(settings.SettingsError) as excinfo:
         settings.read(
             Settings, {**GOOD, "ENVIRONMENT": "production", "DATABASE_URL": "postgresql://d@h/r?sslmode=require"}
         )
     for message in (*(f"{name} is missing" for name in TLS), "DATABASE_URL has sslmode=require"):
-        assert message in str(caught.value)
+        assert message in str(excinfo.value)
 
 
 def test_incomplete_certificate_settings_are_refused() -> None:

@@ -8,9 +8,9 @@ from dev import subprocesses
 
 
 def test_ports_of_a_process_are_not_those_of_another() -> None:
-    one, other = (
+    first, other = (
         set(itertools.islice(subprocesses.reserve_ports(), 2 * subprocesses.PORTS_OF_PROCESS)) for _ in range(2)
     )
-    assert len(one) == len(other) == subprocesses.PORTS_OF_PROCESS
-    assert not one & other
-    assert one | other <= set(subprocesses.PORTS)
+    assert len(first) == len(other) == subprocesses.PORTS_OF_PROCESS
+    assert not first & other
+    assert first | other <= set(subprocesses.PORTS)

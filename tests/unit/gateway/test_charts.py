@@ -112,7 +112,7 @@ def test_segments_without_values_are_empty_and_keys_may_be_numbers() -> None:
 def test_stacked_day_fills_the_chart_and_is_empty_without_parts() -> None:
     names = ("positive", "neutral", "negative")
     counts = [dict(zip(names, counts_of_day, strict=True)) for counts_of_day in ((2, 1, 1), (0, 0, 0))]
-    shown = [{"date": f"2026-11-0{day}", "sentiment": counts_of_day} for day, counts_of_day in enumerate(counts, 1)]
-    full, empty = charts.share_columns(shown, names, width=200, height=100)
+    days = [{"date": f"2026-11-0{day}", "sentiment": counts_of_day} for day, counts_of_day in enumerate(counts, 1)]
+    full, empty = charts.share_columns(days, names, width=200, height=100)
     assert full.parts == (("positive", 50, 50), ("neutral", 25, 25), ("negative", 0, 25))
     assert (full.counts, empty.parts, empty.x - full.x) == (counts[0], (), 100)

@@ -54,7 +54,7 @@ class Sink:
     def __init__(self) -> None:
         self.is_full = False
         self.written = b""
-        self.gone = asyncio.Event()
+        self.closed_event = asyncio.Event()
         self.was_aborted = False
         self.wrote = asyncio.Event()
 
@@ -64,11 +64,11 @@ class Sink:
         self.wrote.set()
 
     def end(self) -> None:
-        self.gone.set()
+        self.closed_event.set()
 
     def abort(self) -> None:
         self.was_aborted = True
-        self.gone.set()
+        self.closed_event.set()
 
 
 def started(stream: Connection) -> Sink:
@@ -81,7 +81,7 @@ async def sent(stream: Connection) -> bytes:
     """Return everything up to the end of the stream, without the `retry` lines."""
     sink = started(stream)
     async with asyncio.timeout(60):
-        await sink.gone.wait()
+        await sink.closed_event.wait()
     stream.disconnected()
     return re.sub(rb"retry: \d+\n", b"", sink.written)
 
@@ -236,7 +236,7 @@ async def test_a_stalled_reader_is_dropped(auth: Auth, monkeypatch: pytest.Monke
     sink.is_full = True
     stream.pause()
     async with asyncio.timeout(60):
-        await sink.gone.wait()
+        await sink.closed_event.wait()
     assert sink.was_aborted
     stream.disconnected()
     assert stream.close_reason == connection.STALLED
@@ -249,7 +249,7 @@ async def test_a_closing_stream_does_not_wait_for_a_stalled_reader(auth: Auth, m
     sink.is_full = True
     stream.close("draining")
     async with asyncio.timeout(60):
-        await sink.gone.wait()
+        await sink.closed_event.wait()
     assert (sink.was_aborted, sink.written) == (True, b"")
     stream.disconnected()
     assert stream.close_reason == "draining"

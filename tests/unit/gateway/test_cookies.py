@@ -23,9 +23,9 @@ def attributes(cookie: cookies.SessionCookie, auth_session: auth_pb2.Session) ->
 
 
 def auth_session(*, remembered: bool) -> auth_pb2.Session:
-    made = auth_pb2.Session(is_remembered=remembered)
-    made.absolute_expire_time.FromSeconds(int(time.time()) + 1_000)
-    return made
+    session = auth_pb2.Session(is_remembered=remembered)
+    session.absolute_expire_time.FromSeconds(int(time.time()) + 1_000)
+    return session
 
 
 def test_cookie_is_bound_to_the_host_over_tls() -> None:

@@ -12,15 +12,15 @@ KEY = "A" * 43
 
 def test_token_is_bound_to_session_visit_and_key() -> None:
     tokens = form_tokens.FormTokens(KEY)
-    made = {
+    by_binding = {
         tokens.of_session("1"),
         tokens.of_session("2"),
         tokens.of_visit("1"),
         form_tokens.FormTokens("B" * 43).of_session("1"),
     }
-    assert len(made) == 4
+    assert len(by_binding) == 4
     assert tokens.of_session("1") == form_tokens.FormTokens(KEY).of_session("1")
-    assert KEY not in "".join(made)
+    assert KEY not in "".join(by_binding)
 
 
 @pytest.mark.parametrize("sent", ["", "x", "\ud800", "é"])

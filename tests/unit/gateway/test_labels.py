@@ -15,7 +15,7 @@ def after(**span: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "text"),
     [
         (None, "–"),
         (0, "less than 0.1 s"),
@@ -30,12 +30,12 @@ def after(**span: float) -> str:
         (-3, "less than 0.1 s"),
     ],
 )
-def test_duration(seconds: float | None, shown: str) -> None:
-    assert durations.duration(seconds) == shown
+def test_duration(seconds: float | None, text: str) -> None:
+    assert durations.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("end", "shown"),
+    ("end", "text"),
     [
         (None, ""),
         (after(seconds=-5), "a few seconds left"),
@@ -44,12 +44,12 @@ def test_duration(seconds: float | None, shown: str) -> None:
         (after(minutes=61), "about 2 h left"),
     ],
 )
-def test_time_left(end: str | None, shown: str) -> None:
-    assert durations.left(end, NOW) == shown
+def test_time_left(end: str | None, text: str) -> None:
+    assert durations.left(end, NOW) == text
 
 
 @pytest.mark.parametrize(
-    ("moment", "shown"),
+    ("moment", "text"),
     [
         (None, "–"),
         (after(seconds=-60), "any moment"),
@@ -59,12 +59,12 @@ def test_time_left(end: str | None, shown: str) -> None:
         (after(days=30), "in 30 days"),
     ],
 )
-def test_time_ahead(moment: str | None, shown: str) -> None:
-    assert durations.until(moment, NOW) == shown
+def test_time_ahead(moment: str | None, text: str) -> None:
+    assert durations.until(moment, NOW) == text
 
 
 @pytest.mark.parametrize(
-    ("kind", "shown"),
+    ("kind", "text"),
     [
         ("demo.enable", "Enable demo mode"),
         ("demo.enable.undo", "Undo: Enable demo mode"),
@@ -72,8 +72,8 @@ def test_time_ahead(moment: str | None, shown: str) -> None:
         ("tidy", "Tidy"),
     ],
 )
-def test_kinds_have_names(kind: str, shown: str) -> None:
-    assert labels.kind(kind) == shown
+def test_kinds_have_names(kind: str, text: str) -> None:
+    assert labels.kind(kind) == text
 
 
 def test_history_of_a_rescued_job_is_in_order() -> None:

@@ -16,7 +16,7 @@ TEMPLATES = Path(moments.__file__).parents[1] / "templates"
 
 
 @pytest.mark.parametrize(
-    ("before", "shown"),
+    ("before", "text"),
     [
         (timedelta(seconds=-5), "just now"),
         (timedelta(seconds=59), "just now"),
@@ -28,8 +28,8 @@ TEMPLATES = Path(moments.__file__).parents[1] / "templates"
         (timedelta(days=9), "14 Nov 2026"),
     ],
 )
-def test_ago(before: timedelta, shown: str) -> None:
-    assert moments.ago(NOW - before, NOW) == shown
+def test_ago(before: timedelta, text: str) -> None:
+    assert moments.ago(NOW - before, NOW) == text
 
 
 def test_times_may_be_json_strings() -> None:
@@ -47,7 +47,7 @@ def test_recent_is_true_for_a_limited_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "shown"),
+    ("zone", "text"),
     [
         ("UTC", "31 Dec 2026, 23:30 UTC"),
         ("Europe/Berlin", "1 Jan 2027, 00:30 CET"),
@@ -56,12 +56,10 @@ def test_recent_is_true_for_a_limited_time() -> None:
         ("America/New_York", "31 Dec 2026, 18:30 EST"),
     ],
 )
-def test_times_are_those_of_the_reader_with_utc_in_the_tooltip(zone: str, shown: str) -> None:
+def test_times_are_those_of_the_reader_with_utc_in_the_tooltip(zone: str, text: str) -> None:
     with moments.read_in(zoneinfo.ZoneInfo(zone)):
         element = moments.time("2026-12-31T23:30:00.250Z")
-    assert element == (
-        f'<time datetime="2026-12-31T23:30:00.250Z" title="31 Dec 2026, 23:30:00.250 UTC">{shown}</time>'
-    )
+    assert element == (f'<time datetime="2026-12-31T23:30:00.250Z" title="31 Dec 2026, 23:30:00.250 UTC">{text}</time>')
     assert moments.date("2026-12-31T23:30:00Z", "minute") == "31 Dec 2026, 23:30 UTC"
 
 

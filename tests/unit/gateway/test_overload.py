@@ -94,11 +94,11 @@ async def test_requests_beyond_the_queue_are_refused_at_once(limit: overload.Lim
 
 async def test_cancelled_request_leaves_the_queue(limit: overload.Limit) -> None:
     await fill(limit)
-    gone = asyncio.ensure_future(limit.acquire())
+    waiting = asyncio.ensure_future(limit.acquire())
     await asyncio.sleep(0)
-    gone.cancel()
+    waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await gone
+        await waiting
     in_flight = limit.in_flight
     limit.release(FAST)
     assert limit.in_flight == in_flight - 1

@@ -84,9 +84,9 @@ def test_a_sent_form_is_the_payload() -> None:
 def test_an_invalid_value_names_its_field(name: str, text: str) -> None:
     form = payload_form.fields(schema_of(Order), {}, [])
     sent = {each.key: "" for each in form} | {"payload.name": "Ada", "payload.count": "1", f"payload.{name}": text}
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         payload_form.read(form, sent)
-    assert caught.value.field == f"payload.{name}"
+    assert excinfo.value.field == f"payload.{name}"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "text"),
     [
         (None, "–"),
         (0, "0"),
@@ -28,8 +28,8 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
         (-1_500, "-1.5K"),
     ],
 )
-def test_compact(value: int | None, shown: str) -> None:
-    assert templating.compact(value) == shown
+def test_compact(value: int | None, text: str) -> None:
+    assert templating.compact(value) == text
 
 
 def test_number_has_thousands_and_as_many_digits_as_asked() -> None:
@@ -37,26 +37,26 @@ def test_number_has_thousands_and_as_many_digits_as_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "shown"),
+    ("share", "text"),
     [(None, "–"), (0, "0%"), (0.001, "<1%"), (0.684, "68%"), (0.999, "99%"), (1, "100%")],
 )
-def test_percent(share: float | None, shown: str) -> None:
-    assert templating.percent(share) == shown
+def test_percent(share: float | None, text: str) -> None:
+    assert templating.percent(share) == text
 
 
 @pytest.mark.parametrize(
-    ("word", "shown"), [("tech_reviews", "Tech reviews"), ("youtube", "YouTube"), ("auto", "Pick for me")]
+    ("word", "text"), [("tech_reviews", "Tech reviews"), ("youtube", "YouTube"), ("auto", "Pick for me")]
 )
-def test_label(word: str, shown: str) -> None:
-    assert templating.label(word) == shown
+def test_label(word: str, text: str) -> None:
+    assert templating.label(word) == text
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "text"),
     [("Ana Duarte", "AD"), ("Ana Maria Duarte", "AD"), ("kev", "K"), ("@x", "X"), ("", "?"), ("—", "?")],
 )
-def test_initials(name: str, shown: str) -> None:
-    assert templating.initials(name) == shown
+def test_initials(name: str, text: str) -> None:
+    assert templating.initials(name) == text
 
 
 def test_the_same_name_always_has_the_same_tone() -> None:

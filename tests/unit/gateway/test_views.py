@@ -71,7 +71,7 @@ def test_job_view_has_all_fields() -> None:
 
 
 def test_job_view_has_the_reason_and_end_of_a_wait() -> None:
-    shown: dict[str, object] = dict(
+    view: dict[str, object] = dict(
         views.job(
             job(
                 spec=job_pb2.JobSpec(parent_id="p"),
@@ -84,7 +84,7 @@ def test_job_view_has_the_reason_and_end_of_a_wait() -> None:
         )
     )
     names = ("errors", "estimated_finish_at", "next_run_at", "deadline_at", "parent_id", "children")
-    assert [shown[name] for name in names] == [
+    assert [view[name] for name in names] == [
         2,
         "2026-11-23T09:31:00.000Z",
         "2026-11-23T09:32:00.000Z",
@@ -105,8 +105,8 @@ def test_job_view_has_the_reason_and_end_of_a_wait() -> None:
 def test_notification_has_the_outcome(
     state: job_pb2.JobState.ValueType, error: job_pb2.JobError | None, message: str
 ) -> None:
-    shown = views.notification(job(state, error=error))
-    assert (shown["message"], shown["notification_id"], shown["read"]) == (message, "j", False)
+    view = views.notification(job(state, error=error))
+    assert (view["message"], view["notification_id"], view["read"]) == (message, "j", False)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_progress_is_at_most_a_hundred(done: int, total: int, percent: int) -> N
 def test_job_actions_by_state(
     state: job_pb2.JobState.ValueType, reason: str, cancellable: bool, retryable: bool
 ) -> None:
-    shown = views.job(job(state, cancel_reason=reason))
-    assert (shown["cancellable"], shown["retryable"]) == (cancellable, retryable)
+    view = views.job(job(state, cancel_reason=reason))
+    assert (view["cancellable"], view["retryable"]) == (cancellable, retryable)
 
 
 @pytest.mark.parametrize(
@@ -155,19 +155,19 @@ def test_job_actions_by_state(
 def test_demo_view_has_its_current_job(
     state: demo_pb2.DemoState.ValueType, mover: job_pb2.Job | None, job_status: str | None
 ) -> None:
-    shown = views.demo_status(demo(state), mover)
-    assert shown["job_status"] == job_status
-    assert (shown["progress"] is None) == (mover is None or job_status in {None, "pending"})
+    view = views.demo_status(demo(state), mover)
+    assert view["job_status"] == job_status
+    assert (view["progress"] is None) == (mover is None or job_status in {None, "pending"})
 
 
 def test_demo_view_has_the_cleanup_counts() -> None:
     removed = demo_pb2.DemoStats(interactions_removed=4213, content_removed=120)
-    shown = views.demo_status(demo(demo_pb2.DEMO_STATE_DISABLED, stats=removed), None)
-    assert shown["message"] == "Demo mode is off: 4,213 interactions, 120 content items removed."
+    view = views.demo_status(demo(demo_pb2.DEMO_STATE_DISABLED, stats=removed), None)
+    assert view["message"] == "Demo mode is off: 4,213 interactions, 120 content items removed."
 
 
 @pytest.mark.parametrize(
-    ("known", "path"),
+    ("demo_mode", "path"),
     [
         (None, "/dashboard"),
         (demo(demo_pb2.DEMO_STATE_DISABLED), "/settings/demo-mode"),
@@ -176,11 +176,11 @@ def test_demo_view_has_the_cleanup_counts() -> None:
         (demo(demo_pb2.DEMO_STATE_FAILED), "/dashboard"),
     ],
 )
-def test_landing_page_after_sign_in(known: demo_pb2.Demo | None, path: str) -> None:
+def test_landing_page_after_sign_in(demo_mode: demo_pb2.Demo | None, path: str) -> None:
     user = auth_pb2.User(user_id="u", email="a@b", role=auth_pb2.USER_ROLE_ADMIN, can_access_dashboard=True)
-    assert views.me(user, known)["redirect_path"] == path
+    assert views.me(user, demo_mode)["redirect_path"] == path
     user.can_access_dashboard = False
-    assert views.me(user, known)["redirect_path"] == "/settings/security"
+    assert views.me(user, demo_mode)["redirect_path"] == "/settings/security"
 
 
 def test_views_match_the_documented_schemas() -> None:
@@ -233,5 +233,5 @@ def test_views_match_the_documented_schemas() -> None:
         ),
         (views.Dashboard, views.dashboard(numbers)),
     ]
-    for model, shown in documented:
-        assert TypeAdapter(model).validate_python(shown, strict=True, extra="forbid") == shown
+    for model, view in documented:
+        assert TypeAdapter(model).validate_python(view, strict=True, extra="forbid") == view

@@ -51,12 +51,12 @@ def test_killed_attempt_names_where_the_next_one_resumed() -> None:
     crashed = attempt(
         1, 1, 4, "crashed", reached={"done": 41_200, "total": 100_000}, lease_expired_at=after(3.5), resumed_done=None
     )
-    shown = rows(job(), history(crashed, attempt(2, 6, 10, "completed", resumed_done=41_200)), [])
-    assert [row.label for row in shown] == ["Queued", "Attempt 1", "Waiting for another worker", "Attempt 2"]
-    assert shown[1].note == "Killed at 41,200 of 100,000 → resumed at 41,200 by another worker, 2.5 s later"
-    assert [bar.tone for bar in shown[1].bars] == ["bad", "gap"]
-    assert [(bar.x, bar.width) for bar in shown[3].bars] == [(600.0, 400.0)]
-    assert [row.seconds for row in shown] == [1.0, 3.0, 2.0, 4.0]
+    bars = rows(job(), history(crashed, attempt(2, 6, 10, "completed", resumed_done=41_200)), [])
+    assert [row.label for row in bars] == ["Queued", "Attempt 1", "Waiting for another worker", "Attempt 2"]
+    assert bars[1].note == "Killed at 41,200 of 100,000 → resumed at 41,200 by another worker, 2.5 s later"
+    assert [bar.tone for bar in bars[1].bars] == ["bad", "gap"]
+    assert [(bar.x, bar.width) for bar in bars[3].bars] == [(600.0, 400.0)]
+    assert [row.seconds for row in bars] == [1.0, 3.0, 2.0, 4.0]
 
 
 def test_steps_and_children_have_bars_of_their_own() -> None:
@@ -70,8 +70,8 @@ def test_steps_and_children_have_bars_of_their_own() -> None:
         "started_at": after(5),
         "finished_at": after(8),
     }
-    shown = rows(job(), history(attempt(1, 0, 10, "completed"), checkpoints=[step, state]), [child])
-    by_label = {row.label: row for row in shown}
+    bars = rows(job(), history(attempt(1, 0, 10, "completed"), checkpoints=[step, state]), [child])
+    by_label = {row.label: row for row in bars}
     assert (by_label["fetch"].bars[0].x, by_label["fetch"].bars[0].width) == (100.0, 200.0)
     assert by_label["Checkpoint"].note == "Saved 41200"
     assert (by_label["Page (demo)"].href, by_label["Page (demo)"].outcome) == ("/jobs/c", "failed")

@@ -156,11 +156,11 @@ def test_nothing_is_due_before_its_time_or_while_paused() -> None:
 
 
 def test_id_of_a_firing_is_deterministic_and_has_its_time() -> None:
-    made = cron.job_id("test.nightly", NOON)
-    assert made == cron.job_id("test.nightly", NOON)
+    job_id = cron.job_id("test.nightly", NOON)
+    assert job_id == cron.job_id("test.nightly", NOON)
     # Written down: another release must not make another one of it.
-    assert made == UUID("019e830e-1a00-73cd-a42b-b83cdefc020e")
-    assert (made.version, made.variant) == (7, "specified in RFC 4122")
-    assert ids.timestamp_of(made) == NOON
+    assert job_id == UUID("019e830e-1a00-73cd-a42b-b83cdefc020e")
+    assert (job_id.version, job_id.variant) == (7, "specified in RFC 4122")
+    assert ids.timestamp_of(job_id) == NOON
     others = {cron.job_id("test.other", NOON), cron.job_id("test.nightly", NOON + timedelta(minutes=1))}
-    assert made not in others
+    assert job_id not in others

@@ -120,7 +120,7 @@ def test_backoff_doubles_up_to_its_cap_and_is_jittered() -> None:
 )
 def test_bounds_name_the_field(field: str, value: object) -> None:
     values: dict[str, Any] = {"kind": "k", "owner_id": uuid4(), "payload": {}, field: value}
-    with pytest.raises(errors.InvalidArgument) as caught:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         domain.Spec(**values).validate()
-    assert caught.value.field == field
-    assert field in caught.value.message
+    assert excinfo.value.field == field
+    assert field in excinfo.value.message

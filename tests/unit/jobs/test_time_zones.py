@@ -71,7 +71,7 @@ class Expression:
 def field(limit: int) -> st.SearchStrategy[Field]:
     """Return `*`, steps, ranges and lists of values below `limit`."""
     value = st.integers(0, limit - 1)
-    every = st.just(Field("*", frozenset(range(limit))))
+    any_value = st.just(Field("*", frozenset(range(limit))))
     steps = st.integers(2, limit - 1).map(lambda step: Field(f"*/{step}", frozenset(range(0, limit, step))))
     spans = st.tuples(value, value).map(
         lambda ends: Field(f"{min(ends)}-{max(ends)}", frozenset(range(min(ends), max(ends) + 1)))
@@ -79,7 +79,7 @@ def field(limit: int) -> st.SearchStrategy[Field]:
     lists = st.sets(value, min_size=1, max_size=4).map(
         lambda values: Field(",".join(map(str, sorted(values))), frozenset(values))
     )
-    return st.one_of(every, steps, spans, lists)
+    return st.one_of(any_value, steps, spans, lists)
 
 
 expressions = st.builds(Expression, field(60), field(24), st.one_of(st.just(Field("*", frozenset(range(7)))), field(7)))
@@ -98,7 +98,7 @@ def changes(zone: zoneinfo.ZoneInfo, year: int) -> list[datetime]:
 def walk(expression: Expression, zone: zoneinfo.ZoneInfo, after: datetime) -> Iterator[datetime]:
     """Return the matching minutes within `WALK`."""
     moment = after - timedelta(hours=26)
-    shown: set[datetime] = set()
+    times: set[datetime] = set()
     previous = moment.astimezone(zone).replace(tzinfo=None)
     while moment <= after + WALK:
         local = moment.astimezone(zone).replace(tzinfo=None)
@@ -106,8 +106,8 @@ def walk(expression: Expression, zone: zoneinfo.ZoneInfo, after: datetime) -> It
             fires = expression.matches(local)
         else:
             left_out = (previous + MINUTE * step for step in range(1, max((local - previous) // MINUTE, 1)))
-            fires = (expression.matches(local) and local not in shown) or any(map(expression.matches, left_out))
-            shown.add(local)
+            fires = (expression.matches(local) and local not in times) or any(map(expression.matches, left_out))
+            times.add(local)
         previous = local
         if fires and moment > after:
             yield moment

@@ -59,12 +59,12 @@ async def test_only_needed_calls_are_woken_and_the_rest_is_broadcast() -> None:
 
 async def test_call_that_got_another_job_passes_its_wake_up_on() -> None:
     room = Room()
-    both = room.come("both", ["j", "k"], ["j"])
+    for_both = room.come("both", ["j", "k"], ["j"])
     await rested()
     only = room.come("only", ["k"], ["k"])
     await rested()
     room.waiters.wake("k", 1)
-    await asyncio.gather(both, only)
+    await asyncio.gather(for_both, only)
     assert room.woken == ["both", "only"]
 
 

@@ -11,9 +11,9 @@ PARENT = str(ids.uuid7())
 
 
 def test_children_sort_by_position() -> None:
-    made = [jobs.child_id(PARENT, "name", position) for position in range(10_000)]
-    assert made == sorted(made)
-    assert len(set(made)) == len(made)
+    child_ids = [jobs.child_id(PARENT, "name", position) for position in range(10_000)]
+    assert child_ids == sorted(child_ids)
+    assert len(set(child_ids)) == len(child_ids)
 
 
 def test_the_same_child_has_the_same_id_and_others_have_others() -> None:

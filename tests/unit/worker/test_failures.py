@@ -36,8 +36,8 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
     """Return the exception with a traceback."""
     try:
         raise error from cause  # noqa: TRY301 - the traceback needs a frame
-    except BaseException as caught:  # noqa: BLE001 - the caller examines it
-        return caught
+    except BaseException as raised_error:  # noqa: BLE001 - the caller examines it
+        return raised_error
 
 
 async def _breaks(context: worker.Context, payload: Login) -> None:
@@ -96,9 +96,9 @@ def test_place_may_be_in_a_package_whose_name_begins_like_the_runtime() -> None:
     namespace: dict[str, Callable[[], None]] = {}
     path = Path(worker.__file__).parents[1] / "worker_of_somebody" / "imports.py"
     exec(compile("def fetch():\n    raise ValueError('x')", str(path), "exec"), namespace)  # noqa: S102 - a file of that name
-    with pytest.raises(ValueError, match="x") as caught:
+    with pytest.raises(ValueError, match="x") as excinfo:
         namespace["fetch"]()
-    assert failures.describe(caught.value, _keep).place == "worker_of_somebody/imports.py:fetch"
+    assert failures.describe(excinfo.value, _keep).place == "worker_of_somebody/imports.py:fetch"
 
 
 async def test_timeout_shows_where_the_handler_waited(

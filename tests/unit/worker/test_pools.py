@@ -28,8 +28,14 @@ def everything(context: worker.BlockingContext) -> dict[str, Any]:
     context.checkpoint({"n": 1})
     child = context.submit("test.child", {"n": 1})
     listed = [entry.job_id for entry in context.list_children()]
-    same = child.job_id in listed
-    return {"found": numbers, "state": context.state(), "same": same, "pid": os.getpid(), "n": context.payload["n"]}
+    is_listed = child.job_id in listed
+    return {
+        "found": numbers,
+        "state": context.state(),
+        "same": is_listed,
+        "pid": os.getpid(),
+        "n": context.payload["n"],
+    }
 
 
 def refuse(context: worker.BlockingContext) -> None:

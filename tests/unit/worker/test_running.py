@@ -63,10 +63,10 @@ async def test_exception_of_a_handler_becomes_the_outcome(
     async with working(worker.Kind("test.kind", handle)):
         job_id = fake.add("test.kind")
 
-        async def heard() -> bool:
+        async def has_heard() -> bool:
             return job_id in fake.outcomes
 
-        await eventually(heard)
+        await eventually(has_heard)
     reported = fake.outcomes[job_id][0]
     assert reported.WhichOneof("outcome") == outcome
     if outcome == "snoozed":

@@ -115,9 +115,9 @@ async def jobs(jobs_of: Callable[[str, str], JobsClient], jobs_target: str) -> J
 @pytest.fixture
 async def http() -> AsyncIterator[outbound.Outbound]:
     """Calls to platforms, which a busy machine answers slowly."""
-    made = outbound.Outbound(timeout=GENEROUS_SECONDS)
-    yield made
-    await made.close()
+    http_client = outbound.Outbound(timeout=GENEROUS_SECONDS)
+    yield http_client
+    await http_client.close()
 
 
 @pytest.fixture

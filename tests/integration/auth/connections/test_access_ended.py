@@ -137,8 +137,8 @@ async def test_newer_pending_revocations_do_not_starve_older_ones(
 
     async def own_generations() -> list[int]:
         _, submitted = await run_maintenance(owner)
-        mine = [job.spec.payload for job in submitted if job.spec.payload["user_id"] == str(owner.user_id)]
-        return sorted(int(payload["generation"]) - oldest for payload in mine)
+        payloads = [job.spec.payload for job in submitted if job.spec.payload["user_id"] == str(owner.user_id)]
+        return sorted(int(payload["generation"]) - oldest for payload in payloads)
 
     # One call submits all, in batches.
     assert await own_generations() == [0, 1, 2, 3, 4, 5]
@@ -209,16 +209,16 @@ async def test_platform_removed_for_a_day_is_disconnected_and_its_tokens_revoked
 ) -> None:
     await owner.connected()
     others = parts.dependencies.offered - {"tampering"}
-    gone = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, offered=others)))
+    without_platform = replace(owner, parts=replace(parts, dependencies=replace(parts.dependencies, offered=others)))
     await run_maintenance(owner)
-    await run_maintenance(gone)
+    await run_maintenance(without_platform)
     assert (await owner.connection()).state is State.CONNECTED, "it may be missing by mistake"
     older = "UPDATE auth.connection_platforms SET offered_at = now() - interval '25 hours' WHERE platform = 'tampering'"
     await execute(owner, older)
-    done, _ = await run_maintenance(gone)
+    done, _ = await run_maintenance(without_platform)
     assert done["platform_withdrawn"] >= 1
     assert ("disconnected", "platform_withdrawn") in await owner.recorded()
-    assert await gone.take_back() == {"revoked": True}
+    assert await without_platform.take_back() == {"revoked": True}
     assert await owner.stored() is None
     await run_maintenance(owner)
 

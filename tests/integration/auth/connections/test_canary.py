@@ -41,13 +41,13 @@ async def test_no_secret_is_readable_anywhere(
     secrets |= {back["code"], back["state"]}
     read.append(await texts(owner.parts.engine))
     await owner.come_back(back)
-    kept = await owner.stored()
-    secrets |= {kept.grant.code, kept.grant.verifier, kept.grant.nonce}
+    stored = await owner.stored()
+    secrets |= {stored.grant.code, stored.grant.verifier, stored.grant.nonce}
     read.append(await texts(owner.parts.engine))
     await owner.connect()
     tokens = await owner.tokens()
     read.append(await texts(owner.parts.engine))
-    shown = [repr(await owner.stored()), repr(tokens)]
+    representations = [repr(await owner.stored()), repr(tokens)]
 
     # Failures log no secrets either.
     await owner.age("refresh_at", "90 days")
@@ -55,7 +55,7 @@ async def test_no_secret_is_readable_anywhere(
     await tampering.does(refuse=[{"path": path, **refusal} for path in ("/token", "/api/refresh_access_token")])
     with pytest.raises((worker.JobFailed, worker.Snooze)) as refused:
         await owner.refresh()
-    shown.append("".join(traceback.format_exception(refused.value)))
+    representations.append("".join(traceback.format_exception(refused.value)))
     await owner.disconnect()
     await owner.take_back()
     read.append(await texts(owner.parts.engine))
@@ -66,7 +66,7 @@ async def test_no_secret_is_readable_anywhere(
     logged = "\n".join(f"{record.getMessage()} {record.__dict__} {record.exc_info}" for record in caplog.records)
     output = capfd.readouterr()
     for secret in secrets:
-        for place in (*read, logged, output.out, output.err, *shown):
+        for place in (*read, logged, output.out, output.err, *representations):
             assert secret not in place
     assert all("canary-of-theirs" not in text for text in (*read, logged))
 

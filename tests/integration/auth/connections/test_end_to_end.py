@@ -141,8 +141,8 @@ async def test_a_platform_is_connected_and_disconnected_through_the_real_service
         return listening.is_connected
 
     await eventually(is_listening)
-    begun = await doors.connections("BeginConnect", platform="tampering", return_to="/demo")
-    back = await go(begun.authorization_url)
+    authorization = await doors.connections("BeginConnect", platform="tampering", return_to="/demo")
+    back = await go(authorization.authorization_url)
     finished = await doors.connections("FinishConnect", platform="tampering", state=back["state"], code=back["code"])
     assert finished.return_to == "/demo"
     assert finished.connection.job_id

@@ -43,12 +43,12 @@ async def honest(new_owner: Callable[..., Awaitable[Any]]) -> Any:
 
 
 async def test_access_is_granted_renewed_with_rotation_and_revoked(honest: Any, query: Any) -> None:
-    begun = await honest.begin("/demo?tab=1")
-    parameters = query(begun.authorization_url)
+    authorization = await honest.begin("/demo?tab=1")
+    parameters = query(authorization.authorization_url)
     assert (parameters["code_challenge_method"], len(parameters["code_challenge"])) == ("S256", 43)
     assert parameters["redirect_uri"] == "http://127.0.0.1:8080/api/v1/connections/honest/callback"
 
-    back = query(await consent(begun.authorization_url, login=str(honest.user_id)))
+    back = query(await consent(authorization.authorization_url, login=str(honest.user_id)))
     assert back["iss"]
     assert (await honest.come_back(back)).has_pending_job
     await honest.connect()
@@ -69,8 +69,8 @@ async def test_access_is_granted_renewed_with_rotation_and_revoked(honest: Any, 
 
     await honest.disconnect()
     assert await honest.take_back() == {"revoked": True}
-    gone = await honest.connection()
-    assert (gone.state, gone.account, await honest.stored()) == (State.DISCONNECTED, None, None)
+    connection = await honest.connection()
+    assert (connection.state, connection.account, await honest.stored()) == (State.DISCONNECTED, None, None)
     assert [reason for reason, _ in await honest.published_events()] == [
         "connect_begun",
         "consent_given",
@@ -86,8 +86,8 @@ async def test_access_is_granted_renewed_with_rotation_and_revoked(honest: Any, 
 async def test_revoked_tokens_are_invalid_at_the_provider(
     honest: Any, query: Any, offered: tuple[Platform, ...]
 ) -> None:
-    begun = await honest.begin()
-    await honest.come_back(query(await consent(begun.authorization_url, login=str(honest.user_id))))
+    authorization = await honest.begin()
+    await honest.come_back(query(await consent(authorization.authorization_url, login=str(honest.user_id))))
     await honest.connect()
     tokens = await honest.tokens()
     provider = honest.parts.dependencies.providers["honest"]
@@ -99,8 +99,8 @@ async def test_revoked_tokens_are_invalid_at_the_provider(
 
 
 async def test_a_user_who_refuses_is_disconnected(honest: Any, query: Any) -> None:
-    begun = await honest.begin()
-    back = query(await consent(begun.authorization_url, login=str(honest.user_id), refuse=True))
+    authorization = await honest.begin()
+    back = query(await consent(authorization.authorization_url, login=str(honest.user_id), refuse=True))
     assert back["error"] == "access_denied"
     assert (await honest.come_back(back)).state is State.DISCONNECTED
     assert (await honest.published_events())[-1][0] == "access_denied"
@@ -110,8 +110,8 @@ async def test_a_user_who_refuses_is_disconnected(honest: Any, query: Any) -> No
 async def test_callback_without_or_with_a_foreign_issuer_is_refused_and_uses_nothing_up(
     honest: Any, query: Any
 ) -> None:
-    begun = await honest.begin()
-    back = query(await consent(begun.authorization_url, login=str(honest.user_id)))
+    authorization = await honest.begin()
+    back = query(await consent(authorization.authorization_url, login=str(honest.user_id)))
     for issuer in ("", "https://evil.example", back["iss"] + "/"):
         with pytest.raises(StateInvalid):
             await honest.come_back({**back, "iss": issuer})

@@ -25,9 +25,9 @@ from worker import testing
 
 async def test_youtube_is_connected_with_its_channel_and_videos(new_owner: Any, tampering: Any) -> None:
     owner = await new_owner("youtube")
-    begun = await owner.begin()
-    assert "access_type=offline" in begun.authorization_url
-    assert "prompt=consent" in begun.authorization_url
+    authorization = await owner.begin()
+    assert "access_type=offline" in authorization.authorization_url
+    assert "prompt=consent" in authorization.authorization_url
     assert (await owner.connected()).account.name == "Ada's channel"
     connection = await owner.connection()
     assert (connection.item_count, connection.access_expires_at is not None) == (3, True)

@@ -153,11 +153,11 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         before = self.now()
         self.act(self._clear_throttle())
-        begun = self.act(self.owner.begin(), allowed=(errors.FailedPrecondition,))
-        assert (begun is None) == (before.state in {State.CONNECTED, State.DISCONNECTING})
-        if begun:
-            self.authorizations.append((begun.authorization_url, begun.connection.generation))
-            self.generations.append(begun.connection.generation)
+        authorization = self.act(self.owner.begin(), allowed=(errors.FailedPrecondition,))
+        assert (authorization is None) == (before.state in {State.CONNECTED, State.DISCONNECTING})
+        if authorization:
+            self.authorizations.append((authorization.authorization_url, authorization.connection.generation))
+            self.generations.append(authorization.connection.generation)
 
     async def _clear_throttle(self) -> None:
         async with self.owner.parts.engine.begin() as conn:
@@ -171,10 +171,10 @@ class Machine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, error: str, is_other: bool) -> None:
         state, generation = data.draw(st.sampled_from(self.authorizations[-3:]))
         before = self.now()
-        who = self.owner.in_another_session() if is_other else self.owner
+        caller = self.owner.in_another_session() if is_other else self.owner
         counts = not is_other and before.awaits_consent and before.generation == generation
         code = "" if error else f"code-{generation}"
-        finished = self.act(who.finish(state=state, code=code, error=error), allowed=(domain.StateInvalid,))
+        finished = self.act(caller.finish(state=state, code=code, error=error), allowed=(domain.StateInvalid,))
         assert (finished is not None) == counts
         if finished is None:
             assert self.now() == before
@@ -215,9 +215,9 @@ class Machine(RuleBasedStateMachine):
     async def _begin_quietly(self) -> None:
         await self._clear_throttle()
         with contextlib.suppress(errors.FailedPrecondition):
-            begun = await self.owner.begin()
-            self.authorizations.append((begun.authorization_url, begun.connection.generation))
-            self.generations.append(begun.connection.generation)
+            authorization = await self.owner.begin()
+            self.authorizations.append((authorization.authorization_url, authorization.connection.generation))
+            self.generations.append(authorization.connection.generation)
 
     @rule()
     def disconnect(self) -> None:
@@ -281,17 +281,17 @@ class Machine(RuleBasedStateMachine):
         self.act(self.owner.age("changed_at", "10 minutes"))
         self.act(self.owner.age("expires_at", "10 minutes"))
         self.authorizations.clear()
-        shown = self.act(self.owner.parts.operations.get(self.owner.user_id, self.owner.platform))
-        assert not shown.awaits_consent, "nobody is away for ever"
+        connection = self.act(self.owner.parts.operations.get(self.owner.user_id, self.owner.platform))
+        assert not connection.awaits_consent, "nobody is away for ever"
 
     @invariant()
     def the_rules_hold(self) -> None:
-        present, kept, waits, published_events = self.world.run(self._probe())
-        if kept:
+        present, secrets, waits, published_events = self.world.run(self._probe())
+        if secrets:
             assert present.state in domain.KEEPS_SECRETS
-            if kept.tokens:
-                assert present.state is not State.CONNECTED or kept.generation == present.generation
-        assert (present.state is State.CONNECTED) <= bool(kept and kept.tokens), "connected is to have access"
+            if secrets.tokens:
+                assert present.state is not State.CONNECTED or secrets.generation == present.generation
+        assert (present.state is State.CONNECTED) <= bool(secrets and secrets.tokens), "connected is to have access"
         assert waits <= (present.state is State.CONNECTING or present.state is State.DISCONNECTING)
         assert present.version >= self.latest.version
         assert present.generation >= self.latest.generation
@@ -322,7 +322,7 @@ async def world(new_owner: Any) -> AsyncIterator[World]:
 
 @pytest.mark.timeout(1_200)
 async def test_connections_match_the_rules_in_any_order(world: World) -> None:
-    made = type("Bound", (Machine,), {"world": world})
+    machine = type("Bound", (Machine,), {"world": world})
     bounds = settings(
         max_examples=25,
         stateful_step_count=30,
@@ -330,4 +330,4 @@ async def test_connections_match_the_rules_in_any_order(world: World) -> None:
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    await asyncio.to_thread(run_state_machine_as_test, made, settings=bounds)
+    await asyncio.to_thread(run_state_machine_as_test, machine, settings=bounds)

@@ -186,11 +186,11 @@ async def test_retry_after_of_a_platform_is_respected(owner: Any, tampering: Any
     assert (await owner.connection()).state is State.CONNECTED
 
 
-@pytest.mark.parametrize("how", ["lost", "hung"])
+@pytest.mark.parametrize("method", ["lost", "hung"])
 async def test_code_with_a_lost_response_is_never_sent_again(
-    owner: Any, tampering: Any, http: Outbound, monkeypatch: pytest.MonkeyPatch, how: str
+    owner: Any, tampering: Any, http: Outbound, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    if how == "lost":
+    if method == "lost":
         await tampering.does(lose=1)
     else:
         monkeypatch.setattr(http, "_timeout", 3.0)

@@ -100,12 +100,12 @@ def test_ended_connections_move_only_if_the_end_of_their_job_was_not_reported(st
 
 
 def test_only_known_error_codes_of_jobs_are_stored() -> None:
-    ours = settle(
+    known_error = settle(
         MOVING, update_of(MOVING, JobPhase.FAILED, error=Error(code="platform_unavailable", message="Theirs."))
     )
-    theirs = settle(MOVING, update_of(MOVING, JobPhase.FAILED, error=Error(code="<script>", message="Theirs.")))
-    assert ours == (Action.FAIL_CONNECT, domain.error(ErrorCode.PLATFORM_UNAVAILABLE))
-    assert theirs == (Action.FAIL_CONNECT, domain.error(ErrorCode.INTERNAL))
+    foreign_error = settle(MOVING, update_of(MOVING, JobPhase.FAILED, error=Error(code="<script>", message="Theirs.")))
+    assert known_error == (Action.FAIL_CONNECT, domain.error(ErrorCode.PLATFORM_UNAVAILABLE))
+    assert foreign_error == (Action.FAIL_CONNECT, domain.error(ErrorCode.INTERNAL))
 
 
 @pytest.mark.parametrize("phase", ENDED)
