@@ -32,7 +32,7 @@ class UnsuccessfulJobs:
     def __init__(self, jobs: JobsClient, *settlers: Settler[Any, Any]) -> None:
         self._jobs = jobs
         self._settlers = {kind: settler for settler in settlers for kind in settler.lifecycle.machine.steps}
-        self._known: set[tuple[str, int]] = set()
+        self._known_ends: set[tuple[str, int]] = set()
         """Job and version of those that need not be settled again; at most 500."""
 
     async def settle(self) -> int:
@@ -41,11 +41,11 @@ class UnsuccessfulJobs:
         try:
             listed = await self._jobs.list_unsuccessful(self._settlers, age=AGE, pages=PAGES)
             present = {(job.job_id, job.version) for job in listed}
-            self._known &= present
-            for job_id, version in present - self._known:
+            self._known_ends &= present
+            for job_id, version in present - self._known_ends:
                 job = await self._jobs.get(job_id)
                 if job is None or await self._is_settled(job):
-                    self._known.add((job_id, version))
+                    self._known_ends.add((job_id, version))
                     count += 1
         except errors.Error as error:
             logger.warning("unsuccessful jobs not read", extra={"cause": error.code})
