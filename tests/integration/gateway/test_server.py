@@ -326,7 +326,7 @@ async def test_a_client_that_disconnects_during_the_opening_leaves_no_stream() -
 
 
 def protocols() -> int:
-    return sum(isinstance(one, server.Protocol) for one in gc.get_objects())
+    return sum(isinstance(referent, server.Protocol) for referent in gc.get_objects())
 
 
 async def test_ended_connections_leave_nothing_for_collections_of_garbage() -> None:
