@@ -59,8 +59,8 @@ async def test_place_in_the_queue_is_the_order_of_claims(
     submitted += await submit(jobs, spec, 1, owner_id=uuid4(), priority=1)
 
     async def ahead(job_id: UUID) -> int:
-        found = (await jobs.history(job_id, owner_id=None)).jobs_ahead
-        return -1 if found is None else found
+        jobs_ahead = (await jobs.history(job_id, owner_id=None)).jobs_ahead
+        return -1 if jobs_ahead is None else jobs_ahead
 
     places = {job_id: await ahead(job_id) for job_id in submitted}
     monkeypatch.setattr(list_storage, "AHEAD", 3)
