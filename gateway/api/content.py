@@ -41,7 +41,7 @@ async def list_content(
     return answer(views.content(await gateway.demo.list_content.send(session.identity, rpc_request)))
 
 
-@router.get("/interactions", **route("List interactions", views.Interactions, "A page of them, newest first."))
+@router.get("/interactions", **route("List interactions", views.Interactions, "A page of them."))
 async def list_interactions(
     session: Reads,
     gateway: Gateway,
@@ -53,8 +53,9 @@ async def list_interactions(
     content_id: schemas.Text = "",
     date: Date = "",
     days: DateDays = 1,
+    oldest_first: bool = False,
 ) -> Response:
-    """Return visible interactions, newest first."""
+    """Return visible interactions, newest first by default."""
     rpc_request = demo_service_pb2.ListInteractionsRequest(
         page_size=page_size,
         page_token=page_token,
@@ -64,5 +65,6 @@ async def list_interactions(
         content_id=content_id,
         date=date,
         days=days,
+        oldest_first=oldest_first,
     )
     return answer(views.interactions(await gateway.demo.list_interactions.send(session.identity, rpc_request)))

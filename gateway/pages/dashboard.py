@@ -16,7 +16,7 @@ from starlette.routing import Route
 from chassis import errors
 from gateway import views
 from gateway.container import Container
-from gateway.pages import loaders, page_request
+from gateway.pages import loaders, orders, page_request
 from gateway.pages.page import Page
 
 RANGES = (7, 30, 90)
@@ -61,9 +61,11 @@ class Dashboard(Page):
             "interactions": overview.interactions,
             "filters": filters,
             "choices": loaders,
-            "newest": _address(filters, days) if filters.page_token else "",
-            "newer": _address(filters, days, overview.newer) if overview.newer else "",
-            "older": _address(filters, days, overview.older) if overview.older else "",
+            "orders": orders.ORDERS,
+            "order": filters.order,
+            "first": _address(filters, days) if filters.page_token else "",
+            "previous": _address(filters, days, overview.previous) if overview.previous else "",
+            "next": _address(filters, days, overview.next) if overview.next else "",
             "ranges": [(each, _address(dataclasses.replace(filters, page_token=""), each)) for each in RANGES],
             "days": days,
             "default_days": DEFAULT_DAYS,
@@ -87,6 +89,7 @@ def _filters_of(request: Request) -> loaders.InteractionFilter:
         needs_reply=query.get("needs_reply") == "yes",
         date=_day(query.get("date", "")),
         span=_span_of(request),
+        order=orders.order_of(request),
         page_token=query.get("page_token", "").encode("utf-8", "replace").decode().replace("\0", ""),
     )
 
@@ -125,8 +128,9 @@ def _address(filters: loaders.InteractionFilter, days: int, page_token: str = ""
         "needs_reply": "yes" if filters.needs_reply else "",
         "date": filters.date,
         "span": str(filters.span) if filters.date and filters.span > 1 else "",
+        "order": filters.order,
         "page_token": page_token,
     }
     query_string = urlencode({name: value for name, value in query.items() if value})
-    anchor = "#recent" if filters.is_narrow or page_token else ""
+    anchor = "#recent" if filters.is_narrow or filters.order or page_token else ""
     return f"{views.DASHBOARD_PATH}{'?' if query_string else ''}{query_string}{anchor}"

@@ -12,14 +12,13 @@ from starlette.routing import Route
 from chassis import errors
 from gateway import views
 from gateway.container import Container
-from gateway.pages import labels
+from gateway.pages import labels, orders
 from gateway.pages.page import Page
 from repruv.jobs.v1 import jobs_service_pb2
 
 PATH = "/jobs"
 ROWS = (20, 50, 100)
 """How many jobs a page can have."""
-ORDERS: Mapping[str, str] = {"": "Newest first", "oldest": "Oldest first"}
 MAX_COUNT = 1_000
 FLASH_CODES: Mapping[str, str] = {
     "job_already_finished": "job_finished",
@@ -108,7 +107,7 @@ def filters_of(request: Request) -> JobFilter:
     return JobFilter(
         state=state if state in FILTERS else "",
         kind=_plain(query.get("kind", ""))[:100],
-        order="oldest" if query.get("order") == "oldest" else "",
+        order=orders.order_of(request),
         rows=next((rows for rows in ROWS if query.get("rows") == str(rows)), ROWS[0]),
         page_token=_plain(query.get("page_token", "")),
     )
@@ -127,7 +126,7 @@ def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None)
         "filters": filters,
         "kinds": sorted(kinds, key=labels.kind),
         "rows": ROWS,
-        "orders": ORDERS,
+        "orders": orders.ORDERS,
         "order": filters.order,
         "count": page.count if page else 0,
         "max_count": MAX_COUNT,

@@ -39,6 +39,8 @@ class InteractionFilter:
     """A day (UTC), `YYYY-MM-DD`."""
     span: int = 1
     """How many days from that one on."""
+    order: str = ""
+    """`oldest`: the oldest first; empty: the newest."""
     page_token: str = ""
 
     @property
@@ -63,9 +65,9 @@ class Overview:
     metrics: views.Dashboard | None
     """None while the numbers and lists cannot be read."""
     interactions: list[views.Interaction]
-    older: str
+    next: str
     """The token of the page of interactions after this one; empty on the last."""
-    newer: str
+    previous: str
     """The token of the page before; empty on the first."""
     content: list[views.ContentItem]
     is_narrow: bool
@@ -132,6 +134,7 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
         needs_reply=filters.needs_reply,
         date=filters.date,
         days=filters.span,
+        oldest_first=filters.order == "oldest",
     )
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(
@@ -142,14 +145,14 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
     )
     if numbers is None or interactions is None or content is None:
         return Overview(
-            demo=demo, metrics=None, interactions=[], older="", newer="", content=[], is_narrow=filters.is_narrow
+            demo=demo, metrics=None, interactions=[], next="", previous="", content=[], is_narrow=filters.is_narrow
         )
     return Overview(
         demo=demo,
         metrics=views.dashboard(numbers),
         interactions=views.interactions(interactions)["interactions"],
-        older=interactions.next_page_token,
-        newer=interactions.previous_page_token,
+        next=interactions.next_page_token,
+        previous=interactions.previous_page_token,
         content=views.content(content)["content"],
         is_narrow=filters.is_narrow,
     )

@@ -67,7 +67,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which interactions are listed; None and False: any."""
+    """Which interactions are listed, and in which order; None and False: any, the newest first."""
 
     kind: str | None = None
     sentiment: str | None = None
@@ -78,6 +78,7 @@ class Filters:
     """A day (UTC)."""
     day_count: int = 1
     """How many days from that one on."""
+    oldest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,16 @@ def order(value: str) -> Order:
     return Order(_one_of("order_by", value or Order.NEWEST, tuple(Order)))
 
 
-def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str, date: str, day_count: int = 1) -> Filters:
+def filters(
+    *,
+    kind: str,
+    sentiment: str,
+    needs_reply: bool,
+    content_id: str,
+    date: str,
+    day_count: int = 1,
+    oldest_first: bool = False,
+) -> Filters:
     """Read the filters of interactions. Raises `InvalidArgument`."""
     return Filters(
         kind=_one_of("kind", kind, KINDS) if kind else None,
@@ -121,6 +131,7 @@ def filters(*, kind: str, sentiment: str, needs_reply: bool, content_id: str, da
         content=_parse_content_id(content_id) if content_id else None,
         day=_parse_day(date) if date else None,
         day_count=_parse_day_count(day_count or 1) if date else 1,
+        oldest_first=oldest_first,
     )
 
 

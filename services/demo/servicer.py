@@ -100,6 +100,7 @@ class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):
             content_id=request.content_id,
             date=request.date,
             day_count=request.days,
+            oldest_first=request.oldest_first,
         )
         page = await self._views.list_interactions(
             access.viewer(), filters, page_size=request.page_size, page_token=request.page_token

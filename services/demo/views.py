@@ -71,7 +71,7 @@ class Views:
     async def list_interactions(
         self, owner_id: UUID, filters: read_models.Filters, *, page_size: int, page_token: str
     ) -> InteractionPage:
-        """Read a page of interactions, newest first. Raises `InvalidArgument`."""
+        """Read a page of interactions. Raises `InvalidArgument`."""
         limit = paging.size(page_size)
         start = paging.start(page_token, filters=filters, length=3)
         async with self._snapshot(owner_id) as (conn, mode):
@@ -87,7 +87,7 @@ class Views:
                     mode.generation,
                     filters=filters,
                     start=(_moment(position[1]), _number(position[2])) if position else None,
-                    is_ascending=start.is_back,
+                    is_ascending=filters.oldest_first != start.is_back,
                     limit=count,
                 )
 

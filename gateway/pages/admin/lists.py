@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from starlette.requests import Request
-
+from gateway.pages import orders
 from repruv.auth.v1 import admin_service_pb2
 
 PAGE = 50
 MAX_COUNT = 1_000
-ORDERS: Mapping[str, str] = {"": "Newest first", "oldest": "Oldest first"}
-
-
-def order_of(request: Request) -> str:
-    """Return the order that an address names; empty for the newest first."""
-    return "oldest" if request.query_params.get("order") == "oldest" else ""
 
 
 def address(path: str, filters: Mapping[str, str], page_token: str = "") -> str:
@@ -34,7 +27,7 @@ def context(
     """Return what the head and the foot of a list show."""
     previous, following = page.previous_page_token, page.next_page_token
     return {
-        "orders": ORDERS,
+        "orders": orders.ORDERS,
         "order": filters["order"],
         "count": page.count,
         "max_count": MAX_COUNT,

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from chassis import errors
 from gateway import views
 from gateway.container import Container
+from gateway.pages import orders
 from gateway.pages.admin import lists, people
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2
@@ -43,7 +44,7 @@ class SecurityEvents(AdminPage):
         filters = {
             name: request.query_params.get(name, "").replace("\0", "").strip()[:254] for name in ("user", "kind")
         }
-        filters["order"] = lists.order_of(request)
+        filters["order"] = orders.order_of(request)
         token = request.query_params.get("page_token", "")
         user_id: str | None = ""
         if filters["user"]:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import views
 from gateway.container import Container
+from gateway.pages import orders
 from gateway.pages.admin import job_query, lists, people
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
@@ -55,7 +56,7 @@ class Users(AdminPage):
         filters = {
             "email": request.query_params.get("email", "").replace("\0", "").strip()[:254],
             "deleting": "yes" if request.query_params.get("deleting") == "yes" else "",
-            "order": lists.order_of(request),
+            "order": orders.order_of(request),
         }
         token = request.query_params.get("page_token", "")
         try:

@@ -87,6 +87,7 @@ async def pages(
         read_models.Filters(kind="mention", sentiment="positive"),
         read_models.Filters(content=(1, 3)),
         read_models.Filters(content=(7, 3)),
+        read_models.Filters(kind="comment", oldest_first=True),
     ],
     ids=str,
 )
@@ -103,7 +104,7 @@ async def test_pages_have_every_matching_row_once_and_in_order(
         and (not filters.needs_reply or (row.sentiment == "negative" and not row.replied))
         and (filters.content is None or filters.content == (1, row.content_position))
     ]
-    expected.sort(key=lambda row: (row.occurred_at, row.position), reverse=True)
+    expected.sort(key=lambda row: (row.occurred_at, row.position), reverse=not filters.oldest_first)
     interactions = await pages(owner, visible_rows, filters, size=7)
     assert [row.position for row in interactions] == [row.position for row in expected]
     assert all(row.content_title == items[row.content_position].title for row in interactions)

@@ -35,6 +35,10 @@ async def test_interactions_are_filtered_and_paged(account: Account) -> None:
     newer, _ = [link for link in second.links if "page_token=" in link]
     back = await probe(account, newer)
     assert ("Newer" in back.text, [link for link in back.links if "page_token=" in link]) == (False, [older])
+    oldest = await probe(account, f"{PATH}?order=oldest")
+    (newer,) = [link for link in oldest.links if "page_token=" in link]
+    assert "order=oldest" in newer
+    assert "Oldest Older Newer" in (await probe(account, newer)).text
     lost = await account.http.get(f"{PATH}?kind=review&page_token=nonsense", headers={"Accept": "text/html"})
     assert (lost.status_code, lost.headers["location"]) == (303, f"{PATH}?kind=review#recent")
 

@@ -593,10 +593,11 @@ class ListInteractionsRequest(_message.Message):
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     DATE_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number, 1 to 100; 0: 20. Above 100 counts as 100."""
     page_token: _builtins.str
-    """next_page_token or previous_page_token of another page with the same filters."""
+    """next_page_token or previous_page_token of another page with the same filters and order."""
     kind: _builtins.str
     """`comment`, `review` or `mention`; empty: any."""
     sentiment: _builtins.str
@@ -609,6 +610,8 @@ class ListInteractionsRequest(_message.Message):
     """Only interactions of this day (UTC), `YYYY-MM-DD`; empty: any."""
     days: _builtins.int
     """The number of days from `date` on, 1 to 31; 0: 1. Without `date` it has no effect."""
+    oldest_first: _builtins.bool
+    """Whether the oldest interaction is first."""
     def __init__(
         self,
         *,
@@ -620,10 +623,11 @@ class ListInteractionsRequest(_message.Message):
         content_id: _builtins.str = ...,
         date: _builtins.str = ...,
         days: _builtins.int = ...,
+        oldest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "date", b"date", "days", b"days", "kind", b"kind", "needs_reply", b"needs_reply", "page_size", b"page_size", "page_token", b"page_token", "sentiment", b"sentiment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "date", b"date", "days", b"days", "kind", b"kind", "needs_reply", b"needs_reply", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "sentiment", b"sentiment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -644,7 +648,7 @@ class ListInteractionsResponse(_message.Message):
     """The token of the page before; empty on the first."""
     @_builtins.property
     def interactions(self) -> _containers.RepeatedCompositeFieldContainer[_demo_pb2.Interaction]:
-        """The page, newest first."""
+        """The page, newest first unless asked otherwise."""
 
     def __init__(
         self,

@@ -151,7 +151,7 @@ class DemoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListInteractions(self, request, context):
-        """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT.
+        """ListInteractions returns visible interactions, newest first by default. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,7 +67,7 @@ class DemoServiceStub:
     ListContent: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.ListContentRequest, _demo_service_pb2.ListContentResponse]
     """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
     ListInteractions: _grpc.UnaryUnaryMultiCallable[_demo_service_pb2.ListInteractionsRequest, _demo_service_pb2.ListInteractionsResponse]
-    """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+    """ListInteractions returns visible interactions, newest first by default. Fails with INVALID_ARGUMENT."""
     StreamOwnerRows: _grpc.UnaryStreamMultiCallable[_demo_service_pb2.StreamOwnerRowsRequest, _demo_service_pb2.StreamOwnerRowsResponse]
     """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
     Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
@@ -112,7 +112,7 @@ class DemoServiceAsyncStub(DemoServiceStub):
     ListContent: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.ListContentRequest, _demo_service_pb2.ListContentResponse]  # type: ignore[assignment]
     """ListContent returns visible content items. Fails with INVALID_ARGUMENT."""
     ListInteractions: _aio.UnaryUnaryMultiCallable[_demo_service_pb2.ListInteractionsRequest, _demo_service_pb2.ListInteractionsResponse]  # type: ignore[assignment]
-    """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+    """ListInteractions returns visible interactions, newest first by default. Fails with INVALID_ARGUMENT."""
     StreamOwnerRows: _aio.UnaryStreamMultiCallable[_demo_service_pb2.StreamOwnerRowsRequest, _demo_service_pb2.StreamOwnerRowsResponse]  # type: ignore[assignment]
     """StreamOwnerRows returns what this service stores of an owner, table by table, and then the tables that it leaves out.
     Secrets and technical columns are left out too. Only for auth, which exports the data of its users.
@@ -202,7 +202,7 @@ class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _demo_service_pb2.ListInteractionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_demo_service_pb2.ListInteractionsResponse, _abc.Awaitable[_demo_service_pb2.ListInteractionsResponse]]:
-        """ListInteractions returns visible interactions, newest first. Fails with INVALID_ARGUMENT."""
+        """ListInteractions returns visible interactions, newest first by default. Fails with INVALID_ARGUMENT."""
 
     @_abc_1.abstractmethod
     def StreamOwnerRows(
