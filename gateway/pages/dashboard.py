@@ -54,6 +54,9 @@ class Dashboard(Page):
             if error.code != UNVERIFIED:
                 raise
             return self._show_closed(visitor)
+        if visitor.is_fragment and overview.demo["status"] in ("enabled", "disabled"):
+            # Its reader watched it change; who comes back finds it among the jobs that finished recently.
+            visitor = await self.without_notices(visitor, overview.demo["job_id"])
         context: dict[str, Any] = {
             "step": "week" if days >= WEEKLY_FROM else "day",
             "demo": overview.demo,

@@ -18,6 +18,9 @@ async def test_stranger_tries_the_demo_and_then_registers(visitor: Visitor) -> N
     await expect(page.get_by_text("Arriving now")).to_be_visible()
     await expect(page.get_by_text("Demo mode active")).to_be_visible()
     await shows(page, "Latest interactions")
+    # The guest watched the job: nothing is unread.
+    await expect(page.locator(".bell__count")).to_have_count(0)
+    await expect(page.get_by_role("heading", name="Recently finished")).to_have_count(0)
     assert await is_still_the_same(page)
     await page.get_by_role("link", name="Create an account").click()
     await shows(page, "Create your account")
