@@ -36,10 +36,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the named suites. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"{', '.join(SUITES)} or all (the default)")
-    chosen = parser.parse_args(arguments).suites or ["all"]
-    if strange := sorted(set(chosen) - {*SUITES, "all"}):
+    suites = parser.parse_args(arguments).suites or ["all"]
+    if strange := sorted(set(suites) - {*SUITES, "all"}):
         parser.error(f"there is no suite {', '.join(strange)}")
-    names = list(SUITES) if "all" in chosen else list(dict.fromkeys(chosen))
+    names = list(SUITES) if "all" in suites else list(dict.fromkeys(suites))
     with Console(stderr=True).status("starting") as status, running() as stack:
 
         async def measure() -> list[Section]:

@@ -33,9 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0, help="of load (20)")
     parser.add_argument("--rate", type=float, default=5.0, help="users a second who enable, read and disable (5)")
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     with running() as stack:
-        return uvloop.run(_run(System(stack), minutes=chosen.minutes, rate=chosen.rate))
+        return uvloop.run(_run(System(stack), minutes=args.minutes, rate=args.rate))
 
 
 async def _run(system: System, *, minutes: float, rate: float) -> int:

@@ -96,7 +96,7 @@ async def measure(url: str, samples: int, only: str) -> dict[str, Durations]:
 
 def show(measured: Mapping[str, Durations]) -> bool:
     """Print the table. Return whether all answers are indistinguishable."""
-    table = Table("call", "address", "median ms", "against unknown", "p", title="What a clock tells about addresses")
+    table = Table("call", "address", "median ms", "against unknown", "p", title="Response times by address")
     is_even = True
     for name, durations in measured.items():
         unknown = durations["unknown"]

@@ -41,19 +41,19 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("admin", help="inspect and control jobs")
     commands.add_parser("psql", help="open the database with psql, as the superuser")
     commands.add_parser("reset", help="delete all data after a confirmation")
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "reset":
-        return reset.run(chosen.data_dir)
-    if chosen.command == "promote":
-        return promote.run(chosen.data_dir)
-    if chosen.command == "job":
-        return int(importlib.import_module("dev.job").run(chosen.file, chosen.payload, chosen.data_dir))
+    args = parser.parse_args(arguments)
+    if args.command == "reset":
+        return reset.run(args.data_dir)
+    if args.command == "promote":
+        return promote.run(args.data_dir)
+    if args.command == "job":
+        return int(importlib.import_module("dev.job").run(args.file, args.payload, args.data_dir))
     try:
-        scale = _scale([*os.environ.get("SCALE", "").split(), *chosen.scale])
+        scale = _scale([*os.environ.get("SCALE", "").split(), *args.scale])
     except ValueError as error:
         parser.error(str(error))
-    ha = chosen.ha or bool(os.environ.get("HA"))
-    return up.run(data_dir=chosen.data_dir, scale=scale, ha=ha, compose_file=chosen.compose_file)
+    ha = args.ha or bool(os.environ.get("HA"))
+    return up.run(data_dir=args.data_dir, scale=scale, ha=ha, compose_file=args.compose_file)
 
 
 def _scale(settings: list[str]) -> dict[str, int]:

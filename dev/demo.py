@@ -39,32 +39,32 @@ def main(arguments: list[str]) -> int:
         "--survive", action="store_true", help="start a system of its own, and kill its parts while a job runs"
     )
     parser.add_argument("--keep", action="store_true", help="leave demo mode enabled and print how to sign in")
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        if chosen.survive:
+        if args.survive:
             return int(importlib.import_module("dev.survive").run())
-        with httpx.Client(base_url=f"{chosen.url}/api/v1", timeout=10.0) as client:
-            return run(client, chosen)
+        with httpx.Client(base_url=f"{args.url}/api/v1", timeout=10.0) as client:
+            return run(client, args)
     except httpx.HTTPError as error:
-        console.print(f"[red]{chosen.url} does not answer ({type(error).__name__}). Is `make up` running?")
+        console.print(f"[red]{args.url} does not answer ({type(error).__name__}). Is `make up` running?")
     except DemoFailed as error:
         console.print(f"[red]{error}")
     return 1
 
 
-def run(client: httpx.Client, chosen: argparse.Namespace) -> int:
+def run(client: httpx.Client, args: argparse.Namespace) -> int:
     """Run the whole demo once."""
     email, password = sign_in(client)
     console.print(f"Signed in as [bold]{email}")
 
-    options = {"profile_type": chosen.profile_type, "niche": chosen.niche, "interaction_count": chosen.interactions}
+    options = {"profile_type": args.profile_type, "niche": args.niche, "interaction_count": args.interactions}
     accepted = call(client, "POST", "/demo/enable", options)
     console.print(f"{accepted['message']} Job [bold]{accepted['job_id']}")
     if not follow(client, accepted["job_id"]):
         return 1
     show(client)
-    if chosen.keep:
-        console.print(f"Sign in at {chosen.url}/login with [bold]{email}[/] and [bold]{password}")
+    if args.keep:
+        console.print(f"Sign in at {args.url}/login with [bold]{email}[/] and [bold]{password}")
         return 0
 
     accepted = call(client, "POST", "/demo/disable")

@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.release", description=__doc__)
     parser.add_argument("--engine", default="", help="docker or podman: build the images too")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="default: dist")
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        version = release(ROOT, chosen.dist.absolute(), engine=chosen.engine)
+        version = release(ROOT, args.dist.absolute(), engine=args.engine)
     except NotReleased as error:
         print(f"release: {error}", file=sys.stderr)
         return 1

@@ -30,16 +30,16 @@ CONDITIONS = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the chosen measurements. Return the exit code."""
-    chosen = _parse(arguments)
-    plan = measure.Plan(count=chosen.count, pickup_seconds=chosen.pickup_seconds)
+    """Run the selected measurements. Return the exit code."""
+    args = _parse(arguments)
+    plan = measure.Plan(count=args.count, pickup_seconds=args.pickup_seconds)
     report = table.Report()
     with Console(stderr=True).status("starting") as status:
         try:
-            if "repruv" in chosen.only:
-                _repruv(report, plan, chosen, partial(_show, status, repruv_engine.NAME))
+            if "repruv" in args.only:
+                _repruv(report, plan, args, partial(_show, status, repruv_engine.NAME))
             for peer in comparison.PEERS:
-                if peer.key in chosen.only:
+                if peer.key in args.only:
                     _peer(report, plan, peer, partial(_show, status, peer.key))
         finally:
             status.stop()
@@ -49,30 +49,28 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _repruv(
-    report: table.Report, plan: measure.Plan, chosen: argparse.Namespace, status: Callable[[str], None]
-) -> None:
+def _repruv(report: table.Report, plan: measure.Plan, args: argparse.Namespace, status: Callable[[str], None]) -> None:
     with _directory() as directory, repruv_engine.ready(directory) as (stack, target):
         status("idle")
-        rest = repruv_engine.idle(stack, target, chosen.idle_seconds)
+        rest = repruv_engine.idle(stack, target, args.idle_seconds)
         repruv_engine.rest(stack)
         figures = measure.measure(target, plan, status)
         report.add(f"[bold]{repruv_engine.NAME}[/]\n{repruv_engine.SETTINGS}\n{comparison.POSTGRES}", figures)
         report.note(table.costs(repruv_engine.NAME, figures.throughput))
-        if chosen.sustain:
-            status(f"{chosen.sustain:.0f} s without a pause")
+        if args.sustain:
+            status(f"{args.sustain:.0f} s without a pause")
             target.checkpoint()
-            done = repruv_engine.sustained(target, chosen.sustain)
-            report.add_throughput(f"  the same for {chosen.sustain:.0f} s without a pause", done)
-            report.note(table.costs(f"{chosen.sustain:.0f} s without a pause", done))
+            done = repruv_engine.sustained(target, args.sustain)
+            report.add_throughput(f"  the same for {args.sustain:.0f} s without a pause", done)
+            report.note(table.costs(f"{args.sustain:.0f} s without a pause", done))
         status("killed workers")
-        taken_over = repruv_engine.kills(target, chosen.kills)
-        if chosen.history:
-            history.prefill(stack.database_url(), chosen.history, status)
+        taken_over = repruv_engine.kills(target, args.kills)
+        if args.history:
+            history.prefill(stack.database_url(), args.history, status)
             size = history.size(stack.database_url())
             figures = measure.measure(target, plan, status)
-            report.add(f"  with {chosen.history:,} finished jobs in the table ({size})", figures)
-            report.note(table.costs(f"With {chosen.history:,} finished jobs", figures.throughput))
+            report.add(f"  with {args.history:,} finished jobs in the table ({size})", figures)
+            report.note(table.costs(f"With {args.history:,} finished jobs", figures.throughput))
     report.note(
         f"{repruv_engine.NAME}, worker killed (SIGKILL) -> its job runs elsewhere: at most {max(taken_over):.1f} s "
         f"of {', '.join(f'{seconds:.1f}' for seconds in taken_over)}."

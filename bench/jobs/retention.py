@@ -47,10 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs.retention", description=__doc__)
     parser.add_argument("--jobs", type=int, default=500_000, help="finished jobs (default: 500000)")
     parser.add_argument("--snapshot", action="store_true", help="with a snapshot open meanwhile, as pg_dump keeps one")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory, database(Path(directory)) as (admin, url):
-        fill(admin, chosen.jobs)
-        with _snapshot(admin) if chosen.snapshot else nullcontext():
+        fill(admin, args.jobs)
+        with _snapshot(admin) if args.snapshot else nullcontext():
             asyncio.run(_delete(url))
 
 

@@ -37,20 +37,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs.stored", description=__doc__)
     parser.add_argument("--jobs", type=int, default=200_000, help="finished jobs (default: 200000)")
     parser.add_argument("--owners", type=int, default=1_000_000, help="users with events (default: 1000000)")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory,
         retention.database(Path(directory)) as (admin, url),
     ):
         empty = _bytes(admin)
-        retention.fill(admin, chosen.jobs)
-        size = (_bytes(admin) - empty) / chosen.jobs
+        retention.fill(admin, args.jobs)
+        size = (_bytes(admin) - empty) / args.jobs
         print(f"{size:,.0f} bytes on disk of a finished job, its attempt and three events of 300 bytes")
         with psycopg.connect(admin, autocommit=True) as conn:
             conn.execute("TRUNCATE jobs.owners")
-            conn.execute(_OWNERS, [chosen.owners])
+            conn.execute(_OWNERS, [args.owners])
             conn.execute("VACUUM (ANALYZE) jobs.owners")
-        asyncio.run(_read(url, chosen.owners))
+        asyncio.run(_read(url, args.owners))
 
 
 def _bytes(url: str) -> int:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.lighthouse", description=__doc__)
     parser.add_argument("pages", nargs="*", metavar="page", help="only pages whose name contains one of these words")
     parser.add_argument("--preset", choices=PRESETS, help="only this one")
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     if chromium.executable() is None:
         parser.error(chromium.MISSING)
     directory = lighthouse.install()
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         audits = [
             Audit(page=page, preset=preset)
             for page in everyone.pages()
-            if not chosen.pages or any(word in page.name for word in chosen.pages)
+            if not args.pages or any(word in page.name for word in args.pages)
             for preset in PRESETS
-            if preset == (chosen.preset or preset)
+            if preset == (args.preset or preset)
         ]
         status.update(f"auditing the first of {len(audits)}")
         for verdict in lighthouse.audit(directory, stack.url, audits):

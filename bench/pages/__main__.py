@@ -37,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__)
     parser.add_argument("pages", nargs="*", metavar="page", help="only pages whose name has one of these words in it")
     parser.add_argument("--loads", type=int, default=10, help="of each page in the browser")
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     if chromium.executable() is None:
         parser.error(chromium.MISSING)
     with Console(stderr=True).status("starting") as status, users.running_system() as stack:
-        tables = asyncio.run(_measure(System(stack), status, chosen.pages, chosen.loads))
+        tables = asyncio.run(_measure(System(stack), status, args.pages, args.loads))
     console = Console(width=None if os.isatty(1) else report.WIDTH, highlight=False)
     for table in tables:
         console.print(table)

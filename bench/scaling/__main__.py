@@ -71,8 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=RATE, help=f"enables a second ({RATE:g})")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of each step ({SECONDS:g})")
     parser.add_argument("--upgrade", action="store_true", help="from the previous release to this one, and back")
-    chosen = parser.parse_args(arguments)
-    if chosen.upgrade:
+    args = parser.parse_args(arguments)
+    if args.upgrade:
         with (
             upgrade.previous_release() as previous,
             running(
@@ -81,17 +81,17 @@ def main(arguments: Sequence[str]) -> int:
                 variant=lambda name, _: previous if name in upgrade.PROCESSES else {},
             ) as stack,
         ):
-            return uvloop.run(_run(System(stack), lambda replicas: upgrade.steps(replicas, previous), chosen))
+            return uvloop.run(_run(System(stack), lambda replicas: upgrade.steps(replicas, previous), args))
     with running(env=PAUSE, scale=steps.SCALE) as stack:
         for name, count in steps.SCALE.items():
             for index in range(1, count):
                 stack.stop_process(name, index)
-        return uvloop.run(_run(System(stack), steps.steps, chosen))
+        return uvloop.run(_run(System(stack), steps.steps, args))
 
 
-async def _run(system: System, plan: Callable[[Replicas], Iterable[Step]], chosen: argparse.Namespace) -> int:
-    rate, seconds = chosen.rate, chosen.seconds
-    balancer = Balancer(system.stack.urls, in_rotation=len(system.stack.urls) if chosen.upgrade else 1)
+async def _run(system: System, plan: Callable[[Replicas], Iterable[Step]], args: argparse.Namespace) -> int:
+    rate, seconds = args.rate, args.seconds
+    balancer = Balancer(system.stack.urls, in_rotation=len(system.stack.urls) if args.upgrade else 1)
     planned = list(plan(Replicas(system.stack, balancer)))
     users: deque[User] = deque()
     print(f"{rate:g} enables a second, {seconds:g} s a step, {os.cpu_count()} processors.\n")

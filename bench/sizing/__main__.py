@@ -25,13 +25,13 @@ def parse(arguments: Sequence[str]) -> tuple[model.Load, model.Server]:
             number = int if field.type == "int" else float
             default = None if required else field.default
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=number, required=required, default=default)
-    chosen = vars(parser.parse_args(arguments))
+    values = vars(parser.parse_args(arguments))
     if wrong := [
-        name for name, value in chosen.items() if value < 0 or (name in ("users", "cores", "usage") and not value)
+        name for name, value in values.items() if value < 0 or (name in ("users", "cores", "usage") and not value)
     ]:
         parser.error(f"{', '.join(wrong)}: must be above 0")
-    load = model.Load(**{field.name: chosen[field.name] for field in dataclasses.fields(model.Load)})
-    server = model.Server(**{field.name: chosen[field.name] for field in dataclasses.fields(model.Server)})
+    load = model.Load(**{field.name: values[field.name] for field in dataclasses.fields(model.Load)})
+    server = model.Server(**{field.name: values[field.name] for field in dataclasses.fields(model.Server)})
     return load, server
 
 

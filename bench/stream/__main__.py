@@ -21,7 +21,7 @@ FLOW_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the chosen measurements. Return the exit code."""
+    """Run the selected measurements. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.stream", description=__doc__)
     parser.add_argument(
         "--only", nargs="+", default=["repruv", *PEERS], choices=["repruv", *PEERS], help="default: all"
@@ -30,41 +30,41 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--most", type=int, default=10_000, help="held by one process of ours (default: 10000)")
     parser.add_argument("--storm", type=int, default=5_000, help="readers who come back at once (default: 5000)")
     parser.add_argument("--drain", type=int, default=2_000, help="streams when the process stops (default: 2000)")
-    chosen = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     report = table.Report()
     with Console(stderr=True).status("starting") as status:
         try:
-            uvloop.run(_measure(chosen, report, status))
+            uvloop.run(_measure(args, report, status))
         finally:
             status.stop()
             report.show()
     return 0
 
 
-async def _measure(chosen: argparse.Namespace, report: table.Report, status: Status) -> None:
+async def _measure(args: argparse.Namespace, report: table.Report, status: Status) -> None:
     with process.surroundings() as around:
-        if "repruv" in chosen.only:
+        if "repruv" in args.only:
             status.update("repruv: streams and events")
             with process.gateway(around) as running:
-                await _streams(around, running, "repruv", chosen.streams, report, status)
-            status.update(f"repruv: {chosen.most} streams")
+                await _streams(around, running, "repruv", args.streams, report, status)
+            status.update(f"repruv: {args.most} streams")
             with process.gateway(around) as running:
-                crowd, held = await measure.hold(running, measure.gateway_head, chosen.most)
+                crowd, held = await measure.hold(running, measure.gateway_head, args.most)
                 report.held("repruv", held, is_ours=True)
                 await crowd.cut()
             status.update("repruv: storm")
             with process.gateway(around) as running, process.gateway(around) as other:
-                report.storm("the same process", await measure.storm(around, running, chosen.storm))
-                elsewhere = await measure.storm(around, running, chosen.storm, back_to=other)
+                report.storm("the same process", await measure.storm(around, running, args.storm))
+                elsewhere = await measure.storm(around, running, args.storm, back_to=other)
                 report.storm("another replica, to which they are strangers", elsewhere)
-                restarted = await measure.storm(around, running, chosen.storm, fresh=process.gateway(around))
+                restarted = await measure.storm(around, running, args.storm, fresh=process.gateway(around))
                 report.storm("a replica that was started after it happened", restarted)
             status.update("repruv: drain")
             with process.gateway(around) as running:
-                report.drain(await measure.drain(running, chosen.drain))
+                report.drain(await measure.drain(running, args.drain))
         for name, packages in PEERS.items():
-            if name in chosen.only:
-                await _peer(around, name, packages, chosen.streams, report, status)
+            if name in args.only:
+                await _peer(around, name, packages, args.streams, report, status)
 
 
 async def _peer(

@@ -164,8 +164,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.stream.soak", description=Path(__file__).stem)
     parser.add_argument("--minutes", type=float, default=4.0, help="of cycles (default: 4)")
     parser.add_argument("--streams", type=int, default=1_000, help="at a time (default: 1000)")
-    chosen = parser.parse_args(arguments)
-    failures = uvloop.run(_soak(chosen.minutes, chosen.streams))
+    args = parser.parse_args(arguments)
+    failures = uvloop.run(_soak(args.minutes, args.streams))
     print("\n".join(failures) or "nothing grew, nothing was lost")
     return bool(failures)
 

@@ -27,7 +27,12 @@ from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2
 PATH = f"{jobs.PATH}/{{job_id}}"
 CHILDREN = 50
 LINES = 200
-LATER = {"demo.enable": "demo", "demo.disable": "demo", "auth.connect": "connection", "auth.disconnect": "connection"}
+RESOURCES = {
+    "demo.enable": "demo",
+    "demo.disable": "demo",
+    "auth.connect": "connection",
+    "auth.disconnect": "connection",
+}
 """Kinds whose jobs move a resource: a retry of one that is not the resource's current job would end cancelled."""
 logger = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
@@ -142,14 +147,14 @@ class Job(Page):
         return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
 
     async def _connections(self, job: job_pb2.Job, identity: str) -> list[views.Connection] | None:
-        if LATER.get(job.spec.kind) != "connection":
+        if RESOURCES.get(job.spec.kind) != "connection":
             return None
         return await loaders.connections(self._container.connections, identity)
 
 
 def _is_current(job: job_pb2.Job, demo: views.Json, connections: Sequence[views.Connection] | None) -> bool:
     """Return whether a retry of the owner's job would still move its resource; True if that is unknown."""
-    match LATER.get(job.spec.kind):
+    match RESOURCES.get(job.spec.kind):
         case "demo":
             # A dismissed failure is disabled, and so is a cancelled enable, which may be retried.
             statuses = {"failed"} if views.job_state(job) == "failed" else {"failed", "disabled"}

@@ -31,9 +31,9 @@ async def test_a_service_gets_no_further_than_its_rows(system: System, caller: s
         target = system.target(metadata.owner(f"{service}/"))
         channel = client.channel(target, service=service, certificate=system.certificate(caller))
         request = message_factory.GetMessageClass(rpc.input_type)()
-        with pytest.raises(errors.PermissionDenied) as refused:
+        with pytest.raises(errors.PermissionDenied) as excinfo:
             await _try(channel, call, rpc, request)
-        assert refused.value.code == "caller_not_allowed", rpc.full_name
+        assert excinfo.value.code == "caller_not_allowed", rpc.full_name
         await channel.close()
         tried += 1
     assert tried > 0

@@ -109,15 +109,15 @@ def main(engine: Engine) -> None:
     )
     submit.add_argument("--seconds", type=float, default=0.0, help="end after this time or after COUNT jobs")
     submit.add_argument("--leave", action="store_true", help="do not wait until the jobs have ended")
-    chosen = parser.parse_args()
-    if chosen.command == "setup":
+    args = parser.parse_args()
+    if args.command == "setup":
         run(engine.setup())
-    elif chosen.command == "work":
+    elif args.command == "work":
         global _record
-        _record = Record(chosen.record)
+        _record = Record(args.record)
         engine.work()
     else:
-        run(_client(engine, chosen))
+        run(_client(engine, args))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -130,27 +130,27 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _client(engine: Engine, chosen: argparse.Namespace) -> None:
-    record = Record(chosen.record)
-    first, count = chosen.first, chosen.count
+async def _client(engine: Engine, args: argparse.Namespace) -> None:
+    record = Record(args.record)
+    first, count = args.first, args.count
     async with engine.client() as client:
-        if chosen.command == "wait":
+        if args.command == "wait":
             await _ended(client, record, first, count)
             _tell(completed=time.monotonic())
             return
-        await _at_once(client, iter(range(first, first + chosen.warm_up)))
-        if not chosen.leave:
-            await _ended(client, record, first, chosen.warm_up)
+        await _at_once(client, iter(range(first, first + args.warm_up)))
+        if not args.leave:
+            await _ended(client, record, first, args.warm_up)
         print(BEGIN, flush=True)
-        first += chosen.warm_up
+        first += args.warm_up
         began, cpu = time.monotonic(), time.process_time()
         indexes = iter(range(first, first + count))
-        if chosen.every:
-            submits = await _paced(client, indexes, chosen.every)
+        if args.every:
+            submits = await _paced(client, indexes, args.every)
         else:
-            submits = await _at_once(client, _until(indexes, began + chosen.seconds) if chosen.seconds else indexes)
+            submits = await _at_once(client, _until(indexes, began + args.seconds) if args.seconds else indexes)
         submitted, cpu = time.monotonic(), time.process_time() - cpu
-        if not chosen.leave:
+        if not args.leave:
             await _ended(client, record, first, len(submits))
         _tell(
             began=began,
@@ -158,7 +158,7 @@ async def _client(engine: Engine, chosen: argparse.Namespace) -> None:
             completed=time.monotonic(),
             cpu=cpu,
             submits=[duration for _, _, duration in submits],
-            pickups=[] if chosen.leave else [record[index] - begin for index, begin, _ in submits],
+            pickups=[] if args.leave else [record[index] - begin for index, begin, _ in submits],
         )
 
 

@@ -16,9 +16,9 @@ from chassis import protobuf
 Answer = TypeVar("Answer", bound=Message)
 
 
-def output(chosen: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> int:
+def output(args: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> int:
     """Print an answer as JSON with `--json`, else by `show`; return the exit code of success."""
-    if chosen.json:
+    if args.json:
         print(to_json(answer, indent=2))
     else:
         show(answer)

@@ -12,74 +12,74 @@ from services.jobs.admin import answers, job_commands, tables
 from services.jobs.admin.connection import Connection
 
 
-async def list_kinds(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def list_kinds(jobs: Connection, args: argparse.Namespace) -> int:
     answer = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
-    return answers.output(chosen, answer, lambda response: _show_kinds(response.kinds))
+    return answers.output(args, answer, lambda response: _show_kinds(response.kinds))
 
 
-async def set_limits(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def set_limits(jobs: Connection, args: argparse.Namespace) -> int:
     """Change the named limits; the others are unchanged."""
     response = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
-    limits = next((kind.limits for kind in response.kinds if kind.kind == chosen.kind), kind_pb2.KindLimits())
-    if chosen.kind == "*":
+    limits = next((kind.limits for kind in response.kinds if kind.kind == args.kind), kind_pb2.KindLimits())
+    if args.kind == "*":
         limits.max_running_per_key = 0
-    if chosen.max_running is not None:
-        limits.max_running = chosen.max_running
-    if chosen.max_running_per_key is not None:
-        limits.max_running_per_key = chosen.max_running_per_key
-    if chosen.rate is not None:
-        limits.rate_count, period = chosen.rate
+    if args.max_running is not None:
+        limits.max_running = args.max_running
+    if args.max_running_per_key is not None:
+        limits.max_running_per_key = args.max_running_per_key
+    if args.rate is not None:
+        limits.rate_count, period = args.rate
         limits.ClearField("rate_period")
         if period:
             limits.rate_period.FromTimedelta(period)
-    request = messages.SetKindLimitsRequest(kind=chosen.kind, limits=limits)
+    request = messages.SetKindLimitsRequest(kind=args.kind, limits=limits)
     answer = await jobs.call(jobs.admin.SetKindLimits, request)
-    return answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    return answers.output(args, answer.kind, lambda kind: _show_kinds([kind]))
 
 
-async def pause(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def pause(jobs: Connection, args: argparse.Namespace) -> int:
     """Pause a kind."""
-    answer = await jobs.call(jobs.admin.PauseKind, messages.PauseKindRequest(kind=chosen.kind))
-    return answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    answer = await jobs.call(jobs.admin.PauseKind, messages.PauseKindRequest(kind=args.kind))
+    return answers.output(args, answer.kind, lambda kind: _show_kinds([kind]))
 
 
-async def resume(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def resume(jobs: Connection, args: argparse.Namespace) -> int:
     """End the pause of a kind."""
-    answer = await jobs.call(jobs.admin.ResumeKind, messages.ResumeKindRequest(kind=chosen.kind))
-    return answers.output(chosen, answer.kind, lambda kind: _show_kinds([kind]))
+    answer = await jobs.call(jobs.admin.ResumeKind, messages.ResumeKindRequest(kind=args.kind))
+    return answers.output(args, answer.kind, lambda kind: _show_kinds([kind]))
 
 
-async def list_schedules(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def list_schedules(jobs: Connection, args: argparse.Namespace) -> int:
     answer = await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())
-    return answers.output(chosen, answer, lambda response: _show_schedules(response.schedules))
+    return answers.output(args, answer, lambda response: _show_schedules(response.schedules))
 
 
-async def pause_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.PauseSchedule, messages.PauseScheduleRequest(name=chosen.name))
-    return answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
+async def pause_schedule(jobs: Connection, args: argparse.Namespace) -> int:
+    answer = await jobs.call(jobs.admin.PauseSchedule, messages.PauseScheduleRequest(name=args.name))
+    return answers.output(args, answer.schedule, lambda schedule: _show_schedules([schedule]))
 
 
-async def resume_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.ResumeSchedule, messages.ResumeScheduleRequest(name=chosen.name))
-    return answers.output(chosen, answer.schedule, lambda schedule: _show_schedules([schedule]))
+async def resume_schedule(jobs: Connection, args: argparse.Namespace) -> int:
+    answer = await jobs.call(jobs.admin.ResumeSchedule, messages.ResumeScheduleRequest(name=args.name))
+    return answers.output(args, answer.schedule, lambda schedule: _show_schedules([schedule]))
 
 
-async def trigger(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def trigger(jobs: Connection, args: argparse.Namespace) -> int:
     """Submit a job of a schedule now."""
-    request = messages.TriggerScheduleRequest(name=chosen.name, job_id=str(ids.uuid7()))
+    request = messages.TriggerScheduleRequest(name=args.name, job_id=str(ids.uuid7()))
     answer = await jobs.call(jobs.admin.TriggerSchedule, request)
-    return answers.output(chosen, answer.job, job_commands.show_job)
+    return answers.output(args, answer.job, job_commands.show_job)
 
 
-async def list_stuck(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def list_stuck(jobs: Connection, args: argparse.Namespace) -> int:
     """List jobs that need attention."""
-    answer = await jobs.call(jobs.admin.ListStuckJobs, messages.ListStuckJobsRequest(page_size=chosen.limit))
-    return answers.output(chosen, answer, _show_stuck)
+    answer = await jobs.call(jobs.admin.ListStuckJobs, messages.ListStuckJobsRequest(page_size=args.limit))
+    return answers.output(args, answer, _show_stuck)
 
 
-async def list_workers(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def list_workers(jobs: Connection, args: argparse.Namespace) -> int:
     answer = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
-    return answers.output(chosen, answer, show_workers)
+    return answers.output(args, answer, show_workers)
 
 
 def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:

@@ -19,93 +19,93 @@ WATCH_TRIES = 30
 _ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 
 
-async def list_jobs(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def list_jobs(jobs: Connection, args: argparse.Namespace) -> int:
     """List jobs, page by page up to the limit."""
     response = jobs_service_pb2.ListJobsResponse()
-    if chosen.parent:
-        request = jobs_service_pb2.ListJobsRequest(parent_id=chosen.parent, page_size=min(MAX_PAGE, chosen.limit))
+    if args.parent:
+        request = jobs_service_pb2.ListJobsRequest(parent_id=args.parent, page_size=min(MAX_PAGE, args.limit))
         response = await jobs.call(jobs.jobs.ListJobs, request)
     else:
-        order = messages.JobOrder.Value(f"JOB_ORDER_{chosen.order.replace('-', '_').upper()}")
-        search = messages.SearchJobsRequest(filter=job_filter(chosen), order=order)
+        order = messages.JobOrder.Value(f"JOB_ORDER_{args.order.replace('-', '_').upper()}")
+        search = messages.SearchJobsRequest(filter=job_filter(args), order=order)
         while True:
-            search.page_size = min(MAX_PAGE, chosen.limit - len(response.jobs))
+            search.page_size = min(MAX_PAGE, args.limit - len(response.jobs))
             page = await jobs.call(jobs.admin.SearchJobs, search)
             response.jobs.extend(row.job for row in page.rows)
             search.page_token = page.next_page_token
-            if not page.next_page_token or len(response.jobs) >= chosen.limit:
+            if not page.next_page_token or len(response.jobs) >= args.limit:
                 break
-    return answers.output(chosen, response, _show_list)
+    return answers.output(args, response, _show_list)
 
 
-async def count(jobs: Connection, chosen: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.CountJobs, messages.CountJobsRequest(filter=job_filter(chosen)))
-    return answers.output(chosen, answer, _show_counts)
+async def count(jobs: Connection, args: argparse.Namespace) -> int:
+    answer = await jobs.call(jobs.admin.CountJobs, messages.CountJobsRequest(filter=job_filter(args)))
+    return answers.output(args, answer, _show_counts)
 
 
-async def change_all(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def change_all(jobs: Connection, args: argparse.Namespace) -> int:
     """Retry or cancel all jobs that match a filter."""
     request = messages.ChangeJobsRequest(
-        filter=job_filter(chosen),
-        change=messages.JobChange.Value(f"JOB_CHANGE_{chosen.change.upper()}"),
-        per_second=chosen.per_second,
+        filter=job_filter(args),
+        change=messages.JobChange.Value(f"JOB_CHANGE_{args.change.upper()}"),
+        per_second=args.per_second,
         job_id=str(ids.uuid7()),
-        dry_run=chosen.dry_run,
+        dry_run=args.dry_run,
     )
     answer = await jobs.call(jobs.admin.ChangeJobs, request)
-    if chosen.dry_run:
-        answers.output(chosen, answer.counts, _show_counts)
+    if args.dry_run:
+        answers.output(args, answer.counts, _show_counts)
     else:
-        answers.output(chosen, answer.job, show_job)
+        answers.output(args, answer.job, show_job)
     return 0
 
 
-def job_filter(chosen: argparse.Namespace) -> messages.JobFilter:
+def job_filter(args: argparse.Namespace) -> messages.JobFilter:
     """Return the filter of the command line."""
     message = messages.JobFilter(
-        states=[job_pb2.JobState.Value(f"JOB_STATE_{name.upper()}") for name in chosen.state],
-        kinds=chosen.kind,
-        owner_id=chosen.owner,
-        worker=chosen.worker,
-        error_code=chosen.error,
-        fingerprint=chosen.fingerprint,
-        text=chosen.text,
-        without_system=chosen.no_system,
+        states=[job_pb2.JobState.Value(f"JOB_STATE_{name.upper()}") for name in args.state],
+        kinds=args.kind,
+        owner_id=args.owner,
+        worker=args.worker,
+        error_code=args.error,
+        fingerprint=args.fingerprint,
+        text=args.text,
+        without_system=args.no_system,
     )
-    if chosen.since is not None:
-        message.create_time_from.FromDatetime(datetime.now(UTC) - chosen.since)
+    if args.since is not None:
+        message.create_time_from.FromDatetime(datetime.now(UTC) - args.since)
     return message
 
 
-async def retry(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def retry(jobs: Connection, args: argparse.Namespace) -> int:
     """Reopen a job."""
-    answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=chosen.job))
-    return answers.output(chosen, answer.job, show_job)
+    answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=args.job))
+    return answers.output(args, answer.job, show_job)
 
 
-async def cancel(jobs: Connection, chosen: argparse.Namespace) -> int:
-    request = jobs_service_pb2.CancelJobRequest(job_id=chosen.job, reason=chosen.reason)
+async def cancel(jobs: Connection, args: argparse.Namespace) -> int:
+    request = jobs_service_pb2.CancelJobRequest(job_id=args.job, reason=args.reason)
     answer = await jobs.call(jobs.jobs.CancelJob, request)
-    return answers.output(chosen, answer.job, show_job)
+    return answers.output(args, answer.job, show_job)
 
 
-async def watch(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def watch(jobs: Connection, args: argparse.Namespace) -> int:
     """Watch a job until it has ended, across restarts of the jobs service; return 0 if it completed."""
-    last = job_pb2.Job(job_id=chosen.job)
+    last = job_pb2.Job(job_id=args.job)
     tries = 0
     while last.state not in _ENDED:
         try:
-            request = jobs_service_pb2.WatchJobRequest(job_id=chosen.job, after_version=last.version)
+            request = jobs_service_pb2.WatchJobRequest(job_id=args.job, after_version=last.version)
             async with aclosing(jobs.stream(jobs.jobs.WatchJob, request)) as snapshots:
                 async for snapshot in snapshots:
                     last, tries = snapshot.job, 0
-                    _show_snapshot(chosen, last)
+                    _show_snapshot(args, last)
         except errors.Unavailable:
             tries += 1
             if tries > WATCH_TRIES or (not last.version and tries > 1):
                 raise
             await asyncio.sleep(1.0)
-    if not chosen.json:
+    if not args.json:
         tables.end_line()
     return 0 if last.state == job_pb2.JOB_STATE_COMPLETED else 1
 
@@ -167,8 +167,8 @@ def _show_counts(response: messages.CountJobsResponse) -> None:
     tables.show(("KIND", "STATE", "JOBS"), rows, nothing="no jobs")
 
 
-def _show_snapshot(chosen: argparse.Namespace, job: job_pb2.Job) -> None:
-    if chosen.json:
+def _show_snapshot(args: argparse.Namespace, job: job_pb2.Job) -> None:
+    if args.json:
         print(answers.to_json(job), flush=True)
         return
     parts = [job.job_id, tables.state(job.state), f"attempt {job.attempt}", tables.progress(job)]

@@ -15,13 +15,13 @@ from services.jobs.admin.job_commands import show_job
 LINES = 1_000
 
 
-async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def show(jobs: Connection, args: argparse.Namespace) -> int:
     """Show all that is stored of a job, of its log lines the newest 1,000."""
-    job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=chosen.job))).job
-    request = jobs_service_pb2.GetJobHistoryRequest(job_id=chosen.job)
+    job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=args.job))).job
+    request = jobs_service_pb2.GetJobHistoryRequest(job_id=args.job)
     history = await jobs.call(jobs.jobs.GetJobHistory, request)
-    log = await _log(jobs, chosen.job)
-    if chosen.json:
+    log = await _log(jobs, args.job)
+    if args.json:
         parts = {"job": job, "history": history, "log": log}
         print("{" + ", ".join(f'"{name}": {answers.to_json(part)}' for name, part in parts.items()) + "}")
         return 0

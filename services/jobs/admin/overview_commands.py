@@ -9,13 +9,13 @@ from services.jobs.admin import answers, engine_commands, tables
 from services.jobs.admin.connection import Connection
 
 
-async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def show(jobs: Connection, args: argparse.Namespace) -> int:
     """Show rates by kind, what needs attention, and workers."""
-    span = messages.RateSpan.Value(f"RATE_SPAN_{chosen.span.upper()}")
+    span = messages.RateSpan.Value(f"RATE_SPAN_{args.span.upper()}")
     rates = await jobs.call(jobs.admin.GetRates, messages.GetRatesRequest(span=span))
     problems = await jobs.call(jobs.admin.ListProblems, messages.ListProblemsRequest())
     workers = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
-    if chosen.json:
+    if args.json:
         parts = {"rates": rates, "problems": problems, "workers": workers}
         print("{" + ", ".join(f'"{name}": {answers.to_json(part)}' for name, part in parts.items()) + "}")
         return 0
@@ -27,10 +27,10 @@ async def show(jobs: Connection, chosen: argparse.Namespace) -> int:
     return 0
 
 
-async def list_errors(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def list_errors(jobs: Connection, args: argparse.Namespace) -> int:
     """List failed jobs, grouped by cause."""
-    answer = await jobs.call(jobs.admin.ListErrorGroups, messages.ListErrorGroupsRequest(kind=chosen.kind))
-    return answers.output(chosen, answer, _show_errors)
+    answer = await jobs.call(jobs.admin.ListErrorGroups, messages.ListErrorGroupsRequest(kind=args.kind))
+    return answers.output(args, answer, _show_errors)
 
 
 def _show_problems(response: messages.ListProblemsResponse) -> None:

@@ -12,51 +12,51 @@ from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
 
 
-async def run(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def run(jobs: Connection, args: argparse.Namespace) -> int:
     """Submit a job."""
-    return await _run(jobs, chosen, chosen.kind, chosen.payload, chosen.owner)
+    return await _run(jobs, args, args.kind, args.payload, args.owner)
 
 
-async def replay(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def replay(jobs: Connection, args: argparse.Namespace) -> int:
     """Submit a job with the payload of another; sensitive fields must be set again."""
-    request = jobs_service_pb2.GetJobRequest(job_id=str(ids.parse(chosen.job, "job")))
+    request = jobs_service_pb2.GetJobRequest(job_id=str(ids.parse(args.job, "job")))
     spec = (await jobs.call(jobs.jobs.GetJob, request)).job.spec
-    payload = {**protobuf.from_struct(spec.payload), **dict(chosen.set)}
-    return await _run(jobs, chosen, spec.kind, payload, spec.owner_id)
+    payload = {**protobuf.from_struct(spec.payload), **dict(args.set)}
+    return await _run(jobs, args, spec.kind, payload, spec.owner_id)
 
 
-async def set_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def set_schedule(jobs: Connection, args: argparse.Namespace) -> int:
     """Create or replace a schedule."""
     registration = kind_pb2.ScheduleRegistration(
-        name=chosen.name,
-        kind=chosen.kind,
-        cron=chosen.cron,
-        time_zone=chosen.time_zone,
-        payload=protobuf.to_struct(chosen.payload),
-        overlap=kind_pb2.Overlap.Value(f"OVERLAP_{chosen.overlap.upper()}"),
+        name=args.name,
+        kind=args.kind,
+        cron=args.cron,
+        time_zone=args.time_zone,
+        payload=protobuf.to_struct(args.payload),
+        overlap=kind_pb2.Overlap.Value(f"OVERLAP_{args.overlap.upper()}"),
     )
     request = messages.SetScheduleRequest(registration=registration)
     answer = await jobs.call(jobs.admin.SetSchedule, request)
-    return answers.output(chosen, answer.schedule, lambda schedule: print(f"next {tables.at(schedule, 'next_time')}"))
+    return answers.output(args, answer.schedule, lambda schedule: print(f"next {tables.at(schedule, 'next_time')}"))
 
 
-async def delete_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.DeleteSchedule, messages.DeleteScheduleRequest(name=chosen.name))
-    return answers.output(chosen, answer, lambda _: print("deleted"))
+async def delete_schedule(jobs: Connection, args: argparse.Namespace) -> int:
+    answer = await jobs.call(jobs.admin.DeleteSchedule, messages.DeleteScheduleRequest(name=args.name))
+    return answers.output(args, answer, lambda _: print("deleted"))
 
 
-async def show_schedule(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def show_schedule(jobs: Connection, args: argparse.Namespace) -> int:
     """Show a schedule with its times."""
-    answer = await jobs.call(jobs.admin.GetSchedule, messages.GetScheduleRequest(name=chosen.name))
-    return answers.output(chosen, answer, _show_schedule)
+    answer = await jobs.call(jobs.admin.GetSchedule, messages.GetScheduleRequest(name=args.name))
+    return answers.output(args, answer, _show_schedule)
 
 
-async def _run(jobs: Connection, chosen: argparse.Namespace, kind: str, payload: dict[str, Any], owner_id: str) -> int:
+async def _run(jobs: Connection, args: argparse.Namespace, kind: str, payload: dict[str, Any], owner_id: str) -> int:
     request = messages.RunJobRequest(
         job_id=str(ids.uuid7()), kind=kind, payload=protobuf.to_struct(payload), owner_id=owner_id
     )
     answer = await jobs.call(jobs.admin.RunJob, request)
-    return answers.output(chosen, answer.job, lambda job: print(job.job_id))
+    return answers.output(args, answer.job, lambda job: print(job.job_id))
 
 
 def _show_schedule(response: messages.GetScheduleResponse) -> None:

@@ -18,12 +18,12 @@ Hit = tuple[str, str, str]
 """Type, name or id, and facts."""
 
 
-async def search(jobs: Connection, chosen: argparse.Namespace) -> int:
+async def search(jobs: Connection, args: argparse.Namespace) -> int:
     """Print the hits; exit with 1 if there are none."""
-    text = chosen.text.strip()[:100]
+    text = args.text.strip()[:100]
     hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _others(jobs, text)]
     header = ("TYPE", "NAME", "DETAILS")
-    if chosen.json:
+    if args.json:
         print(json.dumps([dict(zip(map(str.lower, header), hit, strict=True)) for hit in hits], ensure_ascii=False))
     else:
         tables.show(header, hits, nothing="nothing found")

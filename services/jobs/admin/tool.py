@@ -14,9 +14,9 @@ from services.jobs.admin import arguments, commands, connection
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
     """Run a command; return the exit code: 0, 1 on an error, 2 on a usage error."""
-    chosen = arguments.parse(argv)
+    args = arguments.parse(argv)
     try:
-        code = asyncio.run(run(chosen, environ))
+        code = asyncio.run(run(args, environ))
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -27,12 +27,12 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
     return code
 
 
-async def run(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
+async def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run a parsed command; return the exit code."""
     try:
         async with connection.connected(environ) as jobs:
             try:
-                return await commands.COMMANDS[chosen.command](jobs, chosen)
+                return await commands.COMMANDS[args.command](jobs, args)
             except errors.Unavailable as error:
                 if error.code == error.default_code:
                     raise errors.Unavailable(f"{jobs.target} does not answer.") from error

@@ -36,9 +36,9 @@ def fields(rpc: str, user_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize("rpc", [*CHANGING, *READING])
 async def test_admin_calls_refuse_other_users(gateway: Gateway, rpc: str) -> None:
     account, other = await gateway.account(), await gateway.account()
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await gateway.admin(rpc, user=account.identity, **fields(rpc, other.user_id))
-    assert refused.value.code == "admin_required"
+    assert excinfo.value.code == "admin_required"
 
 
 @pytest.mark.parametrize("rpc", [*CHANGING, *READING])
@@ -58,24 +58,24 @@ async def test_a_demoted_admin_is_refused(
 async def test_changes_require_a_fresh_session(gateway: Gateway, admin: Account, shift: Any, rpc: str) -> None:
     account = await gateway.account()
     await shift(admin.session_id, domain.FRESH_FOR + timedelta(seconds=1))
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await gateway.admin(rpc, user=admin.identity, **fields(rpc, account.user_id))
-    assert refused.value.code == "reauthentication_required"
+    assert excinfo.value.code == "reauthentication_required"
     assert await gateway.admin("GetUser", user=admin.identity, user_id=account.user_id)
 
 
 @pytest.mark.parametrize("rpc", sorted(OF_ONE))
 async def test_an_account_must_exist(gateway: Gateway, admin: Account, rpc: str) -> None:
-    with pytest.raises(errors.NotFound) as refused:
+    with pytest.raises(errors.NotFound) as excinfo:
         await gateway.admin(rpc, user=admin.identity, **fields(rpc, NOBODY))
-    assert refused.value.code == "user_not_found"
+    assert excinfo.value.code == "user_not_found"
 
 
 @pytest.mark.parametrize("rpc", ["SetUserRole", "DisableUser"])
 async def test_admins_cannot_change_their_own_account(gateway: Gateway, admin: Account, rpc: str) -> None:
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await gateway.admin(rpc, user=admin.identity, **fields(rpc, admin.user_id))
-    assert refused.value.code == "own_account"
+    assert excinfo.value.code == "own_account"
     assert await gateway.is_valid(admin.token)
 
 
@@ -95,9 +95,9 @@ async def test_a_role_change_ends_all_sessions(gateway: Gateway, admin: Account)
     # Repeating it changes nothing and ends no session.
     await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=auth_pb2.USER_ROLE_ADMIN)
     assert await gateway.is_valid(promoted.token)
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id)
-    assert refused.value.field == "role"
+    assert excinfo.value.field == "role"
 
 
 async def test_of_two_admins_who_demote_each_other_one_fails(gateway: Gateway, context: Context) -> None:
@@ -126,9 +126,9 @@ async def test_a_disabled_account_has_no_sessions_and_cannot_sign_in(
         disabled = await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
         assert disabled.user.HasField("disable_time")
     assert not await gateway.is_valid(account.token)
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await gateway.login(account.email, ip_address=account.ip_address)
-    assert (refused.value.code, refused.value.field) == ("invalid_credentials", "")
+    assert (excinfo.value.code, excinfo.value.field) == ("invalid_credentials", "")
     with pytest.raises(errors.InvalidArgument):
         await gateway.auth("ResetPassword", token=link, password="orchid-lantern-gravel")
     await gateway.auth("RequestPasswordReset", email=account.email)
@@ -180,9 +180,9 @@ async def test_an_admin_ends_one_or_all_sessions_of_a_user(gateway: Gateway, adm
 
     assert [await revoke(session_id=second.session_id) for _ in range(2)] == [1, 0]
     assert [await gateway.is_valid(holder.token) for holder in (account, second, third)] == [True, False, True]
-    with pytest.raises(errors.NotFound) as refused:
+    with pytest.raises(errors.NotFound) as excinfo:
         await revoke(session_id=admin.session_id)
-    assert refused.value.code == "session_not_found"
+    assert excinfo.value.code == "session_not_found"
     assert [await revoke() for _ in range(2)] == [2, 0]
     assert await gateway.is_valid(admin.token)
 
@@ -222,9 +222,9 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
     assert (await read(oldest_first=True, page_token=page.previous_page_token))[0] == first
     with pytest.raises(errors.InvalidArgument):
         await read(page_token=page.next_page_token)  # of the other order
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await read(max_count=1_001)
-    assert refused.value.field == "max_count"
+    assert excinfo.value.field == "max_count"
     # Wildcards of LIKE are escaped.
     odd = await gateway.admin("ListUsers", user=admin.identity, email_prefix=f"{prefix[:-1]}_")
     assert list(odd.users) == []
@@ -238,9 +238,9 @@ async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, a
 async def test_an_invalid_page_token_is_refused(
     gateway: Gateway, admin: Account, rpc: str, arguments: dict[str, Any], field: str
 ) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.admin(rpc, user=admin.identity, **arguments)
-    assert refused.value.field == field
+    assert excinfo.value.field == field
 
 
 async def test_events_are_listed_by_account_and_kind(gateway: Gateway, admin: Account) -> None:
@@ -269,6 +269,6 @@ async def test_events_are_listed_by_account_and_kind(gateway: Gateway, admin: Ac
     assert list((await listed(kinds=["nothing"])).events) == []
     with pytest.raises(errors.InvalidArgument):
         await listed(page_token=first.next_page_token)
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.admin("ListSecurityEvents", user=admin.identity, user_id="x")
-    assert refused.value.field == "user_id"
+    assert excinfo.value.field == "user_id"

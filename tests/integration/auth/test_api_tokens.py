@@ -77,12 +77,12 @@ async def test_identity_of_a_token_has_its_scopes_and_no_admin_role(
     user = verifier.user(validated.identity)
     assert (user.user_id, user.role, user.scopes) == (admin.user_id, "user", frozenset({"read"}))
     for rpc in ("ListSessions", "GetSecurity", "UpdateProfile", "CancelDeletion"):
-        with pytest.raises(errors.PermissionDenied) as refused:
+        with pytest.raises(errors.PermissionDenied) as excinfo:
             await gateway.auth(rpc, user=validated.identity)
-        assert refused.value.code == "session_required"
-    with pytest.raises(errors.PermissionDenied) as refused:
+        assert excinfo.value.code == "session_required"
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await gateway.admin("ListUsers", user=validated.identity)
-    assert refused.value.code == "session_required"
+    assert excinfo.value.code == "session_required"
     with pytest.raises(errors.PermissionDenied):
         await gateway.api_token("CreateApiToken", user=validated.identity, name="Another", scopes=[READ])
 
@@ -126,9 +126,9 @@ async def test_tokens_and_sessions_are_validated_together(gateway: Gateway) -> N
 )
 async def test_invalid_input_names_its_field(gateway: Gateway, fields: dict[str, Any], field: str) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await create(gateway, account, **fields)
-    assert refused.value.field == field
+    assert excinfo.value.field == field
 
 
 async def test_creating_and_revoking_need_a_fresh_session(gateway: Gateway, shift: Callable[..., Any]) -> None:
@@ -139,9 +139,9 @@ async def test_creating_and_revoking_need_a_fresh_session(gateway: Gateway, shif
         create(gateway, account),
         gateway.api_token("RevokeApiToken", user=account.identity, token_id=created.api_token.token_id),
     ):
-        with pytest.raises(errors.PermissionDenied) as refused:
+        with pytest.raises(errors.PermissionDenied) as excinfo:
             await call
-        assert refused.value.code == "reauthentication_required"
+        assert excinfo.value.code == "reauthentication_required"
     assert await is_active(gateway, created.token)
 
 
@@ -150,9 +150,9 @@ async def test_revoked_token_ends_and_stays_ended(gateway: Gateway, sql: Callabl
     created = await create(gateway, account)
     token_id = created.api_token.token_id
     for unknown in (token_id, str(uuid.uuid4())):
-        with pytest.raises(errors.NotFound) as refused:
+        with pytest.raises(errors.NotFound) as excinfo:
             await gateway.api_token("RevokeApiToken", user=stranger.identity, token_id=unknown)
-        assert refused.value.code == "api_token_not_found"
+        assert excinfo.value.code == "api_token_not_found"
     assert await is_active(gateway, created.token)
     for _ in range(2):
         await gateway.api_token("RevokeApiToken", user=account.identity, token_id=token_id)
@@ -218,10 +218,10 @@ async def test_creation_is_throttled_and_ended_tokens_are_bounded(
     for _ in range(10):
         created = await create(gateway, account)
         await gateway.api_token("RevokeApiToken", user=account.identity, token_id=created.api_token.token_id)
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await create(gateway, account)
-    assert refused.value.code == "too_many_attempts"
-    assert int(refused.value.details["retry_after_seconds"]) > 0
+    assert excinfo.value.code == "too_many_attempts"
+    assert int(excinfo.value.details["retry_after_seconds"]) > 0
     assert len(await sql("SELECT FROM auth.api_tokens WHERE user_id = :user", user=account.user_id)) == 3
 
 
@@ -357,9 +357,9 @@ async def test_an_illegal_token_is_refused(
     gateway: Gateway, sql: Callable[..., Any], change: str, constraint: str
 ) -> None:
     created = await create(gateway, await gateway.account())
-    with pytest.raises(exc.IntegrityError) as refused:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(f"UPDATE auth.api_tokens SET {change} WHERE token_id = :id", id=created.api_token.token_id)
-    assert postgres.violated_constraint(refused.value) == constraint
+    assert postgres.violated_constraint(excinfo.value) == constraint
 
 
 async def test_creation_is_recorded_with_the_client(gateway: Gateway, sql: Callable[..., Any]) -> None:

@@ -76,9 +76,9 @@ async def test_a_detail_cannot_forge_a_line(context: Context, gateway: Gateway) 
 )
 async def test_events_are_immutable_for_a_year(gateway: Gateway, sql: Any, change: str) -> None:
     account = await gateway.account()
-    with pytest.raises(exc.IntegrityError) as refused:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(f"{change} WHERE user_id = :id", id=account.user_id)
-    assert postgres.violated_constraint(refused.value) == "security_events_are_kept"
+    assert postgres.violated_constraint(excinfo.value) == "security_events_are_kept"
 
 
 async def test_events_are_deleted_after_a_year(context: Context, sql: Any) -> None:

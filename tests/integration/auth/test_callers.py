@@ -52,9 +52,9 @@ def test_every_rpc_names_its_callers() -> None:
 
 @pytest.mark.parametrize("rpc", RPCS)
 async def test_an_unsigned_call_is_refused(gateway: Gateway, rpc: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
+    with pytest.raises(grpc.aio.AioRpcError) as excinfo:
         await getattr(gateway.admin_stub if rpc in ADMIN else gateway.stub, rpc)(request(rpc), timeout=60.0)
-    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert excinfo.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -63,9 +63,9 @@ async def test_another_service_is_refused(
     channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer], rpc: str, service: str
 ) -> None:
     foreign = Gateway(channel, client.Caller(signer(service)))
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await foreign.call(rpc, request(rpc))
-    assert refused.value.code == "caller_not_allowed"
+    assert excinfo.value.code == "caller_not_allowed"
 
 
 @pytest.mark.parametrize("rpc", OF_A_USER)

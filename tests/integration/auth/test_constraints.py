@@ -27,9 +27,9 @@ from tests.integration.auth.client import Gateway
 )
 async def test_an_illegal_user_is_refused(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:
     account = await gateway.account()
-    with pytest.raises(exc.IntegrityError) as refused:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(f"UPDATE auth.users SET {change} WHERE user_id = :id", id=account.user_id)
-    assert postgres.violated_constraint(refused.value) == constraint
+    assert postgres.violated_constraint(excinfo.value) == constraint
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ async def test_an_illegal_user_is_refused(gateway: Gateway, sql: Any, change: st
 )
 async def test_an_illegal_session_is_refused(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:
     account = await gateway.account()
-    with pytest.raises(exc.IntegrityError) as refused:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(f"UPDATE auth.sessions SET {change} WHERE session_id = :id", id=account.session_id)
-    assert postgres.violated_constraint(refused.value) == constraint
+    assert postgres.violated_constraint(excinfo.value) == constraint
 
 
 ENCRYPTED_COLUMNS = "decode(repeat('ab', 60), 'hex')"
@@ -96,6 +96,6 @@ async def test_an_illegal_row_of_an_account_is_refused(
     gateway: Gateway, sql: Any, statement: str, constraint: str
 ) -> None:
     account = await gateway.account()
-    with pytest.raises(exc.IntegrityError) as refused:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(f"INSERT INTO auth.{statement}", id=account.user_id)
-    assert postgres.violated_constraint(refused.value) == constraint
+    assert postgres.violated_constraint(excinfo.value) == constraint

@@ -147,9 +147,9 @@ async def test_larger_archive_is_refused(
 ) -> None:
     account = await gateway.account()
     started = await start(data_exports, account)
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await run(context, started, Rows(6 << 20), max_bytes=domain.CHUNK_BYTES + 1)
-    assert (failed.value.code, failed.value.retryable) == ("data_export_too_large", False)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("data_export_too_large", False)
 
 
 async def test_new_export_replaces_the_old_one_and_three_may_start(

@@ -88,9 +88,9 @@ def child(state: Literal["completed", "failed"]) -> worker.Child:
 async def test_request_needs_the_address_and_ends_all_other_sessions(gateway: Gateway) -> None:
     account = await gateway.account()
     other = await gateway.sign_in_again(account)
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await request(gateway, account, "other@example.org")
-    assert refused.value.field == "email"
+    assert excinfo.value.field == "email"
     assert await gateway.is_valid(other.token)
     user = await request(gateway, account, f" {account.email.upper()} ")
     assert 13.9 < (user.deletion_time.ToDatetime() - user.create_time.ToDatetime()) / timedelta(days=1) < 14.1
@@ -104,23 +104,23 @@ async def test_request_needs_the_address_and_ends_all_other_sessions(gateway: Ga
 async def test_request_needs_a_fresh_session(gateway: Gateway, shift: Callable[..., Any]) -> None:
     account = await gateway.account()
     await shift(account.session_id, timedelta(minutes=11))
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await request(gateway, account)
-    assert refused.value.code == "reauthentication_required"
+    assert excinfo.value.code == "reauthentication_required"
 
 
 async def test_admin_account_is_not_deleted(gateway: Gateway, admin: Account, sql: Callable[..., Any]) -> None:
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await request(gateway, admin)
-    assert refused.value.code == "admin_account"
+    assert excinfo.value.code == "admin_account"
     with pytest.raises(exc.IntegrityError):
         statement = "UPDATE auth.users SET deletion_id = :id, deletion_due_at = now() WHERE user_id = :user"
         await sql(statement, id=uuid.uuid4(), user=admin.user_id)
     account = await gateway.account()
     await request(gateway, account)
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=2)
-    assert refused.value.code == "deletion_pending"
+    assert excinfo.value.code == "deletion_pending"
 
 
 async def test_user_cancels_the_deletion(gateway: Gateway, mailbox: Mailbox) -> None:
@@ -139,9 +139,9 @@ async def test_emailed_link_cancels_once_without_a_session(gateway: Gateway, mai
     await gateway.auth("CancelDeletionByLink", token=token, ip_address=new_address())
     assert not (await gateway.validate(account.token)).user.HasField("deletion_time")
     for bad in (token, "", "rpl_x"):
-        with pytest.raises(errors.InvalidArgument) as refused:
+        with pytest.raises(errors.InvalidArgument) as excinfo:
             await gateway.auth("CancelDeletionByLink", token=bad)
-        assert refused.value.code == "token_invalid"
+        assert excinfo.value.code == "token_invalid"
 
 
 async def test_cancelled_or_early_deletion_erases_nothing(
@@ -175,9 +175,9 @@ async def test_erasing_waits_for_identities_and_for_the_demo_service(
         effects=Effects({}),
         jobs_client=engine_of_jobs,  # type: ignore[arg-type]
     )
-    with pytest.raises(worker.Snooze) as snoozed:
+    with pytest.raises(worker.Snooze) as excinfo:
         await run(waiting, deletion_id)
-    assert timedelta(minutes=5) < snoozed.value.delay <= handlers.SETTLE
+    assert timedelta(minutes=5) < excinfo.value.delay <= handlers.SETTLE
     assert not await gateway.is_valid(account.token)
     with pytest.raises(errors.Unauthenticated):
         await gateway.login(account.email)

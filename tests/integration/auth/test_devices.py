@@ -118,9 +118,9 @@ async def test_unused_devices_are_forgotten_but_the_last(
 @pytest.mark.parametrize("device", ["x" * 65, "a b", "é", "a\n"])
 async def test_malformed_device_is_refused(gateway: Gateway, device: str) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await sign_in(gateway, account, device)
-    assert refused.value.field == "client"
+    assert excinfo.value.field == "client"
 
 
 async def test_database_rejects_illegal_devices(gateway: Gateway, sql: Callable[..., Any]) -> None:

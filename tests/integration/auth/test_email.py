@@ -123,9 +123,9 @@ async def test_smtp_replies_decide_between_retry_and_failure(
 ) -> None:
     mail_server.recipient_answer = answer
     account = await gateway.account()
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await send(mailer(engine, f"smtp://127.0.0.1:{mail_server.port}"), account.user_id)
-    assert (failed.value.code, failed.value.retryable) == (code, retryable)
+    assert (excinfo.value.code, excinfo.value.retryable) == (code, retryable)
 
 
 async def test_production_refuses_a_mail_server_without_tls(
@@ -133,18 +133,18 @@ async def test_production_refuses_a_mail_server_without_tls(
 ) -> None:
     account = await gateway.account()
     strict = mailer(engine, f"smtp://127.0.0.1:{mail_server.port}", is_production=True)
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await send(strict, account.user_id)
-    assert (failed.value.code, mail_server.received) == ("email_unavailable", [])
+    assert (excinfo.value.code, mail_server.received) == ("email_unavailable", [])
 
 
 async def test_an_unreachable_server_is_retried_and_no_link_is_logged(
     gateway: Gateway, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     account = await gateway.account()
-    with caplog.at_level(logging.DEBUG), pytest.raises(worker.JobFailed) as failed:
+    with caplog.at_level(logging.DEBUG), pytest.raises(worker.JobFailed) as excinfo:
         await send(mailer(engine, f"smtp://127.0.0.1:{subprocesses.free_port()}"), account.user_id)
-    assert failed.value.retryable
+    assert excinfo.value.retryable
     assert "rpl_" not in caplog.text + str([vars(record) for record in caplog.records])
 
 

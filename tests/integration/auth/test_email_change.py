@@ -29,9 +29,9 @@ async def confirm(gateway: Gateway, mailbox: Mailbox, account: Account, *, times
 
 
 async def refused(gateway: Gateway, rpc: str, **fields: Any) -> None:
-    with pytest.raises(errors.InvalidArgument) as error:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.auth(rpc, **fields)
-    assert error.value.code == "token_invalid"
+    assert excinfo.value.code == "token_invalid"
 
 
 async def address(gateway: Gateway, account: Account) -> str:
@@ -74,24 +74,24 @@ async def test_address_changes_when_the_new_one_is_confirmed(gateway: Gateway, m
 async def test_change_requires_a_recent_proof(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     await shift(account.session_id, timedelta(minutes=11))
-    with pytest.raises(errors.PermissionDenied) as error:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await request(gateway, account, new_email())
-    assert error.value.code == "reauthentication_required"
+    assert excinfo.value.code == "reauthentication_required"
 
 
 @pytest.mark.parametrize("email", ["", "nobody", "a@b@c", "x" * 300 + "@example.org", "mi\u202ena@example.org"])
 async def test_invalid_address_is_refused(gateway: Gateway, email: str) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.InvalidArgument) as error:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await request(gateway, account, email)
-    assert (error.value.code, error.value.field) == ("invalid_email", "email")
+    assert (excinfo.value.code, excinfo.value.field) == ("invalid_email", "email")
 
 
 async def test_present_address_is_no_change(gateway: Gateway) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.InvalidArgument) as error:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await request(gateway, account, account.email.upper())
-    assert (error.value.code, error.value.field) == ("email_unchanged", "email")
+    assert (excinfo.value.code, excinfo.value.field) == ("email_unchanged", "email")
 
 
 async def test_address_with_an_account_gets_the_same_response_and_no_link(gateway: Gateway, mailbox: Mailbox) -> None:
@@ -249,9 +249,9 @@ async def test_requests_are_limited_by_account_and_by_recipient(gateway: Gateway
         await request(gateway, account, new_email())
         await request(gateway, await gateway.account(), victim)
     for requester, email in ((account, new_email()), (await gateway.account(), victim)):
-        with pytest.raises(errors.ResourceExhausted) as error:
+        with pytest.raises(errors.ResourceExhausted) as excinfo:
             await request(gateway, requester, email)
-        assert error.value.code == "too_many_attempts"
+        assert excinfo.value.code == "too_many_attempts"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ async def test_requests_are_limited_by_account_and_by_recipient(gateway: Gateway
 async def test_database_rejects_illegal_changes(gateway: Gateway, sql: Any, change: str, constraint: str) -> None:
     account = await gateway.account()
     await request(gateway, account, new_email())
-    with pytest.raises(exc.IntegrityError) as error:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(f"UPDATE auth.email_changes SET {change} WHERE user_id = :user", user=account.user_id)
-    assert postgres.violated_constraint(error.value) == constraint
+    assert postgres.violated_constraint(excinfo.value) == constraint
 
 
 async def test_database_rejects_a_second_pending_change(gateway: Gateway, sql: Any) -> None:
@@ -282,9 +282,9 @@ async def test_database_rejects_a_second_pending_change(gateway: Gateway, sql: A
         SELECT gen_random_uuid(), user_id, old_email, new_email, was_verified, expires_at, revocable_until
         FROM auth.email_changes WHERE user_id = :user
     """
-    with pytest.raises(exc.IntegrityError) as error:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         await sql(copied, user=account.user_id)
-    assert postgres.violated_constraint(error.value) == "email_changes_one_pending"
+    assert postgres.violated_constraint(excinfo.value) == "email_changes_one_pending"
 
 
 async def test_strangers_of_the_same_network_do_not_block_a_change(gateway: Gateway) -> None:

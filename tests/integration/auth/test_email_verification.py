@@ -40,9 +40,9 @@ async def test_registration_emails_a_link_that_verifies_once(gateway: Gateway, m
     assert f'href="{PUBLIC_URL}/verify-email?token={token}"' in html.get_content()
     await gateway.auth("VerifyEmail", token=token)
     assert (await gateway.validate(account.token)).user.email_verified
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.auth("VerifyEmail", token=token)
-    assert refused.value.code == "token_invalid"
+    assert excinfo.value.code == "token_invalid"
 
 
 async def test_another_link_can_be_requested_until_the_address_is_verified(gateway: Gateway, mailbox: Mailbox) -> None:
@@ -62,9 +62,9 @@ async def test_link_requests_are_throttled(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(3):
         await gateway.auth("RequestEmailVerification", user=account.identity)
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await gateway.auth("RequestEmailVerification", user=account.identity)
-    assert refused.value.code == "too_many_attempts"
+    assert excinfo.value.code == "too_many_attempts"
 
 
 async def test_a_verification_link_expires_after_a_day(gateway: Gateway, mailbox: Mailbox, sql: Any) -> None:

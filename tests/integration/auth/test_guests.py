@@ -56,9 +56,9 @@ async def test_guests_count_as_registrations_of_their_network(gateway: Gateway) 
     ip_address = new_address()
     for _ in range(REGISTRATIONS_PER_ADDRESS):
         await begin(gateway, ip_address)
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await begin(gateway, ip_address)
-    assert refused.value.code == "too_many_attempts"
+    assert excinfo.value.code == "too_many_attempts"
 
 
 async def test_guests_cannot_make_sensitive_changes(gateway: Gateway) -> None:
@@ -74,9 +74,9 @@ async def test_guests_cannot_make_sensitive_changes(gateway: Gateway) -> None:
         lambda: gateway.auth("CancelDeletion", user=user),
     ]
     for call in calls:
-        with pytest.raises(errors.PermissionDenied) as refused:
+        with pytest.raises(errors.PermissionDenied) as excinfo:
             await call()
-        assert refused.value.code == "account_required"
+        assert excinfo.value.code == "account_required"
 
 
 async def test_no_email_reaches_a_guest(gateway: Gateway, mailbox: Mailbox) -> None:

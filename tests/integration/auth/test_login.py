@@ -63,9 +63,9 @@ async def test_responses_do_not_reveal_whether_an_account_exists(gateway: Gatewa
         (account.email, ""),
         (new_email(), "x" * 999),
     ]:
-        with pytest.raises(errors.Unauthenticated) as refused:
+        with pytest.raises(errors.Unauthenticated) as excinfo:
             await gateway.login(email, password=password, ip_address=account.ip_address)
-        refusals.append((refused.value.code, refused.value.message, refused.value.field, refused.value.details))
+        refusals.append((excinfo.value.code, excinfo.value.message, excinfo.value.field, excinfo.value.details))
     assert refusals == [("invalid_credentials", refusals[0][1], "", {})] * 4
 
 
@@ -84,18 +84,18 @@ async def test_an_impossible_password_is_refused_as_wrong(gateway: Gateway, pass
 
 
 async def test_an_email_that_cannot_be_stored_is_refused(gateway: Gateway) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.login("ada\x00@example.org")
-    assert refused.value.field == "email"
+    assert excinfo.value.field == "email"
 
 
 async def test_guesses_block_only_that_network_at_that_account(gateway: Gateway) -> None:
     account = await gateway.account()
     await fail(gateway, account.email, account.ip_address, throttling.FAILURES_PER_ACCOUNT)
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await gateway.login(account.email, ip_address=account.ip_address)
-    assert refused.value.code == "too_many_attempts"
-    assert 0 < int(refused.value.details["retry_after_seconds"]) <= 15 * 60
+    assert excinfo.value.code == "too_many_attempts"
+    assert 0 < int(excinfo.value.details["retry_after_seconds"]) <= 15 * 60
     assert await gateway.login(account.email, ip_address=new_address())
 
 

@@ -137,9 +137,9 @@ async def test_settings_are_changed_one_by_one_and_follow_the_session(gateway: G
         changed.muted_notices
     )
     assert (await gateway.validate(account.token)).user.notification_settings == changed
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await choose(gateway, account.identity, job_emails=auth_pb2.JOB_EMAILS_UNSPECIFIED)
-    assert refused.value.field == "job_emails"
+    assert excinfo.value.field == "job_emails"
 
 
 async def test_database_rejects_an_unknown_setting(gateway: Gateway, sql: Callable[..., Any]) -> None:
@@ -204,9 +204,9 @@ async def test_guests_have_no_settings_and_get_no_email(
 ) -> None:
     guest = await gateway.auth("BeginGuestSession", ip_address=new_address())
     user = (await gateway.validate(guest.token)).identity
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await choose(gateway, user, page_notices=False)
-    assert refused.value.code == "account_required"
+    assert excinfo.value.code == "account_required"
     await sql("UPDATE auth.users SET email_verified_at = now() WHERE user_id = :user", user=guest.user.user_id)
     await sql("DELETE FROM auth.sessions WHERE user_id = :user", user=guest.user.user_id)
     await end(guest.user.user_id)

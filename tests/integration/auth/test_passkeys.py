@@ -55,9 +55,9 @@ async def log_in(gateway: Gateway, authenticator: Authenticator, ip_address: str
 
 
 async def is_refused(code: str, call: Any) -> bool:
-    with pytest.raises(errors.Error) as refused:
+    with pytest.raises(errors.Error) as excinfo:
         await call
-    assert refused.value.code == code
+    assert excinfo.value.code == code
     return True
 
 

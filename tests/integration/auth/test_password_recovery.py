@@ -53,9 +53,9 @@ async def test_a_password_change_ends_other_sessions_and_replaces_the_token(gate
 async def test_a_password_change_requires_the_current_password_and_counts_guesses(gateway: Gateway) -> None:
     account = await gateway.account()
     for _ in range(throttling.FAILURES_PER_ACCOUNT):
-        with pytest.raises(errors.Unauthenticated) as refused:
+        with pytest.raises(errors.Unauthenticated) as excinfo:
             await change(gateway, account, current=WRONG)
-        assert (refused.value.code, refused.value.field) == ("invalid_credentials", "current_password")
+        assert (excinfo.value.code, excinfo.value.field) == ("invalid_credentials", "current_password")
     with pytest.raises(errors.ResourceExhausted):
         await change(gateway, account)
     assert await gateway.is_valid(account.token)
@@ -64,9 +64,9 @@ async def test_a_password_change_requires_the_current_password_and_counts_guesse
 @pytest.mark.parametrize("new", ["short", "password123", "x" * 129, "tulip\x00anvil-rowing"])
 async def test_a_bad_new_password_is_refused_before_anything_is_counted(gateway: Gateway, sql: Any, new: str) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await change(gateway, account, current=WRONG, new=new)
-    assert refused.value.field == "new_password"
+    assert excinfo.value.field == "new_password"
     assert await sql("SELECT FROM auth.login_failures WHERE key LIKE :key", key=f"account:{account.email}%") == []
 
 
@@ -88,9 +88,9 @@ async def test_a_reset_link_works_once_ends_all_sessions_and_begins_none(gateway
     assert await gateway.sessions(account.identity) == []
     login = await gateway.login(account.email, password=NEW, ip_address=account.ip_address)
     assert login.user.email_verified  # the reset proves that the user receives the emails
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await reset(gateway, token, f"{NEW}-again")
-    assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
+    assert (excinfo.value.code, excinfo.value.field) == ("token_invalid", "token")
 
 
 async def test_of_concurrent_resets_one_succeeds(gateway: Gateway, mailbox: Mailbox) -> None:
@@ -107,9 +107,9 @@ async def test_a_refused_password_leaves_the_link_valid(gateway: Gateway, mailbo
     account = await gateway.account()
     await forgot(gateway, account.email)
     token = await mailbox.link(account, "reset")
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await reset(gateway, token, "short")
-    assert refused.value.field == "password"
+    assert excinfo.value.field == "password"
     await reset(gateway, token)
 
 
@@ -141,9 +141,9 @@ async def test_only_the_newest_link_is_valid(gateway: Gateway, mailbox: Mailbox)
 @pytest.mark.parametrize("token", ["", "rpl_", "rpl_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
 async def test_an_unknown_link_is_invalid(gateway: Gateway, token: str) -> None:
     for rpc, fields in (("ResetPassword", {"password": NEW}), ("VerifyEmail", {})):
-        with pytest.raises(errors.InvalidArgument) as refused:
+        with pytest.raises(errors.InvalidArgument) as excinfo:
             await gateway.auth(rpc, token=token, **fields)
-        assert (refused.value.code, refused.value.field) == ("token_invalid", "token")
+        assert (excinfo.value.code, excinfo.value.field) == ("token_invalid", "token")
 
 
 async def test_a_link_is_valid_for_its_purpose_only(gateway: Gateway, mailbox: Mailbox) -> None:
@@ -189,10 +189,10 @@ async def test_emails_to_one_address_are_throttled_across_networks(gateway: Gate
     for email in ((await gateway.account()).email, new_email()):
         for spelling in (email, email.upper(), f" {email} "):
             await forgot(gateway, spelling)
-        with pytest.raises(errors.ResourceExhausted) as refused:
+        with pytest.raises(errors.ResourceExhausted) as excinfo:
             await forgot(gateway, email)
-        assert refused.value.code == "too_many_attempts"
-        assert int(refused.value.details["retry_after_seconds"]) <= 15 * 60
+        assert excinfo.value.code == "too_many_attempts"
+        assert int(excinfo.value.details["retry_after_seconds"]) <= 15 * 60
 
 
 async def test_a_burst_of_reset_requests_gets_no_extra_emails(gateway: Gateway) -> None:
@@ -211,6 +211,6 @@ async def test_emails_are_throttled_per_network(gateway: Gateway) -> None:
 
 
 async def test_an_invalid_address_is_refused(gateway: Gateway) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await forgot(gateway, "ada\x00@example.org")
-    assert refused.value.field == "email"
+    assert excinfo.value.field == "email"

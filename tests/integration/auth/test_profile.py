@@ -43,9 +43,9 @@ async def test_fields_change_one_by_one(gateway: Gateway) -> None:
 async def test_invalid_field_is_named_and_nothing_changes(gateway: Gateway, field: str, value: Any) -> None:
     account = await gateway.account()
     before = (await gateway.validate(account.token)).user
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.auth("UpdateProfile", user=account.identity, **{"name": "Mina", field: value})
-    assert refused.value.field == field
+    assert excinfo.value.field == field
     assert (await gateway.validate(account.token)).user == before
 
 

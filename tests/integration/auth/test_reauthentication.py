@@ -41,9 +41,9 @@ async def test_sensitive_calls_require_a_fresh_session(
 ) -> None:
     account = await gateway.account()
     await shift(account.session_id, LATER)
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await gateway.auth(rpc, user=account.identity, **fields)
-    assert refused.value.code == "reauthentication_required"
+    assert excinfo.value.code == "reauthentication_required"
     await reauthenticate(gateway, account)
     try:
         await gateway.auth(rpc, user=account.identity, **fields)
@@ -82,9 +82,9 @@ async def test_reauthentication_does_not_extend_the_absolute_expiry(gateway: Gat
 async def test_a_wrong_password_does_not_reauthenticate_and_is_counted(gateway: Gateway, shift: Any) -> None:
     account = await gateway.account()
     for _ in range(throttling.FAILURES_PER_ACCOUNT):
-        with pytest.raises(errors.Unauthenticated) as refused:
+        with pytest.raises(errors.Unauthenticated) as excinfo:
             await reauthenticate(gateway, account, "wrong")
-        assert refused.value.code == "invalid_credentials"
+        assert excinfo.value.code == "invalid_credentials"
     with pytest.raises(errors.ResourceExhausted):
         await reauthenticate(gateway, account)
     with pytest.raises(errors.ResourceExhausted):
@@ -102,9 +102,9 @@ async def test_an_ended_session_cannot_reauthenticate(gateway: Gateway) -> None:
         ("GetSecurity", {}),
         ("BeginTotp", {}),
     ):
-        with pytest.raises(errors.Unauthenticated) as refused:
+        with pytest.raises(errors.Unauthenticated) as excinfo:
             await gateway.auth(rpc, user=account.identity, **fields)
-        assert refused.value.code == "session_invalid"
+        assert excinfo.value.code == "session_invalid"
 
 
 async def test_a_concurrently_revoked_session_gets_no_token(
@@ -120,9 +120,9 @@ async def test_a_concurrently_revoked_session_gets_no_token(
             return await waiting_for_locks() == 1
 
         await eventually(waits)
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await proving
-    assert refused.value.code == "session_invalid"
+    assert excinfo.value.code == "session_invalid"
     assert await gateway.sessions(account.identity) == []
 
 

@@ -33,9 +33,9 @@ async def test_registration_begins_a_session(gateway: Gateway) -> None:
 async def test_an_address_has_one_account(gateway: Gateway) -> None:
     email = new_email()
     await gateway.register(email)
-    with pytest.raises(errors.AlreadyExists) as refused:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await gateway.register(email.upper())
-    assert (refused.value.code, refused.value.field) == ("email_taken", "email")
+    assert (excinfo.value.code, excinfo.value.field) == ("email_taken", "email")
 
 
 async def test_of_concurrent_registrations_one_gets_the_address(gateway: Gateway) -> None:
@@ -59,9 +59,9 @@ async def test_of_concurrent_registrations_one_gets_the_address(gateway: Gateway
     ],
 )
 async def test_refusals_name_the_field(gateway: Gateway, changed: dict[str, str], field: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.register(**{"email": new_email(), **changed})
-    assert refused.value.field == field
+    assert excinfo.value.field == field
 
 
 async def test_an_odd_user_agent_does_not_prevent_registration(gateway: Gateway) -> None:

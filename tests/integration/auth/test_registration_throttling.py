@@ -35,10 +35,10 @@ async def register(gateway: Gateway, ip_address: str, times: int = REGISTRATIONS
 async def test_registrations_per_network_are_limited(gateway: Gateway) -> None:
     ip_address = new_address()
     await register(gateway, ip_address)
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await gateway.register(new_email(), ip_address=ip_address)
-    assert refused.value.code == "too_many_attempts"
-    assert 0 < int(refused.value.details["retry_after_seconds"]) <= 15 * 60
+    assert excinfo.value.code == "too_many_attempts"
+    assert 0 < int(excinfo.value.details["retry_after_seconds"]) <= 15 * 60
     assert await gateway.register(new_email(), ip_address=new_address())
 
 

@@ -44,9 +44,9 @@ async def published_events(
 async def test_logout_ends_the_session_and_publishes_it(gateway: Gateway, jetstream: JetStreamContext) -> None:
     account = await gateway.account()
     await gateway.revoke(account.session_id, user=account.identity, reason="logout")
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await gateway.validate(account.token)
-    assert refused.value.code == "session_invalid"
+    assert excinfo.value.code == "session_invalid"
     [event] = await published_events(jetstream, account, 1)
     assert (event.user_id, list(event.session_ids), event.reason) == (account.user_id, [account.session_id], "logout")
     assert event.occur_time.ToSeconds() > 0
@@ -69,9 +69,9 @@ async def test_a_session_of_another_user_cannot_be_ended(gateway: Gateway) -> No
     account, other = await gateway.account(), await gateway.account()
     published = []
     for session_id in (account.session_id, str(uuid.uuid4())):
-        with pytest.raises(errors.NotFound) as refused:
+        with pytest.raises(errors.NotFound) as excinfo:
             await gateway.revoke(session_id, user=other.identity)
-        published.append((refused.value.code, refused.value.message))
+        published.append((excinfo.value.code, excinfo.value.message))
     assert published == [("session_not_found", published[0][1])] * 2
     assert await gateway.revoke_all(user=other.identity, keep=account.session_id) == 1
     assert (await gateway.validate(account.token)).user.user_id == account.user_id
@@ -98,9 +98,9 @@ async def test_all_sessions_end(gateway: Gateway) -> None:
     await gateway.login(account.email, ip_address=account.ip_address)
     assert await gateway.revoke_all(user=account.identity) == 2
     assert await gateway.sessions(account.identity) == []
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await gateway.revoke_all(user=account.identity)
-    assert refused.value.code == "session_invalid"
+    assert excinfo.value.code == "session_invalid"
 
 
 async def test_a_new_token_and_a_verified_address_invalidate_caches(
@@ -179,9 +179,9 @@ async def test_a_session_begun_during_a_revocation_can_be_revoked_by_it(gateway:
 @pytest.mark.parametrize("session_id", ["", "x", "\x00", "{00000000-0000-0000-0000-000000000000}"])
 async def test_an_invalid_id_is_refused(gateway: Gateway, session_id: str) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await gateway.revoke(session_id, user=account.identity)
-    assert refused.value.field == "session_id"
+    assert excinfo.value.field == "session_id"
     if session_id:
         with pytest.raises(errors.InvalidArgument):
             await gateway.revoke_all(user=account.identity, keep=session_id)

@@ -88,11 +88,11 @@ async def test_other_users_and_admins_without_a_fresh_session_are_refused(
     gateway: Gateway, admin: Account, shift: Any
 ) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await gateway.admin(RPC, user=account.identity)
-    assert refused.value.code == "admin_required"
+    assert excinfo.value.code == "admin_required"
     await shift(admin.session_id, domain.FRESH_FOR + timedelta(seconds=1))
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await gateway.admin(RPC, user=admin.identity)
-    assert refused.value.code == "reauthentication_required"
+    assert excinfo.value.code == "reauthentication_required"
     assert await gateway.is_valid(account.token)

@@ -78,16 +78,16 @@ async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: G
     assert (validated.session.session_id, validated.user.has_second_factor) == (account.session_id, True)
     assert await gateway.is_valid(other.token)
     assert (await mailbox.deliver(account, "notice"))["Subject"] == "Your second factor is on"
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await begin(gateway, account)
-    assert refused.value.code == "second_factor_enabled"
+    assert excinfo.value.code == "second_factor_enabled"
 
 
 async def test_neither_a_wrong_code_nor_an_expired_secret_confirms(gateway: Gateway, sql: Any) -> None:
     account = await gateway.account()
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await gateway.auth("ConfirmTotp", user=account.identity, code="000000")
-    assert refused.value.code == "second_factor_not_begun"
+    assert excinfo.value.code == "second_factor_not_begun"
     offered = await begin(gateway, account)
     with pytest.raises(errors.Unauthenticated) as wrong:
         await gateway.auth("ConfirmTotp", user=account.identity, code="no code")
@@ -125,9 +125,9 @@ async def test_a_clock_may_be_off_by_one_step(gateway: Gateway, protected: Prote
 
 @pytest.mark.parametrize("steps", [-3, 3])
 async def test_a_clock_may_not_be_off_by_more(gateway: Gateway, protected: Protected, steps: int) -> None:
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await finish(gateway, await challenge(gateway, protected), protected.code(steps=steps))
-    assert (refused.value.code, refused.value.field) == ("invalid_code", "code")
+    assert (excinfo.value.code, excinfo.value.field) == ("invalid_code", "code")
 
 
 async def test_a_code_works_once(gateway: Gateway, protected: Protected) -> None:
@@ -176,9 +176,9 @@ async def test_a_challenge_has_five_tries_even_concurrently(gateway: Gateway, pr
     )
     codes_ = sorted(answer.code for answer in answers if isinstance(answer, errors.Error))
     assert codes_ == ["challenge_invalid"] * 3 + ["invalid_code"] * 5
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await finish(gateway, login_challenge, protected.code())
-    assert refused.value.code == "challenge_invalid"
+    assert excinfo.value.code == "challenge_invalid"
 
 
 async def test_a_challenge_expires_after_five_minutes(gateway: Gateway, protected: Protected, sql: Any) -> None:
@@ -187,16 +187,16 @@ async def test_a_challenge_expires_after_five_minutes(gateway: Gateway, protecte
         "UPDATE auth.login_challenges SET expires_at = expires_at - interval '5 minutes' WHERE user_id = :id",
         id=protected.account.user_id,
     )
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await finish(gateway, login_challenge, protected.code())
-    assert refused.value.code == "challenge_invalid"
+    assert excinfo.value.code == "challenge_invalid"
 
 
 @pytest.mark.parametrize("login_challenge", ["", "rpc_" + "x" * 43, "rpv_" + "x" * 43, "\x00", "x" * 10_000])
 async def test_an_unknown_challenge_is_invalid(gateway: Gateway, login_challenge: str) -> None:
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await finish(gateway, login_challenge, "000000")
-    assert refused.value.code == "challenge_invalid"
+    assert excinfo.value.code == "challenge_invalid"
 
 
 async def test_guesses_are_blocked_across_challenges_and_networks(gateway: Gateway, protected: Protected) -> None:
@@ -205,9 +205,9 @@ async def test_guesses_are_blocked_across_challenges_and_networks(gateway: Gatew
         for _ in range(5):
             with pytest.raises(errors.Unauthenticated):
                 await finish(gateway, login_challenge, "aaaaa-aaaaa")
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await finish(gateway, await challenge(gateway, protected), protected.code())
-    assert refused.value.code == "too_many_attempts"
+    assert excinfo.value.code == "too_many_attempts"
 
 
 async def test_a_changed_password_voids_challenges(gateway: Gateway, protected: Protected) -> None:
@@ -218,17 +218,17 @@ async def test_a_changed_password_voids_challenges(gateway: Gateway, protected: 
         current_password=PASSWORD,
         new_password="orchid-lantern-gravel",
     )
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await finish(gateway, login_challenge, protected.code())
-    assert refused.value.code == "challenge_invalid"
+    assert excinfo.value.code == "challenge_invalid"
 
 
 async def test_reauthentication_requires_a_code(gateway: Gateway, protected: Protected) -> None:
     account = protected.account
     for code in ("", "aaaaa-aaaaa"):
-        with pytest.raises(errors.Unauthenticated) as refused:
+        with pytest.raises(errors.Unauthenticated) as excinfo:
             await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, code=code)
-        assert refused.value.code == "invalid_code"
+        assert excinfo.value.code == "invalid_code"
     assert await gateway.is_valid(protected.token)
     assert await gateway.auth("Reauthenticate", user=account.identity, password=PASSWORD, code=protected.code())
     assert not await gateway.is_valid(protected.token)
@@ -246,9 +246,9 @@ async def test_disabling_requires_a_code_and_replaces_the_token(gateway: Gateway
         await finish(gateway, login_challenge, protected.code())
     assert (await gateway.sign_in_again(account)).token
     for rpc, fields in (("DisableTotp", {"code": "000000"}), ("RegenerateRecoveryCodes", {})):
-        with pytest.raises(errors.FailedPrecondition) as refused:
+        with pytest.raises(errors.FailedPrecondition) as excinfo:
             await gateway.auth(rpc, user=account.identity, **fields)
-        assert refused.value.code == "second_factor_not_enabled"
+        assert excinfo.value.code == "second_factor_not_enabled"
 
 
 async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected: Protected) -> None:

@@ -47,9 +47,9 @@ async def test_the_identity_never_outlives_the_session(gateway: Gateway, sql: An
 
 @pytest.mark.parametrize("token", ["", "rpv_", "rpv_" + "x" * 43, "\x00", "x" * 10_000, "rpv_" + "é" * 43])
 async def test_an_unknown_token_is_invalid(gateway: Gateway, token: str) -> None:
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await gateway.validate(token)
-    assert refused.value.code == "session_invalid"
+    assert excinfo.value.code == "session_invalid"
 
 
 async def test_tokens_validated_together_are_independent(gateway: Gateway, shift: Any) -> None:
@@ -77,9 +77,9 @@ async def test_an_unused_session_expires_after_two_weeks(gateway: Gateway, shift
     await shift(account.session_id, domain.REMEMBERED.idle - timedelta(minutes=1))
     await gateway.validate(account.token)
     await shift(account.session_id, domain.REMEMBERED.idle)
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await gateway.validate(account.token)
-    assert refused.value.code == "session_invalid"
+    assert excinfo.value.code == "session_invalid"
     assert await gateway.sessions(account.identity) == []
 
 

@@ -96,9 +96,9 @@ async def test_call_without_a_certificate_is_refused(target: str, signer: Signer
         await get_job(target, None, signer("demo"))
     async with grpc.aio.insecure_channel(target) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
+        with pytest.raises(grpc.aio.AioRpcError) as excinfo:
             await health.Check(health_pb2.HealthCheckRequest(), timeout=5.0)
-    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert excinfo.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_encryption_without_a_client_certificate_is_refused(
@@ -108,9 +108,9 @@ async def test_encryption_without_a_client_certificate_is_refused(
     async with grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots)) as channel:
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         sent = ((metadata.AUTHORIZATION, f"Bearer {signer('demo').caller_token('jobs')}"),)
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+        with pytest.raises(grpc.aio.AioRpcError) as excinfo:
             await stub.GetJob(jobs_service_pb2.GetJobRequest(), timeout=60.0, metadata=sent)
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert excinfo.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_the_certificate_of_another_authority_is_refused(
@@ -141,9 +141,9 @@ async def test_an_expired_certificate_is_refused(
 async def test_a_certificate_and_a_signature_must_agree(
     target: str, certificate: Certificates, signer: Signers, service_name: str
 ) -> None:
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await get_job(target, certificate(service_name), signer("gateway"))
-    assert refused.value.code == "certificate_mismatch"
+    assert excinfo.value.code == "certificate_mismatch"
 
 
 @pytest.mark.parametrize("server", ["nats", "postgres"])
@@ -151,9 +151,9 @@ async def test_certificate_of_a_server_carries_no_calls(
     target: str, certificate: Certificates, signer: Signers, server: str
 ) -> None:
     # Servers are clients too, but of each other only.
-    with pytest.raises(errors.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await get_job(target, certificate(server), signer("demo"))
-    assert refused.value.code == "certificate_mismatch"
+    assert excinfo.value.code == "certificate_mismatch"
 
 
 @pytest.mark.parametrize("impostor", ["demo", "gateway", "nats"])
@@ -178,9 +178,9 @@ async def test_signature_is_valid_only_for_the_called_service(
             if code is None:
                 await call
                 continue
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
+            with pytest.raises(grpc.aio.AioRpcError) as excinfo:
                 await call
-            assert refused.value.code() is code
+            assert excinfo.value.code() is code
 
 
 async def test_identity_key_is_replaced_without_downtime(
@@ -195,9 +195,9 @@ async def test_identity_key_is_replaced_without_downtime(
     after = trusted_keys.replace(f"demo:{identity.public_key(seeds['demo'])},", "")
     async with serving(certificate("jobs"), identity.Verifier(after)) as (target, _):
         await get_job(target, certificate("demo"), new)
-        with pytest.raises(errors.Unavailable) as refused:
+        with pytest.raises(errors.Unavailable) as excinfo:
             await get_job(target, certificate("demo"), signer("demo"))
-        assert refused.value.code == "identity_refused"
+        assert excinfo.value.code == "identity_refused"
 
 
 async def test_certificates_are_replaced_while_calls_run(

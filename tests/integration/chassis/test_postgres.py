@@ -107,9 +107,9 @@ async def test_call_without_a_free_connection_is_unavailable(
 ) -> None:
     monkeypatch.setattr(engine.pool, "_timeout", 0.1)
     async with engine.connect(), engine.connect():
-        with pytest.raises(sa.exc.TimeoutError) as exhausted:
+        with pytest.raises(sa.exc.TimeoutError) as excinfo:
             await in_transaction(engine)
-    translated = postgres.translate(exhausted.value)
+    translated = postgres.translate(excinfo.value)
     assert isinstance(translated, errors.Unavailable)
     assert translated.code == "database_unavailable"
     await in_transaction(engine)

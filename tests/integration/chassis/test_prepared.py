@@ -202,18 +202,18 @@ async def test_violated_constraint_raises_the_error_of_sqlalchemy(engine: AsyncE
     row_id = uuid4()
     async with engine.begin() as conn:
         await INSERT.execute(conn, {"row": row_id, "count": 3})
-    with pytest.raises(exc.IntegrityError) as raised:
+    with pytest.raises(exc.IntegrityError) as excinfo:
         async with engine.begin() as conn:
             await INSERT.execute(conn, {"row": row_id, "count": 3})
-    assert postgres.violated_constraint(raised.value) == "prepared_rows_pkey"
+    assert postgres.violated_constraint(excinfo.value) == "prepared_rows_pkey"
 
 
 async def test_connection_that_the_server_closes_raises_its_reason(engine: AsyncEngine) -> None:
     end = Prepared(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
-    with pytest.raises(exc.OperationalError) as raised:
+    with pytest.raises(exc.OperationalError) as excinfo:
         async with transactions.begin(engine) as conn:
             await end.execute(conn, {})
-    assert isinstance(raised.value.__cause__, psycopg.errors.AdminShutdown)
+    assert isinstance(excinfo.value.__cause__, psycopg.errors.AdminShutdown)
 
 
 async def test_missing_parameter_is_an_error_and_not_null(engine: AsyncEngine) -> None:
@@ -227,7 +227,7 @@ async def test_transaction_that_the_server_ended_means_that_the_database_is_unav
     engine: AsyncEngine, statement: Prepared | sa.TextClause | None
 ) -> None:
     has_ended = sa.text("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
-    with pytest.raises(exc.DBAPIError) as raised:
+    with pytest.raises(exc.DBAPIError) as excinfo:
         async with transactions.begin(engine) as conn, postgres.autocommit(engine).connect() as other:
             driver = driver_connection(conn)
             await driver.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
@@ -237,17 +237,17 @@ async def test_transaction_that_the_server_ended_means_that_the_database_is_unav
                 await statement.execute(conn, {"row": uuid4(), "count": 3})
             elif statement is not None:
                 await conn.execute(statement)
-    assert isinstance(postgres.translate(raised.value), errors.Unavailable)
+    assert isinstance(postgres.translate(excinfo.value), errors.Unavailable)
 
 
 async def test_lost_connection_means_that_the_database_is_unavailable(engine: AsyncEngine) -> None:
     row_id = uuid4()
-    with pytest.raises(exc.DBAPIError) as raised:
+    with pytest.raises(exc.DBAPIError) as excinfo:
         async with engine.begin() as conn:
             pid = (await conn.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
             async with engine.connect() as other:
                 await other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
             await INSERT.execute(conn, {"row": row_id, "count": 3})
-    assert isinstance(postgres.translate(raised.value), errors.Unavailable)
+    assert isinstance(postgres.translate(excinfo.value), errors.Unavailable)
     async with engine.begin() as conn:
         assert await INSERT.execute(conn, {"row": row_id, "count": 4}) == [(row_id, "new", 4)]

@@ -129,9 +129,9 @@ async def test_failing_owner_does_not_stop_the_others(make_owner: MakeOwner) -> 
         # A transaction that locks the row for too long makes the disable fail.
         row = sa.select(schema.demo_modes).where(schema.demo_modes.c.owner_id == broken.owner_id)
         await conn.execute(row.with_for_update())
-        with pytest.raises(worker.JobFailed) as failed:
+        with pytest.raises(worker.JobFailed) as excinfo:
             await expire(healthy, batch_size=1)
-    assert (failed.value.code, failed.value.retryable) == ("expiry_incomplete", True)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("expiry_incomplete", True)
     assert ((await broken.mode()).state, (await healthy.mode()).state) == (State.ENABLED, State.DISABLING)
     await expire(broken)
     assert (await broken.mode()).state is State.DISABLING
@@ -150,9 +150,9 @@ async def test_idempotency_key_covers_the_expiry(owner: Owner) -> None:
     first = await enable(owner, DAY, key="k")
     again = await enable(owner, DAY, key="k")
     assert (again.job_id, again.is_replayed) == (first.job_id, True)
-    with pytest.raises(errors.AlreadyExists) as reused:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await enable(owner, 2 * DAY, key="k")
-    assert reused.value.code == "idempotency_key_reused"
+    assert excinfo.value.code == "idempotency_key_reused"
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ async def test_idempotency_key_covers_the_expiry(owner: Owner) -> None:
     ],
 )
 async def test_expiry_out_of_bounds_is_refused(owner: Owner, expire_after: timedelta) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await enable(owner, expire_after)
-    assert refused.value.field == "expire_after"
+    assert excinfo.value.field == "expire_after"
     assert (await owner.mode()).state is State.DISABLED
 
 

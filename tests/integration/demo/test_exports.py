@@ -232,9 +232,9 @@ async def test_a_new_export_replaces_the_old_one(exporter: Exporter) -> None:
 
 async def test_only_one_export_at_a_time(exporter: Exporter) -> None:
     await exporter.start()
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await exporter.start()
-    assert refused.value.code == "export_running"
+    assert excinfo.value.code == "export_running"
 
 
 async def test_the_same_key_returns_the_same_job(exporter: Exporter) -> None:
@@ -242,16 +242,16 @@ async def test_the_same_key_returns_the_same_job(exporter: Exporter) -> None:
     again = await exporter.start("k")
     assert (again.job_id, again.is_replayed, first.is_replayed) == (first.job_id, True, False)
     await exporter.owner.disable("other")
-    with pytest.raises(errors.AlreadyExists) as refused:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await exporter.start("other")
-    assert refused.value.code == "idempotency_key_reused"
+    assert excinfo.value.code == "idempotency_key_reused"
 
 
 async def test_export_without_demo_mode_is_refused(owner: Owner, silent_jobs: JobsClient) -> None:
     exporter = Exporter(owner, silent_jobs)
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await exporter.start()
-    assert refused.value.code == "demo_not_enabled"
+    assert excinfo.value.code == "demo_not_enabled"
     assert (await exporter.operations.get(owner.owner_id)).state is State.NONE
 
 
@@ -264,9 +264,9 @@ async def test_rows_hidden_during_the_export_are_not_exported(exporter: Exporter
     if is_enabled_again:
         await demo_handlers.disable(exporter.owner.dependencies, await exporter.owner.context())
         await exporter.owner.enabled(interactions=ROWS)
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await exporter.run(2)
-    assert (failed.value.code, failed.value.retryable) == ("demo_not_enabled", False)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("demo_not_enabled", False)
     assert (await exporter.export()).rows_written == 700
 
 
@@ -288,18 +288,18 @@ async def test_a_file_expires_after_seven_days(exporter: Exporter) -> None:
 
 async def test_export_of_a_too_large_file_fails(exporter: Exporter) -> None:
     await exporter.start()
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await handlers.export(exporter.owner.dependencies, await exporter.context(), max_bytes=100_000)
-    assert (failed.value.code, failed.value.retryable) == ("export_too_large", False)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("export_too_large", False)
     assert (await exporter.export()).byte_count <= 100_000
 
 
 async def test_other_owners_cannot_read_the_file(exporter: Exporter) -> None:
     await exporter.start()
     await exporter.run()
-    with pytest.raises(errors.NotFound) as refused:
+    with pytest.raises(errors.NotFound) as excinfo:
         await anext(exporter.operations.download(uuid4()))
-    assert refused.value.code == "export_not_found"
+    assert excinfo.value.code == "export_not_found"
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ async def test_stale_attempt_cannot_write_after_a_newer_one_started(owner: Owner
     before = await owner.mode(), await owner.counts()
     assert before[0].state is State.ENABLING
     zombie.go.set()
-    with pytest.raises(worker.Cancelled) as stopped:
+    with pytest.raises(worker.Cancelled) as excinfo:
         await overtaken
-    assert stopped.value.reason == "superseded"
+    assert excinfo.value.reason == "superseded"
     assert (await owner.mode(), await owner.counts()) == before
     newer.go.set()
     await overtaking
@@ -197,9 +197,9 @@ async def test_attempt_of_a_settled_job_does_not_restore_the_state(owner: Owner)
 
 async def test_cancelled_enable_leaves_no_rows_and_can_be_retried(owner: Owner) -> None:
     await owner.enable()
-    with pytest.raises(worker.Cancelled) as stopped:
+    with pytest.raises(worker.Cancelled) as excinfo:
         await handlers.enable(owner.dependencies, await owner.context(kind=Cancelling))
-    assert stopped.value.reason == "requested"
+    assert excinfo.value.reason == "requested"
     mode = await owner.mode()
     assert mode.state is State.DISABLED
     assert (mode.content_written, mode.interactions_written) == (0, 0)
@@ -301,9 +301,9 @@ async def test_a_cancelled_disable_fails_and_can_be_retried(owner: Owner) -> Non
 async def test_handlers_fail_when_configured(owner: Owner) -> None:
     failing = dataclasses.replace(owner.dependencies, failing=frozenset({"demo.enable"}))
     await owner.enable()
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await handlers.enable(failing, await owner.context())
-    assert (failed.value.code, failed.value.retryable) == ("demo_handler_failed", True)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("demo_handler_failed", True)
     assert (await owner.mode()).state is State.ENABLING
     assert await owner.counts() == (0, 0)
 

@@ -106,9 +106,9 @@ async def test_of_concurrent_disables_exactly_one_wins(owner: Owner) -> None:
 
 async def test_illegal_action_is_refused_with_its_code(owner: Owner) -> None:
     async def code(call: Awaitable[object]) -> str:
-        with pytest.raises(errors.FailedPrecondition) as refused:
+        with pytest.raises(errors.FailedPrecondition) as excinfo:
             await call
-        return refused.value.code
+        return excinfo.value.code
 
     assert await code(owner.disable()) == "demo_already_disabled"
     await owner.enable(interactions=10)
@@ -145,9 +145,9 @@ async def test_the_same_key_with_the_same_request_is_the_same_job(owner: Owner) 
 async def test_the_same_key_with_another_request_is_refused(owner: Owner) -> None:
     await owner.enable(content=12, key="k")
     for repeated in (owner.enable(content=13, key="k"), owner.disable(key="k")):
-        with pytest.raises(errors.AlreadyExists) as refused:
+        with pytest.raises(errors.AlreadyExists) as excinfo:
             await repeated
-        assert refused.value.code == "idempotency_key_reused"
+        assert excinfo.value.code == "idempotency_key_reused"
 
 
 async def test_concurrent_calls_with_the_same_key_are_one_job(owner: Owner) -> None:
@@ -184,9 +184,9 @@ async def test_an_expired_key_can_be_used_again(owner: Owner, engine: AsyncEngin
 
 @pytest.mark.parametrize("key", ["x" * 256, "nul\x00"])
 async def test_invalid_idempotency_key_is_refused(owner: Owner, key: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await owner.enable(key=key)
-    assert refused.value.field == "idempotency_key"
+    assert excinfo.value.field == "idempotency_key"
 
 
 async def test_dismiss_clears_the_failure_and_may_be_repeated(owner: Owner) -> None:
@@ -257,10 +257,10 @@ async def test_database_refuses_contradictory_states(
     async with engine.begin() as conn:
         await storage.lock_free_mode(conn, owner.owner_id)
     of_owner = schema.demo_modes.c.owner_id == owner.owner_id
-    with pytest.raises(IntegrityError) as refused:
+    with pytest.raises(IntegrityError) as excinfo:
         async with engine.begin() as conn:
             await conn.execute(sa.update(schema.demo_modes).where(of_owner).values(columns))
-    assert postgres.violated_constraint(refused.value) == constraint
+    assert postgres.violated_constraint(excinfo.value) == constraint
 
 
 async def test_action_that_becomes_legal_while_it_is_refused_is_accepted(

@@ -183,9 +183,9 @@ async def test_dashboard_requires_a_verified_address(
 ) -> None:
     user = make_user(can_access_dashboard=False)
     request = getattr(demo_service_pb2, f"{rpc}Request")(**fields)
-    with pytest.raises(errors.PermissionDenied) as refused:
+    with pytest.raises(errors.PermissionDenied) as excinfo:
         await user.call(getattr(user.demo, rpc), request, timeout=TIMEOUT, user_token=user.token)
-    assert refused.value.code == "email_unverified"
+    assert excinfo.value.code == "email_unverified"
     await user.get()
 
 
@@ -346,10 +346,10 @@ async def test_services_other_than_the_gateway_are_refused(user: User, signer: S
 
 
 async def test_errors_name_the_field(user: User) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await user.enable(niche="cats")
-    assert refused.value.field == "niche"
-    assert "tech_reviews" in refused.value.message
+    assert excinfo.value.field == "niche"
+    assert "tech_reviews" in excinfo.value.message
 
 
 async def test_response_has_the_id_of_a_readable_job(user: User, eventually: Eventually) -> None:
@@ -381,9 +381,9 @@ async def test_export_from_end_to_end(
         parts = user.call.stream(exports.DownloadExport, request, user_token=user.token)
         return b"".join([part.data async for part in parts])
 
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await start()
-    assert refused.value.code == "demo_not_enabled"
+    assert excinfo.value.code == "demo_not_enabled"
     with pytest.raises(errors.NotFound):
         await download()
     await user.enable(content_count=5, interaction_count=1_234)

@@ -156,9 +156,9 @@ async def test_tokens_belong_to_their_filters_and_their_generation(owner: Owner,
     content = await visible_rows.list_content(owner.owner_id, order_by="", page_size=5, page_token="")
 
     async def refused(filters: read_models.Filters, token: str) -> str:
-        with pytest.raises(errors.InvalidArgument) as error:
+        with pytest.raises(errors.InvalidArgument) as excinfo:
             await visible_rows.list_interactions(owner.owner_id, filters, page_size=5, page_token=token)
-        return error.value.field
+        return excinfo.value.field
 
     assert await refused(read_models.Filters(kind="comment"), page.next_page_token) == "page_token"
     assert await refused(ANY, content.next_page_token) == "page_token"

@@ -94,9 +94,9 @@ async def test_filter_by_kind_lists_and_counts(jobs_api: JobsApi, kind: str, mon
         ({"kinds": ["No Kind"]}, "kinds"),
         ({"excluded_kinds": ["a"] * 3 + ["B"]}, "excluded_kinds"),
     ):
-        with pytest.raises(errors.InvalidArgument) as refusal:
+        with pytest.raises(errors.InvalidArgument) as excinfo:
             await unread(jobs_api, owner_id, **refused)
-        assert refusal.value.field == field
+        assert excinfo.value.field == field
     too_many = [f"demo.{number}" for number in range(notifications.MAX_KINDS + 1)]
     with pytest.raises(errors.InvalidArgument, match="at most 100"):
         await unread(jobs_api, owner_id, excluded_kinds=too_many)

@@ -143,9 +143,9 @@ async def test_an_unknown_schedule_is_not_found(jobs_api: JobsApi, rpc: str) -> 
     request = getattr(admin_service_pb2, f"{rpc}Request")(name="nobody.registered")
     if rpc == "TriggerSchedule":
         request.job_id = str(ids.uuid7())
-    with pytest.raises(errors.NotFound) as refused:
+    with pytest.raises(errors.NotFound) as excinfo:
         await jobs_api.call(getattr(jobs_api.admin, rpc), request, service="jobs")
-    assert refused.value.code == "schedule_not_found"
+    assert excinfo.value.code == "schedule_not_found"
 
 
 @pytest.mark.parametrize("rpc", ["ListSchedules", "PauseSchedule", "ResumeSchedule", "TriggerSchedule"])
@@ -171,9 +171,9 @@ async def test_schedules_are_for_operators(jobs_api: JobsApi, rpc: str) -> None:
 async def test_a_bad_schedule_is_refused_by_its_field(
     jobs_api: JobsApi, kind: str, field: str, fields: dict[str, Any]
 ) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await register_schedule(jobs_api, kind, **fields)
-    assert refused.value.field == field
+    assert excinfo.value.field == field
 
 
 @pytest.mark.parametrize(("service", "kind"), [("demo", "jobs.group"), ("demo", "demonic.x"), ("jobs", "demo.enable")])
@@ -190,9 +190,9 @@ async def test_services_work_on_their_own_kinds_only(jobs_api: JobsApi, service:
     ]
     for request in requests:
         rpc = getattr(jobs_api.jobs, type(request).__name__.removesuffix("Request"))
-        with pytest.raises(errors.PermissionDenied) as refused:
+        with pytest.raises(errors.PermissionDenied) as excinfo:
             await jobs_api.call(rpc, request, service=service)
-        assert refused.value.code == "kind_not_owned"
+        assert excinfo.value.code == "kind_not_owned"
 
 
 async def test_services_report_on_attempts_of_their_own_kinds_only(jobs_api: JobsApi, kind: str) -> None:
@@ -213,9 +213,9 @@ async def test_services_report_on_attempts_of_their_own_kinds_only(jobs_api: Job
     ]
     for request in lease_lost:
         rpc = getattr(jobs_api.jobs, type(request).__name__.removesuffix("Request"))
-        with pytest.raises(errors.Aborted) as aborted:
+        with pytest.raises(errors.Aborted) as excinfo:
             await jobs_api.call(rpc, request, service="auth")
-        assert aborted.value.code == "lease_lost"
+        assert excinfo.value.code == "lease_lost"
     with pytest.raises(errors.PermissionDenied) as refused:
         await jobs_api.call(jobs_api.jobs.FinishJob, completed, service="auth")
     assert refused.value.code == "kind_not_owned"

@@ -237,9 +237,9 @@ async def test_reader_of_deleted_events_gets_an_error(
     assert [job_events_pb2.JobEvent.FromString(event).sequence for event in events] == [1, 2, 3]
     assert latest == 9
     for after in (3, 4, 5):
-        with pytest.raises(errors.OutOfRange) as refused:
+        with pytest.raises(errors.OutOfRange) as excinfo:
             await jobs.list_events(owner_id, after=after, limit=500)
-        assert refused.value.code == "cursor_unknown"
+        assert excinfo.value.code == "cursor_unknown"
     events, _ = await jobs.list_events(owner_id, after=6, limit=2)
     assert [job_events_pb2.JobEvent.FromString(event).sequence for event in events] == [7, 8]
     assert await jobs.list_events(owner_id, after=9, limit=500) == ([], 9)

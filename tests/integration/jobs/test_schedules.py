@@ -191,18 +191,18 @@ async def test_a_trigger_with_the_id_of_another_job_is_refused(
 ) -> None:
     other = await submitted()
     await schedule.register()
-    with pytest.raises(errors.AlreadyExists) as refused:
+    with pytest.raises(errors.AlreadyExists) as excinfo:
         await schedule.schedules.trigger(schedule.name, other.job_id)
-    assert refused.value.code == "job_id_taken"
+    assert excinfo.value.code == "job_id_taken"
     assert (await schedule.get()).last_job_id is None
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "trigger"])
 async def test_an_unknown_schedule_is_not_found(schedule: ScheduleReplica, act: str) -> None:
     arguments = (uuid4(),) if act == "trigger" else ()
-    with pytest.raises(errors.NotFound) as refused:
+    with pytest.raises(errors.NotFound) as excinfo:
         await getattr(schedule.schedules, act)("nobody.registered", *arguments)
-    assert refused.value.code == "schedule_not_found"
+    assert excinfo.value.code == "schedule_not_found"
 
 
 async def test_removed_time_zone_stops_no_other_schedule(schedule: ScheduleReplica) -> None:
@@ -246,17 +246,17 @@ async def test_invalid_schedules_are_refused_and_not_stored(schedule: ScheduleRe
     bad = cron.Registration(name=f"{schedule.name}.2", kind=schedule.kind, payload={}, cron="* * * *")
     for registrations, field in (([good, bad], "cron"), ([good, good], "name"), ([good] * 101, "schedules")):
         async with schedule.engine.begin() as conn:
-            with pytest.raises(errors.InvalidArgument) as refused:
+            with pytest.raises(errors.InvalidArgument) as excinfo:
                 await schedule_operations.register(conn, registrations)
-        assert refused.value.field == field
+        assert excinfo.value.field == field
     assert schedule.name not in {item.registration.name for item in await schedule.schedules.list_all()}
 
 
 async def test_the_schedule_of_another_service_is_not_taken_over(schedule: ScheduleReplica) -> None:
     before = await schedule.register()
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await schedule.register(kind="auth.sweep")
-    assert refused.value.field == "name"
+    assert excinfo.value.field == "name"
     assert await schedule.get() == before
 
 

@@ -109,17 +109,17 @@ async def test_other_calls_are_not_repeated(
 async def test_a_call_does_not_wait_beyond_its_timeout(serving: tuple[Servicer, str], connect: Connect) -> None:
     servicer, target = serving
     servicer.failures.append(errors.ResourceExhausted(code="queue_full", details={"retry_after_seconds": "3600"}))
-    with pytest.raises(CallFailed) as failed:
+    with pytest.raises(CallFailed) as excinfo:
         await get_job(connect("demo", "demo"), target, idempotent=True)
-    assert failed.value.retry_after == 3600.0
+    assert excinfo.value.retry_after == 3600.0
 
 
 async def test_errors_name_code_and_field(serving: tuple[Servicer, str], connect: Connect) -> None:
     servicer, target = serving
     servicer.failures.append(INVALID)
-    with pytest.raises(CallFailed) as failed:
+    with pytest.raises(CallFailed) as excinfo:
         await get_job(connect("demo", "demo"), target, idempotent=True)
-    error = failed.value
+    error = excinfo.value
     assert (error.status, error.code, error.field) == (grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument", "job_id")
     assert error.message == "job_id must be a UUID."
     assert not error.is_temporary
@@ -133,9 +133,9 @@ async def test_services_without_a_row_or_with_another_certificate_are_refused(
     serving: tuple[Servicer, str], connect: Connect, signer: str, holder: str, code: str
 ) -> None:
     _, target = serving
-    with pytest.raises(CallFailed) as failed:
+    with pytest.raises(CallFailed) as excinfo:
         await get_job(connect(signer, holder), target, idempotent=True)
-    assert failed.value.code == code
+    assert excinfo.value.code == code
 
 
 async def test_the_server_must_have_the_certificate_of_the_called_service(
@@ -145,9 +145,9 @@ async def test_the_server_must_have_the_certificate_of_the_called_service(
     client = connect("demo", "demo")
     async with client:
         stub = jobs_service_pb2_grpc.JobsServiceStub(client.channel("auth", target))
-        with pytest.raises(CallFailed) as failed:
+        with pytest.raises(CallFailed) as excinfo:
             await client.call(stub.GetJob, messages.GetJobRequest(), timeout=1.0)
-    assert not failed.value.code
+    assert not excinfo.value.code
 
 
 async def test_renewed_certificate_files_are_used_by_the_same_client(

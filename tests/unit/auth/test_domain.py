@@ -86,9 +86,9 @@ def test_an_email_has_one_canonical_form(typed: str, stored: str) -> None:
     ],
 )
 def test_an_invalid_email_is_refused(typed: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         validation.normalize_email(typed)
-    assert refused.value.field == "email"
+    assert excinfo.value.field == "email"
 
 
 @pytest.mark.parametrize("password", [GOOD, "x7!Kq-2_vB", "  spaces are fine  ", "пароль-из-слов", "ab1$" * 32])
@@ -116,9 +116,9 @@ def test_an_uncommon_password_is_accepted(password: str) -> None:
     ],
 )
 def test_a_weak_password_is_refused(password: str, code: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         validation.check_password(password, email="ada.lovelace@example.org")
-    assert (refused.value.field, refused.value.code) == ("password", code)
+    assert (excinfo.value.field, excinfo.value.code) == ("password", code)
 
 
 def test_the_refusal_of_a_password_states_the_rule() -> None:
@@ -135,9 +135,9 @@ def test_a_name_is_trimmed(typed: str, stored: str) -> None:
 
 @pytest.mark.parametrize("typed", ["x" * 101, "A\x00da", "A\nda", "A\x1bda", "A\x85da", "A\u2029da"])
 def test_a_long_or_unprintable_name_is_refused(typed: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         validation.clean_name(typed)
-    assert refused.value.field == "name"
+    assert excinfo.value.field == "name"
 
 
 def test_a_user_agent_is_made_printable() -> None:
@@ -162,9 +162,9 @@ def test_an_ip_address_has_one_canonical_form_and_a_network(address: str, stored
 
 @pytest.mark.parametrize("address", ["localhost", "203.0.113", "203.0.113.9\x00", "x" * 5000])
 def test_an_invalid_address_is_refused(address: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         validation.clean_client(user_agent="", ip_address=address)
-    assert refused.value.field == "client"
+    assert excinfo.value.field == "client"
 
 
 def test_tokens_are_long_unique_and_prefixed() -> None:

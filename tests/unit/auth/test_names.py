@@ -48,6 +48,6 @@ def test_visible_names_are_accepted(name: str) -> None:
     ],
 )
 def test_names_with_invisible_characters_are_refused(name: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         validation.clean_name(name)
-    assert refused.value.field == "name"
+    assert excinfo.value.field == "name"

@@ -160,9 +160,9 @@ def test_a_refused_service_signature_is_not_the_users_401(caplog: pytest.LogCapt
     guard = admission.Admission(identity.Verifier(TRUST), is_encrypted=False)
     rpc = admission.Rpc(owner="jobs", name="GetJob", callers={"demo"})
     expired = forge("demo", exp=int(time.time()) - 90)
-    with pytest.raises(errors.Unavailable) as refused:
+    with pytest.raises(errors.Unavailable) as excinfo:
         guard.admit(cast("Any", Call(authorization=f"Bearer {expired}")), rpc)
-    assert refused.value.code == "identity_refused"
+    assert excinfo.value.code == "identity_refused"
     assert "service identity refused" in caplog.text
     with pytest.raises(errors.Unauthenticated):
         guard.admit(cast("Any", Call()), rpc)

@@ -30,6 +30,6 @@ def test_an_id_of_the_present_is_accepted(ahead: timedelta) -> None:
     ],
 )
 def test_an_id_that_would_stay_the_newest_or_has_no_time_is_refused(value: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         ids.parse_uuid7(value, "job_id")
-    assert refused.value.field == "job_id"
+    assert excinfo.value.field == "job_id"

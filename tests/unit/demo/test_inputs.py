@@ -37,10 +37,10 @@ ENVIRONMENT = {
     ],
 )
 def test_options_out_of_bounds_name_their_field_and_its_bounds(field: str, value: object, hint: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         options.resolve(**(OPTIONS | {field: value}))  # type: ignore[arg-type]
-    assert refused.value.field == field
-    assert hint in refused.value.message
+    assert excinfo.value.field == field
+    assert hint in excinfo.value.message
 
 
 @pytest.mark.parametrize("word", ["", "auto"])
@@ -80,9 +80,9 @@ def test_unknown_filters_are_refused(field: str, value: str | int) -> None:
     arguments: dict[str, Any] = {"kind": "", "sentiment": "", "content_id": "", "date": "", field: value}
     if field == "days":
         arguments |= {"date": "2026-11-23", "day_count": arguments.pop("days")}
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         read_models.filters(needs_reply=False, **arguments)
-    assert refused.value.field == field
+    assert excinfo.value.field == field
 
 
 def test_the_id_of_a_content_item_filters_by_it() -> None:
@@ -94,16 +94,16 @@ def test_the_id_of_a_content_item_filters_by_it() -> None:
 
 def test_days_of_a_dashboard_are_bounded() -> None:
     assert [read_models.days(value) for value in (0, 1, 180, 181)] == [30, 1, 180, 180]
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         read_models.days(-1)
-    assert refused.value.field == "days"
+    assert excinfo.value.field == "days"
 
 
 def test_an_unknown_order_is_refused() -> None:
     assert read_models.order("") is read_models.Order.NEWEST
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         read_models.order("oldest")
-    assert refused.value.field == "order_by"
+    assert excinfo.value.field == "order_by"
 
 
 def test_submit_is_deterministic_and_returns_as_update() -> None:

@@ -29,6 +29,6 @@ def test_anything_else_is_refused(sent: str) -> None:
     right = tokens.of_session("1")
     tokens.require(right, right)
     for wrong in (sent, right + sent[:1] + " ", right[:-1], right.lower()):
-        with pytest.raises(errors.PermissionDenied) as refused:
+        with pytest.raises(errors.PermissionDenied) as excinfo:
             tokens.require(right, wrong)
-        assert refused.value.code == "form_expired"
+        assert excinfo.value.code == "form_expired"

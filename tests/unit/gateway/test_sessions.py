@@ -156,9 +156,9 @@ async def test_cache_is_bounded(validator: sessions.Sessions, auth: Auth, monkey
 
 @pytest.mark.parametrize("token", ["", "short", "a" * 300, "a" * 30 + " ", "a" * 30 + "é", "a" * 30 + "\n"])
 async def test_malformed_token_is_not_validated(validator: sessions.Sessions, auth: Auth, token: str) -> None:
-    with pytest.raises(errors.Unauthenticated) as raised:
+    with pytest.raises(errors.Unauthenticated) as excinfo:
         await validator.validate(token)
-    assert raised.value.code == "session_invalid"
+    assert excinfo.value.code == "session_invalid"
     assert auth.calls == 0
 
 

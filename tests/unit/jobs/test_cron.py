@@ -86,10 +86,10 @@ def test_interval_stays_even_over_a_clock_change(day: str) -> None:
     ],
 )
 def test_invalid_cron_is_refused_with_the_reason(expression: str, named: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         cron.require(registration_of(cron=expression))
-    assert refused.value.field == "cron"
-    assert named in refused.value.message
+    assert excinfo.value.field == "cron"
+    assert named in excinfo.value.message
 
 
 @given(st.text(alphabet="0123456789*,-/L#WMON? ", max_size=30))
@@ -106,17 +106,17 @@ def test_any_cron_text_is_parsed_or_refused(cron: str) -> None:
     ["", "Mars/Olympus", "Europe", "../etc/passwd", "a\0b", "x" * 300, "/etc/localtime", "localtime", "right/UTC"],
 )
 def test_an_unknown_time_zone_is_refused(zone: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         cron.require(registration_of(time_zone=zone))
-    assert refused.value.field == "time_zone"
+    assert excinfo.value.field == "time_zone"
 
 
 @pytest.mark.parametrize("field", ["name", "kind"])
 @pytest.mark.parametrize("value", ["", "Nightly", "a b", "a" * 101])
 def test_a_bad_name_is_refused(field: str, value: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         cron.require(registration_of(**{field: value}))
-    assert refused.value.field == field
+    assert excinfo.value.field == field
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ async def test_many_jobs_are_submitted_in_order(fake: Fake, jobs: JobsClient) ->
 
 
 async def test_a_payload_larger_than_a_call_is_refused_before_it_breaks_one(fake: Fake, jobs: JobsClient) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs.submit("test.kind", {"text": "x" * 2_000_000})
-    assert refused.value.field == "payload"
+    assert excinfo.value.field == "payload"
     assert not fake.calls
 
 

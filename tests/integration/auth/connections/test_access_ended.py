@@ -60,9 +60,9 @@ async def test_tokens_of_a_connect_whose_end_was_lost_are_revoked(
     assert await owner.stored() is None
     assert await owner.submitted() == ["auth.connect", "auth.revoke-tokens"]
     await tampering.does(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
-    with pytest.raises(worker.JobFailed) as later:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await owner.revoke_tokens()
-    assert later.value.retryable
+    assert excinfo.value.retryable
     assert await owner.revoke_tokens() == {"revoked": True}
     assert len(await tampering.requests_to("/revoke")) == 2
     assert await owner.revoke_tokens() == {"revoked": False}
@@ -159,9 +159,9 @@ async def test_unreadable_tokens_fail_their_job_and_are_deleted_after_a_week(
     spoil = "UPDATE auth.connection_pending_revocations SET subject = subject, sealed_access_token ="
     spoil += " overlay(sealed_access_token placing '\\x0000'::bytea from octet_length(sealed_access_token) - 1)"
     await execute(owner, spoil + " WHERE user_id = :id", id=owner.user_id)
-    with pytest.raises(worker.JobFailed) as failed:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await owner.revoke_tokens()
-    assert (failed.value.code, failed.value.retryable) == ("tokens_unreadable", False)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("tokens_unreadable", False)
     assert await owner.row_exists("connection_pending_revocations")
     await execute(owner, OLDER, by="8 days", id=owner.user_id)
     await run_maintenance(owner)

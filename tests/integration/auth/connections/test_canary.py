@@ -53,9 +53,9 @@ async def test_no_secret_is_readable_anywhere(
     await owner.age("refresh_at", "90 days")
     refusal = {"status": 400, "body": {"error": "canary-of-theirs"}, "times": 1}
     await tampering.does(refuse=[{"path": path, **refusal} for path in ("/token", "/api/refresh_access_token")])
-    with pytest.raises((worker.JobFailed, worker.Snooze)) as refused:
+    with pytest.raises((worker.JobFailed, worker.Snooze)) as excinfo:
         await owner.refresh()
-    representations.append("".join(traceback.format_exception(refused.value)))
+    representations.append("".join(traceback.format_exception(excinfo.value)))
     await owner.disconnect()
     await owner.take_back()
     read.append(await texts(owner.parts.engine))

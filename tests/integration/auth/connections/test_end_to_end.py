@@ -184,9 +184,9 @@ async def test_demo_mode_prevents_connecting_until_it_is_disabled(doors: Doors, 
         return True
 
     await eventually(is_ready)
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await doors.connections("BeginConnect", platform="tampering")
-    assert refused.value.code == "demo_mode_active"
+    assert excinfo.value.code == "demo_mode_active"
 
 
 async def test_only_the_gateway_for_a_user_may_call(doors: Doors, signer: Callable[[str], identity.Signer]) -> None:

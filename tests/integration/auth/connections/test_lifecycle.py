@@ -59,20 +59,20 @@ async def test_demo_mode_prevents_connecting(owner: Any) -> None:
 async def test_an_unknown_platform_is_not_found(owner: Any) -> None:
     lost = owner.at("myspace")
     for call in (lost.begin, lost.disconnect, lambda: lost.finish(state="s", code="c")):
-        with pytest.raises(errors.NotFound) as missing:
+        with pytest.raises(errors.NotFound) as excinfo:
             await call()
-        assert missing.value.code == "platform_not_found"
+        assert excinfo.value.code == "platform_not_found"
 
 
 async def test_connected_platform_must_be_disconnected_first(owner: Any) -> None:
     await owner.connected()
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await owner.begin()
-    assert refused.value.code == "connection_connected"
+    assert excinfo.value.code == "connection_connected"
     await owner.disconnect()
-    with pytest.raises(errors.FailedPrecondition) as refused:
+    with pytest.raises(errors.FailedPrecondition) as excinfo:
         await owner.begin()
-    assert refused.value.code == "connection_disconnecting"
+    assert excinfo.value.code == "connection_disconnecting"
 
 
 async def test_repeated_disconnect_is_no_error(owner: Any) -> None:

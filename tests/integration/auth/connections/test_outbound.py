@@ -56,13 +56,13 @@ async def test_errors_reveal_neither_address_nor_response(
     http: Outbound, platform: Platform, tampering: Any, misdeed: dict[str, Any]
 ) -> None:
     await tampering.does(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
-    with pytest.raises(PlatformError) as failed:
+    with pytest.raises(PlatformError) as excinfo:
         await http.get(platform, f"{tampering.url}/userinfo", query={"access_token": SECRET})
-    report = "".join(traceback.format_exception(failed.value))
+    report = "".join(traceback.format_exception(excinfo.value))
     assert SECRET not in report
     assert "canary-of-theirs" not in report
-    if isinstance(failed.value, PlatformUnavailable) and failed.value.retry_after:
-        assert failed.value.retry_after.total_seconds() <= 3600
+    if isinstance(excinfo.value, PlatformUnavailable) and excinfo.value.retry_after:
+        assert excinfo.value.retry_after.total_seconds() <= 3600
 
 
 async def test_unresponsive_platform_times_out(platform: Platform, tampering: Any) -> None:

@@ -112,9 +112,9 @@ async def test_refused_refresh_fails_the_connection(owner: Any, tampering: Any) 
     await owner.connected()
     await owner.age("refresh_at", "1 day")
     await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
-    with pytest.raises(worker.JobFailed) as refused:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await owner.refresh()
-    assert not refused.value.retryable
+    assert not excinfo.value.retryable
     failed = await owner.connection()
     assert (failed.state, failed.error.code) == (State.FAILED, "reauthorization_required")
     assert failed.account is not None

@@ -73,9 +73,9 @@ async def test_all_refusals_look_the_same(owner: Any) -> None:
     back = await owner.consented()
     refusals = set()
     for wrong in ({"state": "x"}, {"iss": "https://evil.example"}, {"code": ""}, {"code": "c" * 4097}, {"state": ""}):
-        with pytest.raises(StateInvalid) as refused:
+        with pytest.raises(StateInvalid) as excinfo:
             await owner.come_back({**back, **wrong})
-        refusals.add((refused.value.message, refused.value.code, refused.value.field))
+        refusals.add((excinfo.value.message, excinfo.value.code, excinfo.value.field))
     assert len(refusals) == 1
     assert (await owner.come_back(back)).has_pending_job
 
@@ -168,9 +168,9 @@ async def test_a_code_that_was_used_before_is_refused(owner: Any, tampering: Any
 async def test_temporary_error_of_a_platform_is_retried(owner: Any, tampering: Any, status: int) -> None:
     await tampering.does(refuse=[{"path": "/token", "status": status, "times": 1}])
     await owner.returned()
-    with pytest.raises(worker.JobFailed) as later:
+    with pytest.raises(worker.JobFailed) as excinfo:
         await owner.connect()
-    assert later.value.retryable
+    assert excinfo.value.retryable
     await owner.connect(await owner.context(attempt=2))
     assert (await owner.connection()).state is State.CONNECTED
 
@@ -179,9 +179,9 @@ async def test_retry_after_of_a_platform_is_respected(owner: Any, tampering: Any
     headers = {"Retry-After": "7"}
     await tampering.does(refuse=[{"path": "/token", "status": 429, "headers": headers, "times": 1}])
     await owner.returned()
-    with pytest.raises(worker.Snooze) as later:
+    with pytest.raises(worker.Snooze) as excinfo:
         await owner.connect()
-    assert later.value.delay == timedelta(seconds=7)
+    assert excinfo.value.delay == timedelta(seconds=7)
     await owner.connect(await owner.context(attempt=2))
     assert (await owner.connection()).state is State.CONNECTED
 
@@ -236,15 +236,15 @@ async def test_names_from_a_platform_are_shown_as_text(owner: Any, tampering: An
     ],
 )
 async def test_return_to_is_never_another_site(owner: Any, return_to: str) -> None:
-    with pytest.raises(errors.InvalidArgument) as refused:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
         await owner.begin(return_to)
-    assert refused.value.field == "return_to"
+    assert excinfo.value.field == "return_to"
 
 
 async def test_starts_are_throttled(owner: Any) -> None:
     for _ in range(10):
         await owner.begin()
-    with pytest.raises(errors.ResourceExhausted) as refused:
+    with pytest.raises(errors.ResourceExhausted) as excinfo:
         await owner.begin()
-    assert refused.value.code == "too_many_attempts"
-    assert int(refused.value.details["retry_after_seconds"]) > 0
+    assert excinfo.value.code == "too_many_attempts"
+    assert int(excinfo.value.details["retry_after_seconds"]) > 0

@@ -48,7 +48,7 @@ def test_all_settings_errors_are_reported_together() -> None:
         "PLATFORM_WORK_KIND": "oidc",
         "PLATFORM_ODD_CLIENT_ID": "id",
     }
-    with pytest.raises(settings.SettingsError) as refused:
+    with pytest.raises(settings.SettingsError) as excinfo:
         platform_settings.read(wrong)
     for name in (
         "names 'Bad Name'",
@@ -59,7 +59,7 @@ def test_all_settings_errors_are_reported_together() -> None:
         "PLATFORM_WORK_ISSUER is missing",
         "PLATFORM_ODD_KIND must be",
     ):
-        assert name in str(refused.value)
+        assert name in str(excinfo.value)
 
 
 @pytest.mark.parametrize(
