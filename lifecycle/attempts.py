@@ -79,12 +79,17 @@ class Attempt(Generic[R, A]):
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[FencedTransaction[R, A]]:
-        """Begin the attempt: lower ones can write nothing from now on. Raises `worker.Cancelled` if it is superseded."""
+        """Begin the attempt: lower ones can write nothing from now on.
+
+        Raises `worker.Cancelled` if it is superseded, `worker.JobFailed` if the resource has failed for good.
+        """
         async with outbox.transaction(self._engine, self._lifecycle.outbox_table, self._relay) as tx:
             resource = await self._lifecycle.rows.get(tx.conn, self.fence.key, lock=True)
             start = self._lifecycle.machine.start(resource, self.fence, self.kind)
             if start is AttemptStart.SUPERSEDED:
                 raise worker.Cancelled("superseded")
+            if start is AttemptStart.FAILED and resource.error:
+                raise worker.JobFailed(resource.error.code, resource.error.message, retryable=False)
             fenced = FencedTransaction(self._lifecycle, tx, self.fence, resource)
             fenced.is_done = start is AttemptStart.DONE
             await self._lifecycle.rows.begin_attempt(tx.conn, self.fence)

@@ -73,6 +73,9 @@ class AttemptStart(StrEnum):
     """Move the state back into the transition first: the job was retried after it had ended."""
     DONE = "done"
     """Nothing: an earlier attempt moved the state and ended before it could report that."""
+    FAILED = "failed"
+    """Fail with the error of the resource: an earlier attempt failed it and ended before it could report that, or the job was
+    retried although its step never resumes."""
     SUPERSEDED = "superseded"
     """Nothing, ever: the job is not of the present generation, it has ended, or a later attempt has begun."""
 
@@ -181,8 +184,11 @@ class Machine(Generic[A]):
         if resource.state == step.working:
             return AttemptStart.WORK if fence.attempt >= resource.attempt else AttemptStart.SUPERSEDED
         # An attempt that has ended, or was judged to have, does not begin again; a retry has a higher number.
-        if self._resumes(resource, step) and fence.attempt > resource.attempt:
-            return AttemptStart.RESUME
+        if fence.attempt > resource.attempt:
+            if self._resumes(resource, step):
+                return AttemptStart.RESUME
+            if resource.error and resource.state == self.transitions[step.failed.action][1]:
+                return AttemptStart.FAILED
         return AttemptStart.SUPERSEDED
 
     def is_current(self, resource: Resource, update: JobUpdate) -> bool:

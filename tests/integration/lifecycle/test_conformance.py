@@ -215,7 +215,7 @@ async def test_job_that_ends_without_success_after_its_last_write_leaves_nothing
         assert again.state == case.step.done
         assert await case.settler.settle(update) == again
     else:
-        with pytest.raises(worker.Cancelled, match="superseded"):
+        with pytest.raises(_refusal(settled)):
             await complete_again(case, resource, 2)
 
 
@@ -252,9 +252,25 @@ async def test_later_attempt_resumes_only_if_declared(case: Case, phase: JobPhas
                 assert (tx.resource.state, tx.resource.error) == (case.step.working, None)
             assert (await case.read(resource)).attempt == number
         else:
-            with pytest.raises(worker.Cancelled, match="superseded"):
+            with pytest.raises(worker.Cancelled if number == 1 else _refusal(settled)):
                 async with attempt.begin():
                     raise AssertionError("an ended attempt begins")
+
+
+async def test_attempt_after_an_unreported_failure_resumes_or_fails_with_its_error(case: Case) -> None:
+    resource = await case.start()
+    failure = case.step.failed
+    async with case.attempt(resource).begin() as tx:
+        failed = await tx.move(failure.action, error=failure.error)
+    attempt = case.attempt(resource, 2)
+    if _resumes(case, failed) or failed.state == case.step.done:
+        async with attempt.begin() as tx:
+            assert tx.is_done == (failed.state == case.step.done)
+    else:
+        with pytest.raises(worker.JobFailed) as error:
+            async with attempt.begin():
+                raise AssertionError("an attempt of failed work begins")
+        assert (error.value.code, error.value.retryable) == (failure.error.code, False)
 
 
 @pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED])
@@ -376,6 +392,11 @@ async def test_rejected_submit_of_an_older_job_changes_nothing(case: Case) -> No
 def _resumes(case: Case, settled: Any) -> bool:
     resume = case.step.resume
     return resume is not None and settled.state in case.lifecycle.machine.transitions[resume][0]
+
+
+def _refusal(settled: Any) -> type[Exception]:
+    """How an attempt of a job that is not resumed ends: like its resource."""
+    return worker.JobFailed if settled.error else worker.Cancelled
 
 
 async def _sweep_until(case: Case, condition: Any) -> None:
