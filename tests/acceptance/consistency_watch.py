@@ -1,4 +1,4 @@
-"""Polls as a user without a pause, and fails on an inconsistent state."""
+"""Polls as a user, and fails on an inconsistent state."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from tests.acceptance.users import User
 
-PAUSE_SECONDS = 0.1
-"""Between two rounds of four requests. A shorter pause would take half a core from the system under test."""
+PAUSE_SECONDS = 0.2
+"""Between two rounds of four requests. A shorter pause would take a third of a core from the system under test."""
 
 
 class ConsistencyWatch:
