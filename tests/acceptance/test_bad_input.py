@@ -247,7 +247,7 @@ async def test_expired_session_is_no_session(system: System, user: User) -> None
         # Gateways answer refreshes of hidden pages from the cache for five seconds, and other requests for a minute.
         return (await user.get("/demo/status", headers={"X-Background": "1"})).status_code == 401
 
-    await waiting.until(is_refused, "the cached session is validated again", seconds=10.0)
+    await waiting.until(is_refused, "the cached session is validated again", seconds=40.0)
     _must_be_problem(await user.get("/demo/status"), 401, "session_invalid")
 
 

@@ -103,7 +103,7 @@ async def test_pages_in_every_state_of_demo_mode(
     visitor: Visitor, user: User, failure: Failure, axe: pathlib.Path
 ) -> None:
     await visitor.sign_in_as(user)
-    running = await user.enable({"niche": "food", "interaction_count": 20_000})
+    running = await user.enable({"niche": "food", "interaction_count": 100_000})
     page = await visitor.open(f"/jobs/{running}")
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=TIMEOUT_MS)
     breaches_ = await breaches(page, axe)

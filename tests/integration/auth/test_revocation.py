@@ -35,7 +35,7 @@ async def published_events(
 ) -> list[auth_events_pb2.SessionsRevoked]:
     """Wait for the first `count` events about a user."""
     subscription = await jetstream.subscribe(f"auth.events.{account.user_id}", ordered_consumer=True)
-    messages = [await subscription.next_msg(timeout=20) for _ in range(count)]
+    messages = [await subscription.next_msg(timeout=60) for _ in range(count)]
     await subscription.unsubscribe()
     assert all(uuid.UUID((message.headers or {})["Nats-Msg-Id"]) for message in messages)
     return [auth_events_pb2.SessionsRevoked.FromString(message.data) for message in messages]

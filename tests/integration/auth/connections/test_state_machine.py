@@ -22,6 +22,7 @@ from services.auth.connections.domain import State, Tokens
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers.outbound import PlatformRefused, PlatformUnavailable, ResponseLost
 from services.auth.connections.providers.provider import AuthorizationRequest
+from tests.integration.conftest import GENEROUS_SECONDS
 from worker import testing
 
 OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused", "dies"])
@@ -105,7 +106,7 @@ class World:
     new_owner: Any
 
     def run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=20)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=GENEROUS_SECONDS)
 
 
 class Machine(RuleBasedStateMachine):
