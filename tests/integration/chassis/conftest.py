@@ -1,14 +1,17 @@
-"""A running server for tests of calls."""
+"""A running gRPC server for tests of calls, and a NATS of its own for tests that kill it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from chassis import errors, identity
 from chassis.rpc import client, server
+from dev.embedded import Nats
 from repruv.jobs.v1 import admin_service_pb2_grpc, jobs_service_pb2_grpc
 from tests.integration.chassis.rpc_server import (
     ADMIN_SERVICE,
@@ -18,6 +21,15 @@ from tests.integration.chassis.rpc_server import (
     RunningServer,
     Servicer,
 )
+
+
+@pytest.fixture(name="server")
+async def killable_server(tmp_path: Path) -> AsyncIterator[Nats]:
+    """A separate NATS for tests that kill it."""
+    engine = Nats(tmp_path, password="p")
+    await asyncio.to_thread(engine.start)
+    yield engine
+    await asyncio.to_thread(engine.erase)
 
 
 @pytest.fixture

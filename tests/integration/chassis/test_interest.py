@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import nats
 import pytest
@@ -19,15 +18,6 @@ from dev.embedded import Nats
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 SOON = 60.0
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Nats]:
-    """A separate NATS for tests that kill it."""
-    engine = Nats(tmp_path, password="p")
-    await asyncio.to_thread(engine.start)
-    yield engine
-    await asyncio.to_thread(engine.erase)
 
 
 class Recorder:

@@ -1,0 +1,211 @@
+"""A bus whose NATS is killed, loses its store, starts late or drops connections."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from uuid import uuid4
+
+import nats
+import pytest
+from prometheus_client import REGISTRY
+
+from chassis import bus, run, streams
+from dev.embedded import Nats
+from tests.integration.chassis.bus_runner import Eventually, Recorder, connected, running
+
+
+class Front:
+    """A TCP proxy in front of NATS that aborts connections."""
+
+    def __init__(self, server: Nats) -> None:
+        self.port = 0
+        self.aborts_at: bytes | None = None
+        """A connection is aborted when its client sends this."""
+        self.aborted = asyncio.Event()
+        self._server = server
+
+    async def __aenter__(self) -> Front:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", self._server.port)
+        replies = asyncio.create_task(self._forward(server, to_client))
+        while data := await client.read(65_536):
+            if self.aborts_at is not None and self.aborts_at in data:
+                self.aborted.set()
+                break
+            to_server.write(data)
+        replies.cancel()
+        to_client.transport.abort()
+        to_server.transport.abort()
+
+    async def _forward(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        while data := await server.read(65_536):
+            to_client.write(data)
+        to_client.close()
+
+
+async def test_bus_recovers_after_nats_was_killed(server: Nats, eventually: Eventually) -> None:
+    recorder, ephemeral, tested_bus = Recorder(), Recorder(), bus.Bus(server.url, name="test")
+    reconnects = 0
+
+    def count() -> None:
+        nonlocal reconnects
+        reconnects += 1
+
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    tested_bus.subscribe("jobs.wake.x", ephemeral)
+    tested_bus.on_connected(count)
+    async with running(tested_bus, eventually) as is_connected:
+        await asyncio.to_thread(server.kill)
+
+        async def is_gone() -> bool:
+            return not tested_bus.is_connected
+
+        await eventually(is_gone)
+        await tested_bus.publish_ephemeral("jobs.wake.x", b"without a subscriber")
+        with pytest.raises(ConnectionError):
+            await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+        await asyncio.to_thread(server.start)
+        await eventually(is_connected)
+        await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+        await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+        await eventually(recorder.has(b"first"))
+        await eventually(ephemeral.has(b"ring"))
+    assert reconnects == 2
+
+
+async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
+    recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    async with running(tested_bus, eventually):
+        client = await nats.connect(server.url)
+        await client.jetstream().delete_stream("JOBS")
+
+        async def can_publish() -> bool:
+            try:
+                await tested_bus.publish(uuid4().hex, "jobs.events.owner", b"after")
+            except Exception:  # noqa: BLE001 - any error means: not possible yet
+                return False
+            return True
+
+        await eventually(can_publish)
+        await eventually(recorder.has(b"after"))
+        info = await client.jetstream().consumer_info("JOBS", "demo")
+        await client.close()
+    assert info.config.ack_wait == streams.consumer_config("jobs", "demo", (">",)).ack_wait
+
+
+async def test_bus_may_start_before_nats(tmp_path: Path, eventually: Eventually) -> None:
+    engine = Nats(tmp_path, password="p")
+    recorder, tested_bus = Recorder(), bus.Bus(engine.url, name="test")
+    tested_bus.subscribe("jobs.wake.x", recorder)
+    is_connected = connected(tested_bus)
+    async with run.Background() as background:
+        background.start("bus", tested_bus.run)
+        await asyncio.to_thread(engine.start)
+        await eventually(is_connected)
+
+        async def is_heard() -> bool:
+            await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+            return b"ring" in recorder.payloads
+
+        await eventually(is_heard)
+    await asyncio.to_thread(engine.erase)
+
+
+def connecting() -> list[asyncio.Task[object]]:
+    """The tasks in which clients try to bring back a lost connection."""
+    return [task for task in asyncio.all_tasks() if "_attempt_reconnect" in repr(task.get_coro())]
+
+
+async def test_bus_replaces_a_client_that_does_not_reconnect(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "LOST_SECONDS", 0.5)
+    recorder, ephemeral, tested_bus = Recorder(), Recorder(), bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", recorder)
+    tested_bus.subscribe("jobs.wake.x", ephemeral)
+    async with running(tested_bus, eventually):
+        await asyncio.to_thread(server.kill)
+
+        async def is_trying() -> bool:
+            return bool(connecting())
+
+        await eventually(is_trying)
+        for task in connecting():
+            task.cancel()  # as an error that the client does not expect
+
+        async def is_caught_up() -> bool:
+            return tested_bus.is_caught_up
+
+        await asyncio.to_thread(server.start)
+        await eventually(is_caught_up)
+        await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+        await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+        await eventually(recorder.has(b"first"))
+        await eventually(ephemeral.has(b"ring"))
+
+
+async def test_bus_connects_again_after_a_connection_that_was_lost_before_its_streams_were_checked(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "PUBLISH_TIMEOUT", 0.5)
+    loop = f"bus-{uuid4().hex}"
+
+    async def has_failed() -> bool:
+        return bool(REGISTRY.get_sample_value("background_loop_failures_total", {"loop": loop}))
+
+    async with Front(server) as front:
+        front.aborts_at = b"$JS.API"
+        tested_bus = bus.Bus(server.url.replace(str(server.port), str(front.port)), name="test")
+        tested_bus.owns_stream("jobs")
+        is_connected = connected(tested_bus)
+        async with run.Background() as background:
+            background.start(loop, tested_bus.run)
+            await front.aborted.wait()
+            front.aborts_at = b""  # new connections as well
+            await eventually(has_failed)
+            front.aborts_at = None
+            await eventually(is_connected)
+            await tested_bus.publish("id-1", "jobs.events.owner", b"first")
+
+
+async def test_bus_that_ends_without_nats_leaves_no_tasks(server: Nats, eventually: Eventually) -> None:
+    remaining: list[set[asyncio.Task[object]]] = []
+
+    async def connect_and_end() -> None:
+        tested_bus = bus.Bus(server.url, name="test")
+        tested_bus.owns_stream("jobs")
+        tested_bus.consume("jobs", "demo", Recorder())
+        tested_bus.subscribe("jobs.wake.x", Recorder())
+
+        async def is_lost() -> bool:
+            return not tested_bus.is_connected
+
+        async with running(tested_bus, eventually):
+            await asyncio.to_thread(server.kill)
+            await eventually(is_lost)
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks, timeout=2.0)
+        remaining.append(asyncio.all_tasks() - {asyncio.current_task()})
+
+    # In a thread: a subscriber of a closed connection would let nothing else run.
+    thread = threading.Thread(target=lambda: asyncio.run(connect_and_end()), daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, 20.0)
+    assert remaining == [set()]
