@@ -102,14 +102,21 @@ class Schedules:
     async def run(self) -> None:
         """Fire schedules forever: sleep until the next one is due, five seconds at most."""
         while True:
-            _, seconds = await self._fire_due()
+            _, seconds = await self.fire()
             pause = MAX_PAUSE_SECONDS if seconds is None else min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, seconds))
             await asyncio.sleep(pause)
 
-    async def fire(self) -> int:
-        """Submit the jobs of all due schedules; return the number of schedules. Replicas share them by SKIP LOCKED."""
-        fired, _ = await self._fire_due()
-        return fired
+    async def fire(self) -> tuple[int, float | None]:
+        """Submit the jobs of all due schedules; return the number of schedules, and the seconds to the next one.
+
+        Replicas share the schedules by SKIP LOCKED. A schedule that fails stays due and is tried again with the next call, after the others.
+        """
+        fired, failed = 0, set[str]()
+        while True:
+            seconds = await self._seconds_to_next()
+            if seconds is None or seconds > 0 or not await self._fire_next(failed):
+                return fired - len(failed), None if failed else seconds
+            fired += 1
 
     async def list_all(self) -> list[Schedule]:
         """Return all schedules by name."""
@@ -194,18 +201,6 @@ class Schedules:
             if is_new:
                 await storage.record_fired(tx.conn, name, job_id)
             return job
-
-    async def _fire_due(self) -> tuple[int, float | None]:
-        """Fire what is due; return the number of schedules, and the seconds to the next one.
-
-        A schedule that fails stays due and is tried again with the next call, after the others.
-        """
-        fired, failed = 0, set[str]()
-        while True:
-            seconds = await self._seconds_to_next()
-            if seconds is None or seconds > 0 or not await self._fire_next(failed):
-                return fired - len(failed), None if failed else seconds
-            fired += 1
 
     async def _seconds_to_next(self) -> float | None:
         async with self._single.connect() as conn:

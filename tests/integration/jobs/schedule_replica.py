@@ -39,6 +39,10 @@ class ScheduleReplica:
     async def get(self) -> Schedule:
         return next(item for item in await self.schedules.list_all() if item.registration.name == self.name)
 
+    async def fire(self) -> int:
+        """Fire the due schedules; return their number."""
+        return (await self.schedules.fire())[0]
+
     async def set(self, **values: Any) -> None:
         is_own = schema.schedules.c.name == self.name
         async with self.engine.begin() as conn:

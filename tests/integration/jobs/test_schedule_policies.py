@@ -21,7 +21,7 @@ async def test_missed_times_are_caught_up(
 ) -> None:
     await schedule.register(catch_up=catch_up, overlap=Overlap.ALLOW)
     latest = await schedule.make_due(timedelta(days=missed)) + timedelta(days=missed)
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     replica = await schedule.fired()
     times = [latest - timedelta(days=day) for day in range(count - 1, -1, -1)]
     assert [ids.timestamp_of(job.job_id) for job in replica] == times
@@ -31,7 +31,7 @@ async def test_missed_times_are_caught_up(
 async def test_policy_none_fires_a_time_that_has_just_come(schedule: ScheduleReplica) -> None:
     await schedule.register(cron="* * * * *", catch_up=CatchUp.NONE)
     await schedule.set(next_at=datetime.now(UTC) - timedelta(minutes=7))
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     [job] = await schedule.fired()
     assert datetime.now(UTC) - ids.timestamp_of(job.job_id) < timedelta(minutes=2)
 
@@ -42,7 +42,7 @@ async def test_policy_none_leaves_missed_times_out(schedule: ScheduleReplica) ->
     before = (await schedule.get()).next_at
     assert before is not None
     await schedule.set(next_at=before - timedelta(days=1))
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     assert await schedule.fired() == []
     assert (await schedule.get()).next_at == before
 
@@ -50,19 +50,19 @@ async def test_policy_none_leaves_missed_times_out(schedule: ScheduleReplica) ->
 async def test_policy_skip_leaves_a_time_out_while_the_previous_job_runs(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.SKIP)
     await schedule.make_due()
-    await schedule.schedules.fire()
+    await schedule.fire()
     [first] = await schedule.fired()
     await schedule.register(cron=DAILY_AT_ANOTHER_HOUR, overlap=Overlap.SKIP)
     held: list[domain.Job] = []
     # While it is pending, and while it runs.
     for _ in range(2):
         await schedule.make_due(timedelta(days=1))
-        assert await schedule.schedules.fire() == 1
+        assert await schedule.fire() == 1
         assert [job.job_id for job in await schedule.fired()] == [first.job_id]
         held += await schedule.claim()
     await schedule.complete(held[0])
     await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
+    await schedule.fire()
     # Its time may come before that of the first.
     [second] = [job for job in await schedule.fired() if job.job_id != first.job_id]
     assert ids.timestamp_of(second.job_id).hour == ANOTHER_HOUR
@@ -72,7 +72,7 @@ async def test_policy_skip_leaves_a_time_out_while_the_previous_job_runs(schedul
 async def test_policy_skip_counts_a_job_that_runs_beside_a_triggered_one(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.SKIP)
     await schedule.make_due()
-    await schedule.schedules.fire()
+    await schedule.fire()
     [first] = await schedule.fired()
     [running] = await schedule.claim()
     triggered = await schedule.schedules.trigger(schedule.name, ids.uuid7())
@@ -80,18 +80,18 @@ async def test_policy_skip_counts_a_job_that_runs_beside_a_triggered_one(schedul
     # The latest job has ended, the one before it has not.
     await schedule.register(cron=DAILY_AT_ANOTHER_HOUR, overlap=Overlap.SKIP)
     await schedule.make_due(timedelta(days=1))
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     assert {job.job_id for job in await schedule.fired()} == {first.job_id, triggered.job_id}
     await schedule.complete(running)
     await schedule.make_due(timedelta(days=2))
-    await schedule.schedules.fire()
+    await schedule.fire()
     assert len(await schedule.fired()) == 3
 
 
 async def test_policy_queue_makes_the_next_job_wait(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.QUEUE, catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
+    await schedule.fire()
     first, second = await schedule.fired()
     assert first.spec.concurrency_key == f"schedule:{schedule.name}"
     [claimed] = await schedule.claim()
@@ -103,5 +103,5 @@ async def test_policy_queue_makes_the_next_job_wait(schedule: ScheduleReplica) -
 async def test_policy_allow_lets_jobs_run_concurrently(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
     await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
+    await schedule.fire()
     assert len(await schedule.claim()) == 2

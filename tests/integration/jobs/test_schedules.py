@@ -26,7 +26,7 @@ async def test_registered_schedule_fires_at_its_next_time(schedule: ScheduleRepl
     assert registered.next_at == cron.CronExpression(DAILY, "Europe/Berlin").next(before)
     assert (registered.paused_at, registered.last_at, registered.last_job_id) == (None, None, None)
     assert registered.registration.time_zone == "Europe/Berlin"
-    assert await schedule.schedules.fire() == 0
+    assert await schedule.fire() == 0
     assert await schedule.fired() == []
 
 
@@ -52,7 +52,7 @@ async def test_next_time_goes_by_the_clock_of_the_database(
 async def test_due_schedule_submits_one_system_job(schedule: ScheduleReplica) -> None:
     await schedule.register(payload={"batch": 7})
     time = await schedule.make_due()
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     [job] = await schedule.fired()
     assert job.job_id == cron.job_id(schedule.name, time)
     assert (job.spec.owner_id, job.spec.payload, job.state) == (UUID(int=0), {"batch": 7}, State.PENDING)
@@ -60,7 +60,7 @@ async def test_due_schedule_submits_one_system_job(schedule: ScheduleReplica) ->
     assert after.last_job_id == job.job_id
     assert after.last_at is not None
     assert after.next_at is not None and after.next_at > datetime.now(UTC) - timedelta(seconds=5)
-    assert await schedule.schedules.fire() == 0
+    assert await schedule.fire() == 0
 
 
 async def test_the_job_has_the_defaults_of_its_kind(schedule: ScheduleReplica) -> None:
@@ -70,7 +70,7 @@ async def test_the_job_has_the_defaults_of_its_kind(schedule: ScheduleReplica) -
     await schedule.jobs.register("w", [registration], [])
     await schedule.register()
     await schedule.make_due()
-    await schedule.schedules.fire()
+    await schedule.fire()
     [job] = await schedule.fired()
     assert (job.spec.max_attempts, job.spec.attempt_timeout) == (9, timedelta(seconds=5))
 
@@ -83,23 +83,23 @@ async def test_two_replicas_that_fire_at_once_submit_one_job(schedule: ScheduleR
             schedule_operations.Schedules(schedule.engine, schedule.jobs.transaction, schedule.jobs.kinds)
             for _ in range(4)
         ]
-        fired = await asyncio.gather(*(replica.fire() for replica in replicas))
-        assert sum(fired) == 1
+        results = await asyncio.gather(*(replica.fire() for replica in replicas))
+        assert sum(count for count, _ in results) == 1
     assert [job.job_id for job in await schedule.fired()] == [cron.job_id(schedule.name, time)]
 
 
 async def test_time_fired_before_a_restore_is_not_fired_again(schedule: ScheduleReplica) -> None:
     await schedule.register(overlap=Overlap.ALLOW)
     time = await schedule.make_due()
-    await schedule.schedules.fire()
+    await schedule.fire()
     # The row as it was before: as if it alone came from a backup.
     await schedule.set(next_at=time, last_at=None, last_job_id=None)
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     assert len(await schedule.fired()) == 1
     # Not even with another payload, which makes it another job.
     await schedule.register(payload={"n": 2}, overlap=Overlap.ALLOW)
     await schedule.set(next_at=time)
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     assert [job.spec.payload for job in await schedule.fired()] == [{"n": 1}]
 
 
@@ -124,21 +124,21 @@ async def test_schedule_that_a_deploy_dropped_fires_no_longer(schedule: Schedule
         await conn.execute(sa.delete(schema.kinds).where(schema.kinds.c.kind == schedule.kind))
     service = f"s{uuid4().hex}"
     await schedule.set(kind=f"{service}.kind", declared_at=registered - timedelta(days=1))
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
     # Workers of the service are back, without this schedule.
     await schedule.make_due()
     kind = kinds.Registration(kind=f"{service}.other")
     await schedule.jobs.register("w", [kind], [])
-    assert await schedule.schedules.fire() == 0
+    assert await schedule.fire() == 0
     # And with it.
     await schedule.set(declared_at=sa.func.now())
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
 
 
 async def test_repeated_registration_keeps_history_and_next_time(schedule: ScheduleReplica) -> None:
     await schedule.register()
     await schedule.make_due(timedelta(days=1))
-    await schedule.schedules.fire()
+    await schedule.fire()
     due = await schedule.make_due()
     fired = await schedule.get()
     again = await schedule.register(payload={"n": 2}, catch_up=CatchUp.ALL)
@@ -163,12 +163,12 @@ async def test_paused_schedule_does_not_fire_and_resumes_from_now(schedule: Sche
     assert await schedule.schedules.pause(schedule.name) == paused
     # A worker that starts does not end the pause, whatever it registers.
     assert (await schedule.register(cron="*/2 * * * *")).paused_at == paused.paused_at
-    assert await schedule.schedules.fire() == 0
+    assert await schedule.fire() == 0
     resumed = await schedule.schedules.resume(schedule.name)
     assert resumed.paused_at is None
     assert resumed.next_at is not None and resumed.next_at > datetime.now(UTC) - timedelta(seconds=5)
     assert await schedule.schedules.resume(schedule.name) == resumed
-    await schedule.schedules.fire()
+    await schedule.fire()
     assert await schedule.fired() == []
 
 
@@ -214,9 +214,9 @@ async def test_removed_time_zone_stops_no_other_schedule(schedule: ScheduleRepli
         unknown_zone = {"time_zone": "Atlantis/Capital", "next_at": datetime(2020, 1, 1, tzinfo=UTC)}
         await conn.execute(sa.update(schema.schedules).where(schema.schedules.c.name == broken).values(**unknown_zone))
     await schedule.make_due()
-    assert await schedule.schedules.fire() == 2
+    assert await schedule.fire() == 2
     assert len(await schedule.fired()) == 1
-    assert await schedule.schedules.fire() == 0
+    assert await schedule.fire() == 0
 
 
 async def test_schedule_whose_job_is_refused_stops_no_other_schedule(schedule: ScheduleReplica) -> None:
@@ -232,13 +232,13 @@ async def test_schedule_whose_job_is_refused_stops_no_other_schedule(schedule: S
         await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison_schedule CHECK ({rule}) NOT VALID"))
     try:
         await schedule.make_due()
-        assert await schedule.schedules.fire() == 1
+        assert await schedule.fire() == 1
         assert len(await schedule.fired()) == 1
     finally:
         async with schedule.engine.begin() as conn:
             await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison_schedule"))
     # Its time is not lost.
-    assert await schedule.schedules.fire() == 1
+    assert await schedule.fire() == 1
 
 
 async def test_invalid_schedules_are_refused_and_not_stored(schedule: ScheduleReplica) -> None:
