@@ -109,7 +109,8 @@ class Schedules:
     async def fire(self) -> tuple[int, float | None]:
         """Submit the jobs of all due schedules; return the number of schedules, and the seconds to the next one.
 
-        Replicas share the schedules by SKIP LOCKED. A schedule that fails stays due and is tried again with the next call, after the others.
+        Replicas share the schedules by SKIP LOCKED. A schedule that fails stays due and is tried again with the next call,
+        after the others.
         """
         fired, failed = 0, set[str]()
         while True:
