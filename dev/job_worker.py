@@ -154,8 +154,8 @@ async def _are_names_free(admin: connection.Connection, kinds: list[worker.Kind[
             await asyncio.sleep(POLL_SECONDS)
             continue
         for other in workers:
-            if not other.worker.startswith(f"{NAME}-") and (taken := names.intersection(other.kinds)):
-                raise NotRunnable(f"{min(taken)} is run by {other.worker}; choose another name")
+            if not other.worker.startswith(f"{NAME}-") and (shared_kinds := names.intersection(other.kinds)):
+                raise NotRunnable(f"{min(shared_kinds)} is run by {other.worker}; choose another name")
         return True
     return False
 

@@ -94,7 +94,7 @@ async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     pause, longest = PAUSES
     while not stop.is_set():
-        started = loop.time()
+        started_at = loop.time()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "work", env={**os.environ, METRICS_DIRECTORY: str(directory)}
         )
@@ -111,7 +111,7 @@ async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         logger.error("worker process ended unexpectedly", extra={"pid": process.pid, "status": process.returncode})
-        pause = PAUSES[0] if loop.time() - started > STABLE_SECONDS else min(pause * 2, longest)
+        pause = PAUSES[0] if loop.time() - started_at > STABLE_SECONDS else min(pause * 2, longest)
         await run.wait(stop, pause)
 
 

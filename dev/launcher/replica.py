@@ -101,7 +101,7 @@ class Replica:
     def _supervise(self) -> None:
         pause = FIRST_PAUSE_SECONDS
         while True:
-            started = time.monotonic()
+            started_at = time.monotonic()
             with self._lock:
                 if self._stopping.is_set():
                     return
@@ -115,7 +115,7 @@ class Replica:
             if self._stopping.is_set() or not self._restarts:
                 return
             self.crashes += 1
-            if time.monotonic() - started > STEADY_SECONDS:
+            if time.monotonic() - started_at > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             self._log(self.label, f"{_ended(self.exit_code)}; starting it again in {pause:g} s")
             if self._stopping.wait(pause):

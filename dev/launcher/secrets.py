@@ -12,12 +12,12 @@ from provision import keys
 def load(data_dir: Path) -> dict[str, str]:
     """Return the secrets of `data_dir`. Creates missing ones."""
     path = data_dir / "secrets.env"
-    stored = env_files.read(path) if path.exists() else {}
+    values = env_files.read(path) if path.exists() else {}
     new = keys.fresh()
-    if not stored.keys() >= keys.identity_names():  # seeds and trust belong together: all or none
-        stored = {name: value for name, value in stored.items() if name not in keys.identity_names()}
-    merged = {**new, **stored}
-    if merged != stored:
+    if not values.keys() >= keys.identity_names():  # seeds and trust belong together: all or none
+        values = {name: value for name, value in values.items() if name not in keys.identity_names()}
+    merged = {**new, **values}
+    if merged != values:
         _write(path, merged)
     return merged
 

@@ -58,8 +58,8 @@ async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Resp
 )
 async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: SignedIn, gateway: Gateway) -> Response:
     """Change a role, not one's own. 403 `reauthentication_required`."""
-    changed = (await gateway.admin.set_user_role(session.identity, user_id=user_id, role=_ROLES[body.role])).user
-    return _ended(gateway, changed)
+    user = (await gateway.admin.set_user_role(session.identity, user_id=user_id, role=_ROLES[body.role])).user
+    return _ended(gateway, user)
 
 
 @router.post(
@@ -86,8 +86,8 @@ async def request_user_deletion(
 ) -> Response:
     """Begin the deletion of an account, not one's own. 403 `reauthentication_required`."""
     immediately = bool(body and body.immediately)
-    changed = await gateway.admin.request_user_deletion(session.identity, user_id=user_id, immediately=immediately)
-    return _ended(gateway, changed.user)
+    response = await gateway.admin.request_user_deletion(session.identity, user_id=user_id, immediately=immediately)
+    return _ended(gateway, response.user)
 
 
 @router.delete(
@@ -95,8 +95,8 @@ async def request_user_deletion(
 )
 async def cancel_user_deletion(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Cancel the deletion of an account within its grace period. 403 `reauthentication_required`."""
-    changed = await gateway.admin.cancel_user_deletion(session.identity, user_id=user_id)
-    return answer({"user": views.user(changed.user)})
+    response = await gateway.admin.cancel_user_deletion(session.identity, user_id=user_id)
+    return answer({"user": views.user(response.user)})
 
 
 @router.post(

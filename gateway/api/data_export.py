@@ -24,8 +24,8 @@ async def start_data_export(request: Request, session: SignedIn, gateway: Gatewa
 
     403 `reauthentication_required`, 409 `data_export_running`. Cancel and retry the job.
     """
-    started = (await gateway.data_exports.start(session.identity, client=client_info(request))).data_export
-    return accepted(views.data_export(started), started.job_id, replayed=False)
+    data_export = (await gateway.data_exports.start(session.identity, client=client_info(request))).data_export
+    return accepted(views.data_export(data_export), data_export.job_id, replayed=False)
 
 
 @router.get("", **route("Status of the data export", views.DataExportStatus, "The export.", 403))

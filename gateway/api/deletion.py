@@ -22,17 +22,17 @@ async def request_deletion(body: schemas_auth.Email, request: Request, session: 
 
     All other sessions end. After the grace period everything of the user is erased.
     """
-    changed = await gateway.auth.request_deletion(session.identity, email=body.email, client=client_info(request))
+    response = await gateway.auth.request_deletion(session.identity, email=body.email, client=client_info(request))
     gateway.sessions.forget_refreshed(session.user_id, {session.session_id})
-    return answer({"user": views.user(changed.user)})
+    return answer({"user": views.user(response.user)})
 
 
 @router.delete("", **route("Keep the account", schemas_admin.OneUser, "It stays.", 403))
 async def cancel_deletion(session: SignedIn, gateway: Gateway) -> Response:
     """Cancel the deletion within the grace period."""
-    changed = await gateway.auth.cancel_deletion(session.identity)
+    response = await gateway.auth.cancel_deletion(session.identity)
     gateway.sessions.forget_refreshed(session.user_id, {session.session_id})
-    return answer({"user": views.user(changed.user)})
+    return answer({"user": views.user(response.user)})
 
 
 @router.post(

@@ -44,13 +44,13 @@ async def change_password(
     body: schemas_auth.NewPassword, request: Request, session: SignedIn, gateway: Gateway
 ) -> Response:
     """Replace the password; all other sessions end."""
-    changed = await gateway.auth.change_password(
+    password_change = await gateway.auth.change_password(
         session.identity,
         current_password=body.current_password,
         new_password=body.new_password,
         client=client_info(request),
     )
-    response = refreshed(request, gateway, changed, revoked_count=changed.revoked_count)
+    response = refreshed(request, gateway, password_change, revoked_count=password_change.revoked_count)
     gateway.sessions.forget_revoked(session.user_id, None)
     return response
 

@@ -27,7 +27,7 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         status = 0
         first_byte = 0.0
 
@@ -35,7 +35,7 @@ class AccessLog:
             nonlocal status, first_byte
             if message["type"] == "http.response.start":
                 status = message["status"]
-                first_byte = time.perf_counter() - started
+                first_byte = time.perf_counter() - started_at
             await send(message)
 
         try:
@@ -47,7 +47,7 @@ class AccessLog:
                 response = await self._responder(Request(scope), error)
                 await response(scope, receive, send_and_measure)
         finally:
-            self._record(scope, status, first_byte, time.perf_counter() - started)
+            self._record(scope, status, first_byte, time.perf_counter() - started_at)
 
     def _record(self, scope: Scope, status: int, first_byte: float, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")

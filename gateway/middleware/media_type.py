@@ -43,8 +43,8 @@ class MediaType:
 @functools.lru_cache(maxsize=64)
 def is_json(content_type: str) -> bool:
     """Return whether a Content-Type is JSON in UTF-8."""
-    parsed = Message()
-    parsed["content-type"] = content_type
-    kind = parsed.get_content_type()
+    header = Message()
+    header["content-type"] = content_type
+    kind = header.get_content_type()
     is_json_kind = kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-    return is_json_kind and str(parsed.get_param("charset", "")).lower() in _CHARSETS
+    return is_json_kind and str(header.get_param("charset", "")).lower() in _CHARSETS

@@ -139,10 +139,10 @@ def _demo_message(state: str, demo: demo_pb2.Demo) -> str:
         return demo.error.message
     if state in _DEMO_MESSAGES:
         return _DEMO_MESSAGES[state]
-    removed = demo.stats
-    if removed.interactions_removed or removed.content_removed:
+    stats = demo.stats
+    if stats.interactions_removed or stats.content_removed:
         return (
-            f"Demo mode is off: {removed.interactions_removed:,} interactions,"
-            f" {removed.content_removed:,} content items removed."
+            f"Demo mode is off: {stats.interactions_removed:,} interactions,"
+            f" {stats.content_removed:,} content items removed."
         )
     return "Demo mode is off."

@@ -41,10 +41,10 @@ def create(conn: sa.Connection) -> None:
 
 def read(conn: sa.Connection, source: str, legacy_ids: Collection[str]) -> dict[str, Entry]:
     """Return the entries of old rows, by id."""
-    chosen = sa.and_(
+    condition = sa.and_(
         rows.c.source == source, rows.c.legacy_id == sa.any_(sa.literal(list(legacy_ids), sa.ARRAY(sa.Text)))
     )
-    result = conn.execute(sa.select(rows.c.legacy_id, rows.c.target_id, rows.c.notes).where(chosen))
+    result = conn.execute(sa.select(rows.c.legacy_id, rows.c.target_id, rows.c.notes).where(condition))
     return {
         row.legacy_id: Entry(legacy_id=row.legacy_id, target_id=row.target_id, notes=tuple(row.notes)) for row in result
     }
@@ -58,5 +58,5 @@ def write(conn: sa.Connection, source: str, entries: Iterable[Entry]) -> None:
     ]
     if values:
         insert = postgresql.insert(rows)
-        changed = {name: insert.excluded[name] for name in ("target_id", "notes")}
-        conn.execute(insert.on_conflict_do_update(index_elements=["source", "legacy_id"], set_=changed), values)
+        updates = {name: insert.excluded[name] for name in ("target_id", "notes")}
+        conn.execute(insert.on_conflict_do_update(index_elements=["source", "legacy_id"], set_=updates), values)

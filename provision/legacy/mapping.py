@@ -214,15 +214,15 @@ def _demo_mode(row: Row, user_id: uuid.UUID, now: datetime, notes: list[str]) ->
     }
 
 
-def _password_hash(stored: object, notes: list[str]) -> str:
-    if isinstance(stored, str) and _BCRYPT.fullmatch(stored):
-        return stored
+def _password_hash(value: object, notes: list[str]) -> str:
+    if isinstance(value, str) and _BCRYPT.fullmatch(value):
+        return value
     notes.append("password_unusable")
     return unusable_hash()
 
 
-def _name(stored: object, notes: list[str]) -> str:
-    raw = "" if stored is None else str(stored)
+def _name(value: object, notes: list[str]) -> str:
+    raw = "" if value is None else str(value)
     cleaned = _text(raw)
     if cleaned != raw.strip():
         notes.append("name_cleaned")
@@ -231,23 +231,23 @@ def _name(stored: object, notes: list[str]) -> str:
     return cleaned[:NAME_LIMIT].strip()
 
 
-def _text(stored: object) -> str:
+def _text(value: object) -> str:
     """Return a text without surrounding space and without control and invisible characters, NUL for example."""
-    raw = "" if stored is None else str(stored)
+    raw = "" if value is None else str(value)
     return "".join(each for each in raw if unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()
 
 
-def _boolean(stored: object) -> bool | None:
-    if stored is None or isinstance(stored, bool):
-        return stored
-    text = str(stored).strip().lower()
+def _boolean(value: object) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
     return True if text in _TRUE else False if text in _FALSE else None
 
 
-def _moment(stored: object, now: datetime) -> datetime | None:
+def _moment(value: object, now: datetime) -> datetime | None:
     """Return a time between 2000 and now, in UTC unless it has a zone; None for any other."""
     try:
-        moment = datetime.fromisoformat(str(stored))
+        moment = datetime.fromisoformat(str(value))
     except ValueError:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -93,8 +93,8 @@ def insert_jobs(conn: sa.Connection, jobs: Sequence[Values]) -> set[uuid.UUID]:
 
 def existing_users(conn: sa.Connection, user_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Return which of these users have an account, and keep them from being deleted in this transaction."""
-    chosen = USERS.c.user_id == sa.any_(sa.literal(list(user_ids), sa.ARRAY(sa.Uuid)))
-    statement = sa.select(USERS.c.user_id).where(chosen).with_for_update(key_share=True, read=True)
+    condition = USERS.c.user_id == sa.any_(sa.literal(list(user_ids), sa.ARRAY(sa.Uuid)))
+    statement = sa.select(USERS.c.user_id).where(condition).with_for_update(key_share=True, read=True)
     return set(conn.execute(statement).scalars())
 
 

@@ -180,8 +180,8 @@ async def count_events(
     conn: AsyncConnection, *, user_id: uuid.UUID | None, kinds: Sequence[str] = (), limit: int
 ) -> int:
     """Count the events of a list, at most `limit`."""
-    listed = sa.select(security_events.c.event_id).where(*_matches(user_id, kinds)).limit(limit).subquery()
-    return int((await conn.execute(sa.select(sa.func.count()).select_from(listed))).scalar_one())
+    first_events = sa.select(security_events.c.event_id).where(*_matches(user_id, kinds)).limit(limit).subquery()
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(first_events))).scalar_one())
 
 
 def _matches(user_id: uuid.UUID | None, kinds: Sequence[str]) -> list[sa.ColumnElement[bool]]:

@@ -136,8 +136,10 @@ async def list_users(
 
 async def count_users(conn: AsyncConnection, *, email_prefix: str, is_deleting: bool, limit: int) -> int:
     """Count the accounts of a list, at most `limit`."""
-    listed = sa.select(users.c.user_id).where(*_matches(email_prefix, is_deleting=is_deleting)).limit(limit).subquery()
-    return int((await conn.execute(sa.select(sa.func.count()).select_from(listed))).scalar_one())
+    first_users = (
+        sa.select(users.c.user_id).where(*_matches(email_prefix, is_deleting=is_deleting)).limit(limit).subquery()
+    )
+    return int((await conn.execute(sa.select(sa.func.count()).select_from(first_users))).scalar_one())
 
 
 def _matches(email_prefix: str, *, is_deleting: bool) -> list[sa.ColumnElement[bool]]:

@@ -74,6 +74,6 @@ class Erasure:
 
 
 async def _delete(conn: AsyncConnection, table: sa.Table, owner_id: UUID, limit: int) -> int:
-    chosen = sa.select(_ctid).select_from(table).where(table.c.owner_id == owner_id).limit(limit)
-    batch = sa.func.array(chosen.scalar_subquery())
+    batch_ids = sa.select(_ctid).select_from(table).where(table.c.owner_id == owner_id).limit(limit)
+    batch = sa.func.array(batch_ids.scalar_subquery())
     return (await conn.execute(sa.delete(table).where(_ctid == sa.any_(batch)))).rowcount

@@ -188,10 +188,10 @@ async def _remove_strays(dependencies: Dependencies, attempt: Attempt, mode: Mod
     """Remove rows that no counter counts: of older generations, and of an attempt that was cancelled."""
     if _is_first(attempt):
         return
-    removed = limit = dependencies.remove_batch
-    while removed == limit:
+    count = limit = dependencies.remove_batch
+    while count == limit:
         async with attempt.fenced() as tx:
-            removed = await rows.remove_strays(
+            count = await rows.remove_strays(
                 tx.conn,
                 mode.owner_id,
                 mode.generation,
@@ -205,11 +205,11 @@ async def _stop_if_cancelled(dependencies: Dependencies, context: worker.Context
     """If asked to stop, remove the rows, leave demo mode disabled, and raise `worker.Cancelled`."""
     if not context.is_cancelled:
         return
-    removed = limit = dependencies.remove_batch
-    while removed == limit:
+    count = limit = dependencies.remove_batch
+    while count == limit:
         async with attempt.fenced() as tx:
-            removed = (await rows.remove(tx.conn, tx.resource.owner_id, limit=limit)).total
-            if removed < limit:
+            count = (await rows.remove(tx.conn, tx.resource.owner_id, limit=limit)).total
+            if count < limit:
                 await tx.move(Action.CANCEL_ENABLE)
             else:
                 # If this attempt dies now, no later one counts the remaining rows as written.

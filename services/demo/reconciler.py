@@ -56,9 +56,9 @@ class Reconciler:
         total = 0
         for _ in range(REMOVE_ROUNDS):
             async with self._engine.begin() as conn:
-                removed = await sweeper.remove(conn, generation, limit=REMOVE_BATCH)
-            total += removed
-            if removed < REMOVE_BATCH:
+                count = await sweeper.remove(conn, generation, limit=REMOVE_BATCH)
+            total += count
+            if count < REMOVE_BATCH:
                 break
         if total:
             owner_id, number = generation

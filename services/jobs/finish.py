@@ -36,11 +36,11 @@ async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.
         if job and is_held and _is_of_caller(job, outcome) and job_id not in decisions:
             decisions[job_id] = (job, outcome, outcomes.decide(job, outcome, jitter=outcomes.jitter()))
             positions[position] = (job_id, attempt)
-    ended = await apply(tx, list(decisions.values()))
+    moved_jobs = await apply(tx, list(decisions.values()))
     await _append_lines(tx, [(job.job_id, job.attempt, outcome) for job, outcome, _ in decisions.values()])
-    current = jobs | {job.job_id: job for job in ended.values()}
+    current = jobs | {job.job_id: job for job in moved_jobs.values()}
     return [
-        ended[positions[position]] if position in positions else await _late(tx, current.get(finish[0]), finish)
+        moved_jobs[positions[position]] if position in positions else await _late(tx, current.get(finish[0]), finish)
         for position, finish in enumerate(finishes)
     ]
 

@@ -54,8 +54,8 @@ async def run(
 
     async def run_part(part: list[int]) -> None:
         async with room:
-            chosen = [items[position] for position in part]
-            results.update(zip(part, await _run_part(call, chosen), strict=True))
+            part_items = [items[position] for position in part]
+            results.update(zip(part, await _run_part(call, part_items), strict=True))
 
     pending = {asyncio.create_task(run_part(part)) for part in parts}
     while pending:

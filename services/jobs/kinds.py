@@ -161,8 +161,8 @@ async def register(
     ]
     if rows:
         insert = postgresql.insert(kinds).values(rows)
-        changed = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
-        await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=changed))
+        updates = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
+        await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=updates))
     return of_newer
 
 

@@ -95,7 +95,7 @@ def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
 
 def ends(decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]]) -> str:
     """Return decisions as the JSON that `statements.END_ATTEMPTS` takes."""
-    return json.dumps([_end(held, outcome, decision) for held, outcome, decision in decisions])
+    return json.dumps([_end(job, outcome, decision) for job, outcome, decision in decisions])
 
 
 def completions(completed: Mapping[tuple[UUID, int], outcomes.Completed]) -> str:
@@ -114,13 +114,13 @@ def completions(completed: Mapping[tuple[UUID, int], outcomes.Completed]) -> str
     )
 
 
-def _end(held: Job, outcome: outcomes.Outcome, decision: outcomes.Decision) -> dict[str, Any]:
+def _end(job: Job, outcome: outcomes.Outcome, decision: outcomes.Decision) -> dict[str, Any]:
     failure = outcome.error if isinstance(outcome, outcomes.Failed) else None
     exception = outcome.exception if isinstance(outcome, outcomes.Failed) else None
     is_crash = isinstance(outcome, outcomes.Crashed)
     return {
-        "job_id": str(held.job_id),
-        "attempt": held.attempt,
+        "job_id": str(job.job_id),
+        "attempt": job.attempt,
         "action": decision.action,
         "state": domain.TRANSITIONS[decision.action][1],
         "outcome": outcomes.outcome_name(outcome),
@@ -130,8 +130,8 @@ def _end(held: Job, outcome: outcomes.Outcome, decision: outcomes.Decision) -> d
         "exception_message": exception and exception.message,
         "traceback": exception and exception.traceback,
         "place": exception and exception.place,
-        "fingerprint": outcomes.fingerprint(held.spec.kind, outcome),
-        "lease_until": held.lease_until.isoformat() if is_crash and held.lease_until else None,
+        "fingerprint": outcomes.fingerprint(job.spec.kind, outcome),
+        "lease_until": job.lease_until.isoformat() if is_crash and job.lease_until else None,
         "result": decision.result,
         "error_code": decision.error and decision.error.code,
         "error_message": decision.error and decision.error.message,

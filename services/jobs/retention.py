@@ -213,8 +213,8 @@ async def _clean_notes(engine: AsyncEngine) -> None:
     oldest = ids.uuid7_of(datetime.now(UTC) - domain.DELETED_KNOWN, "")
     for _ in range(MAX_NOTES_BATCHES):
         async with engine.begin() as conn:
-            deleted = await conn.execute(DELETE_NOTES, {"oldest": oldest, "limit": NOTES_BATCH})
-        if deleted.rowcount < NOTES_BATCH:
+            result = await conn.execute(DELETE_NOTES, {"oldest": oldest, "limit": NOTES_BATCH})
+        if result.rowcount < NOTES_BATCH:
             return
 
 

@@ -82,13 +82,13 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if not 1 <= len(request.jobs) <= MAX_BATCH:
             raise errors.InvalidArgument(f"jobs must be 1 to {MAX_BATCH}.", field="jobs")
         kinds = await self.jobs.kinds.get({item.spec.kind for item in request.jobs})
-        parsed = await cooperative.convert(
+        specs = await cooperative.convert(
             lambda item: requests.or_error(requests.parse_submit, item, kinds), request.jobs
         )
-        valid = [item for item in parsed if not isinstance(item, errors.Error)]
+        valid = [item for item in specs if not isinstance(item, errors.Error)]
         stored = iter(await self.jobs.submit_many(valid) if valid else ())
         response = pb.SubmitJobsResponse()
-        for item, submit in zip(parsed, request.jobs, strict=True):
+        for item, submit in zip(specs, request.jobs, strict=True):
             result = item if isinstance(item, errors.Error) else next(stored)
             if isinstance(result, errors.Error):
                 response.results.add(error=convert.error_to_proto(result))
@@ -294,13 +294,13 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         if not 1 <= len(request.finishes) <= MAX_BATCH:
             raise errors.InvalidArgument(f"finishes must be 1 to {MAX_BATCH}.", field="finishes")
         kind_prefix = access.kind_prefix()
-        parsed = await cooperative.convert(
+        finishes = await cooperative.convert(
             lambda item: requests.or_error(requests.parse_finish, item, kind_prefix), request.finishes
         )
-        valid = [item for item in parsed if not isinstance(item, errors.Error)]
+        valid = [item for item in finishes if not isinstance(item, errors.Error)]
         results = iter(await self.jobs.finish_many(valid) if valid else ())
         response = pb.FinishJobsResponse()
-        for item in parsed:
+        for item in finishes:
             result = item if isinstance(item, errors.Error) else next(results)
             response.results.add(error=convert.error_to_proto(result) if isinstance(result, errors.Error) else None)
         return response

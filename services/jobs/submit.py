@@ -122,20 +122,20 @@ def _explain(
     return None
 
 
-def _difference(stored: domain.Spec, spec: domain.Spec) -> str | None:
+def _difference(existing: domain.Spec, spec: domain.Spec) -> str | None:
     """Return the first field in which a repeated submit differs from the stored job; None if it is the same job.
 
     Fields that the caller leaves unset do not count: the defaults of the kind may have changed. Nor does the time of a child: its
     id stands for its position, and each attempt of the parent may compute the time again.
     """
-    if stored.owner_id != spec.owner_id:
+    if existing.owner_id != spec.owner_id:
         return "owner_id"
-    if stored.kind != spec.kind:
+    if existing.kind != spec.kind:
         return "kind"
-    if _canonical(stored.payload) != _canonical(spec.payload):
+    if _canonical(existing.payload) != _canonical(spec.payload):
         return "payload"
     compared = spec.explicit - {"run_at"} if spec.parent_id else spec.explicit
-    return next((name for name in sorted(compared) if getattr(stored, name) != getattr(spec, name)), None)
+    return next((name for name in sorted(compared) if getattr(existing, name) != getattr(spec, name)), None)
 
 
 def _canonical(payload: dict[str, Any]) -> str:

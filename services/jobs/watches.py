@@ -131,8 +131,8 @@ class Watches:
         """
         watch = _JobWatch()
         with self._registered(self._of_job, str(job_id), watch):
-            followed = owner_id or (await self._jobs.get(job_id, owner_id=None)).spec.owner_id
-            async with self._following(str(followed)):
+            watched_owner = owner_id or (await self._jobs.get(job_id, owner_id=None)).spec.owner_id
+            async with self._following(str(watched_owner)):
                 watch.show(await self._jobs.get(job_id, owner_id=owner_id))
                 while True:
                     job = await watch.next()
@@ -218,15 +218,15 @@ class Watches:
     @asynccontextmanager
     async def _following(self, owner_id: str) -> AsyncGenerator[None, None]:
         """Receive the messages of an owner. What is read inside is followed by a message about each later change."""
-        if (followed := self._followed.get(owner_id)) is None:
+        if (entry := self._followed.get(owner_id)) is None:
             subjects = [f"{EVENTS}{owner_id}", f"{PROGRESS}{owner_id}"]
-            followed = self._followed[owner_id] = _Followed(self._interests.open(subjects, self._receive))
-        followed.watches += 1
+            entry = self._followed[owner_id] = _Followed(self._interests.open(subjects, self._receive))
+        entry.watches += 1
         try:
-            await followed.interest.wait()
+            await entry.interest.wait()
             yield
         finally:
-            followed.watches -= 1
-            if not followed.watches:
-                followed.interest.close()
+            entry.watches -= 1
+            if not entry.watches:
+                entry.interest.close()
                 del self._followed[owner_id]

@@ -81,8 +81,8 @@ class Administration:
             account = await account_storage.get_account(conn, user_id)
             if account is None:
                 raise domain.UserNotFound()
-            listed = await token_storage.list_tokens(conn, user_id)
-            return account.user, await session_storage.list_sessions(conn, user_id), listed
+            api_tokens = await token_storage.list_tokens(conn, user_id)
+            return account.user, await session_storage.list_sessions(conn, user_id), api_tokens
 
     async def get_users(self, actor: domain.Actor, user_ids: Collection[uuid.UUID]) -> Sequence[domain.User]:
         """Return the accounts among these ids. Raises `InvalidArgument` above `USERS_LIMIT`."""

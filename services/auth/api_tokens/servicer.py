@@ -40,9 +40,10 @@ class ApiTokenServicer(api_token_service_pb2_grpc.ApiTokenServiceServicer):
         return pb.CreateApiTokenResponse(api_token=token_convert.token_to_proto(api_token), token=token)
 
     async def ListApiTokens(self, request: pb.ListApiTokensRequest, context: RpcContext) -> pb.ListApiTokensResponse:
-        listed, fresh_until = await self._api_tokens.list_tokens(actor())
+        api_tokens, fresh_until = await self._api_tokens.list_tokens(actor())
         return pb.ListApiTokensResponse(
-            api_tokens=map(token_convert.token_to_proto, listed), fresh_until_time=protobuf.to_timestamp(fresh_until)
+            api_tokens=map(token_convert.token_to_proto, api_tokens),
+            fresh_until_time=protobuf.to_timestamp(fresh_until),
         )
 
     async def RevokeApiToken(self, request: pb.RevokeApiTokenRequest, context: RpcContext) -> pb.RevokeApiTokenResponse:

@@ -71,8 +71,8 @@ async def count_active(conn: AsyncConnection, user_id: uuid.UUID) -> int:
 async def delete_surplus(conn: AsyncConnection, user_id: uuid.UUID) -> None:
     """Delete the oldest ended tokens of a user beyond `PER_USER`."""
     order = (api_tokens.c.created_at.desc(), api_tokens.c.token_id.desc())
-    ended = sa.select(api_tokens.c.token_id).where(api_tokens.c.user_id == user_id, ~IS_ACTIVE).order_by(*order)
-    await conn.execute(sa.delete(api_tokens).where(api_tokens.c.token_id.in_(ended.offset(PER_USER))))
+    ended_tokens = sa.select(api_tokens.c.token_id).where(api_tokens.c.user_id == user_id, ~IS_ACTIVE).order_by(*order)
+    await conn.execute(sa.delete(api_tokens).where(api_tokens.c.token_id.in_(ended_tokens.offset(PER_USER))))
 
 
 async def list_tokens(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[ApiToken]:
@@ -149,8 +149,8 @@ async def revoke_batch_of_all_users(
 
 async def has_others(conn: AsyncConnection, *, created_before: datetime) -> bool:
     """Return whether an active token that was created before then is left."""
-    others = sa.exists().where(IS_ACTIVE, api_tokens.c.created_at <= created_before)
-    return bool(await conn.scalar(sa.select(others)))
+    exists = sa.exists().where(IS_ACTIVE, api_tokens.c.created_at <= created_before)
+    return bool(await conn.scalar(sa.select(exists)))
 
 
 async def _revoke(

@@ -33,8 +33,8 @@ class DataExportServicer(data_export_service_pb2_grpc.DataExportServiceServicer)
     async def StartDataExport(
         self, request: pb.StartDataExportRequest, context: RpcContext
     ) -> pb.StartDataExportResponse:
-        started = await self._data_exports.start(actor(), client=convert.client_from_proto(request.client))
-        return pb.StartDataExportResponse(data_export=data_export_to_proto(started))
+        export = await self._data_exports.start(actor(), client=convert.client_from_proto(request.client))
+        return pb.StartDataExportResponse(data_export=data_export_to_proto(export))
 
     async def GetDataExport(self, request: pb.GetDataExportRequest, context: RpcContext) -> pb.GetDataExportResponse:
         data_export, fresh_until = await self._data_exports.get(actor())

@@ -118,8 +118,8 @@ async def erase(conn: AsyncConnection, erasing: Erasing) -> None:
     events = security_events
     await conn.execute(sa.delete(events).where(events.c.user_id == user_id))
     await conn.execute(sa.delete(events).where(audit.IS_ATTEMPT, events.c.details["email"].astext == erasing.emails[0]))
-    others = sa.update(events).where(events.c.actor_id == user_id)
-    await conn.execute(others.values(actor_id=None, session_id=None))
+    statement = sa.update(events).where(events.c.actor_id == user_id)
+    await conn.execute(statement.values(actor_id=None, session_id=None))
     names_user = [sa.func.strpos(login_failures.c.key, text) > 0 for text in (str(user_id), *erasing.emails)]
     await conn.execute(sa.delete(login_failures).where(sa.or_(*names_user)))
     # Foreign keys delete sessions, factors, passkeys, links, connections and their secrets.

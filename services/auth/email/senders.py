@@ -23,15 +23,15 @@ def open_sender(url: str, *, sender: str, is_production: bool) -> Sender:
         if is_production:
             raise ValueError("a folder is for development only; name a mail server, `smtps://…` or `smtp://…`")
         return folder.Folder(Path(path), sender=sender, logs_links=True)
-    parsed = urllib.parse.urlsplit(url)
-    if parsed.scheme not in PORTS or not parsed.hostname:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError("it must be `folder:<path>`, `smtp://[user:password@]host[:port]` or `smtps://…`")
     server = smtp.Server(
-        host=parsed.hostname,
-        port=parsed.port or PORTS[parsed.scheme],
-        username=urllib.parse.unquote(parsed.username or ""),
-        password=urllib.parse.unquote(parsed.password or ""),
-        uses_tls=parsed.scheme == "smtps",
+        host=parts.hostname,
+        port=parts.port or PORTS[parts.scheme],
+        username=urllib.parse.unquote(parts.username or ""),
+        password=urllib.parse.unquote(parts.password or ""),
+        uses_tls=parts.scheme == "smtps",
         requires_tls=is_production,
     )
     return smtp.Smtp(server, sender=sender)

@@ -100,7 +100,7 @@ async def _reencrypt(engine: AsyncEngine, keyring: Keyring, encrypted: Encrypted
     bound_to = encrypted.associated_data(row)
     is_unchanged = [column == value for column, value in zip(encrypted.key, row, strict=False)]
     secret = keyring.decrypt(old, associated_data=bound_to)
-    changed = {encrypted.column.name: keyring.encrypt(secret, associated_data=bound_to)}
+    new_values = {encrypted.column.name: keyring.encrypt(secret, associated_data=bound_to)}
     async with engine.begin() as conn:
-        statement = sa.update(encrypted.column.table).where(*is_unchanged, encrypted.column == old).values(changed)
+        statement = sa.update(encrypted.column.table).where(*is_unchanged, encrypted.column == old).values(new_values)
         return (await conn.execute(statement)).rowcount

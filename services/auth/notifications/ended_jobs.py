@@ -65,9 +65,9 @@ class EndedJobs:
 
         It reports the jobs that match at the time of the email, not of the event.
         """
-        if not (ended := await self._find(user, datetime.fromisoformat(about))):
+        if not (ended_jobs := await self._find(user, datetime.fromisoformat(about))):
             return None
-        return _email(user.email, ended, zone=time_zones.find(user.time_zone) or UTC, public_url=self.public_url)
+        return _email(user.email, ended_jobs, zone=time_zones.find(user.time_zone) or UTC, public_url=self.public_url)
 
     async def _find(self, user: domain.User, window: datetime) -> Sequence[EndedJob]:
         """Return the jobs to report, the latest first."""
@@ -87,10 +87,10 @@ class EndedJobs:
         token, read = "", 0
         while read < MAX_READ:
             page = await self.jobs.list_notifications(str(user_id), page_token=token)
-            ended = [_ended(job) for job in page.jobs if job.state in _ENDS and job.HasField("start_time")]
-            unread += ended
+            ended_jobs = [_ended(job) for job in page.jobs if job.state in _ENDS and job.HasField("start_time")]
+            unread += ended_jobs
             read, token = read + len(page.jobs), page.next_page_token
-            if not token or any(job.finished_at < since for job in ended):
+            if not token or any(job.finished_at < since for job in ended_jobs):
                 break
         return unread
 
@@ -106,19 +106,21 @@ def _ended(job: job_pb2.Job) -> EndedJob:
     )
 
 
-def _email(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: str) -> Email:
+def _email(to: str, ended_jobs: Sequence[EndedJob], *, zone: tzinfo, public_url: str) -> Email:
     """Tell a user about the long jobs that ended while they were away, the latest first."""
     closing = f"Choose what we email you: {public_url}/settings/notifications"
-    if len(ended) == 1:
-        [job] = ended
+    if len(ended_jobs) == 1:
+        [job] = ended_jobs
         paragraphs: list[str | layout.Linked] = [
             f"This job {_state(job)} after {_duration(job.run_time)}, while you were away.",
             f"When: {layout.local_time(job.finished_at, zone)}",
             *([f"What went wrong: {job.error_message}"] if job.error_message else []),
         ]
         return layout.email(to, _ending(job), paragraphs, ("View the job", f"{public_url}/jobs/{job.job_id}"), closing)
-    failed = sum(not job.is_completed for job in ended)
-    counts = [f"{count} {state}" for count, state in ((len(ended) - failed, "completed"), (failed, "failed")) if count]
+    failed = sum(not job.is_completed for job in ended_jobs)
+    counts = [
+        f"{count} {state}" for count, state in ((len(ended_jobs) - failed, "completed"), (failed, "failed")) if count
+    ]
     paragraphs = [
         "These jobs ended while you were away:",
         *(
@@ -126,9 +128,9 @@ def _email(to: str, ended: Sequence[EndedJob], *, zone: tzinfo, public_url: str)
                 f"{_ending(job)} after {_duration(job.run_time)}, {layout.local_time(job.finished_at, zone)}",
                 f"{public_url}/jobs/{job.job_id}",
             )
-            for job in ended[:LISTED]
+            for job in ended_jobs[:LISTED]
         ),
-        *([f"And {len(ended) - LISTED} more."] if len(ended) > LISTED else []),
+        *([f"And {len(ended_jobs) - LISTED} more."] if len(ended_jobs) > LISTED else []),
     ]
     return layout.email(
         to, f"Jobs: {' and '.join(counts)}", paragraphs, ("View notifications", f"{public_url}/notifications"), closing

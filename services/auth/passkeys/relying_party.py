@@ -90,13 +90,13 @@ class RelyingParty:
         )
         return webauthn.options_to_json(options)
 
-    def request_options(self, challenge: bytes, allowed: Sequence[Passkey] = ()) -> str:
+    def request_options(self, challenge: bytes, passkeys: Sequence[Passkey] = ()) -> str:
         """Return the options for a signature by one of the allowed passkeys, or by any if none are named, as JSON."""
         options = webauthn.generate_authentication_options(
             rp_id=self.rp_id,
             challenge=challenge,
             timeout=_TIMEOUT_MS,
-            allow_credentials=_descriptors(allowed),
+            allow_credentials=_descriptors(passkeys),
             user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
         return webauthn.options_to_json(options)

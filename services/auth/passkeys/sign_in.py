@@ -86,7 +86,7 @@ class PasskeySignIn:
     ) -> tuple[domain.Session, str]:
         """Reauthenticate; the session continues under a new token. Raises `SessionInvalid`."""
         challenge = await self._spend(ceremony, Purpose.REAUTHENTICATE, actor.session_id, client)
-        replaced: tuple[domain.Session, str] | None = None
+        new_session: tuple[domain.Session, str] | None = None
         async with self.context.transaction() as tx:
             await lock_account(tx.conn, actor.user_id)
             verdict = await self._verify(tx.conn, credential, challenge, owner=actor.user_id)
@@ -94,12 +94,12 @@ class PasskeySignIn:
                 await throttling.count_attempt(tx.conn, throttling.of_passkeys(client))
                 await record(tx.conn, verdict.failure, by_owner(actor, client))
             else:
-                replaced = await replace_token(tx, actor)
+                new_session = await replace_token(tx, actor)
                 await record(tx.conn, Kind.REAUTHENTICATED, by_owner(actor, client))
                 await record(tx.conn, Kind.PASSKEY_USED, by_owner(actor, client))
-        if replaced is None:
+        if new_session is None:
             raise PasskeyInvalid()
-        return replaced
+        return new_session
 
     async def _spend(
         self, ceremony: str, purpose: Purpose, session_id: uuid.UUID | None, client: domain.Client

@@ -63,8 +63,8 @@ async def record_use(conn: AsyncConnection, passkey: Passkey, verified: Verified
 
 async def delete_passkey(conn: AsyncConnection, user_id: uuid.UUID, passkey_id: uuid.UUID) -> str | None:
     """Delete a passkey of a user; return its name, None if it does not exist."""
-    deleted = await conn.execute(sa.delete(passkeys).where(_is_passkey(user_id, passkey_id)).returning(passkeys.c.name))
-    name: str | None = deleted.scalar_one_or_none()
+    result = await conn.execute(sa.delete(passkeys).where(_is_passkey(user_id, passkey_id)).returning(passkeys.c.name))
+    name: str | None = result.scalar_one_or_none()
     return name
 
 

@@ -90,7 +90,7 @@ class SecondFactor:
 
     async def disable(self, actor: domain.Actor, code: str) -> tuple[domain.Session, str]:
         """Turn the second factor off. Raises `InvalidCode`, `SecondFactorNotEnabled` and `TooManyAttempts`."""
-        replaced: tuple[domain.Session, str] | None = None
+        new_session: tuple[domain.Session, str] | None = None
         async with self.context.transaction() as tx:
             conn, user = tx.conn, (await lock_account_with_fresh_session(tx.conn, actor)).user
             kind = await verification.spend_code(conn, self.context.keyring, user.user_id, code)
@@ -99,14 +99,14 @@ class SecondFactor:
             else:
                 await factor_storage.delete_factor(conn, user.user_id)
                 await factor_storage.void_challenges(conn, user.user_id)
-                replaced = await _finish_change(tx, actor, Notice.SECOND_FACTOR_DISABLED)
+                new_session = await _finish_change(tx, actor, Notice.SECOND_FACTOR_DISABLED)
                 if kind is verification.CodeKind.RECOVERY:
                     await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor))
                 await record(conn, Kind.SECOND_FACTOR_DISABLED, by_owner(actor))
-        if replaced is None:
+        if new_session is None:
             raise domain.InvalidCode()
         logger.info("second factor disabled", extra={"user_id": actor.user_id})
-        return replaced
+        return new_session
 
     async def regenerate_recovery_codes(self, actor: domain.Actor) -> Sequence[str]:
         """Replace all recovery codes. Raises `SecondFactorNotEnabled`."""

@@ -87,8 +87,8 @@ async def spend_step(conn: AsyncConnection, user_id: uuid.UUID, step: int) -> bo
 
 async def delete_factor(conn: AsyncConnection, user_id: uuid.UUID) -> bool:
     """Delete a second factor with its recovery codes; return whether there was one."""
-    deleted = await conn.execute(sa.delete(second_factors).where(second_factors.c.user_id == user_id))
-    return deleted.rowcount == 1
+    result = await conn.execute(sa.delete(second_factors).where(second_factors.c.user_id == user_id))
+    return result.rowcount == 1
 
 
 async def replace_recovery_codes(conn: AsyncConnection, user_id: uuid.UUID, hashes: Collection[bytes]) -> None:

@@ -189,10 +189,10 @@ async def revoke_batch_of_all_users(
 
 async def has_others(conn: AsyncConnection, *, begun_before: datetime, keep: uuid.UUID | None) -> bool:
     """Return whether a live session that began before then is left, other than `keep`."""
-    others = sa.exists().where(IS_LIVE, sessions.c.created_at <= begun_before)
+    exists = sa.exists().where(IS_LIVE, sessions.c.created_at <= begun_before)
     if keep is not None:
-        others = others.where(sessions.c.session_id != keep)
-    return bool(await conn.scalar(sa.select(others)))
+        exists = exists.where(sessions.c.session_id != keep)
+    return bool(await conn.scalar(sa.select(exists)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

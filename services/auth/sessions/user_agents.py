@@ -16,10 +16,10 @@ NAME_LIMIT = 100
 def name(user_agent: str) -> str:
     """Return for example `Firefox on Linux`; empty if unknown. Never raises: the name is for display only."""
     try:
-        parsed = ua_parser.parse(user_agent[: validation.USER_AGENT_LIMIT])
+        client = ua_parser.parse(user_agent[: validation.USER_AGENT_LIMIT])
     except Exception:
         logger.exception("user agent not parsed")
         return ""
-    browser = parsed.user_agent.family if parsed.user_agent else ""
-    system = parsed.os.family if parsed.os else ""
+    browser = client.user_agent.family if client.user_agent else ""
+    system = client.os.family if client.os else ""
     return " on ".join(filter(None, (browser, system)))[:NAME_LIMIT]

@@ -122,7 +122,7 @@ class SignIn:
                 await throttling.count_attempt(tx.conn, limits)
                 await record(tx.conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
             raise domain.InvalidCredentials("The password is incorrect.", field="password")
-        replaced: tuple[domain.Session, str] | None = None
+        new_session: tuple[domain.Session, str] | None = None
         async with self.context.transaction() as tx:
             conn, current = tx.conn, await lock_account(tx.conn, actor.user_id)
             await throttling.refuse_if_blocked(conn, limits)
@@ -134,14 +134,14 @@ class SignIn:
             if current.user.has_second_factor and kind is None:
                 await record(conn, Kind.REAUTHENTICATION_FAILED, by_owner(actor, client))
             else:
-                replaced = await replace_token(tx, actor)
+                new_session = await replace_token(tx, actor)
                 await throttling.forget(conn, [throttling.account_key(account.user.email, client)])
                 await record(conn, Kind.REAUTHENTICATED, by_owner(actor, client))
                 if kind is verification.CodeKind.RECOVERY:
                     await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor, client))
-        if replaced is None:
+        if new_session is None:
             raise domain.InvalidCode()
-        return replaced
+        return new_session
 
     async def _refuse_login(
         self, email: str, account: account_storage.Account | None, limits: throttling.Limits, client: domain.Client

@@ -45,7 +45,7 @@ def content(spec: Spec) -> list[ContentItem]:
     now = int(spec.now.timestamp())
     times = timeline.publish_times(now, spec.content_count, rng)
     views = popularity.spread_views(spec.profile_type, [now - at for at in times], spec.interaction_count, rng)
-    chosen = rng.choices(tuple(platforms), weights=tuple(platforms.values()), k=spec.content_count)
+    platform_names = rng.choices(tuple(platforms), weights=tuple(platforms.values()), k=spec.content_count)
     titles = _Titles(spec, world)
     return [
         ContentItem(
@@ -56,7 +56,7 @@ def content(spec: Spec) -> list[ContentItem]:
             views[position],
             popularity.likes_of(platform, views[position], rng),
         )
-        for position, (subject, platform) in enumerate(zip(subjects(spec), chosen, strict=True))
+        for position, (subject, platform) in enumerate(zip(subjects(spec), platform_names, strict=True))
     ]
 
 
@@ -75,11 +75,11 @@ def _choose_subjects(profile_type: str, niche: str, seed: int, count: int) -> tu
     for pool in names:
         rng.shuffle(pool)
     used = [0] * len(groups)
-    chosen = []
+    topics = []
     for group in rng.choices(range(len(groups)), k=count):
-        chosen.append(Subject(group, names[group][used[group] % len(names[group])]))
+        topics.append(Subject(group, names[group][used[group] % len(names[group])]))
         used[group] += 1
-    return tuple(chosen)
+    return tuple(topics)
 
 
 _ANY_TIME = datetime.fromtimestamp(0, UTC)

@@ -26,8 +26,8 @@ def _upsert(rows: Sequence[Mapping[str, Any]]) -> postgresql.Insert:
     next_at = sa.case(
         (schedules.c.paused_at.is_not(None), sa.null()), (is_other_time, new.next_at), else_=schedules.c.next_at
     )
-    changed = {name: new[name] for name in rows[0] if name != "name"}
-    return insert.on_conflict_do_update(index_elements=[schedules.c.name], set_={**changed, "next_at": next_at})
+    updates = {name: new[name] for name in rows[0] if name != "name"}
+    return insert.on_conflict_do_update(index_elements=[schedules.c.name], set_={**updates, "next_at": next_at})
 
 
 DROPPED_AFTER = timedelta(minutes=2)
