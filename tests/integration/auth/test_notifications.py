@@ -40,7 +40,7 @@ END = WINDOW + timedelta(minutes=7)
 
 
 @pytest.fixture
-def jobs_client(jobs_target: str, jobs_of: Callable[[str, str], JobsClient]) -> JobsClient:
+async def jobs_client(jobs_target: str, jobs_of: Callable[[str, str], JobsClient]) -> JobsClient:
     """Return the jobs service as auth sees it."""
     return jobs_of("auth", jobs_target)
 
