@@ -6,7 +6,7 @@ import inspect
 import json
 from pathlib import Path
 
-from gateway.pages import labels
+from gateway import labels
 
 TARGET = Path(__file__).parents[1] / "services" / "auth" / "notifications" / "kind_names.py"
 _NOTIFYING = (*labels.OWN_KINDS, "jobs.bulk")

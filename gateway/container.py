@@ -21,8 +21,8 @@ from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, DeviceCookie, EmailCookie, SessionCookie
 from gateway.identity.sessions import Sessions
 from gateway.middleware.form_tokens import FormTokens
-from gateway.pending_jobs import PendingJobs
 from gateway.stream import hub, sources
+from gateway.stream.pending_jobs import PendingJobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

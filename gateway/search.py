@@ -15,8 +15,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from chassis import errors, ids
+from gateway import durations, labels
 from gateway.container import Container
-from gateway.pages import durations, labels
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
 

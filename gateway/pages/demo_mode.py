@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import idempotency, views
+from gateway import idempotency, labels, views
 from gateway.container import Container
-from gateway.pages import choices, forms, labels, loaders
+from gateway.pages import choices, forms, loaders
 from gateway.pages.page import Page
 from repruv.demo.v1 import demo_service_pb2
 

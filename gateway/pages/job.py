@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids, protobuf, tracing
-from gateway import redirects, views
+from gateway import labels, redirects, views
 from gateway.container import Container
-from gateway.pages import jobs, labels, loaders, timeline, waterfall
+from gateway.pages import jobs, loaders, timeline, waterfall
 from gateway.pages.admin import people
 from gateway.pages.page import Page
 from gateway.views import engine

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import views
+from gateway import labels, views
 from gateway.container import Container
-from gateway.pages import labels, orders
+from gateway.pages import orders
 from gateway.pages.page import Page
 from repruv.jobs.v1 import jobs_service_pb2
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import markupsafe
 
-from gateway.pages import durations
+from gateway import durations
 
 NONE = "–"
 """Shown where there is no value."""

@@ -8,7 +8,8 @@ import pathlib
 
 import jinja2
 
-from gateway.pages import charts, devices, durations, labels, moments, sparklines
+from gateway import durations, labels
+from gateway.pages import charts, devices, moments, sparklines
 
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
 STATIC = pathlib.Path(__file__).parents[1] / "static"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway import views
-from gateway.pages import durations
+from gateway import durations, views
 
 _TITLES: Mapping[str, str] = {
     "submitted": "Submitted",

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway import views
-from gateway.pages import durations, labels
+from gateway import durations, labels, views
 
 WIDTH = 1_000.0
 """The length of the time axis, in units of the drawing."""

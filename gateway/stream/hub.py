@@ -12,8 +12,8 @@ from typing import Any
 from chassis import bus, errors, interest
 from gateway import clients, metrics
 from gateway.identity import sessions
-from gateway.pending_jobs import PendingJobs
 from gateway.stream import connection, event_reader, feed, opening, poll, response, snapshots, sources
+from gateway.stream.pending_jobs import PendingJobs
 from repruv.jobs.v1 import job_pb2
 
 logger = logging.getLogger(__name__)

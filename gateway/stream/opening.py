@@ -12,8 +12,8 @@ from typing import Any
 
 from chassis import errors
 from gateway import metrics
-from gateway.pending_jobs import PendingJobs
 from gateway.stream import connection, event_reader, feed, frames, snapshots, sources
+from gateway.stream.pending_jobs import PendingJobs
 
 MAX_REPLAY = 5_000
 MAX_CURSOR_DIGITS = 18

@@ -2,8 +2,8 @@
 
 tests/contract/test_commands.py checks that all documented commands exist. Others run the rest: test_job_file.py `make job`,
 test_calling_us.py those of calling-us.md, tests/containers those of Compose and of operators, tests/ha and
-tests/system_postgres those of high availability. Not run: helm and kubectl, which need a cluster (tests/helm renders and validates the
-chart), the images of the profile `observability`, and benchmarks, which are measurements.
+tests/system_postgres those of high availability. Not run: helm and kubectl, which need a cluster (tests/helm renders and
+validates the chart), the images of the profile `observability`, and benchmarks, which are measurements.
 """
 
 from __future__ import annotations

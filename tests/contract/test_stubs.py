@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from dev import generated
-from gateway.pages import labels
+from gateway import labels
 from services.auth.notifications import kind_names
 
 PROTOS = Path(__file__).parents[2] / "protos"

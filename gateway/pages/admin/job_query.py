@@ -10,8 +10,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from gateway import views
-from gateway.pages import labels
+from gateway import labels, views
 from repruv.jobs.v1 import admin_service_pb2
 
 PATH = "/admin/jobs"

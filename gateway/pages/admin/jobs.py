@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import redirects, views
+from gateway import labels, redirects, views
 from gateway.container import Container
-from gateway.pages import jobs, labels
+from gateway.pages import jobs
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.pages.admin.job_query import PATH, JobQuery

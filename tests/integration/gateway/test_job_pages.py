@@ -13,8 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from chassis import ids
 from dev import subprocesses
-from gateway import clients
-from gateway.pages import labels
+from gateway import clients, labels
 from gateway.settings import Settings
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.pages import durations, labels, timeline
+from gateway import durations, labels
+from gateway.pages import timeline
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
