@@ -78,7 +78,7 @@ def spec(owner_id: UUID, kind: str) -> Callable[..., domain.Spec]:
 
 
 @pytest.fixture
-def submitted(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> Callable[..., Any]:
+def submit_job(jobs: operations.Operations, spec: Callable[..., domain.Spec]) -> Callable[..., Any]:
     """Return a function that submits a job of this test's kind."""
 
     async def submit(**arguments: Any) -> domain.Job:

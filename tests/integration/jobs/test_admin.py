@@ -192,16 +192,16 @@ async def change(engine: AsyncEngine, statement: str, **fields: Any) -> None:
 
 
 async def test_deleted_kind_is_listed_while_it_has_jobs(
-    operator_view: overview.Overview, jobs_engine: AsyncEngine, submitted: Any, kind: str
+    operator_view: overview.Overview, jobs_engine: AsyncEngine, submit_job: Any, kind: str
 ) -> None:
-    await submitted(run_at=datetime.now(UTC) + timedelta(days=3))
+    await submit_job(run_at=datetime.now(UTC) + timedelta(days=3))
     await change(jobs_engine, "DELETE FROM jobs.kinds WHERE kind = :kind", kind=kind)
     kinds = {item.kind: item for item in map(convert.kind_to_proto, await operator_view.list_kinds())}
     assert (dict(kinds[kind].counts), kinds[kind].limits.max_running_per_key) == ({"scheduled": 1}, 1)
 
 
 async def test_jobs_that_need_attention_are_listed_with_the_reason(
-    operator_view: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submitted: Any, kind: str
+    operator_view: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submit_job: Any, kind: str
 ) -> None:
     async def reason(job_id: UUID) -> str | None:
         stuck = await operator_view.list_stuck(limit=ALL)
@@ -209,7 +209,7 @@ async def test_jobs_that_need_attention_are_listed_with_the_reason(
         return next((item.reason for item in stuck if item.job.job_id == job_id), None)
 
     await jobs.kinds.get([kind])
-    job = await submitted()
+    job = await submit_job()
     assert await reason(job.job_id) == "no_worker"
     await change(jobs_engine, "UPDATE jobs.kinds SET declared_at = now() WHERE kind = :kind", kind=kind)
     assert await reason(job.job_id) is None
@@ -235,10 +235,10 @@ async def test_jobs_that_need_attention_are_listed_with_the_reason(
 
 
 async def test_jobs_of_dying_workers_are_listed(
-    operator_view: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submitted: Any, kind: str
+    operator_view: overview.Overview, jobs_engine: AsyncEngine, jobs: Any, submit_job: Any, kind: str
 ) -> None:
     await jobs.kinds.get([kind])
-    job = await submitted()
+    job = await submit_job()
     await change(jobs_engine, "UPDATE jobs.kinds SET declared_at = now() WHERE kind = :kind", kind=kind)
     for crashes in (1, 2):
         await jobs.claim(worker="w", kinds=[kind], limit=1)

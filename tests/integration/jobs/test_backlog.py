@@ -57,13 +57,13 @@ async def test_owner_whose_job_nobody_claims_for_a_day_is_refused(
     jobs_engine: AsyncEngine,
     backlog: Backlog,
     spec: jobs_helpers.MakeSpec,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     kind: str,
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.shift(jobs_engine, job.job_id, "run_at = now() - interval '25 hours'")
     await backlog.measure()
     await assert_full(jobs, spec())
     await jobs_helpers.claim_one(jobs, kind)
     await backlog.measure()
-    await submitted()
+    await submit_job()

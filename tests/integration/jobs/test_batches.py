@@ -100,9 +100,9 @@ async def test_children_may_precede_their_parents_but_not_form_a_cycle(
 
 
 async def test_repeated_child_is_accepted_after_its_parent_ended(
-    jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    parent = await submitted()
+    parent = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     child = ids.uuid7()
     await jobs.submit(child, spec(parent_id=parent.job_id))
@@ -110,7 +110,7 @@ async def test_repeated_child_is_accepted_after_its_parent_ended(
     job, is_new = await jobs.submit(child, spec(parent_id=parent.job_id))
     assert (job.job_id, is_new) == (child, False)
     with pytest.raises(errors.FailedPrecondition) as excinfo:
-        await submitted(parent_id=parent.job_id)
+        await submit_job(parent_id=parent.job_id)
     assert excinfo.value.code == "parent_ended"
 
 
@@ -125,7 +125,7 @@ async def test_payloads_are_equal_for_each_spelling_of_their_numbers(
         await jobs.submit(job_id, spec(payload={**payload, "list": [True, 2]}))
 
 
-async def submitted(to: Operations, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
+async def submit_together(to: Operations, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
     """Submit until no transaction of another holds a row for too long, as every submitter does."""
     while True:
         with contextlib.suppress(errors.Unavailable):
@@ -144,7 +144,7 @@ async def test_replicas_store_the_same_jobs_once_in_any_order(
 
     async def submit(to: Operations) -> list[str]:
         shuffled = chance.sample(submits, len(submits))
-        results = await submitted(to, shuffled)
+        results = await submit_together(to, shuffled)
         codes = dict(zip((job_id for job_id, _ in shuffled), results, strict=True))
         return [code(codes[job_id]) for job_id, _ in submits]
 
@@ -169,9 +169,9 @@ async def test_replicas_agree_on_who_holds_a_unique_key(
 
 
 async def test_each_finish_of_a_batch_is_fenced_independently(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    good, stale, waiting = [await submitted() for _ in range(3)]
+    good, stale, waiting = [await submit_job() for _ in range(3)]
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
     await jobs_helpers.crash(jobs, jobs_engine, stale.job_id)
     done = outcomes.Completed(result={"n": 1})
@@ -204,9 +204,9 @@ async def test_outcomes_of_two_attempts_of_one_job_refuse_no_other_outcome_of_th
 
 
 async def test_one_of_two_concurrent_outcomes_of_an_attempt_counts(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job, other = await submitted(), await submitted()
+    job, other = await submit_job(), await submit_job()
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
     done = outcomes.Completed(result={"n": 1})
     first, again, against, beside = await asyncio.gather(
@@ -226,11 +226,11 @@ async def test_one_of_two_concurrent_outcomes_of_an_attempt_counts(
 
 
 async def test_finishes_and_heartbeats_of_the_same_jobs_do_not_deadlock(
-    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, replica: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     """Both lock many rows: they must do so in one order."""
     for _ in range(10):
-        await asyncio.gather(*(submitted() for _ in range(40)))
+        await asyncio.gather(*(submit_job() for _ in range(40)))
         held = [(job.job_id, 1) for job in await jobs.claim(worker="w1", kinds=[kind], limit=40)]
         results, *_ = await asyncio.gather(
             jobs.finish_many([(*token, outcomes.Completed()) for token in held]),

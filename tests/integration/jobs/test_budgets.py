@@ -36,9 +36,9 @@ async def lose_lease(jobs: Operations, engine: AsyncEngine, kind: str, *, surviv
 
 
 async def test_crash_that_the_worker_survived_is_taken_back(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     for _ in range(outcomes.CRASH_LIMIT + 1):
         job = await lose_lease(jobs, jobs_engine, kind, survives=True)
         assert (job.state, job.crashes) == (State.RETRYING, 0)
@@ -53,9 +53,9 @@ async def test_crash_that_the_worker_survived_is_taken_back(
 
 
 async def test_late_outcome_shows_that_the_worker_survived(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     assert (await lose_lease(jobs, jobs_engine, kind, survives=False)).crashes == 1
     # A replica that was frozen hands back what it claimed for a call that is gone.
     (late,) = await jobs.finish_many([(job.job_id, 1, outcomes.Released())])
@@ -64,9 +64,9 @@ async def test_late_outcome_shows_that_the_worker_survived(
 
 
 async def test_crashes_that_workers_survived_have_a_limit(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     attempts = 0
     while job.state is not State.FAILED:
         job = await lose_lease(jobs, jobs_engine, kind, survives=True)
@@ -78,9 +78,9 @@ async def test_crashes_that_workers_survived_have_a_limit(
 
 
 async def test_new_step_makes_the_budgets_full_again(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(max_attempts=2)
+    job = await submit_job(max_attempts=2)
     for step in ("fetch", "fetch", "store"):
         held = await jobs_helpers.claim_one(jobs, kind)
         await jobs.reports.save_checkpoint(job.job_id, held.attempt, step, held.attempt)
@@ -91,7 +91,7 @@ async def test_new_step_makes_the_budgets_full_again(
     # The second attempt saved no new step.
     assert (job.state, job.attempt) == (State.FAILED, 2)
 
-    job = await submitted(max_attempts=2)
+    job = await submit_job(max_attempts=2)
     for number in range(5):
         held = await jobs_helpers.claim_one(jobs, kind)
         await jobs.reports.save_checkpoint(job.job_id, held.attempt, f"step {number}", 1)
@@ -101,9 +101,9 @@ async def test_new_step_makes_the_budgets_full_again(
 
 
 async def test_moving_checkpoint_of_a_lasting_attempt_forgets_crashes(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     for attempt in range(1, 4):
         held = await jobs_helpers.claim_one(jobs, kind)
         await jobs.reports.save_checkpoint(job.job_id, attempt, "@state", attempt)
@@ -118,9 +118,9 @@ async def test_moving_checkpoint_of_a_lasting_attempt_forgets_crashes(
 
 
 async def test_attempt_that_ignores_its_timeout_is_ended_by_the_service(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job, other = await submitted(), await submitted()
+    job, other = await submit_job(), await submit_job()
     for held in await jobs.claim(worker="w1", kinds=[kind], limit=2):
         await age_attempt(jobs_engine, held.job_id, "10 minutes 59 seconds")
     await jobs.cancel(other.job_id, owner_id=None, reason="unwanted")
@@ -139,10 +139,10 @@ async def test_attempt_that_ignores_its_timeout_is_ended_by_the_service(
 
 
 async def test_claim_names_the_time_left_by_the_clock_of_the_database(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    await submitted(total_timeout=jobs_helpers.HOUR)
-    await submitted()
+    await submit_job(total_timeout=jobs_helpers.HOUR)
+    await submit_job()
     first, second = await jobs.claim(worker="w1", kinds=[kind], limit=2)
     assert first.time_left is not None
     assert jobs_helpers.HOUR * 0.9 < first.time_left <= jobs_helpers.HOUR

@@ -53,9 +53,9 @@ def changes(jobs: Operations, jobs_engine: AsyncEngine) -> Bulk:
 
 
 @pytest.fixture
-async def failed(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> list[UUID]:
+async def failed(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> list[UUID]:
     """Return four failed jobs, the oldest first."""
-    job_ids = [(await submitted()).job_id for _ in range(4)]
+    job_ids = [(await submit_job()).job_id for _ in range(4)]
     for job in await jobs.claim(worker="w", kinds=[kind], limit=4):
         await jobs.finish(job.job_id, job.attempt, jobs_helpers.FINAL)
     return job_ids
@@ -78,12 +78,12 @@ async def run(changes: Bulk, context: FakeContext, payload: bulk.Payload) -> dic
 
 
 async def test_failed_jobs_are_retried_and_later_ones_left_out(
-    jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, failed: list[UUID], kind: str, owner_id: UUID
+    jobs: Operations, changes: Bulk, submit_job: jobs_helpers.Submit, failed: list[UUID], kind: str, owner_id: UUID
 ) -> None:
     selected = JobFilter(kinds={kind}, owner_id=owner_id, error_code="final")
     assert (await changes.count(selected, Change.RETRY)).count == 4
     context, payload = await start(changes, selected, Change.RETRY, owner_id)
-    later = await submitted()
+    later = await submit_job()
     await jobs.cancel(later.job_id, owner_id=None, reason="r")
     assert await run(changes, context, payload) == {"changed": 4, "skipped": {}}
     assert context.reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -120,21 +120,21 @@ async def test_a_change_resumes_at_its_checkpoint(
 
 
 async def test_jobs_that_refuse_are_skipped_and_counted(
-    jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    jobs: Operations, changes: Bulk, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    first = await submitted(unique_key=f"{kind}-1")
+    first = await submit_job(unique_key=f"{kind}-1")
     (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
     await jobs.finish(claimed.job_id, 1, jobs_helpers.FINAL)
-    await submitted(unique_key=f"{kind}-1")
+    await submit_job(unique_key=f"{kind}-1")
     context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
     assert await run(changes, context, payload) == {"changed": 0, "skipped": {"unique_key_taken": 1}}
     assert await jobs_helpers.state(jobs, first.job_id) is State.FAILED
 
 
 async def test_unfinished_jobs_are_cancelled(
-    jobs: Operations, changes: Bulk, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    jobs: Operations, changes: Bulk, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(3)]
+    job_ids = [(await submit_job()).job_id for _ in range(3)]
     done, running = await jobs.claim(worker="w", kinds=[kind], limit=2)
     await jobs.finish(done.job_id, 1, outcomes.Completed())
     context, payload = await start(changes, JobFilter(kinds={kind}), Change.CANCEL, owner_id)

@@ -14,8 +14,8 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def test_waiting_jobs_are_cancelled_at_once(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
-    for job in (await submitted(), await submitted(run_at=datetime.now(UTC) + timedelta(hours=1))):
+async def test_waiting_jobs_are_cancelled_at_once(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> None:
+    for job in (await submit_job(), await submit_job(run_at=datetime.now(UTC) + timedelta(hours=1))):
         cancelled = await jobs.cancel(job.job_id, owner_id=None, reason="requested")
         assert (cancelled.state, cancelled.cancel_reason) == (State.CANCELLED, "requested")
         assert await jobs.cancel(job.job_id, owner_id=None, reason="again") == cancelled
@@ -23,9 +23,9 @@ async def test_waiting_jobs_are_cancelled_at_once(jobs: Operations, submitted: j
 
 
 async def test_a_running_job_is_asked_to_stop_by_its_heartbeat(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     assert (await jobs.cancel(job.job_id, owner_id=None, reason="requested")).state is State.CANCELLING
     assert await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)]) == [(job.job_id, 1, State.CANCELLING)]
@@ -34,9 +34,9 @@ async def test_a_running_job_is_asked_to_stop_by_its_heartbeat(
 
 
 async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="requested")
     assert (await jobs.finish(job.job_id, 1, outcomes.Completed())).state is State.COMPLETED
@@ -46,9 +46,9 @@ async def test_a_handler_that_finishes_before_the_cancel_arrives_wins(
 
 
 async def test_cancelling_job_of_a_dead_worker_is_cancelled(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="because")
     rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)

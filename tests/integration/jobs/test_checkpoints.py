@@ -16,9 +16,9 @@ from tests.integration.jobs import jobs_helpers
 
 
 @pytest.fixture
-async def job_id(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
+async def job_id(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> UUID:
     """Return a job in its first attempt."""
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     return job.job_id
 

@@ -70,9 +70,9 @@ async def waits_for_lock(engine: AsyncEngine) -> bool:
 
 
 async def test_heartbeat_waits_for_no_row_and_renews_all_others(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, locked: Locks
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks
 ) -> None:
-    held = [await submitted() for _ in range(3)]
+    held = [await submit_job() for _ in range(3)]
     await jobs.claim(worker="w1", kinds=[kind], limit=10)
     for job in held:
         await jobs_helpers.expire(jobs_engine, job.job_id)
@@ -86,9 +86,9 @@ async def test_heartbeat_waits_for_no_row_and_renews_all_others(
 
 
 async def test_cancelled_heartbeat_keeps_its_connection_and_the_repeated_one_shares_it(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     answer, renewals = asyncio.Event(), 0
     renew = storage.renew_leases
@@ -113,9 +113,9 @@ async def test_cancelled_heartbeat_keeps_its_connection_and_the_repeated_one_sha
 
 
 async def test_claim_waits_for_no_locked_job(
-    unhurried: Operations, jobs: Operations, submitted: jobs_helpers.Submit, kind: str, locked: Locks
+    unhurried: Operations, jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, locked: Locks
 ) -> None:
-    first, second = await submitted(), await submitted()
+    first, second = await submit_job(), await submit_job()
     async with locked(LOCK_JOB, first.job_id):
         async with asyncio.timeout(60):
             claimed = await unhurried.claim(worker="w1", kinds=[kind], limit=10)
@@ -227,7 +227,7 @@ async def test_rescue_does_not_wait_for_a_locked_owner(
 async def test_due_jobs_do_not_wait_for_a_locked_owner(
     jobs: Operations,
     jobs_engine: AsyncEngine,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     locked: Locks,
     change: str,
     duty: Callable[[Maintenance], Awaitable[int]],
@@ -236,7 +236,7 @@ async def test_due_jobs_do_not_wait_for_a_locked_owner(
     later = datetime.now(UTC) + jobs_helpers.HOUR
     blocked, other = uuid4(), uuid4()
     waiting = {
-        owner: (await submitted(owner_id=owner, run_at=later, total_timeout=jobs_helpers.HOUR)).job_id
+        owner: (await submit_job(owner_id=owner, run_at=later, total_timeout=jobs_helpers.HOUR)).job_id
         for owner in (blocked, other)
     }
     for job_id in waiting.values():
@@ -251,15 +251,15 @@ async def test_due_jobs_do_not_wait_for_a_locked_owner(
 
 @pytest.mark.parametrize("duty", ["orphans", "overrun"])
 async def test_tidying_does_not_wait_for_a_locked_owner(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, locked: Locks, duty: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks, duty: str
 ) -> None:
     blocked, other = uuid4(), uuid4()
     tidied: dict[UUID, UUID] = {}
     for owner in (blocked, other):
-        job = await submitted(owner_id=owner)
+        job = await submit_job(owner_id=owner)
         tidied[owner] = job.job_id
         if duty == "orphans":
-            tidied[owner] = (await submitted(owner_id=owner, parent_id=job.job_id, kind=f"{kind}.child")).job_id
+            tidied[owner] = (await submit_job(owner_id=owner, parent_id=job.job_id, kind=f"{kind}.child")).job_id
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=2)
     if duty == "orphans":
         await jobs.finish_many([(job.job_id, 1, jobs_helpers.FINAL) for job in claimed])
@@ -278,9 +278,9 @@ async def test_tidying_does_not_wait_for_a_locked_owner(
 
 
 async def test_outcome_that_the_database_refuses_fails_alone(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    poison, *others = [await submitted() for _ in range(4)]
+    poison, *others = [await submit_job() for _ in range(4)]
     await jobs.claim(worker="w1", kinds=[kind], limit=10)
     # No valid outcome breaks a rule of the database. A row from another release may.
     await jobs_helpers.shift(jobs_engine, poison.job_id, "progress_done = 5, progress_total = 9")

@@ -16,10 +16,10 @@ HOUR = timedelta(hours=1)
 PAST = "deadline = now() - interval '1 second'"
 
 
-async def test_deadline_counts_from_the_time_of_the_job(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
+async def test_deadline_counts_from_the_time_of_the_job(jobs: Operations, submit_job: jobs_helpers.Submit) -> None:
     at_once, later = (
-        await submitted(total_timeout=HOUR),
-        await submitted(total_timeout=HOUR, run_at=datetime.now(UTC) + 2 * HOUR),
+        await submit_job(total_timeout=HOUR),
+        await submit_job(total_timeout=HOUR, run_at=datetime.now(UTC) + 2 * HOUR),
     )
     assert at_once.deadline == at_once.created_at + HOUR
     assert later.run_at is not None
@@ -27,15 +27,15 @@ async def test_deadline_counts_from_the_time_of_the_job(jobs: Operations, submit
 
 
 async def test_jobs_that_wait_beyond_their_deadline_fail(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    pausing = await submitted(total_timeout=HOUR)
+    pausing = await submit_job(total_timeout=HOUR)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(pausing.job_id, 1, jobs_helpers.ERROR)
-    scheduled = await submitted(total_timeout=HOUR, run_at=datetime.now(UTC) + HOUR)
-    holder, keyed = await submitted(concurrency_key="k"), await submitted(concurrency_key="k", total_timeout=HOUR)
-    pending = await submitted(total_timeout=HOUR)
-    in_time = await submitted(total_timeout=HOUR)
+    scheduled = await submit_job(total_timeout=HOUR, run_at=datetime.now(UTC) + HOUR)
+    holder, keyed = await submit_job(concurrency_key="k"), await submit_job(concurrency_key="k", total_timeout=HOUR)
+    pending = await submit_job(total_timeout=HOUR)
+    in_time = await submit_job(total_timeout=HOUR)
     for job in (pausing, scheduled, keyed, pending):
         await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
     await Maintenance(jobs).fail_overdue()
@@ -46,7 +46,7 @@ async def test_jobs_that_wait_beyond_their_deadline_fail(
 
 
 async def test_running_attempt_may_finish_beyond_the_deadline_but_no_other_follows(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     endings: list[tuple[outcomes.Outcome, State, str | None]] = [
         (outcomes.Completed(), State.COMPLETED, None),
@@ -55,7 +55,7 @@ async def test_running_attempt_may_finish_beyond_the_deadline_but_no_other_follo
         (outcomes.Snoozed(delay=HOUR), State.FAILED, "deadline_exceeded"),
     ]
     for outcome, state, code in endings:
-        job = await submitted(total_timeout=HOUR)
+        job = await submit_job(total_timeout=HOUR)
         await jobs_helpers.claim_one(jobs, kind)
         await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
         await Maintenance(jobs).fail_overdue()
@@ -65,9 +65,9 @@ async def test_running_attempt_may_finish_beyond_the_deadline_but_no_other_follo
 
 
 async def test_a_rescue_beyond_the_deadline_fails_the_job(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(total_timeout=HOUR)
+    job = await submit_job(total_timeout=HOUR)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
     rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
@@ -75,9 +75,9 @@ async def test_a_rescue_beyond_the_deadline_fails_the_job(
 
 
 async def test_a_retry_gives_a_new_deadline(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(total_timeout=HOUR)
+    job = await submit_job(total_timeout=HOUR)
     await jobs_helpers.shift(jobs_engine, job.job_id, PAST)
     await Maintenance(jobs).fail_overdue()
     reopened = await jobs.retry(job.job_id, owner_id=None)
@@ -89,9 +89,9 @@ async def test_a_retry_gives_a_new_deadline(
 
 
 async def test_snoozed_job_resumes_without_using_an_attempt(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(max_attempts=1)
+    job = await submit_job(max_attempts=1)
     for attempt in range(1, 4):
         assert (await jobs_helpers.claim_one(jobs, kind)).attempt == attempt
         snoozed = await jobs.finish(job.job_id, attempt, outcomes.Snoozed(delay=HOUR))
@@ -106,10 +106,10 @@ async def test_snoozed_job_resumes_without_using_an_attempt(
 
 
 async def test_cancelling_job_is_cancelled_when_its_handler_snoozes(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     for outcome in (outcomes.Snoozed(delay=HOUR), outcomes.Waiting(), outcomes.Released()):
-        job = await submitted()
+        job = await submit_job()
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.cancel(job.job_id, owner_id=None, reason="why")
         ended = await jobs.finish(job.job_id, 1, outcome)
@@ -117,9 +117,9 @@ async def test_cancelling_job_is_cancelled_when_its_handler_snoozes(
 
 
 async def test_pause_between_attempts_is_kept(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(backoff=HOUR, max_backoff=HOUR)
+    job = await submit_job(backoff=HOUR, max_backoff=HOUR)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
     await jobs_helpers.shift(jobs_engine, job.job_id, "run_at = now() + interval '1 minute'")

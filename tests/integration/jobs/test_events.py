@@ -22,9 +22,9 @@ from tests.integration.jobs.conftest import LEASE
 
 
 async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    created = await asyncio.gather(*(submitted() for _ in range(10)))
+    created = await asyncio.gather(*(submit_job() for _ in range(10)))
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=6)
     await asyncio.gather(*(jobs.finish(job.job_id, 1, outcomes.Completed()) for job in claimed))
     waiting = {job.job_id for job in created} - {job.job_id for job in claimed}
@@ -45,10 +45,10 @@ async def test_every_transition_is_an_event_and_the_owners_sequence_has_no_gaps(
 
 
 async def test_events_can_be_read_from_any_position_but_not_from_the_future(
-    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID
+    jobs: Operations, submit_job: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
     for _ in range(3):
-        await submitted()
+        await submit_job()
     raw, latest = await jobs.list_events(owner_id, after=2, limit=500)
     assert ([job_events_pb2.JobEvent.FromString(event).sequence for event in raw], latest) == ([3], 3)
     assert await jobs.list_events(owner_id, after=3, limit=500) == ([], 3)
@@ -339,10 +339,10 @@ async def test_rolled_back_change_publishes_nothing(
 
 
 async def test_a_retry_makes_a_notification_unread_again(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     unread = notifications.Notifications(jobs_engine, bus.Bus("", name="test"))
-    job = await submitted(notify_owner=True, max_attempts=1)
+    job = await submit_job(notify_owner=True, max_attempts=1)
 
     async def listed() -> list[UUID]:
         return [item.job_id for item in (await unread.list_page(owner_id, page_size=10, page_token="")).jobs]
@@ -359,11 +359,11 @@ async def test_a_retry_makes_a_notification_unread_again(
 
 
 async def test_events_that_a_failover_lost_make_cursors_unknown(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, owner_id: UUID
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
     """The new history must not continue under the sequences of lost events: readers would keep events that never happened."""
     for _ in range(3):
-        await submitted()
+        await submit_job()
     async with jobs_engine.begin() as conn:
         # As on a standby that had not received the last event.
         parameters = {"owner_id": owner_id}
@@ -374,7 +374,7 @@ async def test_events_that_a_failover_lost_make_cursors_unknown(
     with pytest.raises(errors.OutOfRange):
         await jobs.list_events(owner_id, after=3, limit=10)
     for _ in range(2):
-        await submitted()
+        await submit_job()
     for cursor in (2, 3):
         with pytest.raises(errors.OutOfRange) as excinfo:
             await jobs.list_events(owner_id, after=cursor, limit=10)
@@ -382,5 +382,5 @@ async def test_events_that_a_failover_lost_make_cursors_unknown(
     newest = (await jobs.positions([owner_id]))[owner_id]
     events, latest = await jobs.list_events(owner_id, after=newest - 2, limit=10)
     assert (len(events), latest) == (2, newest)
-    await submitted()
+    await submit_job()
     assert (await jobs.positions([owner_id]))[owner_id] == newest + 1, "once per failover"

@@ -30,9 +30,9 @@ async def attempts(jobs: Operations, job: domain.Job) -> list[Any]:
 
 
 async def test_each_failed_attempt_keeps_its_exception(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(job.job_id, 1, failure(message="first", traceback="one"))
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
@@ -58,9 +58,9 @@ def test_fingerprint_names_kind_code_type_and_place() -> None:
 
 
 async def test_failures_and_crashes_have_fingerprints(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind)
@@ -75,9 +75,9 @@ async def test_failures_and_crashes_have_fingerprints(
 
 
 async def test_crashed_attempt_keeps_progress_and_lease_and_the_next_where_it_resumed(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.reports.report_progress(job.job_id, 1, domain.Progress(done=41_200, total=100_000))
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
@@ -92,9 +92,9 @@ async def test_crashed_attempt_keeps_progress_and_lease_and_the_next_where_it_re
 
 
 async def test_attempt_without_a_report_has_no_progress(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.reports.report_progress(job.job_id, 1, domain.Progress(done=5, total=9))
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
@@ -104,9 +104,9 @@ async def test_attempt_without_a_report_has_no_progress(
 
 
 async def test_only_the_newest_attempts_keep_tracebacks(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(max_attempts=100)
+    job = await submit_job(max_attempts=100)
     for attempt in range(1, domain.RECORDED_ATTEMPTS + 3):
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, attempt, failure())

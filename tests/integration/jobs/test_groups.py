@@ -64,11 +64,11 @@ async def test_children_that_end_at_once_are_all_counted(
 
 
 async def test_parent_resumes_at_once_when_all_children_have_ended(
-    jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    parent = await submitted()
+    parent = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
-    await submitted(parent_id=parent.job_id, kind=f"{kind}.child")
+    await submit_job(parent_id=parent.job_id, kind=f"{kind}.child")
     await jobs_helpers.complete(jobs, *await jobs_helpers.claim(jobs, f"{kind}.child"))
     job = await jobs.finish(parent.job_id, 1, WAITING)
     assert (job.state, job.awaits_children) == (State.SCHEDULED, False)
@@ -108,16 +108,16 @@ async def test_cancelling_a_parent_cancels_its_children(
 
 
 async def test_cancelling_parent_still_counts_ended_children(
-    jobs: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, spec: jobs_helpers.MakeSpec, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    parent = await submitted()
+    parent = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
-    child = await submitted(parent_id=parent.job_id, kind=f"{kind}.child")
+    child = await submit_job(parent_id=parent.job_id, kind=f"{kind}.child")
     assert (await jobs.cancel(parent.job_id, owner_id=None, reason="r")).state is State.CANCELLING
     assert await jobs_helpers.state(jobs, child.job_id) is State.CANCELLED
     assert (await jobs.get(parent.job_id, owner_id=None)).children == Children(total=1, ended=1, unsuccessful=1)
     with pytest.raises(errors.FailedPrecondition) as excinfo:
-        await submitted(parent_id=parent.job_id)
+        await submit_job(parent_id=parent.job_id)
     assert excinfo.value.code == "parent_ended"
 
 
@@ -147,11 +147,11 @@ async def test_children_of_an_unsuccessful_parent_are_cancelled(
 
 
 async def test_children_of_a_completed_parent_continue(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    parent = await submitted()
+    parent = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
-    child = await submitted(parent_id=parent.job_id, kind=f"{kind}.child")
+    child = await submit_job(parent_id=parent.job_id, kind=f"{kind}.child")
     await jobs_helpers.complete(jobs, parent.job_id)
     await Maintenance(jobs).cancel_orphans()
     assert await jobs_helpers.claim(jobs, f"{kind}.child") == [child.job_id]
@@ -169,11 +169,11 @@ async def test_retried_parent_recounts_its_children(jobs: Operations, spec: jobs
     assert await jobs_helpers.state(jobs, third) is State.CANCELLED
 
 
-async def test_only_a_job_of_the_same_owner_can_be_a_parent(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
-    strange = await submitted(owner_id=uuid4())
+async def test_only_a_job_of_the_same_owner_can_be_a_parent(jobs: Operations, submit_job: jobs_helpers.Submit) -> None:
+    strange = await submit_job(owner_id=uuid4())
     for parent_id in (strange.job_id, uuid4()):
         with pytest.raises(errors.NotFound) as excinfo:
-            await submitted(parent_id=parent_id)
+            await submit_job(parent_id=parent_id)
         assert (excinfo.value.code, excinfo.value.field) == ("parent_not_found", "parent_id")
 
 
@@ -253,11 +253,11 @@ async def test_retry_repairs_groups_within_groups(jobs: Operations, spec: jobs_h
 
 @pytest.mark.parametrize("outcome", [jobs_helpers.FINAL, outcomes.Cancelled(reason="r")])
 async def test_child_of_a_parent_that_ended_for_its_own_reason_is_not_retried_alone(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, outcome: outcomes.Outcome
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, outcome: outcomes.Outcome
 ) -> None:
-    parent = await submitted()
+    parent = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
-    child = await submitted(parent_id=parent.job_id, kind=f"{kind}.child")
+    child = await submit_job(parent_id=parent.job_id, kind=f"{kind}.child")
     await jobs.cancel(child.job_id, owner_id=None, reason="r")
     await jobs.finish(parent.job_id, 1, outcome)
     with pytest.raises(errors.FailedPrecondition) as excinfo:

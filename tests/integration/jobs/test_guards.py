@@ -49,9 +49,9 @@ def meanwhile(jobs_engine: AsyncEngine, eventually: Eventually) -> Meanwhile:
 
 
 async def test_finish_sees_a_concurrent_change(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(job.job_id, _CRASHED, jobs.finish(job.job_id, 1, outcomes.Completed()))
     assert isinstance(answer, errors.Aborted)
@@ -59,9 +59,9 @@ async def test_finish_sees_a_concurrent_change(
 
 
 async def test_attempt_being_overtaken_saves_no_checkpoint(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(job.job_id, _CRASHED, jobs.reports.save_checkpoint(job.job_id, 1, "a", 1))
     assert isinstance(answer, errors.Aborted)
@@ -70,9 +70,9 @@ async def test_attempt_being_overtaken_saves_no_checkpoint(
 
 
 async def test_attempt_being_overtaken_renews_no_lease(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     held = [(job.job_id, 1)]
     overtaken = "attempt = 2, max_attempts = 5, lease_until = '2000-01-01'"
@@ -86,9 +86,9 @@ async def test_attempt_being_overtaken_renews_no_lease(
 
 
 async def test_ending_parent_accepts_no_child(
-    jobs: Operations, submitted: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submit_job: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec, kind: str, meanwhile: Meanwhile
 ) -> None:
-    parent = await submitted()
+    parent = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(parent.job_id, _COMPLETED, jobs.submit(ids.uuid7(), spec(parent_id=parent.job_id)))
     assert isinstance(answer, errors.FailedPrecondition)
@@ -96,9 +96,9 @@ async def test_ending_parent_accepts_no_child(
 
 
 async def test_cancel_sees_a_concurrent_end(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     answer = await meanwhile(job.job_id, _COMPLETED, jobs.cancel(job.job_id, owner_id=None, reason="r"))
     assert isinstance(answer, errors.FailedPrecondition)
@@ -106,10 +106,10 @@ async def test_cancel_sees_a_concurrent_end(
 
 
 async def test_locked_jobs_are_skipped(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    held, free = await submitted(), await submitted()
-    due = await submitted(run_at=datetime.now(UTC) + jobs_helpers.HOUR)
+    held, free = await submit_job(), await submit_job()
+    due = await submit_job(run_at=datetime.now(UTC) + jobs_helpers.HOUR)
     await jobs_helpers.shift(jobs_engine, due.job_id, "run_at = now()")
     async with jobs_engine.begin() as conn:
         lock = sa.text("SELECT 1 FROM jobs.jobs WHERE job_id = ANY(:ids) FOR NO KEY UPDATE")
@@ -124,9 +124,9 @@ async def test_locked_jobs_are_skipped(
 
 @pytest.mark.parametrize("stale", ["attempt", "state"])
 async def test_statement_that_ends_attempts_has_its_own_guard(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, stale: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, stale: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     running = await jobs_helpers.claim_one(jobs, kind)
     done = outcomes.Completed()
     decided = [(running, done, outcomes.decide(running, done, jitter=0.5))]
@@ -142,11 +142,11 @@ async def test_statement_that_ends_attempts_has_its_own_guard(
 
 
 async def test_retry_is_refused_if_its_unique_key_is_taken_concurrently(
-    jobs: Operations, submitted: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec
+    jobs: Operations, submit_job: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec
 ) -> None:
     for n in range(10):
         key = f"{ids.uuid7()}.{n}"
-        first = await submitted(unique_key=key)
+        first = await submit_job(unique_key=key)
         await jobs.cancel(first.job_id, owner_id=None, reason="r")
         answers = await asyncio.gather(
             jobs.retry(first.job_id, owner_id=None),

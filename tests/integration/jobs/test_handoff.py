@@ -22,10 +22,10 @@ from tests.integration.jobs.claim_calls import Callers, Eventually, claimed_ids
 
 
 async def test_submit_and_claim_share_one_transaction(
-    callers: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     call = await callers.resting(kind)
-    job = await submitted()
+    job = await submit_job()
     assert (job.state, job.attempt) == (State.PENDING, 0)
     assert await claimed_ids(call) == [job.job_id]
     async with jobs_engine.connect() as conn:
@@ -36,7 +36,7 @@ async def test_submit_and_claim_share_one_transaction(
 
 
 async def test_uncommitted_job_is_not_delivered(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = await callers.resting(kind)
     with monkeypatch.context() as patched:
@@ -47,19 +47,19 @@ async def test_uncommitted_job_is_not_delivered(
 
         patched.setattr(transaction.Transaction, "write_events", fail)
         with pytest.raises(RuntimeError):
-            await submitted()
+            await submit_job()
     assert callers.jobs.waiters.count == 1
-    job = await submitted()
+    job = await submit_job()
     assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_waiting_call_gets_the_best_job_and_the_next_call_the_submitted_one(
-    callers: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, replica: Operations, spec: jobs_helpers.MakeSpec, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await callers.resting(kind), await callers.resting(kind)
     # No wake-up is sent for it.
     urgent, _ = await replica.submit(ids.uuid7(), spec(priority=5))
-    job = await submitted()
+    job = await submit_job()
     assert (await claimed_ids(first), await claimed_ids(second)) == ([urgent.job_id], [job.job_id])
 
 
@@ -136,25 +136,25 @@ async def test_limits_are_kept(
 
 
 async def test_call_of_a_worker_that_lost_a_lease_gets_no_job(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     frozen, lives = await callers.resting(kind, worker="frozen"), await callers.resting(kind)
     callers.jobs.waiters.evict({"frozen"})
-    job = await submitted()
+    job = await submit_job()
     assert (await claimed_ids(frozen), await claimed_ids(lives)) == ([], [job.job_id])
 
 
 async def test_job_claimed_for_a_cancelled_call_is_released(
-    callers: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, eventually: Eventually
+    callers: Callers, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, eventually: Eventually
 ) -> None:
-    before = await submitted()
+    before = await submit_job()
     assert await jobs_helpers.claim(callers.jobs, kind) == [before.job_id]
     call = await callers.resting(kind)
     async with jobs_engine.begin() as conn:
         # A claim locks the owner last.
         lock = sa.text("SELECT pg_backend_pid() FROM jobs.owners WHERE owner_id = :owner FOR UPDATE")
         pid = (await conn.execute(lock, {"owner": before.spec.owner_id})).scalar_one()
-        submit = asyncio.ensure_future(submitted())
+        submit = asyncio.ensure_future(submit_job())
 
         async def stands() -> bool:
             query = sa.text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid)))")

@@ -54,9 +54,9 @@ async def walk(search: JobSearch, selected: JobFilter, order: Order, size: int) 
 
 @pytest.mark.parametrize("order", Order)
 async def test_pages_lead_forward_and_back(
-    jobs: Operations, search: JobSearch, submitted: jobs_helpers.Submit, kind: str, order: Order
+    jobs: Operations, search: JobSearch, submit_job: jobs_helpers.Submit, kind: str, order: Order
 ) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(7)]
+    job_ids = [(await submit_job()).job_id for _ in range(7)]
     for job_id in await jobs_helpers.claim(jobs, kind):
         await jobs.finish(job_id, 1, outcomes.Completed())
     pages = await walk(search, JobFilter(kinds={kind}), order, 3)
@@ -70,12 +70,12 @@ async def test_filters_select(
     jobs: Operations,
     jobs_engine: AsyncEngine,
     search: JobSearch,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     kind: str,
     owner_id: UUID,
 ) -> None:
-    failed, running, waiting = [(await submitted(unique_key=f"{kind}-{n}_%")).job_id for n in range(3)]
-    system = (await submitted(owner_id=domain.SYSTEM)).job_id
+    failed, running, waiting = [(await submit_job(unique_key=f"{kind}-{n}_%")).job_id for n in range(3)]
+    system = (await submit_job(owner_id=domain.SYSTEM)).job_id
     await jobs_helpers.shift(jobs_engine, failed, "priority = 2")
     await jobs_helpers.shift(jobs_engine, running, "priority = 1")
     for worker in ("first", "second"):
@@ -111,9 +111,9 @@ async def test_filters_select(
 
 
 async def test_rows_show_worker_wait_and_run(
-    jobs: Operations, jobs_engine: AsyncEngine, search: JobSearch, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, search: JobSearch, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind, "first")
     await jobs.finish(job.job_id, 1, outcomes.Completed())
     await jobs_helpers.shift(
@@ -121,7 +121,7 @@ async def test_rows_show_worker_wait_and_run(
         job.job_id,
         "created_at = now() - interval '60 s', started_at = now() - interval '50 s', finished_at = now() - interval '20 s'",
     )
-    later = await submitted(run_at=job.created_at + jobs_helpers.HOUR)
+    later = await submit_job(run_at=job.created_at + jobs_helpers.HOUR)
     page = await search.page(JobFilter(kinds={kind}), order=Order.NEWEST, page_size=10, page_token="")
     rows = {row.job.job_id: row for row in page.rows}
     row = rows[job.job_id]
@@ -131,9 +131,9 @@ async def test_rows_show_worker_wait_and_run(
 
 
 async def test_longest_wait_and_run_are_first(
-    jobs: Operations, jobs_engine: AsyncEngine, search: JobSearch, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, search: JobSearch, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    short, long, unstarted = [(await submitted()).job_id for _ in range(3)]
+    short, long, unstarted = [(await submit_job()).job_id for _ in range(3)]
     await jobs.claim(worker="w", kinds=[kind], limit=2)
     for job_id, seconds in ((short, 1), (long, 500)):
         await jobs.finish(job_id, 1, outcomes.Completed())
@@ -148,10 +148,10 @@ async def test_longest_wait_and_run_are_first(
 
 
 async def test_counts_are_grouped_and_bounded(
-    monkeypatch: pytest.MonkeyPatch, jobs: Operations, search: JobSearch, submitted: jobs_helpers.Submit, kind: str
+    monkeypatch: pytest.MonkeyPatch, jobs: Operations, search: JobSearch, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     for _ in range(5):
-        await submitted()
+        await submit_job()
     await jobs_helpers.claim(jobs, kind, limit=2)
     count = await search.count(JobFilter(kinds={kind}))
     assert (count.count, count.has_more, count.owners) == (5, False, 1)
@@ -162,11 +162,11 @@ async def test_counts_are_grouped_and_bounded(
 
 
 async def test_a_scan_that_ends_early_is_continued_by_the_next_page(
-    monkeypatch: pytest.MonkeyPatch, search: JobSearch, submitted: jobs_helpers.Submit, owner_id: UUID
+    monkeypatch: pytest.MonkeyPatch, search: JobSearch, submit_job: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
     monkeypatch.setattr(job_search, "SCAN", 2)
     monkeypatch.setattr(job_search, "FIRST_SCAN", 1)
-    all_ids = [(await submitted(unique_key=f"{owner_id}-{n % 3}-{n}")).job_id for n in range(6)]
+    all_ids = [(await submit_job(unique_key=f"{owner_id}-{n % 3}-{n}")).job_id for n in range(6)]
     selected = JobFilter(owner_id=owner_id, text=f"{owner_id}-0-")
     pages, token = [], ""
     while True:
@@ -188,10 +188,10 @@ async def test_a_scan_that_ends_early_is_continued_by_the_next_page(
 
 
 async def test_tokens_belong_to_a_filter_and_an_order(
-    search: JobSearch, submitted: jobs_helpers.Submit, kind: str
+    search: JobSearch, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     for _ in range(2):
-        await submitted()
+        await submit_job()
     page = await search.page(JobFilter(kinds={kind}), order=Order.NEWEST, page_size=1, page_token="")
     for selected, order in ((JobFilter(), Order.NEWEST), (JobFilter(kinds={kind}), Order.OLDEST)):
         with pytest.raises(errors.InvalidArgument):

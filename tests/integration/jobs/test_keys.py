@@ -20,10 +20,10 @@ KEY = "one"
 
 
 async def test_jobs_with_one_key_run_one_after_the_other_in_their_order(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, later, urgent = [await submitted(concurrency_key=KEY, priority=priority) for priority in (0, 0, 5)]
-    beside = await submitted(concurrency_key="another")
+    first, later, urgent = [await submit_job(concurrency_key=KEY, priority=priority) for priority in (0, 0, 5)]
+    beside = await submit_job(concurrency_key="another")
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id, beside.job_id]
     waiting = await jobs.history(later.job_id, owner_id=None)
     assert (waiting.awaits_slot, waiting.jobs_ahead, waiting.lacks_worker) == (True, None, True)
@@ -32,11 +32,11 @@ async def test_jobs_with_one_key_run_one_after_the_other_in_their_order(
         assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
 
 
-async def test_later_jobs_of_a_key_stay_behind(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
-    first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
+async def test_later_jobs_of_a_key_stay_behind(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> None:
+    first, second = await submit_job(concurrency_key=KEY), await submit_job(concurrency_key=KEY)
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
-    third = await submitted(concurrency_key=KEY)
-    fourth = await submitted(concurrency_key=KEY, owner_id=uuid4())
+    third = await submit_job(concurrency_key=KEY)
+    fourth = await submit_job(concurrency_key=KEY, owner_id=uuid4())
     for before, after in ((first, second), (second, third), (third, fourth)):
         await jobs_helpers.complete(jobs, before.job_id)
         assert await jobs_helpers.claim(jobs, kind) == [after.job_id]
@@ -67,17 +67,17 @@ async def test_batch_of_one_key_runs_in_the_order_of_its_ids(
 
 
 async def test_concurrency_keys_are_separate_per_kind(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    await submitted(concurrency_key=KEY)
-    other = await submitted(concurrency_key=KEY, kind=f"{kind}.other")
+    await submit_job(concurrency_key=KEY)
+    other = await submit_job(concurrency_key=KEY, kind=f"{kind}.other")
     assert await jobs_helpers.claim(jobs, f"{kind}.other") == [other.job_id]
 
 
 async def test_kind_may_allow_several_slots_per_key(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job_ids = [(await submitted(concurrency_key=KEY)).job_id for _ in range(5)]
+    job_ids = [(await submit_job(concurrency_key=KEY)).job_id for _ in range(5)]
     assert await jobs_helpers.claim(jobs, kind) == job_ids[:1]
     await jobs_helpers.limit(jobs, kind, max_running_per_key=3)
     assert await jobs_helpers.claim(jobs, kind) == job_ids[1:3]
@@ -89,13 +89,13 @@ async def test_kind_may_allow_several_slots_per_key(
 
 
 async def test_retrying_job_keeps_its_slot(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
+    first, second = await submit_job(concurrency_key=KEY), await submit_job(concurrency_key=KEY)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(first.job_id, 1, jobs_helpers.ERROR)
     await jobs_helpers.shift(jobs_engine, first.job_id, "run_at = now() + interval '1 hour'")
-    await submitted(concurrency_key=KEY)
+    await submit_job(concurrency_key=KEY)
     await Maintenance(jobs).admit_waiting()
     assert await jobs_helpers.claim(jobs, kind) == []
     await jobs_helpers.come_due(jobs, jobs_engine, first.job_id)
@@ -105,10 +105,10 @@ async def test_retrying_job_keeps_its_slot(
 
 
 async def test_scheduled_job_takes_no_slot_before_its_time(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    later = await submitted(concurrency_key=KEY, run_at=datetime.now(UTC) + timedelta(hours=1))
-    first = await submitted(concurrency_key=KEY)
+    later = await submit_job(concurrency_key=KEY, run_at=datetime.now(UTC) + timedelta(hours=1))
+    first = await submit_job(concurrency_key=KEY)
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
     await jobs_helpers.come_due(jobs, jobs_engine, later.job_id)
     assert await jobs_helpers.state(jobs, later.job_id) is State.PENDING
@@ -119,10 +119,10 @@ async def test_scheduled_job_takes_no_slot_before_its_time(
 
 @pytest.mark.parametrize("way", ["complete", "fail", "cancel", "cancel_running", "snooze", "die", "expire"])
 async def test_slot_is_passed_on_after_each_end_of_its_holder(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
-    holder = await submitted(concurrency_key=KEY, max_attempts=1, total_timeout=timedelta(hours=1))
-    waiting = await submitted(concurrency_key=KEY)
+    holder = await submit_job(concurrency_key=KEY, max_attempts=1, total_timeout=timedelta(hours=1))
+    waiting = await submit_job(concurrency_key=KEY)
     if way == "cancel":
         await jobs.cancel(holder.job_id, owner_id=None, reason="r")
     elif way == "expire":
@@ -147,9 +147,9 @@ async def test_slot_is_passed_on_after_each_end_of_its_holder(
 
 
 async def test_a_job_that_is_retried_waits_for_its_key_again(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, second = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
+    first, second = await submit_job(concurrency_key=KEY), await submit_job(concurrency_key=KEY)
     await jobs.cancel(first.job_id, owner_id=None, reason="r")
     assert await jobs_helpers.claim(jobs, kind) == [second.job_id]
     await jobs.retry(first.job_id, owner_id=None)
@@ -198,9 +198,9 @@ async def test_concurrent_submits_of_a_key_take_one_slot(
 
 
 async def test_lost_slot_is_found(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, _ = await submitted(concurrency_key=KEY), await submitted(concurrency_key=KEY)
+    first, _ = await submit_job(concurrency_key=KEY), await submit_job(concurrency_key=KEY)
     await jobs_helpers.shift(jobs_engine, first.job_id, "ready = false")
     assert await jobs_helpers.claim(jobs, kind) == []
     await Maintenance(jobs).admit_waiting()

@@ -34,11 +34,11 @@ async def pass_time(engine: AsyncEngine, kind: str, seconds: float) -> None:
 
 
 async def test_concurrency_limit_holds_for_any_number_of_claims(
-    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, replica: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     await jobs_helpers.limit(jobs, kind, max_running=3)
     count = 24
-    await asyncio.gather(*(submitted() for _ in range(count)))
+    await asyncio.gather(*(submit_job() for _ in range(count)))
     held, most, done = 0, 0, 0
 
     async def work(on: Operations) -> None:
@@ -59,11 +59,11 @@ async def test_concurrency_limit_holds_for_any_number_of_claims(
 
 
 async def test_concurrent_claims_share_the_remaining_capacity(
-    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, replica: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     await jobs_helpers.limit(jobs, kind, max_running=4)
     for _ in range(6):
-        await asyncio.gather(*(submitted() for _ in range(10)))
+        await asyncio.gather(*(submit_job() for _ in range(10)))
         claims = await asyncio.gather(*(jobs_helpers.claim(on, kind, 2) for on in (jobs, replica, jobs, replica, jobs)))
         claimed = [job_id for batch in claims for job_id in batch]
         assert 2 <= len(claimed) <= 4
@@ -76,12 +76,12 @@ async def test_concurrent_claims_share_the_remaining_capacity(
 
 
 async def test_total_limit_bounds_all_kinds_together(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, unlimited: None
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, unlimited: None
 ) -> None:
     other = f"{kind}.other"
     for _ in range(3):
-        await submitted()
-        await submitted(kind=other)
+        await submit_job()
+        await submit_job(kind=other)
     async with jobs_engine.connect() as conn:
         held = sum((await storage.count_held(conn)).values())  # by other tests
     await jobs_helpers.limit(jobs, "*", max_running=held + 4)
@@ -91,24 +91,24 @@ async def test_total_limit_bounds_all_kinds_together(
 
 
 async def test_limited_kind_does_not_delay_other_kinds(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     other = f"{kind}.other"
     for _ in range(3):
-        await submitted(priority=9)
-        await submitted(kind=other)
+        await submit_job(priority=9)
+        await submit_job(kind=other)
     await jobs_helpers.limit(jobs, kind, max_running=1)
     claimed = await jobs.claim(worker="w1", kinds=[kind, other], limit=100)
     assert sorted(job.spec.kind for job in claimed) == [kind] + [other] * 3
 
 
 async def test_replica_without_the_broadcast_keeps_a_limit(
-    jobs: Operations, replica: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, replica: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     assert await jobs_helpers.claim(replica, kind) == []
     await jobs_helpers.limit(jobs, kind, max_running=1)
-    await submitted()
-    await submitted()
+    await submit_job()
+    await submit_job()
     assert len(await jobs_helpers.claim(replica, kind)) <= 1
     replica.kinds.forget()
     await jobs_helpers.claim(replica, kind)
@@ -119,9 +119,9 @@ async def test_replica_without_the_broadcast_keeps_a_limit(
 
 
 async def test_rate_bounds_the_starts_of_a_period(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(12)]
+    job_ids = [(await submit_job()).job_id for _ in range(12)]
     await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
     assert await jobs_helpers.claim(jobs, kind) == job_ids[:4]
     assert await jobs_helpers.claim(jobs, kind) == []
@@ -133,8 +133,8 @@ async def test_rate_bounds_the_starts_of_a_period(
     assert await jobs_helpers.claim(jobs, kind) == job_ids[5:9], "a burst is never more than the count"
 
 
-async def test_setting_a_rate_again_adds_no_burst(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(9)]
+async def test_setting_a_rate_again_adds_no_burst(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> None:
+    job_ids = [(await submit_job()).job_id for _ in range(9)]
     for _ in range(2):
         await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
         await jobs_helpers.claim(jobs, kind)
@@ -144,12 +144,12 @@ async def test_setting_a_rate_again_adds_no_burst(jobs: Operations, submitted: j
 
 @pytest.mark.parametrize("paused", ["kind", "*"])
 async def test_paused_kind_starts_no_job_and_running_ones_continue(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, unlimited: None, paused: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, unlimited: None, paused: str
 ) -> None:
     kind_limits, name = kind_controls.KindControls(jobs), kind if paused == "kind" else "*"
-    running = await submitted()
+    running = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
-    waiting = await submitted()
+    waiting = await submit_job()
     await kind_limits.pause(name)
     jobs.kinds.forget()
     assert await jobs_helpers.claim(jobs, kind) == []
@@ -166,11 +166,11 @@ async def test_limits_of_an_unregistered_kind_can_be_set(jobs: Operations) -> No
 
 
 async def test_ranks_advance_past_a_locked_kind(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     """A claim locks the limits of several kinds in its order: waiting for them in another order could deadlock."""
     for _ in range(2):
-        await submitted()
+        await submit_job()
     assert len(await jobs_helpers.claim(jobs, kind, 1)) == 1
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("SELECT 1 FROM jobs.kinds WHERE kind = :kind FOR NO KEY UPDATE"), {"kind": kind})

@@ -65,8 +65,8 @@ async def test_only_a_read_and_a_claim_return_a_large_payload(
         assert not job_events_pb2.JobEvent.FromString(event).job.spec.HasField("payload")
 
 
-async def test_small_payloads_are_in_lists_and_events(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
-    job = await submitted(payload={"n": 1})
+async def test_small_payloads_are_in_lists_and_events(jobs: Operations, submit_job: jobs_helpers.Submit) -> None:
+    job = await submit_job(payload={"n": 1})
     ((event,), _) = await jobs.list_events(job.spec.owner_id, after=0, limit=100)
     assert job_events_pb2.JobEvent.FromString(event).job.spec.payload["n"] == 1
 
@@ -93,9 +93,9 @@ async def test_repeated_submit_with_a_large_payload_returns_the_stored_job(
 
 
 async def test_checkpoints_of_a_job_are_bounded_by_bytes(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     value = "x" * (64 * 1024 - 2)
     fits = checkpoints.MAX_BYTES // (64 * 1024)

@@ -32,9 +32,9 @@ async def stored(jobs: Operations, job: domain.Job, attempt: int = 0) -> list[tu
 
 
 @pytest.fixture
-async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> domain.Job:
+async def running(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> domain.Job:
     """Return a job in its first attempt."""
-    await submitted()
+    await submit_job()
     return await jobs_helpers.claim_one(jobs, kind)
 
 
@@ -47,9 +47,9 @@ async def test_repeated_lines_are_stored_once(jobs: Operations, running: domain.
 @pytest.mark.parametrize("concurrency_key", [None, "key"])
 @pytest.mark.parametrize("outcome", [outcomes.Completed, lambda lines: outcomes.Cancelled(reason="no", lines=lines)])
 async def test_last_lines_come_with_the_outcome(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, concurrency_key: str | None, outcome: Any
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, concurrency_key: str | None, outcome: Any
 ) -> None:
-    job = await submitted(concurrency_key=concurrency_key)
+    job = await submit_job(concurrency_key=concurrency_key)
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.reports.report_progress(job.job_id, 1, None, [line(1)])
     await jobs.finish(job.job_id, 1, outcome(lines=(line(1), line(2))))
@@ -93,9 +93,9 @@ async def test_database_enforces_the_bounds(jobs: Operations, jobs_engine: Async
 
 
 async def test_only_the_newest_attempts_keep_their_lines(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(max_attempts=100)
+    job = await submit_job(max_attempts=100)
     for attempt in range(1, domain.RECORDED_ATTEMPTS + 3):
         await jobs_helpers.claim_one(jobs, kind)
         failed = outcomes.Failed(error=jobs_helpers.ERROR.error, retryable=True, lines=(line(1),))

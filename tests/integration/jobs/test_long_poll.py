@@ -30,26 +30,26 @@ Signed = Callable[[str], Any]
 
 
 async def test_waiting_call_gets_a_job_submitted_meanwhile(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     call = await callers.waiting(kind)
-    job = await submitted()
+    job = await submit_job()
     assert await claimed_ids(call) == [job.job_id]
 
 
-async def test_next_call_waits_for_the_next_job(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
+async def test_next_call_waits_for_the_next_job(callers: Callers, submit_job: jobs_helpers.Submit, kind: str) -> None:
     for _ in range(5):
         call = await callers.waiting(kind, limit=10)
-        job = await submitted()
+        job = await submit_job()
         assert await claimed_ids(call) == [job.job_id]
 
 
 async def test_first_of_two_calls_gets_the_job_and_the_second_keeps_waiting(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await callers.waiting(kind), await callers.waiting(kind)
     for call in (first, second):
-        job = await submitted()
+        job = await submit_job()
         assert await claimed_ids(call) == [job.job_id]
         assert callers.jobs.waiters.count == (call is first)
 
@@ -61,9 +61,9 @@ async def test_a_wait_ends_empty(callers: Callers, kind: str) -> None:
 
 
 async def test_runnable_job_is_returned_without_a_wait(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(3)]
+    job_ids = [(await submit_job()).job_id for _ in range(3)]
     assert await claimed_ids(await here_now(callers, kind)) == job_ids
 
 
@@ -74,7 +74,7 @@ async def here_now(callers: Callers, kind: str) -> asyncio.Task[list[domain.Job]
 
 
 async def test_no_job_is_lost_while_calls_come_and_go(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     submitted_ids: set[Any] = set()
     claimed_ids: list[Any] = []
@@ -89,7 +89,7 @@ async def test_no_job_is_lost_while_calls_come_and_go(
         for _ in range(5):
             group.create_task(work())
         for _ in range(20):
-            jobs = await asyncio.gather(*(submitted() for _ in range(3)))
+            jobs = await asyncio.gather(*(submit_job() for _ in range(3)))
             submitted_ids |= {job.job_id for job in jobs}
     assert sorted(claimed_ids) == sorted(submitted_ids)
 
@@ -113,10 +113,10 @@ async def test_reconciler_finds_jobs_without_a_wake_up(
 
 
 async def test_every_way_to_become_runnable_wakes_a_call(
-    callers: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     jobs = callers.jobs
-    holder, follower = await submitted(concurrency_key="k"), await submitted(concurrency_key="k")
+    holder, follower = await submit_job(concurrency_key="k"), await submit_job(concurrency_key="k")
     assert await jobs_helpers.claim(jobs, kind) == [holder.job_id]
     call = await callers.waiting(kind)
     await jobs.finish(holder.job_id, 1, outcomes.Released())
@@ -134,29 +134,29 @@ async def test_every_way_to_become_runnable_wakes_a_call(
     assert await claimed_ids(call) == [holder.job_id], "its time has come"
 
 
-async def test_resumed_kind_wakes_waiting_calls(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
+async def test_resumed_kind_wakes_waiting_calls(callers: Callers, submit_job: jobs_helpers.Submit, kind: str) -> None:
     kind_limits = kind_controls.KindControls(callers.jobs)
     await kind_limits.pause(kind)
-    job = await submitted()
+    job = await submit_job()
     call = await callers.waiting(kind)
     await kind_limits.resume(kind)
     assert await claimed_ids(call) == [job.job_id]
 
 
-async def test_cancelled_call_claims_nothing(callers: Callers, submitted: jobs_helpers.Submit, kind: str) -> None:
+async def test_cancelled_call_claims_nothing(callers: Callers, submit_job: jobs_helpers.Submit, kind: str) -> None:
     call = await callers.waiting(kind)
     call.cancel()
     await callers.come(0)
-    job = await submitted()
+    job = await submit_job()
     assert (job.state, job.attempt) == (domain.State.PENDING, 0)
     assert await jobs_helpers.claim(callers.jobs, kind) == [job.job_id]
 
 
 async def test_job_of_a_cancelled_call_goes_to_the_next(
-    callers: Callers, submitted: jobs_helpers.Submit, kind: str
+    callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     first, second = await callers.waiting(kind), await callers.waiting(kind)
-    job = await submitted()
+    job = await submit_job()
     first.cancel()
     await asyncio.wait([first])
     if first.cancelled():
@@ -168,10 +168,10 @@ async def test_job_of_a_cancelled_call_goes_to_the_next(
 
 
 async def test_job_claimed_for_a_cancelled_call_is_handed_back(
-    callers: Callers, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, eventually: Eventually
+    callers: Callers, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, eventually: Eventually
 ) -> None:
     await kind_controls.KindControls(callers.jobs).set_limits(kind_controls.Limits(kind=kind, max_running=5))
-    job = await submitted()
+    job = await submit_job()
     async with jobs_engine.begin() as conn:
         # A claim of a kind with limits waits for the row of the kind.
         lock = sa.text("SELECT pg_backend_pid() FROM jobs.kinds WHERE kind = :kind FOR UPDATE")

@@ -60,13 +60,13 @@ async def scrape(jobs_engine: AsyncEngine, jobs: operations.Operations) -> Calla
 async def test_jobs_are_counted_by_kind_and_state_and_waits_are_timed(
     jobs_engine: AsyncEngine,
     jobs: operations.Operations,
-    submitted: Callable[..., Awaitable[domain.Job]],
+    submit_job: Callable[..., Awaitable[domain.Job]],
     kind: str,
     scrape: Callable[[], Awaitable[Samples]],
 ) -> None:
     await jobs.kinds.get([kind])
     for _ in range(3):
-        await submitted()
+        await submit_job()
     await jobs.claim(worker="w", kinds=[kind], limit=1)
     # No relay of these tests is connected: the message stays.
     async with outbox.transaction(jobs_engine, schema.outbox) as tx:
@@ -86,7 +86,7 @@ async def test_jobs_are_counted_by_kind_and_state_and_waits_are_timed(
 
 async def test_committed_transitions_are_counted_by_kind_and_state(
     jobs: operations.Operations,
-    submitted: Callable[..., Awaitable[domain.Job]],
+    submit_job: Callable[..., Awaitable[domain.Job]],
     kind: str,
     scrape: Callable[[], Awaitable[Samples]],
     monkeypatch: pytest.MonkeyPatch,
@@ -94,7 +94,7 @@ async def test_committed_transitions_are_counted_by_kind_and_state(
     # A process labels a bounded number of kinds, and the tests before this one had theirs.
     monkeypatch.setattr(counters, "kind_label", chassis_metrics.kind_label())
     for _ in range(2):
-        await submitted()
+        await submit_job()
     await jobs.claim(worker="w", kinds=[kind], limit=1)
     scraped = await scrape()
     assert value(scraped, "jobs_transitions_total", kind=kind, state="pending") == 2

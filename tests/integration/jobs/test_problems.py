@@ -34,19 +34,19 @@ async def fail(
 async def test_problems_are_grouped_worst_first(
     jobs: Operations,
     jobs_engine: AsyncEngine,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(overview, "MAX_PROBLEMS", 100_000)  # other tests leave theirs
     await jobs.register("w", [kinds.Registration(kind=kind)], [])
     for owner in (uuid4(), uuid4(), domain.SYSTEM):
-        await submitted(owner_id=owner)
+        await submit_job(owner_id=owner)
         await fail(jobs, kind)
     unserved = f"{kind}-unserved"
     for _ in range(2):
-        await submitted(kind=unserved)
-    late = (await submitted()).job_id
+        await submit_job(kind=unserved)
+    late = (await submit_job()).job_id
     await jobs_helpers.shift(jobs_engine, late, "run_at = now() - interval '1 hour'")
     problems = await Overview(jobs_engine).list_problems()
     by_reason = {(problem.reason, problem.kind): problem for problem in problems if problem.kind.startswith(kind)}
@@ -58,13 +58,13 @@ async def test_problems_are_grouped_worst_first(
 
 
 async def test_failed_jobs_are_grouped_by_cause(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     reading = outcomes.ExceptionInfo(type="ValueError", message="row 7", traceback="…", place="imports.py:12 read")
     saving = dataclasses.replace(reading, place="imports.py:40 save")
     failed = []
     for exception in (reading, reading, saving, None):
-        await submitted(owner_id=uuid4())
+        await submit_job(owner_id=uuid4())
         failed.append(await fail(jobs, kind, exception=exception))
     await jobs_helpers.shift(jobs_engine, failed[0].job_id, "finished_at = now() - interval '3 hours'")
     groups = {group.place: group for group in await ErrorGroups(jobs_engine).list_all(kind=kind)}
@@ -83,12 +83,12 @@ async def test_failed_jobs_are_grouped_by_cause(
 
 
 async def test_workers_show_their_program_and_jobs(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     name = f"w-{kind}"
     info = kinds.WorkerInfo(host="h1", version="abc", concurrency=8)
     await jobs.register(name, [kinds.Registration(kind=kind)], [], info)
-    await submitted()
+    await submit_job()
     job = await jobs_helpers.claim_one(jobs, kind, name)
     (worker,) = [worker for worker in await Overview(jobs_engine).list_workers() if worker.worker == name]
     assert (worker.host, worker.version, worker.concurrency, worker.held) == ("h1", "abc", 8, 1)

@@ -15,9 +15,9 @@ from tests.integration.jobs import jobs_helpers
 
 
 async def test_progress_never_decreases_within_an_attempt_nor_exceeds_the_total(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
 
     async def report(attempt: int, done: int, total: int) -> tuple[int, int]:
         await jobs.reports.report_progress(job.job_id, attempt, domain.Progress(done=done, total=total, message="m"))
@@ -34,9 +34,9 @@ async def test_progress_never_decreases_within_an_attempt_nor_exceeds_the_total(
 
 
 @pytest.fixture
-async def running(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
+async def running(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> UUID:
     """Return a job in its first attempt."""
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     return job.job_id
 
@@ -104,10 +104,10 @@ async def test_a_stale_attempt_reports_nothing(
 
 @pytest.mark.parametrize("concurrency_key", [None, "key"])
 async def test_completed_attempt_may_include_its_last_progress(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, concurrency_key: str | None
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, concurrency_key: str | None
 ) -> None:
     async def complete(reported: int | None, last: domain.Progress | None) -> tuple[int, int, str]:
-        job = await submitted(concurrency_key=concurrency_key)
+        job = await submit_job(concurrency_key=concurrency_key)
         await jobs_helpers.claim_one(jobs, kind)
         if reported is not None:
             await jobs.reports.report_progress(

@@ -61,10 +61,10 @@ async def rates_of(engine: AsyncEngine, kind: str, span: Span) -> KindRates:
 
 
 async def test_minutes_and_hours_are_recorded_once(
-    jobs: Operations, jobs_engine: AsyncEngine, recorder: Recorder, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, recorder: Recorder, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     for _ in range(3 + WAITING):
-        await submitted()
+        await submit_job()
     claimed = await jobs.claim(worker="w", kinds=[kind], limit=3)
     ends: list[outcomes.Outcome] = [outcomes.Completed(), outcomes.Completed(), jobs_helpers.FINAL]
     for job, outcome in zip(claimed, ends, strict=True):
@@ -93,9 +93,9 @@ async def test_minutes_and_hours_are_recorded_once(
 
 
 async def test_an_interrupted_pass_is_repeated_without_counting_twice(
-    jobs: Operations, jobs_engine: AsyncEngine, recorder: Recorder, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, recorder: Recorder, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    await submitted()
+    await submit_job()
     (job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
     await end(jobs, jobs_engine, job, outcomes.Completed(), wait=1, run=1)
     await recorder.record()
@@ -120,11 +120,11 @@ async def test_idle_minutes_have_a_row_and_old_rows_are_deleted(jobs_engine: Asy
 
 
 async def test_kinds_of_a_minute_are_bounded(
-    monkeypatch: pytest.MonkeyPatch, jobs_engine: AsyncEngine, recorder: Recorder, submitted: jobs_helpers.Submit
+    monkeypatch: pytest.MonkeyPatch, jobs_engine: AsyncEngine, recorder: Recorder, submit_job: jobs_helpers.Submit
 ) -> None:
     monkeypatch.setattr("services.jobs.rates.recorder.MAX_KINDS", 3)
     for number in range(5):
-        await submitted(kind=f"demo.many-{number}")
+        await submit_job(kind=f"demo.many-{number}")
     await recorder.record()
     async with jobs_engine.connect() as conn:
         counts = await conn.execute(

@@ -18,8 +18,8 @@ from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 
 
-async def test_jobs_of_other_owners_are_not_found(jobs: Operations, submitted: jobs_helpers.Submit) -> None:
-    job = await submitted()
+async def test_jobs_of_other_owners_are_not_found(jobs: Operations, submit_job: jobs_helpers.Submit) -> None:
+    job = await submit_job()
     stranger = uuid4()
     for call in (
         jobs.get(job.job_id, owner_id=stranger),
@@ -33,9 +33,9 @@ async def test_jobs_of_other_owners_are_not_found(jobs: Operations, submitted: j
 
 
 async def test_history_has_attempts_and_transitions(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind, "first")
     await jobs.finish(job.job_id, 1, jobs_helpers.ERROR)
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
@@ -47,8 +47,8 @@ async def test_history_has_attempts_and_transitions(
     assert [t["state"] for t in transitions] == ["pending", "running", "retrying", "running", "completed"]
 
 
-async def test_history_is_bounded(jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit) -> None:
-    job = await submitted()
+async def test_history_is_bounded(jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit) -> None:
+    job = await submit_job()
     async with jobs_engine.begin() as conn:
         await conn.execute(
             sa.text("""
@@ -70,10 +70,10 @@ async def test_history_is_bounded(jobs: Operations, jobs_engine: AsyncEngine, su
 
 
 async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, owner_id: UUID, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, owner_id: UUID, kind: str
 ) -> None:
     """Every new event stream lists its owner's unfinished jobs."""
-    job = await submitted()
+    job = await submit_job()
     async with jobs_engine.begin() as conn:
         await conn.execute(
             sa.text("""
@@ -107,9 +107,9 @@ def explained(filters: dict[str, Any]) -> sa.TextClause:
 
 
 async def test_pages_of_jobs_are_newest_first_and_complete(
-    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID
+    jobs: Operations, submit_job: jobs_helpers.Submit, owner_id: UUID
 ) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(5)]
+    job_ids = [(await submit_job()).job_id for _ in range(5)]
     listed: list[UUID] = []
     token = ""
     while True:
@@ -130,9 +130,9 @@ async def test_pages_of_jobs_are_newest_first_and_complete(
 
 @pytest.mark.parametrize("oldest_first", [False, True])
 async def test_pages_of_jobs_lead_back_and_are_counted(
-    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID, oldest_first: bool
+    jobs: Operations, submit_job: jobs_helpers.Submit, owner_id: UUID, oldest_first: bool
 ) -> None:
-    job_ids = [(await submitted()).job_id for _ in range(5)]
+    job_ids = [(await submit_job()).job_id for _ in range(5)]
     expected = job_ids if oldest_first else job_ids[::-1]
 
     async def page(token: str, max_count: int = 3) -> tuple[list[UUID], str, str]:
@@ -156,15 +156,15 @@ async def test_pages_of_jobs_lead_back_and_are_counted(
     assert await page(second_again) == (second, first_token, third_token)
     assert await page(first_token) == (first, "", second_token)
     # The page before the second one stays the same when another job is submitted.
-    await submitted()
+    await submit_job()
     ahead = await page(first_token)
     assert ahead == ((first, "", second_token) if oldest_first else (first, ahead[1], second_token))
 
 
 async def test_a_page_names_all_kinds_of_its_owner(
-    jobs: Operations, submitted: jobs_helpers.Submit, owner_id: UUID, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, owner_id: UUID, kind: str
 ) -> None:
-    await submitted()
+    await submit_job()
     query: dict[str, Any] = {"owner_id": owner_id, "states": [], "parent_id": None, "page_size": 2, "page_token": ""}
     page = await jobs.lists.page(kinds=["test.another"], include_kinds=True, **query)
     assert (page.jobs, page.kinds) == ([], [kind])
@@ -196,9 +196,9 @@ async def test_invalid_position_is_an_invalid_argument(jobs: Operations, owner_i
     ],
 )
 async def test_the_database_refuses_illegal_states(
-    jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, change: str
+    jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, change: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     with pytest.raises(IntegrityError):
         async with jobs_engine.begin() as conn:
             await conn.execute(sa.text(f"UPDATE jobs.jobs SET {change} WHERE job_id = :id"), {"id": job.job_id})

@@ -20,9 +20,9 @@ from tests.integration.jobs import jobs_helpers
 
 
 async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind, "zombie")
     await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
     await jobs_helpers.claim_one(jobs, kind, "successor")
@@ -38,17 +38,19 @@ async def test_stale_worker_can_neither_finish_nor_report_nor_renew(
     assert (await jobs.finish(job.job_id, 2, outcomes.Completed())).state is State.COMPLETED
 
 
-async def test_another_worker_cannot_renew_a_lease(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> None:
-    job = await submitted()
+async def test_another_worker_cannot_renew_a_lease(
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
+) -> None:
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind, "owner")
     assert await jobs.heartbeat(worker="thief", held=[(job.job_id, 1)]) == []
     assert await jobs.heartbeat(worker="owner", held=[(job.job_id, 1)]) == [(job.job_id, 1, State.RUNNING)]
 
 
 async def test_a_renewed_lease_is_not_rescued(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.expire(jobs_engine, job.job_id)
     await jobs.heartbeat(worker="w1", held=[(job.job_id, 1)])
@@ -57,9 +59,9 @@ async def test_a_renewed_lease_is_not_rescued(
 
 
 async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted(max_attempts=1)
+    job = await submit_job(max_attempts=1)
     for crash in range(1, outcomes.CRASH_LIMIT + 1):
         await jobs_helpers.claim_one(jobs, kind)
         rescued = await jobs_helpers.crash(jobs, jobs_engine, job.job_id)
@@ -73,12 +75,12 @@ async def test_crashes_do_not_use_up_attempts_but_have_a_limit(
 async def test_workers_get_time_to_renew_after_an_outage(
     jobs: Operations,
     jobs_engine: AsyncEngine,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.expire(jobs_engine, job.job_id)
 
@@ -101,9 +103,9 @@ async def test_workers_get_time_to_renew_after_an_outage(
 
 
 async def test_workers_get_time_to_renew_after_a_restart_of_the_database(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.expire(jobs_engine, job.job_id)
     # The database was started less than this grace ago.
@@ -116,7 +118,7 @@ async def test_workers_get_time_to_renew_after_a_restart_of_the_database(
 async def test_due_jobs_do_not_delay_a_rescue(
     jobs: Operations,
     jobs_engine: AsyncEngine,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     spec: jobs_helpers.MakeSpec,
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -129,7 +131,7 @@ async def test_due_jobs_do_not_delay_a_rescue(
     for start in range(0, len(backlog), 1_000):
         page = backlog[start : start + 1_000]
         await jobs.submit_many([(job_id, spec(kind=f"{kind}.due", run_at=later)) for job_id in page])
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("UPDATE jobs.jobs SET run_at = now() WHERE kind = :kind"), {"kind": f"{kind}.due"})
@@ -177,7 +179,7 @@ async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
 
 
 async def test_reconciler_sleeps_until_the_next_due_time(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     loops = reconciler.Reconciler(Maintenance(jobs))
 
@@ -187,7 +189,7 @@ async def test_reconciler_sleeps_until_the_next_due_time(
     async def lease() -> float | None:
         return await Maintenance(jobs).seconds_to_expiry()
 
-    job = await submitted()
+    job = await submit_job()
     assert await loops.reconcile() == reconciler.BUSY_SECONDS, "a job waits"
     await jobs_helpers.claim_one(jobs, kind)
     await jobs_helpers.shift(jobs_engine, job.job_id, "lease_until = now() + interval '600 ms'")

@@ -145,9 +145,9 @@ async def test_jobs_of_a_kind_without_a_row_are_deleted(
 
 
 async def test_unfinished_jobs_stay(
-    jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean
+    jobs: operations.Operations, jobs_engine: AsyncEngine, submit_job: Callable[..., Any], clean: Clean
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     async with jobs_engine.begin() as conn:
         statement = sa.update(schema.jobs).where(schema.jobs.c.job_id == job.job_id)
         await conn.execute(statement.values(created_at=sa.func.now() - timedelta(days=365)))
@@ -156,11 +156,11 @@ async def test_unfinished_jobs_stay(
 
 
 async def test_parents_and_children_are_deleted_only_after_both_have_ended(
-    jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean, kind: str
+    jobs: operations.Operations, jobs_engine: AsyncEngine, submit_job: Callable[..., Any], clean: Clean, kind: str
 ) -> None:
-    parent = await submitted()
-    await submitted(parent_id=parent.job_id)
-    await submitted(parent_id=parent.job_id)
+    parent = await submit_job()
+    await submit_job(parent_id=parent.job_id)
+    await submit_job(parent_id=parent.job_id)
     claimed = {job.job_id: job for job in await jobs.claim(worker="w", kinds=[kind], limit=3)}
     *_, first, second = sorted(claimed.values(), key=lambda job: job.spec.parent_id is not None)
     await jobs.finish(first.job_id, 1, outcomes.Completed())
@@ -214,9 +214,9 @@ async def test_flood_of_one_kind_does_not_keep_the_jobs_of_another(
 
 
 async def test_job_retried_concurrently_is_not_deleted(
-    jobs: operations.Operations, jobs_engine: AsyncEngine, submitted: Callable[..., Any], clean: Clean
+    jobs: operations.Operations, jobs_engine: AsyncEngine, submit_job: Callable[..., Any], clean: Clean
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs.cancel(job.job_id, owner_id=None, reason="requested")
     await age_job(jobs_engine, job.job_id, WEEK * 2)
     async with jobs_engine.begin() as conn:
@@ -264,11 +264,11 @@ async def test_kinds_without_registration_or_jobs_are_deleted(
     jobs: operations.Operations,
     jobs_engine: AsyncEngine,
     clean: Clean,
-    submitted: Callable[..., Any],
+    submit_job: Callable[..., Any],
     kind: str,
 ) -> None:
     await jobs.kinds.get([kind])
-    await submitted()
+    await submit_job()
     unused, limited, per_key, paused, registered, young = (f"{kind}.{uuid4().hex[:6]}" for _ in range(6))
     await jobs.kinds.get([unused, limited, per_key, paused, young])
     await jobs.register("w", [kinds.Registration(kind=registered)], [])

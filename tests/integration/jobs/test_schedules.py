@@ -187,9 +187,9 @@ async def test_trigger_submits_one_job_at_once(schedule: ScheduleReplica) -> Non
 
 
 async def test_a_trigger_with_the_id_of_another_job_is_refused(
-    schedule: ScheduleReplica, submitted: Callable[..., Any]
+    schedule: ScheduleReplica, submit_job: Callable[..., Any]
 ) -> None:
-    other = await submitted()
+    other = await submit_job()
     await schedule.register()
     with pytest.raises(errors.AlreadyExists) as excinfo:
         await schedule.schedules.trigger(schedule.name, other.job_id)

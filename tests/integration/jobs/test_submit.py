@@ -97,14 +97,14 @@ async def test_child_that_is_submitted_again_may_have_another_time(jobs_api: Job
 
 
 async def test_unique_key_admits_one_unfinished_job(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     key = uuid4().hex
-    first = await submitted(unique_key=key)
+    first = await submit_job(unique_key=key)
     with pytest.raises(errors.AlreadyExists) as excinfo:
-        await submitted(unique_key=key)
+        await submit_job(unique_key=key)
     assert excinfo.value.code == "unique_key_taken"
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(first.job_id, 1, outcomes.Completed())
-    second = await submitted(unique_key=key)
+    second = await submit_job(unique_key=key)
     assert second.state is State.PENDING

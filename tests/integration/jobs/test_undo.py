@@ -23,9 +23,9 @@ async def undo_jobs(jobs: Operations, kind: str) -> list[domain.Job]:
     return page.jobs
 
 
-async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str) -> UUID:
+async def cancelled(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> UUID:
     """Cancel a running job whose kind has an undo."""
-    job = await submitted(has_undo=True, payload={"account": 7})
+    job = await submit_job(has_undo=True, payload={"account": 7})
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(job.job_id, owner_id=None, reason="r")
     assert await undo_jobs(jobs, kind) == [], "its worker has not answered yet"
@@ -34,9 +34,9 @@ async def cancelled(jobs: Operations, submitted: jobs_helpers.Submit, kind: str)
 
 
 async def test_cancelled_job_is_undone(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    job_id = await cancelled(jobs, submitted, kind)
+    job_id = await cancelled(jobs, submit_job, kind)
     (undo,) = await undo_jobs(jobs, kind)
     assert undo.spec.payload == {"job_id": str(job_id), "attempt": 1, "payload": {"account": 7}}
     assert (undo.spec.owner_id, undo.state) == (owner_id, State.PENDING)
@@ -45,9 +45,9 @@ async def test_cancelled_job_is_undone(
 
 @pytest.mark.parametrize("way", ["between_attempts", "dead_worker", "handler"])
 async def test_job_is_undone_after_each_way_of_cancelling(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, way: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, way: str
 ) -> None:
-    job = await submitted(has_undo=True)
+    job = await submit_job(has_undo=True)
     await jobs_helpers.claim_one(jobs, kind)
     if way == "handler":
         await jobs.finish(job.job_id, 1, outcomes.Cancelled(reason="superseded"))
@@ -62,24 +62,24 @@ async def test_job_is_undone_after_each_way_of_cancelling(
 
 
 async def test_only_started_and_cancelled_jobs_are_undone(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    waiting = await submitted(has_undo=True)
+    waiting = await submit_job(has_undo=True)
     await jobs.cancel(waiting.job_id, owner_id=None, reason="r")
     for outcome in (outcomes.Completed(), jobs_helpers.FINAL):
-        job = await submitted(has_undo=True)
+        job = await submit_job(has_undo=True)
         await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, 1, outcome)
-    plain = await submitted()
+    plain = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.finish(plain.job_id, 1, outcomes.Cancelled(reason="r"))
     assert await undo_jobs(jobs, kind) == []
 
 
 async def test_a_job_is_not_retried_before_it_is_undone(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job_id = await cancelled(jobs, submitted, kind)
+    job_id = await cancelled(jobs, submit_job, kind)
     (undo,) = await undo_jobs(jobs, kind)
     with pytest.raises(errors.FailedPrecondition) as excinfo:
         await jobs.retry(job_id, owner_id=None)
@@ -97,17 +97,17 @@ async def test_kind_with_too_long_a_name_for_its_undo_is_refused() -> None:
 
 
 async def test_undo_job_has_the_slot_of_the_cancelled_job(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
     """Otherwise the undo would remove what the next job of the key writes."""
-    first = await submitted(has_undo=True, concurrency_key="key")
-    waiting = await submitted(has_undo=True, concurrency_key="key")
+    first = await submit_job(has_undo=True, concurrency_key="key")
+    waiting = await submit_job(has_undo=True, concurrency_key="key")
     await jobs_helpers.claim_one(jobs, kind)
     await jobs.cancel(first.job_id, owner_id=None, reason="r")
     await jobs.finish(first.job_id, 1, outcomes.Cancelled(reason="r"))
     (undo,) = await undo_jobs(jobs, kind)
     await Maintenance(jobs).admit_waiting()
-    later = await submitted(concurrency_key="key")
+    later = await submit_job(concurrency_key="key")
     assert await jobs_helpers.claim(jobs, kind) == []
     assert await jobs_helpers.claim(jobs, f"{kind}.undo") == [undo.job_id]
     await jobs.finish(undo.job_id, 1, outcomes.Snoozed(delay=jobs_helpers.HOUR))
@@ -120,12 +120,12 @@ async def test_undo_job_has_the_slot_of_the_cancelled_job(
 
 
 async def test_no_job_is_cancelled_without_its_undo(
-    jobs: Operations, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
-    refused = await submitted(has_undo=True)
-    other = await submitted()
+    refused = await submit_job(has_undo=True)
+    other = await submit_job()
     await jobs.claim(worker="w1", kinds=[kind], limit=2)
-    holder = await submitted(unique_key=domain.undo_key(refused.job_id))
+    holder = await submit_job(unique_key=domain.undo_key(refused.job_id))
     outcome = outcomes.Cancelled(reason="r")
     error, ended = await jobs.finish_many([(refused.job_id, 1, outcome), (other.job_id, 1, outcome)])
     assert isinstance(error, errors.AlreadyExists)

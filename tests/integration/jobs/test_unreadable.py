@@ -24,9 +24,9 @@ BEYOND = {
 
 
 async def test_bounds_of_a_release_are_no_bounds_of_stored_jobs(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     await jobs_helpers.shift(jobs_engine, job.job_id, "backoff = interval '2 hours', max_backoff = interval '1 hour'")
     claimed = await jobs_helpers.claim_one(jobs, kind)
     assert claimed.spec.backoff == timedelta(hours=2)
@@ -37,13 +37,13 @@ async def test_bounds_of_a_release_are_no_bounds_of_stored_jobs(
 async def test_unreadable_job_does_not_stop_the_claims_of_its_kind(
     jobs: Operations,
     jobs_engine: AsyncEngine,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     kind: str,
     owner_id: UUID,
     beyond: str,
 ) -> None:
-    bad = await submitted()
-    other = await submitted(owner_id=uuid4())
+    bad = await submit_job()
+    other = await submit_job(owner_id=uuid4())
     await jobs_helpers.shift(jobs_engine, bad.job_id, BEYOND[beyond])
     assert await jobs_helpers.claim(jobs, kind) == [other.job_id]
     await assert_failed(jobs, bad, owner_id)
@@ -51,9 +51,9 @@ async def test_unreadable_job_does_not_stop_the_claims_of_its_kind(
 
 @pytest.mark.parametrize("beyond", BEYOND)
 async def test_unreadable_job_does_not_stop_the_rescue_of_others(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID, beyond: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID, beyond: str
 ) -> None:
-    bad, other = await submitted(), await submitted(owner_id=uuid4())
+    bad, other = await submit_job(), await submit_job(owner_id=uuid4())
     await jobs_helpers.claim(jobs, kind)
     await jobs_helpers.shift(jobs_engine, bad.job_id, BEYOND[beyond])
     for job in (bad, other):
@@ -65,10 +65,10 @@ async def test_unreadable_job_does_not_stop_the_rescue_of_others(
 
 @pytest.mark.parametrize("beyond", BEYOND)
 async def test_unreadable_job_does_not_stop_due_jobs(
-    jobs: Operations, jobs_engine: AsyncEngine, submitted: jobs_helpers.Submit, kind: str, owner_id: UUID, beyond: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID, beyond: str
 ) -> None:
     later = ids.timestamp_of(ids.uuid7()) + jobs_helpers.HOUR
-    bad, other = await submitted(run_at=later), await submitted(run_at=later, owner_id=uuid4())
+    bad, other = await submit_job(run_at=later), await submit_job(run_at=later, owner_id=uuid4())
     await jobs_helpers.shift(jobs_engine, bad.job_id, BEYOND[beyond])
     await jobs_helpers.come_due(jobs, jobs_engine, bad.job_id, other.job_id)
     assert await jobs_helpers.claim(jobs, kind) == [other.job_id]
@@ -78,18 +78,18 @@ async def test_unreadable_job_does_not_stop_due_jobs(
 async def test_unreadable_jobs_do_not_stop_lists_finishes_and_handoffs(
     jobs: Operations,
     jobs_engine: AsyncEngine,
-    submitted: jobs_helpers.Submit,
+    submit_job: jobs_helpers.Submit,
     spec: jobs_helpers.MakeSpec,
     kind: str,
     owner_id: UUID,
 ) -> None:
     beyond = BEYOND["time"]
-    ended, running, waiting = await submitted(), await submitted(), await submitted(kind=f"{kind}.other")
+    ended, running, waiting = await submit_job(), await submit_job(), await submit_job(kind=f"{kind}.other")
     assert await jobs_helpers.claim(jobs, kind) == [ended.job_id, running.job_id]
     await jobs.finish(ended.job_id, 1, outcomes.Completed(result={"rows": 7}))
     for job in (ended, running, waiting):
         await jobs_helpers.shift(jobs_engine, job.job_id, beyond)
-    other = await submitted()
+    other = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     endings = ((running, outcomes.Completed()), (other, jobs_helpers.FINAL))
     late, ok = await jobs.finish_many([(job.job_id, 1, outcome) for job, outcome in endings])

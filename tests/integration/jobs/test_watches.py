@@ -182,10 +182,10 @@ async def test_comparison_finds_changes_without_a_wake_up(
     watches: Watches,
     reading: None,
     jobs: operations.Operations,
-    submitted: Callable[..., Awaitable[domain.Job]],
+    submit_job: Callable[..., Awaitable[domain.Job]],
     kind: str,
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     owner_id = job.spec.owner_id
     snapshots = watches.watch_job(job.job_id, owner_id=owner_id, after_version=job.version)
     events = watches.watch_owner(owner_id, after=1)
@@ -208,7 +208,7 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
     reading: None,
     nats_url: str,
     jobs: operations.Operations,
-    submitted: Callable[..., Awaitable[domain.Job]],
+    submit_job: Callable[..., Awaitable[domain.Job]],
     kind: str,
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
@@ -220,7 +220,7 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
         return nats.is_connected
 
     await eventually(is_connected)
-    job = await submitted()
+    job = await submit_job()
     snapshots = watches.watch_job(job.job_id, owner_id=None, after_version=job.version)
     events = watches.watch_owner(job.spec.owner_id, after=1)
     coming: list[asyncio.Future[Any]] = [
@@ -253,11 +253,11 @@ async def test_slow_watcher_gets_only_the_newest_snapshot(
     watches: Watches,
     reading: None,
     jobs: operations.Operations,
-    submitted: Callable[..., Awaitable[domain.Job]],
+    submit_job: Callable[..., Awaitable[domain.Job]],
     kind: str,
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     slow = watches.watch_job(job.job_id, owner_id=None, after_version=0)
     quick = watches.watch_job(job.job_id, owner_id=None, after_version=0)
     await anext(slow)
@@ -276,9 +276,9 @@ async def test_slow_watcher_gets_only_the_newest_snapshot(
 
 
 async def test_watches_are_bounded_and_ended_ones_free_their_slot(
-    watches: Watches, submitted: Callable[..., Awaitable[domain.Job]]
+    watches: Watches, submit_job: Callable[..., Awaitable[domain.Job]]
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
 
     def watch_one() -> AsyncGenerator[domain.Job, None]:
         return watches.watch_job(job.job_id, owner_id=None, after_version=0)
@@ -300,9 +300,9 @@ async def test_a_watched_job_that_is_deleted_ends_its_watch(
     watches: Watches,
     reading: None,
     jobs_engine: AsyncEngine,
-    submitted: Callable[..., Awaitable[domain.Job]],
+    submit_job: Callable[..., Awaitable[domain.Job]],
 ) -> None:
-    job = await submitted()
+    job = await submit_job()
     snapshots = watches.watch_job(job.job_id, owner_id=None, after_version=0)
     await anext(snapshots)
     async with jobs_engine.begin() as conn:
@@ -314,9 +314,9 @@ async def test_a_watched_job_that_is_deleted_ends_its_watch(
 
 
 async def test_deleted_events_are_reported_as_a_gap(
-    watches: Watches, jobs_engine: AsyncEngine, submitted: Callable[..., Awaitable[domain.Job]]
+    watches: Watches, jobs_engine: AsyncEngine, submit_job: Callable[..., Awaitable[domain.Job]]
 ) -> None:
-    jobs = [await submitted() for _ in range(3)]
+    jobs = [await submit_job() for _ in range(3)]
     owner_id = jobs[0].spec.owner_id
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.delete(schema.job_events).where(schema.job_events.c.job_id == jobs[1].job_id))

@@ -120,11 +120,11 @@ async def test_registrations_of_two_versions_at_once_leave_those_of_the_newer_on
 
 
 async def test_payload_of_a_newer_version_waits_for_its_worker(
-    program: Program, submitted: Callable[..., Any], jobs_engine: AsyncEngine, jobs: Operations
+    program: Program, submit_job: Callable[..., Any], jobs_engine: AsyncEngine, jobs: Operations
 ) -> None:
     await program.register("old", attempts=1)
     await program.register("new", attempts=1)
-    job = await submitted()
+    job = await submit_job()
     postponed = await program.unread("old")
     assert (postponed.state, postponed.max_attempts) == (State.SCHEDULED, job.max_attempts + 1)
     await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
@@ -135,12 +135,12 @@ async def test_payload_of_a_newer_version_waits_for_its_worker(
     "shifted", [{"seen_at": worker_versions.ALIVE}, {"registered_at": worker_versions.ROLLOUT}], ids=["gone", "long"]
 )
 async def test_invalid_payload_fails_its_job_after_the_rollout(
-    shifted: dict[str, timedelta], program: Program, submitted: Callable[..., Any]
+    shifted: dict[str, timedelta], program: Program, submit_job: Callable[..., Any]
 ) -> None:
     await program.register("old", attempts=1)
     await program.shift("old", registered_at=2 * worker_versions.ROLLOUT)
     await program.register("new", attempts=1)
     await program.shift("new", **shifted)
-    await submitted()
+    await submit_job()
     failed = await program.unread("old")
     assert (failed.state, failed.error and failed.error.code) == (State.FAILED, "payload_invalid")
