@@ -51,6 +51,12 @@ RULES: dict[str, LiteralString] = {
             -- Dismissed after a failure of either; or the end of a disable, or of an enable that was cancelled.
             ELSE j.state IN ('failed', 'cancelled') OR j.state = 'completed' AND m.job_kind = 'demo.disable'
         END""",
+    "the job of a connected platform or of a ready file has completed": """
+        SELECT done.owner_id, done.job_id, done.state, j.state AS job, j.cancel_reason FROM (
+            SELECT user_id AS owner_id, job_id, state FROM auth.connections WHERE state = 'connected'
+            UNION ALL SELECT owner_id, job_id, state FROM demo.exports WHERE state = 'ready'
+            UNION ALL SELECT user_id, job_id, state FROM auth.data_exports WHERE state = 'ready') AS done
+        JOIN jobs.jobs AS j USING (job_id) WHERE j.state <> 'completed'""",
     "events are numbered from 1 without gaps, but for the million that a failover skips": """
         SELECT owner_id, last_sequence, sequence, step FROM jobs.owners LEFT JOIN (
             SELECT owner_id, sequence,

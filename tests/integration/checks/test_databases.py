@@ -57,6 +57,11 @@ PLANTED: dict[str, LiteralString] = {
     "the state of demo mode agrees with its last job": (
         "UPDATE jobs.jobs SET state = 'failed', result = NULL, error_code = 'x', error_message = 'x'"
     ),
+    "the job of a connected platform or of a ready file has completed": """
+        UPDATE jobs.jobs SET state = 'cancelled', result = NULL, cancel_reason = 'requested';
+        INSERT INTO auth.data_exports (user_id, state, previous_state, generation, version, job_id, job_kind, chunk_count,
+            expires_at, changed_at)
+        VALUES (%(owner)s, 'ready', 'exporting', 1, 2, %(job)s, 'auth.export-data', 1, now(), now())""",
     "events are numbered from 1 without gaps, but for the million that a failover skips": (
         "DELETE FROM jobs.job_events WHERE sequence = 2"
     ),
