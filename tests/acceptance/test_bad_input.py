@@ -320,7 +320,7 @@ async def test_huge_headers(size: int, target_user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "request_bytes",
     [
         b"BREW /api/v1/demo/status HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GARBAGE\r\n\r\n",
@@ -332,10 +332,10 @@ async def test_huge_headers(size: int, target_user: User) -> None:
     ],
     ids=["made-up method", "no HTTP", "unknown version", "negative length", "two lengths", "NUL in a header", "TLS"],
 )
-async def test_broken_http(sent: bytes, running: System) -> None:
+async def test_broken_http(request_bytes: bytes, running: System) -> None:
     url = httpx.URL(running.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(sent)
+    writer.write(request_bytes)
     writer.write_eof()
     async with asyncio.timeout(60):  # less than a gateway keeps an idle connection
         answer = await reader.read()

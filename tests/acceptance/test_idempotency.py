@@ -17,9 +17,9 @@ async def test_many_clicks_at_once_make_one_job(system: System, user: User) -> N
     async with system.paused_kinds("demo.enable"):
         answers = await asyncio.gather(*clicks)
     accepted = [answer for answer in answers if answer.status_code == 202]
-    refused = [answer for answer in answers if answer.status_code != 202]
+    refusals = [answer for answer in answers if answer.status_code != 202]
     assert len(accepted) == 1
-    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(409, "demo_enabling")}
+    assert {(answer.status_code, answer.json()["code"]) for answer in refusals} == {(409, "demo_enabling")}
     await user.wait_for_status("enabled")
     await _must_have_one_job(system, user, accepted[0].json()["job_id"])
     await other.close()
@@ -70,8 +70,8 @@ async def test_keys_of_two_users_are_two_keys(system: System, user: User) -> Non
 
 async def test_key_of_a_refused_request_is_free(user: User) -> None:
     key = secrets.token_urlsafe(16)
-    refused = await user.post("/demo/disable", headers={"Idempotency-Key": key})
-    assert (refused.status_code, refused.json()["code"]) == (409, "demo_already_disabled")
+    response = await user.post("/demo/disable", headers={"Idempotency-Key": key})
+    assert (response.status_code, response.json()["code"]) == (409, "demo_already_disabled")
     await user.enable(OPTIONS, key=key)
     await user.wait_for_status("enabled")
 

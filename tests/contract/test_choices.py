@@ -51,23 +51,23 @@ def test_security_events_are_filtered_by_every_kind() -> None:
     ],
 )
 def test_the_form_refuses_what_the_service_refuses(field: str, text: str) -> None:
-    sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": "", field: text}
+    fields = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": "", field: text}
     counts = {
-        name: min(count, 2**31 - 1) if (count := choices.count(sent[name])) is not None else None
+        name: min(count, 2**31 - 1) if (count := choices.count(fields[name])) is not None else None
         for name in ("content_count", "interaction_count")
     }
     try:
-        options.resolve(sent["profile_type"], sent["niche"], counts["content_count"], counts["interaction_count"])
+        options.resolve(fields["profile_type"], fields["niche"], counts["content_count"], counts["interaction_count"])
     except errors.InvalidArgument as error:
-        assert list(choices.mistakes(sent)) == [error.field]
+        assert list(choices.mistakes(fields)) == [error.field]
     else:
-        assert choices.mistakes(sent) == {}
+        assert choices.mistakes(fields) == {}
 
 
 @pytest.mark.parametrize("text", ["-1", "1e3", "1.5", "1,000", "many", "٣", "1_0", "0x10"])
 def test_counts_are_whole_numbers_in_plain_digits(text: str) -> None:
-    sent = {"profile_type": "", "niche": "", "content_count": text, "interaction_count": "5", "expires": ""}
-    assert choices.mistakes(sent) == {"content_count": "Enter a whole number from 1 to 1,000."}
+    fields = {"profile_type": "", "niche": "", "content_count": text, "interaction_count": "5", "expires": ""}
+    assert choices.mistakes(fields) == {"content_count": "Enter a whole number from 1 to 1,000."}
 
 
 @pytest.mark.parametrize("text", choices.EXPIRIES)
@@ -79,8 +79,8 @@ def test_the_service_takes_every_expiry_that_the_form_offers(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["2", "never", "-1", "1 ", "365"])
 def test_the_form_takes_no_other_expiry(text: str) -> None:
-    sent = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": text}
-    assert choices.mistakes(sent) == {"expires": "Choose one of the options."}
+    fields = {"profile_type": "", "niche": "", "content_count": "", "interaction_count": "", "expires": text}
+    assert choices.mistakes(fields) == {"expires": "Choose one of the options."}
 
 
 def test_the_api_takes_what_the_service_takes() -> None:

@@ -22,11 +22,11 @@ class Somebody:
 
     def get(self, case: schemathesis.Case[Any], context: schemathesis.AuthContext) -> str:
         """Sign in."""
-        sent = {"email": os.environ["FUZZ_EMAIL"], "password": os.environ["FUZZ_PASSWORD"]}
+        fields = {"email": os.environ["FUZZ_EMAIL"], "password": os.environ["FUZZ_PASSWORD"]}
         # From a new address each time: cases guess passwords too, which is throttled.
         elsewhere = {"X-Forwarded-For": f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.1"}
         url = f"{os.environ['FUZZ_URL']}/api/v1/auth/token"
-        answer = httpx.post(url, json=sent, headers=elsewhere, timeout=20.0)
+        answer = httpx.post(url, json=fields, headers=elsewhere, timeout=20.0)
         answer.raise_for_status()
         token: str = answer.json()["token"]
         return token

@@ -43,8 +43,8 @@ async def sign_in_by_two_steps(person: Person, secrets: dict[str, str], password
     secrets["challenge"] = challenged.json()["challenge"]
     wrong = await person.post("/auth/login/code", json={"challenge": secrets["challenge"], "code": "wrong-code"})
     assert wrong.status_code == 401
-    sent = {"challenge": secrets["challenge"], "code": secrets["recovery code 0"]}
-    answer = await person.post("/auth/login/code", json=sent)
+    fields = {"challenge": secrets["challenge"], "code": secrets["recovery code 0"]}
+    answer = await person.post("/auth/login/code", json=fields)
     assert answer.status_code == 200, answer.text
     secrets["token after two steps"] = person.token
 

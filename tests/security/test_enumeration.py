@@ -35,9 +35,9 @@ def comparable(answer: httpx.Response, email: str) -> tuple[int, dict[str, str],
     return answer.status_code, headers, _REQUEST_ID.sub("", answer.text).replace(email, "")
 
 
-async def ask(url: str, path: str, sent: Body) -> tuple[int, dict[str, str], str]:
+async def ask(url: str, path: str, body: Body) -> tuple[int, dict[str, str], str]:
     async with users.at(url, address=users.new_address()) as http:
-        return comparable(await http.post(f"/api/v1{path}", json=sent), sent["email"])
+        return comparable(await http.post(f"/api/v1{path}", json=body), body["email"])
 
 
 def nobody() -> str:

@@ -104,13 +104,13 @@ def malformed(chance: random.Random) -> bytes:
     return request
 
 
-async def exchange(address: tuple[str, int], sent: bytes) -> bytes:
+async def exchange(address: tuple[str, int], request_bytes: bytes) -> bytes:
     """Send bytes, end the sending side, and return what comes back. No client of another test has the same address."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(20):
             reader, writer = await asyncio.open_connection(*address, local_addr=(HOSTILE, 0))
             try:
-                writer.write(sent)
+                writer.write(request_bytes)
                 await writer.drain()
                 writer.write_eof()
                 return await reader.read(65_536)

@@ -90,8 +90,8 @@ async def test_a_stream_sends_nothing_after_its_session(system: Replicated, pers
         Stream(doomed[0], reconnects=False) as first,
         Stream(doomed[1], reconnects=False) as second,
     ):
-        ended = await person.post("/auth/sessions/revoke-all", json={"keep_current": True})
-        assert ended.status_code == 204
+        response = await person.post("/auth/sessions/revoke-all", json={"keep_current": True})
+        assert response.status_code == 204
         await second.has("bye", seconds=CACHE_SECONDS + SLACK_SECONDS)
         await person.enable({"niche": "tech_reviews", "interaction_count": 10})
         await lives.has("demo", lambda data: data["status"] == "enabled")
@@ -107,8 +107,8 @@ async def test_a_stream_sends_nothing_after_its_session(system: Replicated, pers
 
 async def change(system: Replicated, admin: Person, person: Person) -> None:
     before = person.token
-    sent = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
-    answer = await person.post("/auth/password", json=sent)
+    fields = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+    answer = await person.post("/auth/password", json=fields)
     assert answer.status_code == 200, answer.text
     # The session continues under a new token.
     assert person.token != before
@@ -130,8 +130,8 @@ async def reset(system: Replicated, admin: Person, person: Person) -> None:
 
 async def disable(system: Replicated, admin: Person, person: Person) -> None:
     assert (await admin.post(f"/admin/users/{person.user_id}/disable")).status_code == 200
-    refused = await person.post("/auth/token", json=person.credentials)
-    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+    response = await person.post("/auth/token", json=person.credentials)
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_credentials")
 
 
 async def promote(system: Replicated, admin: Person, person: Person) -> None:

@@ -98,8 +98,8 @@ async def test_client_cannot_choose_its_address(system: Replicated, person: Pers
     async with users.at(system.url, address=address) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
             claimed = f"203.0.113.{number}"
-            sent = {"X-Forwarded-For": claimed, "X-Real-IP": claimed, "Forwarded": f"for={claimed}"}
-            assert (await guess(http, person.email, **sent)).status_code == 401
+            fields = {"X-Forwarded-For": claimed, "X-Real-IP": claimed, "Forwarded": f"for={claimed}"}
+            assert (await guess(http, person.email, **fields)).status_code == 401
         must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "198.51.100.1"}))
     # Behind a trusted proxy only the address that the proxy added counts: the last one.
     async with users.at(system.url, address=TRUSTED_PROXY) as http:
@@ -113,8 +113,8 @@ async def test_client_cannot_choose_its_address(system: Replicated, person: Pers
 async def test_a_network_of_ipv6_is_one_customer(system: Replicated, person: Person) -> None:
     async with users.at(system.url, address=TRUSTED_PROXY) as http:
         for number in range(throttling.FAILURES_PER_ACCOUNT):
-            sent = {"X-Forwarded-For": f"2001:db8:7:1:{number:x}::{number:x}"}
-            assert (await guess(http, person.email, **sent)).status_code == 401
+            fields = {"X-Forwarded-For": f"2001:db8:7:1:{number:x}::{number:x}"}
+            assert (await guess(http, person.email, **fields)).status_code == 401
         must_be_blocked(await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "2001:db8:7:1:ffff::1"}))
         neighbour = await guess(http, person.email, PASSWORD, **{"X-Forwarded-For": "2001:db8:7:2::1"})
         assert neighbour.status_code == 200

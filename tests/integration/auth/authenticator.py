@@ -48,10 +48,10 @@ class Authenticator:
         client = self._client_data("webauthn.get", json.loads(options)["challenge"], changed)
         data = self._data(0)
         signature = self.key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(SHA256()))
-        sent = {"clientDataJSON": client, "authenticatorData": data, "signature": signature}
+        fields = {"clientDataJSON": client, "authenticatorData": data, "signature": signature}
         if self.user_handle is not None:
-            sent["userHandle"] = self.user_handle
-        return self._credential(**sent)
+            fields["userHandle"] = self.user_handle
+        return self._credential(**fields)
 
     def _data(self, more: int) -> bytes:
         flags = (self.flags | more).to_bytes(1, "big")
@@ -66,8 +66,8 @@ class Authenticator:
 
     def _credential(self, **response: bytes) -> str:
         credential_id = _text(self.credential_id)
-        sent = {name: _text(value) for name, value in response.items()}
-        return json.dumps({"id": credential_id, "rawId": credential_id, "type": "public-key", "response": sent})
+        fields = {name: _text(value) for name, value in response.items()}
+        return json.dumps({"id": credential_id, "rawId": credential_id, "type": "public-key", "response": fields})
 
 
 def _text(value: bytes) -> str:

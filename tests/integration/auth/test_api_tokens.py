@@ -202,8 +202,8 @@ async def test_users_have_at_most_20_active_tokens_also_at_once(
     for _ in range(token_domain.PER_USER - 1):
         await create(gateway, account)
     results = await asyncio.gather(*(create(gateway, account) for _ in range(4)), return_exceptions=True)
-    refused = [result for result in results if isinstance(result, errors.FailedPrecondition)]
-    assert [error.code for error in refused] == ["too_many_api_tokens"] * 3
+    refusals = [result for result in results if isinstance(result, errors.FailedPrecondition)]
+    assert [error.code for error in refusals] == ["too_many_api_tokens"] * 3
     first = (await listed(gateway, account))[-1]
     await gateway.api_token("RevokeApiToken", user=account.identity, token_id=first.token_id)
     await create(gateway, account)

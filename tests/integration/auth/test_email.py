@@ -108,10 +108,10 @@ async def test_attempts_send_one_message_id_unless_each_has_its_own_link(
         payload = email_jobs.Payload(purpose, email=account.email)
         for _ in range(2):
             assert await sender.send(context, payload) == {"outcome": "sent"}
-    sent = [email.parser.HeaderParser().parsestr(text)["Message-ID"] for text in mail_server.received]
-    assert sent[0] == sent[1] == f"<{context.job_id}@example.org>"
+    message_ids = [email.parser.HeaderParser().parsestr(text)["Message-ID"] for text in mail_server.received]
+    assert message_ids[0] == message_ids[1] == f"<{context.job_id}@example.org>"
     # Of two copies with one id a receiver would drop the one whose link works.
-    assert len(set(sent)) == 3
+    assert len(set(message_ids)) == 3
 
 
 @pytest.mark.parametrize(

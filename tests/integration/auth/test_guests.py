@@ -46,8 +46,8 @@ async def test_guest_has_a_session_and_is_deleted_after_hours(gateway: Gateway) 
 async def test_guests_are_bounded(context: Context, no_guests: None) -> None:
     guests = operations.Guests(dataclasses.replace(context, max_guests=2))
     answers = await asyncio.gather(*(guests.begin(domain.NOWHERE) for _ in range(5)), return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, operations.TooManyGuests)]
-    assert (len(refused), len(answers)) == (3, 5)
+    refusals = [answer for answer in answers if isinstance(answer, operations.TooManyGuests)]
+    assert (len(refusals), len(answers)) == (3, 5)
     with pytest.raises(operations.TooManyGuests):
         await operations.Guests(dataclasses.replace(context, max_guests=0)).begin(domain.NOWHERE)
 

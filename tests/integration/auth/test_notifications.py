@@ -59,13 +59,13 @@ def end(jobs_api: JobsApi, kind: str, database: Callable[[str], AsyncEngine]) ->
 
     async def ended(owner_id: str, *, at: datetime = END, seconds: int = 125, **outcome: Any) -> str:
         await jobs_api.submit(kind, owner_id)
-        (claimed,) = await jobs_api.claim(kind)
-        await jobs_api.finish(claimed, **outcome)
+        (claimed_job,) = await jobs_api.claim(kind)
+        await jobs_api.finish(claimed_job, **outcome)
         statement = "UPDATE jobs.jobs SET started_at = :start, finished_at = :end WHERE job_id = :job_id"
-        values = {"start": at - timedelta(seconds=seconds), "end": at, "job_id": uuid.UUID(claimed.job_id)}
+        values = {"start": at - timedelta(seconds=seconds), "end": at, "job_id": uuid.UUID(claimed_job.job_id)}
         async with database("jobs").begin() as conn:
             await conn.execute(sa.text(statement), values)
-        return claimed.job_id
+        return claimed_job.job_id
 
     return ended
 
@@ -259,19 +259,19 @@ async def test_email_end_to_end(
         await conn.execute(sa.text(insert), {"user": owner_id})
     await auth_engine.dispose()
     await jobs_api.submit(kind, str(owner_id))
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     # A minute has passed, and later the window and the delay.
     async with database("jobs").begin() as conn:
         started = "UPDATE jobs.jobs SET started_at = now() - interval '61 s' WHERE job_id = :job_id"
-        await conn.execute(sa.text(started), {"job_id": uuid.UUID(claimed.job_id)})
-    await jobs_api.finish(claimed)
+        await conn.execute(sa.text(started), {"job_id": uuid.UUID(claimed_job.job_id)})
+    await jobs_api.finish(claimed_job)
 
     async def has_mail() -> bool:
         assert not running.done()
         due = "UPDATE jobs.jobs SET run_at = now() WHERE payload->>'user_id' = :owner AND run_at > now()"
         async with database("jobs").begin() as conn:
             await conn.execute(sa.text(due), {"owner": str(owner_id)})
-        return any(claimed.job_id in decoded(text) for text in written(tmp_path))
+        return any(claimed_job.job_id in decoded(text) for text in written(tmp_path))
 
     try:
         await eventually(has_mail)

@@ -163,8 +163,8 @@ async def test_unknown_passkey_foreign_key_and_disabled_account_answer_the_same(
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator.but(key=new_authenticator().key)))
     ceremony = await begin_login(gateway)
     long = json.dumps(json.loads(authenticator.sign(ceremony.options)) | {"more": "x" * 16_384})
-    sent = {"ceremony": ceremony.ceremony, "credential": long}
-    assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    fields = {"ceremony": ceremony.ceremony, "credential": long}
+    assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **fields))
     await gateway.admin("DisableUser", user=admin.identity, user_id=account.user_id)
     assert await is_refused("passkey_invalid", log_in(gateway, authenticator))
     await gateway.admin("EnableUser", user=admin.identity, user_id=account.user_id)
@@ -174,8 +174,8 @@ async def test_unknown_passkey_foreign_key_and_disabled_account_answer_the_same(
 @pytest.mark.parametrize("credential", ["", "{", "[]", "{}", '{"id": 1}', "x" * 20_000, "[" * 16_000])
 async def test_malformed_credentials_are_refused(gateway: Gateway, credential: str) -> None:
     ceremony = await begin_login(gateway)
-    sent = {"ceremony": ceremony.ceremony, "credential": credential}
-    assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    fields = {"ceremony": ceremony.ceremony, "credential": credential}
+    assert await is_refused("passkey_invalid", gateway.passkey("FinishPasskeyLogin", **fields))
     account = await gateway.account()
     ceremony = await begin(gateway, account)
     assert await is_refused("passkey_unusable", finish(gateway, account, ceremony.ceremony, credential))
@@ -185,19 +185,19 @@ async def test_a_ceremony_is_valid_once_and_for_its_purpose(gateway: Gateway, sq
     account = await gateway.account()
     authenticator = await add(gateway, account)
     ceremony = await begin_login(gateway)
-    sent = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
+    fields = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
     # A failed attempt spends it too.
     rubbish = gateway.passkey("FinishPasskeyLogin", ceremony=ceremony.ceremony, credential="{}")
     assert await is_refused("passkey_invalid", rubbish)
-    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **fields))
     ceremony = await begin_login(gateway)
-    sent = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
-    assert (await gateway.passkey("FinishPasskeyLogin", **sent)).token
-    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    fields = {"ceremony": ceremony.ceremony, "credential": authenticator.sign(ceremony.options)}
+    assert (await gateway.passkey("FinishPasskeyLogin", **fields)).token
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **fields))
     # Refused for another purpose, with its hash, in another session, and after expiry.
     adding = await begin(gateway, account)
-    sent = {"ceremony": adding.ceremony, "credential": authenticator.sign(adding.options)}
-    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **sent))
+    fields = {"ceremony": adding.ceremony, "credential": authenticator.sign(adding.options)}
+    assert await is_refused("challenge_invalid", gateway.passkey("FinishPasskeyLogin", **fields))
     proving = (await gateway.passkey("BeginPasskeyReauthentication", user=account.identity)).ceremony
     credential = new_authenticator().make(json.dumps(json.loads(adding.options) | json.loads(proving.options)))
     assert await is_refused("challenge_invalid", finish(gateway, account, proving.ceremony, credential))

@@ -198,8 +198,8 @@ async def test_emails_to_one_address_are_throttled_across_networks(gateway: Gate
 async def test_a_burst_of_reset_requests_gets_no_extra_emails(gateway: Gateway) -> None:
     email = new_email()
     answers = await asyncio.gather(*(forgot(gateway, email) for _ in range(8)), return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, errors.ResourceExhausted)]
-    assert len(refused) == 8 - throttling.EMAILS_PER_RECIPIENT
+    refusals = [answer for answer in answers if isinstance(answer, errors.ResourceExhausted)]
+    assert len(refusals) == 8 - throttling.EMAILS_PER_RECIPIENT
 
 
 async def test_emails_are_throttled_per_network(gateway: Gateway) -> None:

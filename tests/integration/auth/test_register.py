@@ -41,8 +41,8 @@ async def test_an_address_has_one_account(gateway: Gateway) -> None:
 async def test_of_concurrent_registrations_one_gets_the_address(gateway: Gateway) -> None:
     email = new_email()
     answers = await asyncio.gather(*(gateway.register(email) for _ in range(8)), return_exceptions=True)
-    refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
-    assert refused == ["email_taken"] * 7
+    refusals = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert refusals == ["email_taken"] * 7
 
 
 @pytest.mark.parametrize(

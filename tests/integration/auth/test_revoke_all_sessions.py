@@ -58,13 +58,13 @@ async def test_the_shell_revokes_admins_sessions_too_and_publishes_every_revocat
     gateway: Gateway, admin: Account, context: Context
 ) -> None:
     account = await gateway.account()
-    sent: list[outbox.Message] = []
+    messages: list[outbox.Message] = []
     ended = await revoke_all_sessions.revoke_all_sessions(
-        replace(context, relay=RecordingRelay(sent)), admin=None, seconds=20
+        replace(context, relay=RecordingRelay(messages)), admin=None, seconds=20
     )
     assert not ended.has_more
     assert [await gateway.is_valid(holder.token) for holder in (account, admin)] == [False, False]
-    events = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in sent]
+    events = [auth_events_pb2.SessionsRevoked.FromString(message.payload) for message in messages]
     assert {(account.user_id, account.session_id), (admin.user_id, admin.session_id)} <= {
         (event.user_id, session_id) for event in events for session_id in event.session_ids
     }

@@ -142,8 +142,8 @@ async def test_concurrent_uses_of_a_code_succeed_once(gateway: Gateway, protecte
     code = protected.code()
     challenges = [await challenge(gateway, protected) for _ in range(4)]
     answers = await asyncio.gather(*(finish(gateway, login, code) for login in challenges), return_exceptions=True)
-    refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
-    assert refused == ["invalid_code"] * 3
+    refusals = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert refusals == ["invalid_code"] * 3
 
 
 async def test_a_recovery_code_works_once_in_any_spelling(gateway: Gateway, protected: Protected) -> None:
@@ -163,8 +163,8 @@ async def test_a_challenge_is_valid_for_one_session(gateway: Gateway, protected:
     answers = await asyncio.gather(
         *(finish(gateway, login_challenge, code) for code in protected.recovery_codes[:4]), return_exceptions=True
     )
-    refused = [answer.code for answer in answers if isinstance(answer, errors.Error)]
-    assert refused == ["challenge_invalid"] * 3
+    refusals = [answer.code for answer in answers if isinstance(answer, errors.Error)]
+    assert refusals == ["challenge_invalid"] * 3
     security = await gateway.auth("GetSecurity", user=protected.account.identity)
     assert security.recovery_codes_left == 9
 

@@ -46,10 +46,10 @@ async def waiting(engine: AsyncEngine, prefix: str) -> int:
 async def test_committed_messages_are_sent_and_rolled_back_ones_are_not(
     engine: AsyncEngine, prefix: str, eventually: Eventually
 ) -> None:
-    sent: list[tuple[str, bytes]] = []
+    messages: list[tuple[str, bytes]] = []
 
     async def send(message_id: str, subject: str, payload: bytes) -> None:
-        sent.append((subject, payload))
+        messages.append((subject, payload))
 
     relay = outbox.Relay(engine, schema.outbox, {prefix: send, "": ignore})
     with pytest.raises(RuntimeError):
@@ -60,12 +60,12 @@ async def test_committed_messages_are_sent_and_rolled_back_ones_are_not(
     await put(engine, f"{prefix}kept")
 
     async def has_left() -> bool:
-        return bool(sent) and await waiting(engine, prefix) == 0
+        return bool(messages) and await waiting(engine, prefix) == 0
 
     async with run.Background() as background:
         background.start("relay", relay.run)
         await eventually(has_left)
-    assert sent == [(f"{prefix}kept", f"{prefix}kept".encode())]
+    assert messages == [(f"{prefix}kept", f"{prefix}kept".encode())]
 
 
 async def test_failed_message_is_sent_again_with_the_same_id(
@@ -94,18 +94,18 @@ async def test_failed_message_is_sent_again_with_the_same_id(
 async def test_unsendable_message_does_not_delay_others(
     engine: AsyncEngine, prefix: str, eventually: Eventually
 ) -> None:
-    sent: list[str] = []
+    messages: list[str] = []
 
     async def send(message_id: str, subject: str, payload: bytes) -> None:
         if subject.endswith("bad"):
             raise ConnectionError("never")
-        sent.append(subject)
+        messages.append(subject)
 
     relay = outbox.Relay(engine, schema.outbox, {prefix: send, "": ignore})
     await put(engine, f"{prefix}bad", f"{prefix}good")
 
     async def good_has_left() -> bool:
-        return sent == [f"{prefix}good"] and await waiting(engine, prefix) == 1
+        return messages == [f"{prefix}good"] and await waiting(engine, prefix) == 1
 
     async with run.Background() as background:
         background.start("relay", relay.run)
@@ -115,11 +115,11 @@ async def test_unsendable_message_does_not_delay_others(
 
 
 async def test_two_relays_send_each_message_once(engine: AsyncEngine, prefix: str, eventually: Eventually) -> None:
-    sent: list[str] = []
+    messages: list[str] = []
 
     async def send(message_id: str, subject: str, payload: bytes) -> None:
         await asyncio.sleep(0)
-        sent.append(subject)
+        messages.append(subject)
 
     subjects = [f"{prefix}{number}" for number in range(300)]
     await put(engine, *subjects)
@@ -131,7 +131,7 @@ async def test_two_relays_send_each_message_once(engine: AsyncEngine, prefix: st
         for name in ("one", "two"):
             background.start(name, outbox.Relay(engine, schema.outbox, {prefix: send, "": ignore}).run)
         await eventually(all_have_left)
-    assert sorted(sent) == sorted(subjects)
+    assert sorted(messages) == sorted(subjects)
 
 
 class Sent(outbox.Sender):
@@ -259,7 +259,7 @@ async def ignore(message_id: str, subject: str, payload: bytes) -> None:
 async def test_refused_messages_of_one_route_do_not_delay_those_of_another(
     engine: AsyncEngine, prefix: str, eventually: Eventually, error: Exception, attempts: int
 ) -> None:
-    sent: list[str] = []
+    messages: list[str] = []
     tried: list[str] = []
     tried_before: list[int] = []
 
@@ -268,7 +268,7 @@ async def test_refused_messages_of_one_route_do_not_delay_those_of_another(
         raise error
 
     async def send(message_id: str, subject: str, payload: bytes) -> None:
-        sent.append(subject)
+        messages.append(subject)
         tried_before.append(len(tried))
 
     good = [f"{prefix}up.{number}" for number in range(5)]
@@ -276,7 +276,7 @@ async def test_refused_messages_of_one_route_do_not_delay_those_of_another(
     relay = outbox.Relay(engine, schema.outbox, {f"{prefix}down.": refuse, f"{prefix}up.": send, "": ignore})
 
     async def good_are_sent() -> bool:
-        return sorted(sent) == sorted(good)
+        return sorted(messages) == sorted(good)
 
     async with run.Background() as background:
         background.start("relay", relay.run)

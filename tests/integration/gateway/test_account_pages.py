@@ -92,8 +92,8 @@ async def test_opening_a_link_verifies_nothing_and_a_click_does(
 ) -> None:
     page = await probe(account.http)
     assert "Not verified" in page.text
-    sent = await submit(account.http, page, f"{SECURITY}/verification")
-    assert (sent.status_code, sent.headers["location"]) == (303, SECURITY)
+    response = await submit(account.http, page, f"{SECURITY}/verification")
+    assert (response.status_code, response.headers["location"]) == (303, SECURITY)
     # One was sent automatically.
     link = await mailed(account.email, "verify-email", 2)
     for _ in range(2):
@@ -182,8 +182,8 @@ async def test_the_list_of_sessions_ends_each_of_them(account: Account, browser:
     listed = (await account.http.get("/api/v1/auth/sessions")).json()["sessions"]
     other = next(login["session_id"] for login in listed if not login["current"])
     path = "/settings/sessions"
-    ended = await submit(account.http, page, f"{path}/revoke", session_id=other)
-    assert (ended.status_code, ended.headers["location"]) == (303, path)
+    response = await submit(account.http, page, f"{path}/revoke", session_id=other)
+    assert (response.status_code, response.headers["location"]) == (303, path)
     assert (await browser.get(path)).headers["location"].startswith("/login")
     for nonsense in ("nonsense", "01990000-0000-7000-8000-000000000000"):
         answer = await submit(account.http, page, f"{path}/revoke", session_id=nonsense)
@@ -198,14 +198,14 @@ async def test_the_list_of_sessions_ends_each_of_them(account: Account, browser:
 
 async def test_registration_names_all_invalid_fields_at_once(browser: httpx.AsyncClient) -> None:
     page = Page(await browser.get("/register"))
-    sent = {"name": "\u202eMina", "email": "nobody", "password": "short"}
-    answer = await submit(browser, page, "/register", **sent)
+    fields = {"name": "\u202eMina", "email": "nobody", "password": "short"}
+    answer = await submit(browser, page, "/register", **fields)
     shown_page = Page(answer)
     assert answer.status_code == 422
     assert {"name-error", "email-error", "password-error"} <= shown_page.attributes.keys()
     assert shown_page.forms["/register"]["email"] == "nobody"
     assert "short" not in answer.text
-    problem = (await browser.post("/api/v1/auth/register", json=sent)).json()
+    problem = (await browser.post("/api/v1/auth/register", json=fields)).json()
     assert [each["field"] for each in problem["errors"]] == ["email", "name", "password"]
 
 
@@ -215,8 +215,8 @@ async def test_sign_in_after_a_session_has_ended_knows_the_address(
     await sign_in(browser, account.email)
     await browser.get("/settings/profile")
     await account.http.post("/api/v1/auth/sessions/revoke-all")
-    ended = await browser.get("/settings/profile")
-    assert ended.headers["location"].startswith("/login")
+    response = await browser.get("/settings/profile")
+    assert response.headers["location"].startswith("/login")
     assert Page(await browser.get("/login")).attributes["email"]["value"] == account.email
 
     await sign_in(browser, account.email)
@@ -258,6 +258,6 @@ async def test_old_account_without_a_verified_address_sees_what_to_do(
         assert (me["can_access_dashboard"], me["redirect_path"]) == (False, SECURITY)
         assert "Verify your email address" in (await probe(http, "/dashboard")).text
         assert "and to see your dashboard" in (await probe(http)).text
-        refused = await http.get("/api/v1/metrics/dashboard")
-        assert (refused.status_code, refused.json()["code"]) == (403, "email_unverified")
+        response = await http.get("/api/v1/metrics/dashboard")
+        assert (response.status_code, response.json()["code"]) == (403, "email_unverified")
         assert (await http.get("/", headers=HTML)).headers["location"] == SECURITY

@@ -153,8 +153,8 @@ async def test_failed_jobs_are_retried_together_after_a_confirmation(
         "/api/v1/admin/jobs/change", params={"kind": kind}, json={"change": "cancel", "dry_run": True}
     )
     assert (counted.status_code, counted.json()["job"], counted.json()["counts"]["count"]) == (202, None, 3)
-    refused = await admin.get(f"/admin/jobs/bulk?change=cancel&state=failed&kind={kind}")
-    assert refused.headers["location"] == f"/admin/jobs?state=failed&kind={kind}"
+    response = await admin.get(f"/admin/jobs/bulk?change=cancel&state=failed&kind={kind}")
+    assert response.headers["location"] == f"/admin/jobs?state=failed&kind={kind}"
     assert (await account.http.get(f"/admin/jobs/bulk?change=retry&kind={kind}", headers=HTML)).status_code == 404
     assert (await account.http.post("/api/v1/admin/jobs/change", json={"change": "retry"})).status_code == 403
 

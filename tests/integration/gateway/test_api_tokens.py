@@ -73,14 +73,14 @@ async def test_token_passes_where_its_scope_is_documented_and_nowhere_else(accou
                 continue
             url = re.sub(r"\{\w+\}", UNKNOWN, path)
             for scope, http in (("read", reader), ("write", writer)):
-                refused = await http.request(method, url, json={} if method in {"POST", "PATCH", "PUT"} else None)
-                code = refused.json().get("code") if refused.status_code == 403 else ""
+                response = await http.request(method, url, json={} if method in {"POST", "PATCH", "PUT"} else None)
+                code = response.json().get("code") if response.status_code == 403 else ""
                 may = scope == "write" or required == "read"
                 expected = "session_required" if not required else "" if may else "scope_missing"
-                assert code == expected, (method, path, scope, refused.text)
+                assert code == expected, (method, path, scope, response.text)
                 if code == "scope_missing":
                     header = f'Bearer error="insufficient_scope", scope="{required}"'
-                    assert refused.headers["www-authenticate"] == header
+                    assert response.headers["www-authenticate"] == header
 
 
 async def test_writing_token_starts_and_follows_a_job(account: Account) -> None:
@@ -102,8 +102,8 @@ async def test_token_is_never_taken_from_a_cookie_nor_by_a_page(account: Account
     token = headers["Authorization"].removeprefix("Bearer ")
     async with client(account, {}) as http:
         http.cookies.set("session", token)
-        refused = await http.get(f"{BASE}/jobs")
-        assert (refused.status_code, refused.json()["code"]) == (401, "session_invalid")
+        response = await http.get(f"{BASE}/jobs")
+        assert (response.status_code, response.json()["code"]) == (401, "session_invalid")
         assert (await http.get("/dashboard", headers=HTML)).status_code == 303
     async with client(account, headers) as http:
         for path in ("/dashboard", "/settings/tokens", "/jobs"):
@@ -147,8 +147,8 @@ async def test_revocation_ends_requests_and_streams_on_every_replica(
         assert (await stream.next()) is not None
         assert (await here.get(f"{BASE}/jobs")).status_code == 200
         assert (await account.http.delete(f"{TOKENS}/{token_id}")).status_code == 204
-        refused = await here.get(f"{BASE}/jobs")
-        assert (refused.status_code, refused.json()["code"]) == (401, "api_token_invalid")
+        refusal = await here.get(f"{BASE}/jobs")
+        assert (refusal.status_code, refusal.json()["code"]) == (401, "api_token_invalid")
         assert (await stream.rest())[-1].data == {"reason": "session_expired"}
         async with asyncio.timeout(60):
             while (await there.get(f"{BASE}/jobs")).status_code != 401:

@@ -48,10 +48,10 @@ async def test_connecting_leads_to_the_platform_and_the_stream_shows_it(account:
     async with opened(account.http, header=0) as again:
         resumed: list[Event] = await again.until(lambda event: event.name == "connection")
         assert resumed[-1].data["version"] == event.data["version"]
-    refused = await account.http.get(
+    refusal = await account.http.get(
         f"{BASE}/youtube/callback", params={"error": "access_denied", "state": query["state"][0]}
     )
-    assert (refused.status_code, refused.headers["location"]) == (303, "/dashboard")
+    assert (refusal.status_code, refusal.headers["location"]) == (303, "/dashboard")
     await until(account, "disconnected")
 
 
@@ -110,8 +110,8 @@ async def test_connections_are_simulated_while_demo_mode_is_on(account: Account)
     http = account.http
     before = Page(await http.get(PATH, headers=HTML))
     await http.post("/api/v1/demo/enable", json={"content_count": 1, "interaction_count": 1})
-    refused = await http.post(f"{BASE}/youtube/connect")
-    assert (refused.status_code, refused.json()["code"]) == (409, "demo_mode_active")
+    response = await http.post(f"{BASE}/youtube/connect")
+    assert (response.status_code, response.json()["code"]) == (409, "demo_mode_active")
     page = Page(await http.get(PATH, headers=HTML))
     simulated = "Simulated while demo mode is on.|Demo mode is being enabled."
     assert re.search(simulated, page.text)

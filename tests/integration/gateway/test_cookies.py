@@ -102,8 +102,8 @@ async def test_device_cookie_lasts_and_is_read_by_scripts_nowhere(account: Accou
         assert {"httponly", "samesite=lax", "path=/", "max-age=34560000"} <= attributes
         assert pair == again
         http.cookies.set("device", "planted, with a space", path="/")
-        refused = await http.post("/api/v1/auth/login", json={"email": account.email, "password": "wrong-password"})
-        assert "device=" not in "".join(refused.headers.get_list("set-cookie"))
+        response = await http.post("/api/v1/auth/login", json={"email": account.email, "password": "wrong-password"})
+        assert "device=" not in "".join(response.headers.get_list("set-cookie"))
         assert (
             await http.post("/api/v1/auth/token", json={"email": account.email, "password": PASSWORD})
         ).cookies == {}

@@ -128,8 +128,8 @@ async def test_only_the_owner_sees_an_export(
     other = await register()
     for http in (other.http, admin):
         assert (await http.get(BASE)).json()["status"] == "none"
-        refused = await http.get(f"{BASE}/file")
-        assert (refused.status_code, refused.json()["code"]) == (404, "data_export_not_found")
+        refusal = await http.get(f"{BASE}/file")
+        assert (refusal.status_code, refusal.json()["code"]) == (404, "data_export_not_found")
     response = await account.http.post("/api/v1/auth/api-tokens", json={"name": "x", "scopes": ["write"]})
     headers = {"Authorization": f"Bearer {response.json()['token']}"}
     async with httpx.AsyncClient(base_url=account.http.base_url, headers=headers, timeout=60.0) as program:
@@ -163,8 +163,8 @@ async def test_starts_are_throttled(account: Account) -> None:
     for _ in range(3):
         await start(account)
         await wait_for_status(account, "ready")
-    refused = await account.http.post(BASE)
-    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_attempts")
+    response = await account.http.post(BASE)
+    assert (response.status_code, response.json()["code"]) == (429, "too_many_attempts")
     assert (await account.http.get(BASE)).json()["status"] == "ready"
 
 

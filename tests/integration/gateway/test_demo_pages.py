@@ -264,13 +264,13 @@ async def test_retry_and_cancel_apply_to_the_shown_job(account: Account, registe
     for name in ("retry", "cancel"):
         for http in (account.http, (await register()).http):
             token = Page(await http.get(SETTINGS)).forms["/logout"]["form_token"]
-            sent = {"job_id": job_id, "origin": "https://evil.example", "form_token": token}
-            answer = await http.post(f"{SETTINGS}/{name}", data=sent)
+            fields = {"job_id": job_id, "origin": "https://evil.example", "form_token": token}
+            answer = await http.post(f"{SETTINGS}/{name}", data=fields)
             assert (answer.status_code, answer.headers["location"]) == (303, SETTINGS)
             assert "Demo mode changed in the meantime." in Page(await http.get(SETTINGS)).text
         token = active.forms["/logout"]["form_token"]
-        sent = {"job_id": "x", "form_token": token}
-        assert (await account.http.post(f"{SETTINGS}/{name}", data=sent)).status_code == 422
+        fields = {"job_id": "x", "form_token": token}
+        assert (await account.http.post(f"{SETTINGS}/{name}", data=fields)).status_code == 422
     assert (await probe(account)).attributes["live"]["data-status"] == "enabled"
 
 
@@ -283,8 +283,8 @@ async def test_pages_without_the_demo_service_name_the_outage(
     assert "Can’t load demo mode" in page.text
     assert page.attributes["live"]["data-version"] == "-1"
     assert "Can’t load your numbers" in (await probe(account, "/dashboard")).text
-    sent = {"form_token": page.forms["/logout"]["form_token"]}
-    await account.http.post(f"{SETTINGS}/disable", data=sent)
+    fields = {"form_token": page.forms["/logout"]["form_token"]}
+    await account.http.post(f"{SETTINGS}/disable", data=fields)
     assert "Demo mode isn't responding. Nothing was changed." in (await probe(account)).text
     assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
 

@@ -109,7 +109,7 @@ async def test_rest_requests_cancels_confirms_and_revokes(account: Account, url:
     async with httpx.AsyncClient(base_url=url, timeout=60.0) as anyone:
         assert (await anyone.post(f"{REST}/confirm", json={"token": token})).status_code == 204
         for path in ("confirm", "revoke"):
-            refused = await anyone.post(f"{REST}/{path}", json={"token": token})
-            assert (refused.status_code, refused.json()["code"]) == (422, "token_invalid")
+            response = await anyone.post(f"{REST}/{path}", json={"token": token})
+            assert (response.status_code, response.json()["code"]) == (422, "token_invalid")
         login = await anyone.post("/api/v1/auth/login", json={"email": second, "password": PASSWORD})
         assert login.json()["user"]["email_verified"] is True

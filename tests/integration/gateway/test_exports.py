@@ -62,8 +62,8 @@ def rows(file: httpx.Response) -> list[dict[str, str]]:
 
 
 async def test_export_by_the_api(account: Account) -> None:
-    refused = await account.http.post(API)
-    assert (refused.status_code, refused.json()["code"]) == (409, "demo_not_enabled")
+    response = await account.http.post(API)
+    assert (response.status_code, response.json()["code"]) == (409, "demo_not_enabled")
     missing = await account.http.get(f"{API}/file")
     assert (missing.status_code, missing.json()["code"]) == (404, "export_not_found")
     assert (await account.http.get(API)).json()["status"] == "none"

@@ -57,9 +57,9 @@ async def test_bearer_token_passes_and_its_cookie_is_ignored(account: Account, u
 
 
 async def test_body_without_a_content_type_is_refused(account: Account) -> None:
-    refused = await account.http.post("/api/v1/auth/sessions/revoke-all", content=b'{"keep_current":false}')
-    assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media_type")
-    assert "application/json" in refused.json()["detail"]
+    response = await account.http.post("/api/v1/auth/sessions/revoke-all", content=b'{"keep_current":false}')
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    assert "application/json" in response.json()["detail"]
     assert (await account.http.get("/api/v1/auth/me")).status_code == 200
 
 

@@ -39,8 +39,8 @@ async def test_head_has_the_status_and_headers_of_get(account: Account, path: st
 
 
 async def test_head_of_a_call_that_only_posts_names_post(account: Account) -> None:
-    refused = await account.http.head("/api/v1/demo/enable")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    response = await account.http.head("/api/v1/demo/enable")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("path", ["/events", "/events/poll", "/connections/youtube/callback"])

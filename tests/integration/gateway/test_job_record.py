@@ -50,9 +50,9 @@ async def failed_job(jobs_api: JobsApi, account: Account, kind: str) -> job_pb2.
     payload = Struct()
     payload.update({"token": "hunter2", "shop": "Blue Door"})
     job = await jobs_api.submit(kind, account.user_id, payload=payload)
-    (claimed,) = await jobs_api.claim(kind)
-    await log(jobs_api, claimed, f"reading rows {HOSTILE}")
-    await fail(jobs_api, claimed)
+    (claimed_job,) = await jobs_api.claim(kind)
+    await log(jobs_api, claimed_job, f"reading rows {HOSTILE}")
+    await fail(jobs_api, claimed_job)
     return job
 
 
@@ -101,8 +101,8 @@ async def test_older_lines_are_on_their_own_page(
     account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:
     job = await jobs_api.submit(kind, account.user_id)
-    (claimed,) = await jobs_api.claim(kind)
-    await log(jobs_api, claimed, *(f"line {number:03}." for number in range(1, 251)))
+    (claimed_job,) = await jobs_api.claim(kind)
+    await log(jobs_api, claimed_job, *(f"line {number:03}." for number in range(1, 251)))
     page, _ = await page_of(admin, job)
     assert "line 250." in page.text
     assert "line 001." not in page.text
@@ -119,9 +119,9 @@ async def test_page_shows_where_a_killed_attempt_stopped_and_the_next_resumed(
 ) -> None:
     short = Duration(nanos=1_000_000)
     await jobs_api.submit(kind, account.user_id, backoff=short, max_backoff=short)
-    (claimed,) = await jobs_api.claim(kind)
-    await jobs_api.progress(claimed, 41_200, 100_000)
-    await fail(jobs_api, claimed, retryable=True)
+    (claimed_job,) = await jobs_api.claim(kind)
+    await jobs_api.progress(claimed_job, 41_200, 100_000)
+    await fail(jobs_api, claimed_job, retryable=True)
     request = jobs_service_pb2.ClaimJobsRequest(
         worker="demo-other-1", kinds=[kind], max_jobs=1, wait=Duration(seconds=20)
     )
@@ -162,15 +162,15 @@ async def test_stream_of_an_operator_has_another_users_job_its_lines_and_its_ret
 
 async def test_streams_of_owners_announce_no_lines(account: Account, jobs_api: JobsApi, kind: str) -> None:
     job = await jobs_api.submit(kind, account.user_id)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     async with (
         opened(account.http) as everything,
         opened(account.http, f"/api/v1/jobs/{job.job_id}/events") as job_stream,
     ):
         for stream in (everything, job_stream):
             await stream.until(lambda event: event.name == "job" and event.data["status"] == "running")
-        await log(jobs_api, claimed, "secret")
-        await jobs_api.finish(claimed)
+        await log(jobs_api, claimed_job, "secret")
+        await jobs_api.finish(claimed_job)
         for stream in (everything, job_stream):
             events = await stream.until(lambda event: event.name == "job" and event.data["status"] == "completed")
             assert not [event for event in events if event.name == "log"]

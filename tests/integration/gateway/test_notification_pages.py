@@ -28,8 +28,8 @@ async def end(jobs_api: JobsApi) -> End:
     async def run(account: Account, kind: str = any_kind, **outcome: Any) -> str:
         await jobs_api.register(kind_pb2.KindRegistration(kind=kind, notify_owner=True))
         await jobs_api.submit(kind, account.user_id)
-        (claimed,) = await jobs_api.claim(kind)
-        return (await jobs_api.finish(claimed, **outcome)).job_id
+        (claimed_job,) = await jobs_api.claim(kind)
+        return (await jobs_api.finish(claimed_job, **outcome)).job_id
 
     return run
 
@@ -116,12 +116,12 @@ async def test_users_mark_only_their_own_notifications(register: Callable[..., A
 
 
 async def test_notifications_have_pages(account: Account, end: End) -> None:
-    ended = [await end(account) for _ in range(22)]
+    ended_ids = [await end(account) for _ in range(22)]
     newest = await probe(account)
     assert "Notifications: 22 unread" in newest.text
     (older,) = [link for link in newest.links if "page_token=" in link]
     rest = await probe(account, older)
-    listed_ids = [job_id for page in (newest, rest) for job_id in ended if f"/jobs/{job_id}" in page.links]
-    assert sorted(listed_ids) == sorted(ended)
+    listed_ids = [job_id for page in (newest, rest) for job_id in ended_ids if f"/jobs/{job_id}" in page.links]
+    assert sorted(listed_ids) == sorted(ended_ids)
     lost = await account.http.get(f"{PATH}?page_token=nonsense", headers={"Accept": "text/html"})
     assert (lost.status_code, lost.headers["location"]) == (303, PATH)

@@ -41,9 +41,9 @@ async def test_rest_changes_only_the_given_settings(account: Account) -> None:
     changed = await account.http.patch(REST, json={"job_emails": "none"})
     assert changed.json() == {"page_notices": True, "muted_notices": ["demo_mode", "other"], "job_emails": "none"}
     assert (await account.http.patch(REST, json={})).json() == changed.json()
-    refused = await account.http.patch(REST, json={"job_emails": "weekly", "muted_notices": ["weather"]})
-    assert refused.status_code == 422
-    assert [error["field"].partition(".")[0] for error in refused.json()["errors"]] == ["muted_notices", "job_emails"]
+    response = await account.http.patch(REST, json={"job_emails": "weekly", "muted_notices": ["weather"]})
+    assert response.status_code == 422
+    assert [error["field"].partition(".")[0] for error in response.json()["errors"]] == ["muted_notices", "job_emails"]
     assert (await account.http.patch(REST, json={"muted_notices": []})).json()["muted_notices"] == []
 
 

@@ -26,8 +26,8 @@ async def end(jobs_api: JobsApi) -> Callable[..., Awaitable[str]]:
 
     async def run(account: Account, **outcome: Any) -> str:
         await jobs_api.submit(kind, account.user_id)
-        (claimed,) = await jobs_api.claim(kind)
-        return (await jobs_api.finish(claimed, **outcome)).job_id
+        (claimed_job,) = await jobs_api.claim(kind)
+        return (await jobs_api.finish(claimed_job, **outcome)).job_id
 
     return run
 
@@ -60,11 +60,11 @@ async def test_ended_jobs_are_notifications_until_read(account: Account, end: Ca
 
 
 async def test_pages_follow_each_other(account: Account, end: Callable[..., Awaitable[str]]) -> None:
-    ended = [await end(account) for _ in range(3)]
+    ended_ids = [await end(account) for _ in range(3)]
     first = await unread(account, page_size=2)
     rest = await unread(account, page_size=2, page_token=first["next_page_token"])
     listed_ids = [item["job_id"] for page in (first, rest) for item in page["notifications"]]
-    assert (listed_ids, first["unread_count"], rest["next_page_token"]) == (ended[::-1], 3, "")
+    assert (listed_ids, first["unread_count"], rest["next_page_token"]) == (ended_ids[::-1], 3, "")
 
 
 async def test_users_read_and_mark_only_their_own_notifications(

@@ -87,8 +87,8 @@ async def test_sign_in_never_redirects_to_another_site(
 ) -> None:
     page = Page(await browser.get("/login", params={"next": target}))
     assert page.forms["/login"]["next"] == ""
-    sent = await submit(browser, page, "/login", email=account.email, password=PASSWORD, next=target)
-    assert place(sent) == (303, "/settings/demo-mode")
+    response = await submit(browser, page, "/login", email=account.email, password=PASSWORD, next=target)
+    assert place(response) == (303, "/settings/demo-mode")
     assert place(await browser.get("/login", params={"next": target})) == (303, "/settings/demo-mode")
 
 
@@ -152,8 +152,8 @@ async def test_errors_are_pages_for_browsers_and_problems_for_clients(browser: h
     for path, headers in (("/nowhere", {"Accept": "application/json"}), ("/api/v1/nowhere", HTML)):
         answer = await browser.get(path, headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    refused = await browser.post("/dashboard", headers=HTML)
-    assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
+    response = await browser.post("/dashboard", headers=HTML)
+    assert (response.status_code, set(response.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
     typed = await browser.get("/logout")
     assert (typed.status_code, typed.headers["location"]) == (303, "/login")
     large = await browser.post("/login", data={"email": "a" * 70_000})
@@ -175,10 +175,10 @@ async def test_ended_session_redirects_to_login_with_the_reason(browser: httpx.A
     browser.cookies.update(account.http.cookies)
     assert (await browser.get("/dashboard")).status_code == 200
     await account.http.post("/api/v1/auth/logout")
-    sent = await browser.post("/settings/demo-mode/enable", data={})
-    assert place(sent) == (303, "/login?next=/settings/demo-mode")
+    response = await browser.post("/settings/demo-mode/enable", data={})
+    assert place(response) == (303, "/login?next=/settings/demo-mode")
     assert "session" not in browser.cookies
-    assert "Your session has ended." in Page(await browser.get(sent.headers["location"])).text
+    assert "Your session has ended." in Page(await browser.get(response.headers["location"])).text
     # The module of an open page hears it as a status.
     fragment = await browser.get("/dashboard", headers={"X-Fragment": "status", "Accept": "*/*"})
     assert (fragment.status_code, fragment.json()["code"]) == (401, "unauthenticated")
@@ -238,13 +238,13 @@ async def test_strangers_try_the_demo_as_guests(browser: httpx.AsyncClient) -> N
         ("POST", "connections/youtube/connect", {}),
     ]
     for method, path, body in calls:
-        refused = await browser.request(method, f"/api/v1/{path}", headers=origin, json=body)
-        assert (path, refused.status_code, refused.json()["code"]) == (path, 403, "account_required")
+        refusal = await browser.request(method, f"/api/v1/{path}", headers=origin, json=body)
+        assert (path, refusal.status_code, refusal.json()["code"]) == (path, 403, "account_required")
     large = {"interaction_count": 20_001}
-    refused = await browser.post(
+    refusal = await browser.post(
         "/api/v1/demo/enable", headers={"Origin": str(browser.base_url).rstrip("/")}, json=large
     )
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "interaction_count")
+    assert (refusal.status_code, refusal.json()["errors"][0]["field"]) == (422, "interaction_count")
     # A guest who registers starts with an account of their own.
     assert place(await sign_up(browser)) == (303, "/settings/demo-mode")
     assert (await browser.get("/api/v1/auth/me")).json()["role"] == "user"

@@ -53,8 +53,8 @@ async def add(http: httpx.AsyncClient) -> tuple[Authenticator, str]:
     ceremony = await begin(http, "passkeys")
     credential = json.loads(authenticator.make(json.dumps(ceremony["options"])))
     credential |= {"clientExtensionResults": {}, "authenticatorAttachment": "platform"}  # as browsers do
-    sent = {"ceremony": ceremony["ceremony"], "credential": credential, "name": "Phone"}
-    answer = await http.post(f"{BASE}/passkeys", json=sent)
+    fields = {"ceremony": ceremony["ceremony"], "credential": credential, "name": "Phone"}
+    answer = await http.post(f"{BASE}/passkeys", json=fields)
     assert answer.status_code == 201, answer.text
     return authenticator, answer.json()["passkey"]["passkey_id"]
 
@@ -138,8 +138,8 @@ async def test_a_passkey_is_named_and_removed_by_forms(mina: Account, database: 
 
 async def test_pages_explain_missing_passkey_support(account: Account) -> None:
     for path in ("passkeys", "login/passkey", "reauthenticate/passkey"):
-        refused = await account.http.post(f"{BASE}/{path}/options")
-        assert (refused.status_code, refused.json()["code"]) == (409, "passkeys_unavailable")
+        response = await account.http.post(f"{BASE}/{path}/options")
+        assert (response.status_code, response.json()["code"]) == (409, "passkeys_unavailable")
     assert "Passkeys need https and a domain name" in (await account.http.get(SECURITY, headers=HTML)).text
     foreign = await account.http.post(f"{BASE}/login/passkey/options", headers={"Origin": "https://evil.example"})
     assert (foreign.status_code, foreign.json()["code"]) == (403, "cross_site_request")

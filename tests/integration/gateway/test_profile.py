@@ -56,8 +56,8 @@ async def test_zone_that_does_not_exist_is_utc(account: Account, cookie: str) ->
 )
 async def test_mistake_stands_at_its_field(account: Account, field: str, value: str) -> None:
     page = Page(await account.http.get(PATH, headers=HTML))
-    sent = {"name": "Mina", "time_zone": "", "theme": "light", field: value}
-    answer = await submit(account.http, page, f"{PATH}/save", **sent)
+    fields = {"name": "Mina", "time_zone": "", "theme": "light", field: value}
+    answer = await submit(account.http, page, f"{PATH}/save", **fields)
     assert answer.status_code == 422
     again = Page(answer)
     assert again.attributes[field]["aria-describedby"].endswith(f"{field}-error")

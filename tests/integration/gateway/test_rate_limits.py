@@ -24,12 +24,12 @@ async def test_exceeded_limit_has_retry_after(account: Account, gateway_settings
             assert answer.status_code == 200
             assert answer.headers["ratelimit-policy"] == '"user";q=3;w=600'
             assert answer.headers["ratelimit"].startswith(f'"user";r={left};t=')
-        refused = await http.get("/api/v1/auth/me")
-        assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
-        assert refused.json()["code"] == "rate_limited"
-        assert refused.headers["ratelimit"].startswith('"user";r=0;t=')
-        assert 0 < int(refused.headers["retry-after"]) <= 200
-        assert "x-content-type-options" in refused.headers
+        response = await http.get("/api/v1/auth/me")
+        assert (response.status_code, response.headers["content-type"]) == (429, "application/problem+json")
+        assert response.json()["code"] == "rate_limited"
+        assert response.headers["ratelimit"].startswith('"user";r=0;t=')
+        assert 0 < int(response.headers["retry-after"]) <= 200
+        assert "x-content-type-options" in response.headers
         page = await http.get("/dashboard", headers={"Accept": "text/html"})
         assert (page.status_code, "Too many requests" in Page(page).text) == (429, True)
         # Files and probes are free.

@@ -69,8 +69,8 @@ async def test_revocation_reaches_other_replicas_and_stays(
         assert set(answers[first:]) == {401}
         last = (await stream.rest())[-1]
         assert (last.name, last.data["reason"]) == ("bye", "session_expired")
-        refused = await there.get("/api/v1/events", headers={"Accept": "text/event-stream"})
-        assert refused.status_code == 401
+        response = await there.get("/api/v1/events", headers={"Accept": "text/event-stream"})
+        assert response.status_code == 401
     assert (await account.http.get("/api/v1/auth/me")).status_code == 200
 
 

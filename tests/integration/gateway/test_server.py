@@ -131,12 +131,12 @@ async def flood(stream: Stream) -> int:
 async def test_a_stalled_reader_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.2)
     stream = await opened()
-    ended = asyncio.Event()
-    stream.on_end = ended.set
+    end_event = asyncio.Event()
+    stream.on_end = end_event.set
     async with serving(stream) as running, client_of(running) as client:
         await until(lambda: stream.sink is not None)
         await flood(stream)
-        await ended.wait()
+        await end_event.wait()
         assert not (await rest(client)).endswith(b"0\r\n\r\n")
         assert stream.close_reason == connection.STALLED
 
@@ -234,7 +234,7 @@ async def test_valid_host_is_accepted(host: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "request_bytes",
     [
         b"",
         b"\r\n",
@@ -245,13 +245,13 @@ async def test_valid_host_is_accepted(host: bytes) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT",
     ],
 )
-async def test_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+async def test_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch, request_bytes: bytes) -> None:
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
     async with running_app(echo) as running:
-        answer = await exchange(running, sent)
+        answer = await exchange(running, request_bytes)
         await until(lambda: not running.server_state.connections)
     # Nothing is said where no request has begun, or a response has.
-    assert (b"408 Request Timeout" in answer) == (sent != b"" and b"\r\n\r\n" not in sent)
+    assert (b"408 Request Timeout" in answer) == (request_bytes != b"" and b"\r\n\r\n" not in request_bytes)
 
 
 async def test_idle_connection_after_a_request_is_not_given_up() -> None:
@@ -315,12 +315,12 @@ async def test_http_1_0_client_gets_a_body_of_unknown_length_up_to_the_end_of_th
 
 async def test_a_client_that_disconnects_during_the_opening_leaves_no_stream() -> None:
     stream = await opened()
-    ended = asyncio.Event()
-    stream.on_end = ended.set
+    end_event = asyncio.Event()
+    stream.on_end = end_event.set
     async with serving(stream) as running:
         async with client_of(running) as client:
             client.shutdown(socket.SHUT_RDWR)
-        await ended.wait()
+        await end_event.wait()
         assert not running.server_state.connections
     assert stream.close_reason == connection.DISCONNECTED
 

@@ -106,8 +106,8 @@ async def test_bearer_token_precedes_the_cookie(account: Account, register: Regi
     headers = await bearer(other)
     assert (await account.http.get("/api/v1/auth/me", headers=headers)).json()["email"] == other.email
     for useless in ("Bearer", "bearer nonsense-nonsense-nonsense"):
-        refused = await account.http.get("/api/v1/auth/me", headers={"Authorization": useless})
-        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        response = await account.http.get("/api/v1/auth/me", headers={"Authorization": useless})
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ async def test_only_same_origin_requests_change_things_by_cookie(
     account: Account, headers: dict[str, str], status: int
 ) -> None:
     certificate = str(account.http.base_url).rstrip("/")
-    sent = {name: value.replace("OWN", certificate) for name, value in headers.items()}
-    answer = await account.http.post("/api/v1/demo/dismiss", headers=sent)
+    fields = {name: value.replace("OWN", certificate) for name, value in headers.items()}
+    answer = await account.http.post("/api/v1/demo/dismiss", headers=fields)
     assert answer.status_code == status
     if status == 403:
         assert answer.json()["code"] == "cross_site_request"
-        login = await account.http.post("/api/v1/auth/login", headers=sent, json={})
+        login = await account.http.post("/api/v1/auth/login", headers=fields, json={})
         assert (login.status_code, login.json()["code"]) == (403, "cross_site_request")
-    assert (await account.http.get("/api/v1/auth/me", headers=sent)).status_code == 200
-    by_bearer = await account.http.post("/api/v1/demo/dismiss", headers={**sent, **await bearer(account)})
+    assert (await account.http.get("/api/v1/auth/me", headers=fields)).status_code == 200
+    by_bearer = await account.http.post("/api/v1/demo/dismiss", headers={**fields, **await bearer(account)})
     assert by_bearer.status_code == 200

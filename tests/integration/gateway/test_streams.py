@@ -196,8 +196,8 @@ async def test_a_cursor_has_no_events_of_another_user(register: Register) -> Non
         if cursor == 0:
             await other.http.post("/api/v1/demo/disable")
             await _until_disabled(other)
-    refused = await other.http.get(f"/api/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "0"})
-    assert (refused.status_code, refused.json()["code"]) == (404, "job_not_found")
+    response = await other.http.get(f"/api/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "0"})
+    assert (response.status_code, response.json()["code"]) == (404, "job_not_found")
 
 
 async def _until_disabled(account: Account) -> None:
@@ -206,8 +206,8 @@ async def _until_disabled(account: Account) -> None:
 
 
 async def test_a_stream_needs_an_accept_header_and_a_session(account: Account) -> None:
-    refused = await account.http.get("/api/v1/events", headers={"Accept": "application/json"})
-    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+    response = await account.http.get("/api/v1/events", headers={"Accept": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")
     async with httpx.AsyncClient(base_url=account.http.base_url) as anonymous:
         assert (await anonymous.get("/api/v1/events")).status_code == 401
 

@@ -153,9 +153,9 @@ async def test_pages_require_the_proof_and_redirect_back(
     http.headers["Accept"] = "text/html"
     await age(database, account)
     page = Page(await http.get("/settings/sessions"))
-    refused = await submit(http, page, "/settings/sessions/revoke-all")
-    assert (refused.status_code, refused.headers["location"]) == (303, "/reauthenticate?next=/settings/sessions")
-    form = Page(await http.get(refused.headers["location"]))
+    response = await submit(http, page, "/settings/sessions/revoke-all")
+    assert (response.status_code, response.headers["location"]) == (303, "/reauthenticate?next=/settings/sessions")
+    form = Page(await http.get(response.headers["location"]))
     before = http.cookies["session"]
     wrong = await submit(http, form, "/reauthenticate", password="wrong-wrong-wrong")
     assert wrong.status_code == 422

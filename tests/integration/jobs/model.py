@@ -82,9 +82,9 @@ class Model(RuleBasedStateMachine):
             if parent.state in domain.TERMINAL:
                 continue
             states = [job.state for job in self.last_jobs.values() if job.spec.parent_id == parent.job_id]
-            ended = [state for state in states if state in domain.TERMINAL]
-            unsuccessful = len(ended) - ended.count(State.COMPLETED)
-            truth = domain.Children(total=len(states), ended=len(ended), unsuccessful=unsuccessful)
+            terminal_states = [state for state in states if state in domain.TERMINAL]
+            unsuccessful = len(terminal_states) - terminal_states.count(State.COMPLETED)
+            truth = domain.Children(total=len(states), ended=len(terminal_states), unsuccessful=unsuccessful)
             assert parent.children == truth
             assert not parent.awaits_children or truth.ended < truth.total
 

@@ -87,9 +87,9 @@ async def test_kinds_are_counted_by_state(jobs_api: JobsApi, kind: str) -> None:
 
 async def test_jobs_waiting_for_children_are_counted(jobs_api: JobsApi, kind: str) -> None:
     parent = await jobs_api.submit(kind)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     await jobs_api.submit(f"{kind}.child", parent.spec.owner_id, parent_id=parent.job_id)
-    await jobs_api.finish(claimed, waiting=jobs_service_pb2.FinishJobRequest.Waiting())
+    await jobs_api.finish(claimed_job, waiting=jobs_service_pb2.FinishJobRequest.Waiting())
     state = await get_kind(jobs_api, kind)
     assert (dict(state.counts), state.HasField("oldest_waiting_time")) == ({"scheduled": 1}, False)
 
@@ -220,7 +220,7 @@ async def test_jobs_that_need_attention_are_listed_with_the_reason(
     await change(jobs_engine, aged, job_id=job.job_id)
     assert await reason(job.job_id) == "waiting"
 
-    (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    (claimed_job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
     assert await reason(job.job_id) is None
     aged = "UPDATE jobs.attempts SET started_at = now() - interval '1 hour' WHERE job_id = :job_id"
     await change(jobs_engine, aged, job_id=job.job_id)
@@ -230,7 +230,7 @@ async def test_jobs_that_need_attention_are_listed_with_the_reason(
     aged = "UPDATE jobs.job_events SET occurred_at = now() - interval '2 minutes' WHERE job_id = :job_id"
     await change(jobs_engine, aged, job_id=job.job_id)
     assert await reason(job.job_id) == "cancelling"
-    await jobs.finish(job.job_id, claimed.attempt, outcomes.Cancelled(reason="requested"))
+    await jobs.finish(job.job_id, claimed_job.attempt, outcomes.Cancelled(reason="requested"))
     assert await reason(job.job_id) is None
 
 

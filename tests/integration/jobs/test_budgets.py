@@ -131,9 +131,9 @@ async def test_attempt_that_ignores_its_timeout_is_ended_by_the_service(
         await age_attempt(jobs_engine, held.job_id, "11 minutes 1 second")
     await Maintenance(jobs).end_overrun()
     assert await jobs.heartbeat(worker="w1", held=keys) == []
-    ended = await jobs.get(job.job_id, owner_id=None)
-    assert ended.error is not None
-    assert (ended.state, ended.error.code, ended.errors) == (State.RETRYING, "attempt_timeout", 1)
+    response = await jobs.get(job.job_id, owner_id=None)
+    assert response.error is not None
+    assert (response.state, response.error.code, response.errors) == (State.RETRYING, "attempt_timeout", 1)
     cancelled = await jobs.get(other.job_id, owner_id=None)
     assert (cancelled.state, cancelled.cancel_reason) == (State.CANCELLED, "unwanted")
 

@@ -123,8 +123,8 @@ async def test_jobs_that_refuse_are_skipped_and_counted(
     jobs: Operations, changes: Bulk, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID
 ) -> None:
     first = await submit_job(unique_key=f"{kind}-1")
-    (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
-    await jobs.finish(claimed.job_id, 1, jobs_helpers.FINAL)
+    (claimed_job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    await jobs.finish(claimed_job.job_id, 1, jobs_helpers.FINAL)
     await submit_job(unique_key=f"{kind}-1")
     context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
     assert await run(changes, context, payload) == {"changed": 0, "skipped": {"unique_key_taken": 1}}

@@ -74,8 +74,8 @@ async def test_owner_and_all_mentions_are_erased_and_others_stay(
     jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID, kind: str
 ) -> None:
     running, _ = await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
-    [claimed] = await jobs.claim(worker="w", kinds=[kind], limit=1)
-    assert claimed.job_id == running.job_id
+    [claimed_job] = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    assert claimed_job.job_id == running.job_id
     await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
     other_owner = uuid4()
     mention, _ = await jobs.submit(ids.uuid7(), spec(owner_id=other_owner, payload={"to": EMAIL}))

@@ -233,8 +233,8 @@ async def test_end_of_a_long_notifying_job_is_published(
     }
     await jobs.finish(job.job_id, 1, ends[ending])
     messages = await published_messages(jobs_engine, "notifications.long_ended")
-    ended = [event for message in messages for event in message.events if event.owner_id == str(owner_id)]
-    assert [event.job.job_id for event in ended] == [str(job.job_id)] * published
+    events = [event for message in messages for event in message.events if event.owner_id == str(owner_id)]
+    assert [event.job.job_id for event in events] == [str(job.job_id)] * published
 
 
 async def test_transitions_of_one_transaction_are_one_broadcast_per_owner_and_one_message_per_kind(

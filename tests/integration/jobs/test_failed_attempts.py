@@ -127,14 +127,14 @@ async def test_database_refuses_unbounded_texts(jobs_engine: AsyncEngine) -> Non
 async def test_owners_do_not_read_exceptions_and_operators_do(jobs_api: JobsApi) -> None:
     owner, kind = str(uuid4()), f"demo.{uuid4().hex}"
     job = await jobs_api.submit(kind, owner)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     exception = job_pb2.JobException(
         type="KeyError", message="'\0x'" * 5_000, traceback="T\0" * 50_000, place="demo.py:run" * 50
     )
     outcome = jobs_service_pb2.FinishJobRequest.Failed(
         error=job_pb2.JobError(code="internal", message="Something went wrong on our side."), exception=exception
     )
-    await jobs_api.finish(claimed, failed=outcome)
+    await jobs_api.finish(claimed_job, failed=outcome)
     request = jobs_service_pb2.GetJobHistoryRequest(job_id=job.job_id)
     readers: tuple[dict[str, str], ...] = ({}, {"user": str(uuid4()), "role": "admin"}, {"user": owner})
     (service, admin, owned) = [

@@ -189,14 +189,14 @@ async def test_jobs_of_a_concurrency_key_rank_when_they_get_a_slot(
 async def test_reopened_jobs_rank_when_they_are_reopened(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
-    ended = await submit(jobs, spec, 3)
+    response = await submit(jobs, spec, 3)
     await jobs_helpers.claim(jobs, kind, 3)
-    for job_id in ended:
+    for job_id in response:
         await jobs.finish(job_id, 1, jobs_helpers.FINAL)
     other = uuid4()
     await submit(jobs, spec, 5)
     await submit(jobs, spec, 3, owner_id=other)
-    for job_id in ended:
+    for job_id in response:
         await jobs.retry(job_id, owner_id=owner_id)
     assert (await owners(jobs, kind, 6)).count(other) == 3
 

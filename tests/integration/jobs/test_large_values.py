@@ -123,10 +123,10 @@ async def test_broadcast_progress_is_small(
     jobs: Operations, large: list[UUID], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
-    sent: list[Any] = []
+    messages: list[Any] = []
     nats = bus.Bus("nats://127.0.0.1:1", name="test-progress")
     broadcaster = broadcast.Broadcaster(nats)
-    monkeypatch.setattr(broadcaster, "send", lambda subject, message: sent.append(message))
+    monkeypatch.setattr(broadcaster, "send", lambda subject, message: messages.append(message))
     broadcaster.progress(job)
-    (message,) = sent
+    (message,) = messages
     assert message.ByteSize() < 1_000

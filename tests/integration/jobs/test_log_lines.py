@@ -125,9 +125,9 @@ def lines_request(job: job_pb2.Job, **fields: Any) -> admin_service_pb2.ListLogL
 async def test_operators_read_pages_of_lines_and_owners_none(jobs_api: JobsApi) -> None:
     owner, kind = str(uuid4()), f"demo.{uuid4().hex}"
     job = await jobs_api.submit(kind, owner)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     lines = [job_pb2.LogLine(number=number, level="odd", text=f"{number}\0") for number in range(1, 6)]
-    request = jobs_service_pb2.ReportProgressRequest(attempt=attempt_of(claimed), lines=lines)
+    request = jobs_service_pb2.ReportProgressRequest(attempt=attempt_of(claimed_job), lines=lines)
     await jobs_api.call(jobs_api.jobs.ReportProgress, request)
     admin = {"service": "gateway", "user": str(uuid4()), "role": "admin"}
 
@@ -163,21 +163,21 @@ async def test_sensitive_fields_of_a_payload_are_masked_for_operators(jobs_api: 
         assert (payload["token"], payload["name"], payload["payload"]["token"]) == ("•••", "mia", "•••")
         listed = jobs_service_pb2.ListJobsRequest(owner_id=owner)
         assert "hunter" not in str(await jobs_api.call(jobs_api.jobs.ListJobs, listed, **reader))
-    (claimed,) = await jobs_api.claim(kind)
-    assert claimed.spec.payload["token"] == "hunter2"
+    (claimed_job,) = await jobs_api.claim(kind)
+    assert claimed_job.spec.payload["token"] == "hunter2"
 
 
 async def test_steps_have_names_and_durations_and_small_values_for_operators(jobs_api: JobsApi) -> None:
     owner, kind = str(uuid4()), f"demo.{uuid4().hex}"
     await jobs_api.submit(kind, owner)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     for name, text in (("fetch", "x" * 200), ("@state", "41")):
-        request = jobs_service_pb2.SaveCheckpointRequest(attempt=attempt_of(claimed), name=name)
+        request = jobs_service_pb2.SaveCheckpointRequest(attempt=attempt_of(claimed_job), name=name)
         request.value.string_value = text
         if name == "fetch":
             request.duration.FromMilliseconds(250)
         await jobs_api.call(jobs_api.jobs.SaveCheckpoint, request)
-    history = jobs_service_pb2.GetJobHistoryRequest(job_id=claimed.job_id)
+    history = jobs_service_pb2.GetJobHistoryRequest(job_id=claimed_job.job_id)
     checkpoints = (await jobs_api.call(jobs_api.jobs.GetJobHistory, history)).checkpoints
     assert [(each.name, each.attempt, each.duration.ToMilliseconds(), each.value) for each in checkpoints] == [
         ("fetch", 1, 250, ""),

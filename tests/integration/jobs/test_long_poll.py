@@ -218,8 +218,8 @@ async def test_grpc_call_waits_and_may_be_cancelled(jobs_api: JobsApi, kind: str
     call = asyncio.create_task(jobs_api.call(jobs_api.jobs.ClaimJobs, request))
     job = await jobs_api.submit(kind)
     async with asyncio.timeout(SOON):
-        (claimed,) = (await call).jobs
-    assert claimed.job_id == job.job_id
+        (claimed_job,) = (await call).jobs
+    assert claimed_job.job_id == job.job_id
 
 
 @pytest.mark.parametrize("wait", [Duration(seconds=-1), Duration(seconds=20, nanos=1_000_000)])

@@ -27,8 +27,8 @@ async def kind(jobs_api: JobsApi) -> str:
 async def end(jobs_api: JobsApi, kind: str, owner_id: str, **outcome: Any) -> job_pb2.Job:
     """Run a job of an owner to its end."""
     await jobs_api.submit(kind, owner_id)
-    (claimed,) = await jobs_api.claim(kind)
-    return await jobs_api.finish(claimed, **outcome)
+    (claimed_job,) = await jobs_api.claim(kind)
+    return await jobs_api.finish(claimed_job, **outcome)
 
 
 async def unread(jobs_api: JobsApi, owner_id: str, **page: Any) -> jobs_service_pb2.ListNotificationsResponse:
@@ -110,14 +110,14 @@ async def test_job_that_ends_again_is_unread_again(jobs_api: JobsApi, kind: str)
     await mark(jobs_api, owner_id)
     await jobs_api.call(jobs_api.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=failed.job_id))
     assert list((await unread(jobs_api, owner_id)).jobs) == []
-    (claimed,) = await jobs_api.claim(kind)
-    await jobs_api.finish(claimed)
+    (claimed_job,) = await jobs_api.claim(kind)
+    await jobs_api.finish(claimed_job)
     assert [job.state for job in (await unread(jobs_api, owner_id)).jobs] == [job_pb2.JOB_STATE_COMPLETED]
 
 
 async def test_pages_follow_each_other(jobs_api: JobsApi, kind: str) -> None:
     owner_id = str(uuid4())
-    ended = [(await end(jobs_api, kind, owner_id)).job_id for _ in range(5)]
+    ended_ids = [(await end(jobs_api, kind, owner_id)).job_id for _ in range(5)]
     read: list[str] = []
     token = ""
     while len(read) < 5:
@@ -125,7 +125,7 @@ async def test_pages_follow_each_other(jobs_api: JobsApi, kind: str) -> None:
         assert page.unread_count == 5
         read += [job.job_id for job in page.jobs]
         token = page.next_page_token
-    assert (read, token) == (ended[::-1], "")
+    assert (read, token) == (ended_ids[::-1], "")
 
 
 async def test_users_read_and_mark_only_their_own_notifications(jobs_api: JobsApi, kind: str) -> None:

@@ -29,8 +29,8 @@ def ended(jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Callable[
 
     async def make(age: timedelta, **parameters: Any) -> Job:
         job, _ = await jobs.submit(ids.uuid7(), spec(**parameters))
-        [claimed] = await jobs.claim(worker="w", kinds=[kind], limit=1)
-        assert claimed.job_id == job.job_id
+        [claimed_job] = await jobs.claim(worker="w", kinds=[kind], limit=1)
+        assert claimed_job.job_id == job.job_id
         await jobs.reports.save_checkpoint(job.job_id, 1, "done", 1)
         await jobs.finish(job.job_id, 1, outcomes.Completed())
         await age_job(jobs_engine, job.job_id, age)

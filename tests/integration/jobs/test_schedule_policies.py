@@ -94,9 +94,9 @@ async def test_policy_queue_makes_the_next_job_wait(schedule: ScheduleReplica) -
     await schedule.fire()
     first, second = await schedule.fired()
     assert first.spec.concurrency_key == f"schedule:{schedule.name}"
-    [claimed] = await schedule.claim()
-    assert claimed.job_id == first.job_id
-    await schedule.complete(claimed)
+    [claimed_job] = await schedule.claim()
+    assert claimed_job.job_id == first.job_id
+    await schedule.complete(claimed_job)
     assert [job.job_id for job in await schedule.claim()] == [second.job_id]
 
 

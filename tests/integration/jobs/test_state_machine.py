@@ -114,8 +114,8 @@ class Engine(model.Model):
         assert after.state is (State.CANCELLING if before.state in domain.HELD else State.CANCELLED)
 
     def retry_ended(self, job_id: UUID) -> None:
-        ended = [job.job_id for job in self.last_jobs.values() if job.state in {State.FAILED, State.CANCELLED}]
-        self.retry(ended[list(self.last_jobs).index(job_id) % len(ended)] if ended else job_id)
+        ended_ids = [job.job_id for job in self.last_jobs.values() if job.state in {State.FAILED, State.CANCELLED}]
+        self.retry(ended_ids[list(self.last_jobs).index(job_id) % len(ended_ids)] if ended_ids else job_id)
 
     def retry(self, job_id: UUID) -> None:
         before = self.last_jobs[job_id]

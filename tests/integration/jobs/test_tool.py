@@ -142,8 +142,8 @@ async def test_more_jobs_than_a_page_are_listed(jobs_api: JobsApi, kind: str, to
 
 async def test_a_job_is_shown_with_its_history_retried_and_cancelled(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     job = await jobs_api.submit(kind)
-    (claimed,) = await jobs_api.claim(kind)
-    await jobs_api.finish(claimed, failed=jobs_server.failed("mailbox_full"))
+    (claimed_job,) = await jobs_api.claim(kind)
+    await jobs_api.finish(claimed_job, failed=jobs_server.failed("mailbox_full"))
     progressed = (await tool("show", job.job_id)).out
     for text in (job.job_id, "mailbox_full: It did not work.", jobs_server.WORKER, "submitted", "claimed"):
         assert text in progressed
@@ -192,8 +192,8 @@ async def test_a_job_is_watched_to_its_end(jobs_api: JobsApi, kind: str, environ
         async with asyncio.timeout(SECONDS):
             first = json.loads(await process.stdout.readline())
         assert (first["job_id"], first["state"]) == (job.job_id, "JOB_STATE_PENDING")
-        (claimed,) = await jobs_api.claim(kind)
-        await jobs_api.finish(claimed, **outcome)
+        (claimed_job,) = await jobs_api.claim(kind)
+        await jobs_api.finish(claimed_job, **outcome)
         ended = await ending(process)
         last = json.loads(ended.out.splitlines()[-1])
         assert (ended.code, last["state"]) == (code, "JOB_STATE_FAILED" if code else "JOB_STATE_COMPLETED")
@@ -201,7 +201,7 @@ async def test_a_job_is_watched_to_its_end(jobs_api: JobsApi, kind: str, environ
 
 async def test_a_failed_job_is_shown_with_its_traceback_and_log_lines(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     job = await jobs_api.submit(kind)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     lines = [job_pb2.LogLine(number=1, level="warning", text="slow\x1b[2J page")]
     failed = jobs_service_pb2.FinishJobRequest.Failed(
         error=job_pb2.JobError(code="internal", message="Wrong."),
@@ -209,7 +209,7 @@ async def test_a_failed_job_is_shown_with_its_traceback_and_log_lines(jobs_api: 
             type="KeyError", message="'x'", traceback="Traceback:\n  line\x1b[2J", place="a:b"
         ),
     )
-    request = jobs_service_pb2.FinishJobRequest(attempt=jobs_server.attempt_of(claimed), failed=failed, lines=lines)
+    request = jobs_service_pb2.FinishJobRequest(attempt=jobs_server.attempt_of(claimed_job), failed=failed, lines=lines)
     await jobs_api.call(jobs_api.jobs.FinishJob, request)
     output = (await tool("show", job.job_id)).out
     for words in ("Exception of attempt 1, fingerprint ", "Traceback:\n  line [2J", "warning   slow [2J page"):

@@ -44,13 +44,13 @@ async def test_watch_follows_a_job_from_its_state_to_its_end(jobs_api: JobsApi, 
     snapshots_seen = []
     async with aclosing(watch(jobs_api, job)) as snapshots:
         snapshots_seen.append((await upcoming(snapshots)).job)
-        (claimed,) = await jobs_api.claim(kind)
+        (claimed_job,) = await jobs_api.claim(kind)
         snapshots_seen.append((await upcoming(snapshots)).job)
-        await jobs_api.progress(claimed, 4)
+        await jobs_api.progress(claimed_job, 4)
         snapshots_seen.append((await upcoming(snapshots)).job)
         result = jobs_service_pb2.FinishJobRequest.Completed()
         result.result.update({"rows": 3})
-        await jobs_api.finish(claimed, completed=result)
+        await jobs_api.finish(claimed_job, completed=result)
         snapshots_seen += [response.job async for response in snapshots]
     assert [job.state for job in snapshots_seen] == [
         job_pb2.JOB_STATE_PENDING,
@@ -67,21 +67,23 @@ async def test_only_newer_snapshots_are_sent(jobs_api: JobsApi, kind: str) -> No
     job = await jobs_api.submit(kind)
     async with aclosing(watch(jobs_api, job, after=job.version)) as snapshots:
         coming = asyncio.ensure_future(upcoming(snapshots))
-        (claimed,) = await jobs_api.claim(kind)
-        assert (await coming).job.version == claimed.version
-    ended = await jobs_api.finish(claimed)
-    assert [response.job.version async for response in watch(jobs_api, job, after=claimed.version)] == [ended.version]
+        (claimed_job,) = await jobs_api.claim(kind)
+        assert (await coming).job.version == claimed_job.version
+    ended = await jobs_api.finish(claimed_job)
+    assert [response.job.version async for response in watch(jobs_api, job, after=claimed_job.version)] == [
+        ended.version
+    ]
     assert [response async for response in watch(jobs_api, job, after=ended.version)] == []
 
 
 async def test_large_result_is_sent_whole(jobs_api: JobsApi, kind: str) -> None:
     job = await jobs_api.submit(kind)
-    (claimed,) = await jobs_api.claim(kind)
-    async with aclosing(watch(jobs_api, job, after=claimed.version)) as snapshots:
+    (claimed_job,) = await jobs_api.claim(kind)
+    async with aclosing(watch(jobs_api, job, after=claimed_job.version)) as snapshots:
         coming = asyncio.ensure_future(upcoming(snapshots))
         result = jobs_service_pb2.FinishJobRequest.Completed()
         result.result.update({"text": "x" * 40_000})
-        await jobs_api.finish(claimed, completed=result)
+        await jobs_api.finish(claimed_job, completed=result)
         assert len((await coming).job.result["text"]) == 40_000
 
 
@@ -124,14 +126,14 @@ async def test_invalid_request_names_its_field(
 async def test_events_of_an_owner_are_in_order_without_gaps_from_any_position(jobs_api: JobsApi, kind: str) -> None:
     owner_id = str(uuid4())
     await jobs_api.submit(kind, owner_id)
-    (claimed,) = await jobs_api.claim(kind)
+    (claimed_job,) = await jobs_api.claim(kind)
     async with (
         aclosing(watch_owner(jobs_api, owner_id)) as all_,
         aclosing(watch_owner(jobs_api, owner_id, after=1)) as rest,
     ):
         assert [(await upcoming(all_)).event.reason for _ in range(2)] == ["submitted", "claimed"]
         assert (await upcoming(rest)).event.sequence == 2
-        await jobs_api.finish(claimed)
+        await jobs_api.finish(claimed_job)
         await jobs_api.submit(kind, owner_id)
         for events in (all_, rest):
             received = [(await upcoming(events)).event for _ in range(2)]
@@ -226,16 +228,16 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
     coming: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(anext(pending_item)) for pending_item in (snapshots, events)
     ]
-    (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
-    event = convert.event_to_proto(claimed, sequence=2, reason="claimed", occurred_at=claimed.created_at)
+    (claimed_job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    event = convert.event_to_proto(claimed_job, sequence=2, reason="claimed", occurred_at=claimed_job.created_at)
     rung = job_events_pb2.JobEvents(events=[event]).SerializeToString()
     async with asyncio.timeout(SECONDS):
         # Repeated: only a received message shows that the server has the subscription.
         while not all(pending_item.done() for pending_item in coming):
             await nats.publish_ephemeral(f"jobs.live_events.{job.spec.owner_id}", rung)
             await asyncio.wait(coming, timeout=0.05)
-    await jobs.reports.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=5, total=9))
-    reported = await jobs.get(claimed.job_id, owner_id=None)
+    await jobs.reports.report_progress(claimed_job.job_id, claimed_job.attempt, domain.Progress(done=5, total=9))
+    reported = await jobs.get(claimed_job.job_id, owner_id=None)
     progressed = job_events_pb2.JobProgressed(job=convert.job_to_proto(reported)).SerializeToString()
     await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", progressed)
     async with asyncio.timeout(SECONDS):
@@ -262,9 +264,9 @@ async def test_slow_watcher_gets_only_the_newest_snapshot(
     quick = watches.watch_job(job.job_id, owner_id=None, after_version=0)
     await anext(slow)
     await anext(quick)
-    (claimed,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
+    (claimed_job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
     for done in (1, 2, 3):
-        await jobs.reports.report_progress(claimed.job_id, claimed.attempt, domain.Progress(done=done, total=9))
+        await jobs.reports.report_progress(claimed_job.job_id, claimed_job.attempt, domain.Progress(done=done, total=9))
         coming = asyncio.ensure_future(anext(quick))
         async with asyncio.timeout(SECONDS):
             while not coming.done():

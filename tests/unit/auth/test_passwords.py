@@ -97,10 +97,10 @@ async def test_a_flood_is_refused_and_slots_are_released() -> None:
         await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
         let_go()
         answers = await asyncio.gather(*flood, return_exceptions=True)
-        refused = [answer for answer in answers if isinstance(answer, TooBusy)]
-        assert len(refused) == 4
-        assert refused[0].code == "too_busy"
-        assert refused[0].details == {"retry_after_seconds": "1"}
+        refusals = [answer for answer in answers if isinstance(answer, TooBusy)]
+        assert len(refusals) == 4
+        assert refusals[0].code == "too_busy"
+        assert refusals[0].details == {"retry_after_seconds": "1"}
         assert len([answer for answer in answers if isinstance(answer, str)]) == 2
         assert await slow.hash("tulip-anvil-rowing")
 

@@ -31,7 +31,7 @@ async def test_failing_loop_is_restarted() -> None:
 
 @pytest.mark.slow
 async def test_loop_that_swallows_a_cancellation_still_ends() -> None:
-    ended = asyncio.Event()
+    end_event = asyncio.Event()
 
     async def stubborn() -> None:
         try:
@@ -39,13 +39,13 @@ async def test_loop_that_swallows_a_cancellation_still_ends() -> None:
                 await asyncio.Event().wait()
             await asyncio.Event().wait()
         finally:
-            ended.set()
+            end_event.set()
 
     async with asyncio.timeout(60):
         async with run.Background() as background:
             background.start("stubborn", stubborn)
             await asyncio.sleep(0)
-    assert ended.is_set()
+    assert end_event.is_set()
 
 
 async def test_a_known_outage_is_one_line_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:

@@ -53,14 +53,14 @@ def test_fields_follow_from_the_dataclass() -> None:
 
 def test_a_sent_form_is_the_payload() -> None:
     form = payload_form.fields(schema_of(Order), {}, [])
-    sent = {each.key: "" for each in form} | {
+    fields = {each.key: "" for each in form} | {
         "payload.name": "Ada",
         "payload.count": "3",
         "payload.is_gift": "yes",
         "payload.tags": "a\r\n\r\n b ",
         "payload.address": '{"city": "Paris"}',
     }
-    assert payload_form.read(form, sent) == {
+    assert payload_form.read(form, fields) == {
         "name": "Ada",
         "count": 3,
         "is_gift": True,
@@ -83,9 +83,9 @@ def test_a_sent_form_is_the_payload() -> None:
 )
 def test_an_invalid_value_names_its_field(name: str, text: str) -> None:
     form = payload_form.fields(schema_of(Order), {}, [])
-    sent = {each.key: "" for each in form} | {"payload.name": "Ada", "payload.count": "1", f"payload.{name}": text}
+    fields = {each.key: "" for each in form} | {"payload.name": "Ada", "payload.count": "1", f"payload.{name}": text}
     with pytest.raises(errors.InvalidArgument) as excinfo:
-        payload_form.read(form, sent)
+        payload_form.read(form, fields)
     assert excinfo.value.field == f"payload.{name}"
 
 

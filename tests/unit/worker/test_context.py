@@ -49,11 +49,11 @@ async def test_handler_is_called_like_a_function() -> None:
 
 
 async def test_later_attempt_is_called_like_a_function() -> None:
-    ended = [
+    children = [
         worker.Child(job_id=str(n), kind=PAGE.name, state="completed", payload={"number": n}, result={}, error_code="")
         for n in range(4)
     ]
-    context = testing.RecordingContext(checkpoints={"count": 4, "@state": 2}, children=ended)
+    context = testing.RecordingContext(checkpoints={"count": 4, "@state": 2}, children=children)
     assert await import_shop(context) == {"done": [0, 1, 2, 3]}
     assert context.attempt == 2
     assert [progress.done for progress in context.recorded.progress] == [3, 4]
