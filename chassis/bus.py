@@ -39,6 +39,10 @@ The last pause is also how long a consumer may stand still after an outage: all 
 """
 MAX_FAILURES = 10
 """The delivery at which a message that fails for an unexpected reason is dropped: it would block those after it."""
+ENSURE_SECONDS = 15.0
+"""Pause between looks at streams and consumers. After a reconnect and a refused event the next watch looks at them."""
+AWAY_SECONDS = 5.0
+"""Pause between polls while NATS is away."""
 _WATCH_SECONDS = 5.0
 _LOST = (NatsError, OSError, RuntimeError)
 """Errors of a connection that is lost. uvloop raises `RuntimeError` for a closed socket."""
@@ -97,6 +101,10 @@ class Bus:
         """Whether the callbacks of `on_connected` were called for this connection."""
         self._connected_at = 0.0
         """When the connection was last seen, by the clock of the event loop."""
+        self._ensure_at = 0.0
+        """When streams and consumers are looked at again, by the same clock."""
+        self._changed = asyncio.Event()
+        """Set when the connection is made or lost, and then replaced."""
 
     @property
     def is_connected(self) -> bool:
@@ -116,6 +124,18 @@ class Bus:
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Call `callback` after each connect and reconnect: messages without a stream may have been missed until then."""
         self._on_connected.append(callback)
+
+    async def every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+        """Call `step` forever to repair what lost messages would have done.
+
+        It is called after each connect and disconnect, up to `seconds` after the last call while NATS is connected, and up to
+        `AWAY_SECONDS` after it while NATS is away.
+        """
+        while True:
+            changed = self._changed
+            await step()
+            pause = seconds if self.is_caught_up else min(seconds, AWAY_SECONDS)
+            await run.wait(changed, run.jittered(pause))
 
     def subscribe(self, subject: str, handler: Handler) -> None:
         """Call `handler` for messages on `subject` from now on; messages sent while disconnected are lost."""
@@ -173,6 +193,7 @@ class Bus:
             try:
                 await self._broker.publish(payload, subject, headers=headers, stream=stream, timeout=PUBLISH_TIMEOUT)
             except BaseException:
+                self._ensure_at = 0.0
                 # A stream whose disk was full answers nothing until NATS is restarted, although the connection is fine: then the
                 # deadline of the caller ends the call, by a cancellation.
                 if self.is_connected:
@@ -274,6 +295,8 @@ class Bus:
                 raise ConnectionError("the connection stays lost")
             return
         self._connected_at = now
+        if now < self._ensure_at:
+            return
         try:
             await self._ensure()
         except (NatsError, OSError) as error:
@@ -293,6 +316,7 @@ class Bus:
 
     async def _ensure(self) -> None:
         # A pull loop whose consumer was deleted spins silently, and a server that lost its store has no consumers.
+        self._ensure_at = asyncio.get_running_loop().time() + ENSURE_SECONDS
         js = self._require_connection().jetstream(timeout=PUBLISH_TIMEOUT)
         if self._stream:
             stream = await streams.ensure_stream(js, self._stream, self._replicas)
@@ -318,13 +342,20 @@ class Bus:
         for callback in self._on_connected:
             callback()
         self._callbacks_notified = True
+        self._wake_polls()
+
+    def _wake_polls(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _reconnected(self) -> None:
+        self._ensure_at = 0.0
         await self.interests.attach(self._require_connection())
         self._connected()
 
     async def _disconnected(self) -> None:
         self._callbacks_notified = False
+        self._wake_polls()
         metrics.NATS_CONNECTED.set(0)
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")

@@ -78,7 +78,12 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:
     """Call `step` forever, waiting up to `seconds` with jitter between calls."""
     while True:
         await step()
-        await asyncio.sleep(seconds * random.uniform(0.75, 1.0))  # noqa: S311
+        await asyncio.sleep(jittered(seconds))
+
+
+def jittered(seconds: float) -> float:
+    """Return three quarters of `seconds` to all of it, at random: replicas that start together do not poll together."""
+    return seconds * random.uniform(0.75, 1.0)  # noqa: S311
 
 
 async def wait(event: asyncio.Event, seconds: float) -> bool:

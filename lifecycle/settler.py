@@ -22,12 +22,13 @@ from worker import JobsClient
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 15.0
+"""Pause between sweeps while NATS is connected."""
 STALE = timedelta(seconds=10)
 BATCH = 20
-ROUNDS = 25
-"""Batches of one sweep: it reads 500 jobs at most, so the backlog of an outage is settled in minutes."""
-SUBMITS = 20
+ROUNDS = 75
+"""Batches of one sweep: it reads 1,500 jobs at most, so the backlog of an outage is settled in minutes."""
+SUBMITS = 60
 """Submits of one sweep. The outbox submits the jobs of users; the sweep submits those that are missing, such as imported ones. So
 few at a time do not delay those of the outbox."""
 

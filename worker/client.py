@@ -56,10 +56,10 @@ class HeartbeatResult:
     lost: Sequence[AttemptKey]
 
 
-def channel(target: str, certificate: tls.Certificate | None = None) -> grpc.aio.Channel:
-    """Open a channel to the jobs service that retries idempotent calls."""
+def channel(target: str, certificate: tls.Certificate | None = None, *, pings: bool = True) -> grpc.aio.Channel:
+    """Open a channel to the jobs service that retries idempotent calls. `pings` find replicas that are frozen."""
     idempotent = client.idempotent_rpcs(SERVICE)
-    return client.channel(target, service=SERVICE, idempotent=idempotent, certificate=certificate)
+    return client.channel(target, service=SERVICE, idempotent=idempotent, certificate=certificate, pings=pings)
 
 
 class JobsClient:

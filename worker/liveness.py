@@ -12,7 +12,7 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 STALLED_SECONDS = 15.0
-"""An iteration takes 8 s at most, of which a claim waits 5 s."""
+"""An iteration takes 10 s at most, of which a claim waits 7 s."""
 EXIT_LOOP_STALLED = 72
 
 
@@ -53,7 +53,7 @@ class Liveness:
 
     async def watch(self) -> None:
         """Call `on_stalled` when a loop stalls. `chassis.run` watches the event loop itself."""
-        pause = min(1.0, self._stalled_seconds / 4)
+        pause = min(3.0, self._stalled_seconds / 4)
         while True:
             slept_at = time.monotonic()
             await asyncio.sleep(pause)

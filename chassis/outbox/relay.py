@@ -140,7 +140,9 @@ class Relay:
                 await self._poll()
             if self._arrived:
                 self._pass_within(DELETE_SECONDS)
-            await run.wait(self._wake, max(0.0, self._poll_at - loop.time()))
+            if not await run.wait(self._wake, max(0.0, self._poll_at - loop.time())):
+                # A timer can fire a moment early: the loop would spin until the time has come.
+                self._poll_at = 0.0
 
     async def _poll(self) -> None:
         """Send the messages that are due.

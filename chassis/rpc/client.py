@@ -19,15 +19,17 @@ from chassis.rpc import metadata
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
-_OPTIONS = [
+_PINGS = [
     # A peer that froze without closing its connections is disconnected within two seconds. Its connections answer pings
     # also while its event loop is busy.
-    ("grpc.keepalive_time_ms", 500),
+    ("grpc.keepalive_time_ms", 1_000),
     ("grpc.keepalive_timeout_ms", 1_000),
     # The keepalive timeout alone covers peers whose host is gone; a frozen process would keep its connections for a minute.
     ("grpc.http2.ping_timeout_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+]
+_OPTIONS = [
     # Connections that nothing has used for a minute are closed: their pings were a sixth of the cost of an idle system.
     ("grpc.client_idle_timeout_ms", 60_000),
     # A replaced channel must not take over the connections of the one before.
@@ -60,14 +62,20 @@ def idempotent_rpcs(service: str) -> list[str]:
 
 
 def channel(
-    target: str, *, service: str, idempotent: Iterable[str] = (), certificate: tls.Certificate | None = None
+    target: str,
+    *,
+    service: str,
+    idempotent: Iterable[str] = (),
+    certificate: tls.Certificate | None = None,
+    pings: bool = True,
 ) -> grpc.aio.Channel:
     """Open a channel to `target` for `service` (its full proto name), balanced over all its addresses.
 
     `target` is host:port with a name that resolves to all replicas, or several IPv4 addresses with ports, separated by commas.
     Calls of the rpcs in `idempotent` (service/method) are retried when the connection breaks. With `certificate`, the certificate
     of this process, the server needs a certificate for the service; its host name and address do not matter. Without, the
-    connection is plain. Close the channel with `await channel.close()`.
+    connection is plain. `pings` find a peer that is frozen; a process that calls itself needs none. Close the channel with
+    `await channel.close()`.
     """
     names = [{"service": name, "method": method} for name, method in (rpc.split("/") for rpc in idempotent)]
     config = {
@@ -75,7 +83,11 @@ def channel(
         "methodConfig": [{"name": names, "retryPolicy": _RETRY}] if names else [],
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
-    options: list[tuple[str, int | str]] = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
+    options: list[tuple[str, int | str]] = [
+        *_OPTIONS,
+        *(_PINGS if pings else ()),
+        ("grpc.service_config", json.dumps(config)),
+    ]
     if certificate is not None:
         options.append(("grpc.ssl_target_name_override", metadata.owner(f"{service}/")))
     scheme = "ipv4:" if "," in target else "dns:///"

@@ -79,9 +79,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         runs.Runs(jobs),
     )
     tasks = maintenance.Maintenance(jobs)
-    loops = reconciler.Reconciler(tasks)
+    loops = reconciler.Reconciler(tasks, is_connected=lambda: nats.is_caught_up)
     nats.on_connected(relay.wake)
-    channel = worker.client.channel(_own_target(config.listen), certificate)
+    channel = worker.client.channel(_own_target(config.listen), certificate, pings=False)
     job_worker = worker.Worker(
         name="jobs",
         kinds=handlers.kinds(engine, changes),

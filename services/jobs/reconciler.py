@@ -11,8 +11,10 @@ from chassis import run
 from services.jobs import maintenance
 
 BUSY_SECONDS = 0.25
-IDLE_SECONDS = 1.0
-"""The longest pause between passes; the next due time may shorten it."""
+IDLE_SECONDS = 3.0
+"""The longest pause between passes while NATS is connected; the next due time may shorten it."""
+AWAY_SECONDS = 1.0
+"""The longest pause between passes while NATS is away: wake-ups of other replicas are lost."""
 TIDY_SECONDS = 10.0
 OVERRUN_SECONDS = 30.0
 WAKE_SECONDS = 1.0
@@ -24,14 +26,22 @@ BATCHES = 10
 class Reconciler:
     """Runs in every replica; replicas share the work by SKIP LOCKED."""
 
-    def __init__(self, tasks: maintenance.Maintenance, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        tasks: maintenance.Maintenance,
+        *,
+        is_connected: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`is_connected`: whether this replica receives the wake-ups of others now."""
         self._maintenance = tasks
         self._jobs = tasks.jobs
+        self._is_connected = is_connected
         self._clock = clock
         self._woken_at = self._clock()
 
     async def run(self) -> None:
-        """Reconcile forever: four times a second while jobs move or are ready, else at the next due time or after a second."""
+        """Reconcile forever: four times a second while jobs move or are ready, else at the next due time or in a few seconds."""
         while True:
             self._jobs.changed.clear()
             if pause := await self.reconcile():
@@ -51,9 +61,8 @@ class Reconciler:
             return 0.0
         if work.waiting:
             return BUSY_SECONDS
-        return (
-            IDLE_SECONDS if work.seconds_to_next is None else min(IDLE_SECONDS, max(BUSY_SECONDS, work.seconds_to_next))
-        )
+        longest = IDLE_SECONDS if self._is_connected() else AWAY_SECONDS
+        return longest if work.seconds_to_next is None else min(longest, max(BUSY_SECONDS, work.seconds_to_next))
 
     async def promote(self) -> bool:
         """Promote due jobs and fail overdue jobs, up to `BATCHES` batches each; return whether more may remain."""

@@ -11,9 +11,9 @@ from services.jobs import maintenance
 
 MIN_PAUSE_SECONDS = 0.25
 MAX_PAUSE = 0.5
-"""In leases. A new lease cannot expire within this pause, and a longer one would look like a standstill."""
-STANDSTILL = 0.75
-"""In leases. A longer time between rescues means that this process stood still: heartbeats leave as much of a lease."""
+"""In leases, while a job is held. Without one the pause is a whole lease: no new lease can expire within it."""
+LATE = 0.25
+"""In leases. A rescue that is later than this means that this process stood still: heartbeats leave as much of a lease."""
 
 
 class Rescuer:
@@ -25,7 +25,7 @@ class Rescuer:
         self._lease = tasks.jobs.lease.total_seconds()
         self._clock = clock
         self._rescue_after = self._clock() + self._lease
-        self._rescued_at = self._clock()
+        self._rescue_due = self._clock()
 
     async def run(self) -> None:
         """Rescue forever, whenever the next lease expires."""
@@ -41,8 +41,9 @@ class Rescuer:
             self._rescue_after = self._clock() + self._lease
             raise
         await self.rescue(expired=seconds is not None and seconds < 0)
-        longest = self._lease * MAX_PAUSE
-        return longest if seconds is None else min(longest, max(MIN_PAUSE_SECONDS, seconds))
+        pause = self._lease if seconds is None else min(self._lease * MAX_PAUSE, max(MIN_PAUSE_SECONDS, seconds))
+        self._rescue_due += max(pause, self._lease * MAX_PAUSE)
+        return pause
 
     async def rescue(self, *, expired: bool = True) -> None:
         """Rescue jobs with expired leases, unless workers could not renew: then they first get time to do so.
@@ -50,10 +51,10 @@ class Rescuer:
         That time is one lease after a start or an error of the database, half a lease after a standstill of this process.
         """
         now = self._clock()
-        if now - self._rescued_at > self._lease * STANDSTILL:
+        if now - self._rescue_due > self._lease * LATE:
             # Each worker sends two heartbeats in half a lease.
             self._rescue_after = max(self._rescue_after, now + self._lease / 2)
-        self._rescued_at = now
+        self._rescue_due = now
         if not expired or now < self._rescue_after:
             return
         try:
@@ -62,4 +63,4 @@ class Rescuer:
             self._rescue_after = self._clock() + self._lease
             raise
         finally:
-            self._rescued_at = self._clock()
+            self._rescue_due = self._clock()

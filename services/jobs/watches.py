@@ -90,6 +90,7 @@ class Watches:
         self._jobs = jobs
         self._limit = limit
         self._count = 0
+        self._is_watched = asyncio.Event()
         # Ids as text, as in the messages.
         self._of_job: dict[str, set[_JobWatch]] = {}
         self._of_owner: dict[str, set[_OwnerWatch]] = {}
@@ -119,8 +120,11 @@ class Watches:
                 await self._show(batch)
 
     async def poll(self) -> None:
-        """Compare with the database once a second, forever."""
-        await run.every(POLL_SECONDS, self.compare)
+        """Compare with the database once a second while there are watches, forever."""
+        while True:
+            await self._is_watched.wait()
+            await self.compare()
+            await asyncio.sleep(run.jittered(POLL_SECONDS))
 
     async def watch_job(
         self, job_id: UUID, *, owner_id: UUID | None, after_version: int
@@ -206,11 +210,14 @@ class Watches:
             message = f"This replica already has {self._limit:,} watches; try again later."
             raise errors.ResourceExhausted(message, code="too_many_watches")
         self._count += 1
+        self._is_watched.set()
         watches.setdefault(key, set()).add(watch)
         try:
             yield
         finally:
             self._count -= 1
+            if not self._count:
+                self._is_watched.clear()
             watches[key].discard(watch)
             if not watches[key]:
                 del watches[key]

@@ -17,7 +17,7 @@ from worker.liveness import Liveness
 logger = logging.getLogger(__name__)
 
 LOOP = "claim"
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 7.0
 """Time that a claim waits in the jobs service."""
 FREE_SLOT_SECONDS = 4.0
 """Time that one iteration waits for a free slot."""

@@ -46,6 +46,9 @@ class Heartbeats:
         self._answered_at = time.monotonic()
         is_answered = True
         while True:
+            if not await run.wait(self._slots.is_occupied, MAX_PAUSE_SECONDS):
+                self._liveness.beat(LOOP)
+                continue
             pause = min(self._lease() / BEATS_PER_LEASE, MAX_PAUSE_SECONDS)
             await run.wait(self.now, pause if is_answered else min(pause, REPEAT_SECONDS))
             self.now.clear()

@@ -23,6 +23,8 @@ class Slots:
         self._running_handlers = 0
         self._attempts: dict[AttemptKey, Attempt] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.is_occupied = asyncio.Event()
+        """Set while the worker holds an attempt."""
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -52,6 +54,7 @@ class Slots:
     def start(self, attempt: Attempt) -> None:
         """Run an attempt."""
         self._attempts[attempt.key] = attempt
+        self.is_occupied.set()
         self._running_handlers += 1
         task = asyncio.create_task(self._run(attempt))
         self.tasks.add(task)
@@ -85,5 +88,7 @@ class Slots:
         finally:
             was_full = self.free <= 0
             del self._attempts[attempt.key]
+            if not self._attempts:
+                self.is_occupied.clear()
             if was_full:
                 self._on_free()

@@ -105,7 +105,7 @@ class Worker:
             self._liveness,
             start=self._start,
             # The loop iterates well within `stalled_seconds`.
-            wait=min(WAIT_SECONDS, stalled_seconds / 3),
+            wait=min(WAIT_SECONDS, stalled_seconds / 2),
         )
         self._heartbeats = Heartbeats(self.name, jobs, self._slots, self._liveness, lease=lambda: self._claims.lease)
         self._metrics = Metrics(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, postgres
+from chassis import errors, postgres, transactions
 from services.jobs import domain, isolation, kinds
 from services.jobs.convert import MASK, require_unmasked
 from services.jobs.schedules import cron, storage
@@ -204,7 +204,7 @@ class Schedules:
             return job
 
     async def _seconds_to_next(self) -> float | None:
-        async with self._single.connect() as conn:
+        async with transactions.begin(self._single) as conn:
             return await storage.seconds_to_next(conn)
 
     async def _fire_next(self, failed: set[str]) -> bool:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.prepared import Prepared
 from services.jobs.domain import SYSTEM
 from services.jobs.schedules import cron
 from services.jobs.schedules.cron import CatchUp, Overlap, Registration, Schedule
@@ -39,7 +40,11 @@ _is_registered = ~sa.exists().where(
     kinds.c.declared_at > schedules.c.declared_at + DROPPED_AFTER,
 )
 
-_SECONDS_TO_NEXT = sa.select(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now)).where(_is_registered)
+_SECONDS_TO_NEXT = Prepared(
+    sa.select(sa.cast(sa.func.extract("epoch", sa.func.min(schedules.c.next_at) - _now), sa.Double)).where(
+        _is_registered
+    )
+)
 _LOCK_DUE = (
     sa.select(schedules, _now.label("now"))
     .where(
@@ -120,7 +125,7 @@ async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> tuple[dict[st
 
 async def seconds_to_next(conn: AsyncConnection) -> float | None:
     """Return the seconds until the next schedule is due, at most 0 if one is; None without any."""
-    seconds = (await conn.execute(_SECONDS_TO_NEXT)).scalar_one()
+    [(seconds,)] = await _SECONDS_TO_NEXT.execute(conn, {})
     return None if seconds is None else float(seconds)
 
 
