@@ -25,7 +25,7 @@ class Rescuer:
         self._lease = tasks.jobs.lease.total_seconds()
         self._clock = clock
         self._rescue_after = self._clock() + self._lease
-        self._rescue_due = self._clock()
+        self._rescue_due = self._clock() + self._lease * MAX_PAUSE
 
     async def run(self) -> None:
         """Rescue forever, whenever the next lease expires."""
@@ -41,9 +41,11 @@ class Rescuer:
             self._rescue_after = self._clock() + self._lease
             raise
         await self.rescue(expired=seconds is not None and seconds < 0)
-        pause = self._lease if seconds is None else min(self._lease * MAX_PAUSE, max(MIN_PAUSE_SECONDS, seconds))
-        self._rescue_due += max(pause, self._lease * MAX_PAUSE)
-        return pause
+        if seconds is None:
+            # No job is held, and a new lease does not expire earlier.
+            self._rescue_due = self._clock() + self._lease
+            return self._lease
+        return min(self._lease * MAX_PAUSE, max(MIN_PAUSE_SECONDS, seconds))
 
     async def rescue(self, *, expired: bool = True) -> None:
         """Rescue jobs with expired leases, unless workers could not renew: then they first get time to do so.
@@ -54,7 +56,7 @@ class Rescuer:
         if now - self._rescue_due > self._lease * LATE:
             # Each worker sends two heartbeats in half a lease.
             self._rescue_after = max(self._rescue_after, now + self._lease / 2)
-        self._rescue_due = now
+        self._rescue_due = now + self._lease * MAX_PAUSE
         if not expired or now < self._rescue_after:
             return
         try:
@@ -63,4 +65,4 @@ class Rescuer:
             self._rescue_after = self._clock() + self._lease
             raise
         finally:
-            self._rescue_due = self._clock()
+            self._rescue_due = self._clock() + self._lease * MAX_PAUSE
