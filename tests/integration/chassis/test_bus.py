@@ -28,6 +28,32 @@ async def test_events_are_stored_and_delivered_with_their_id(server: Nats, event
     assert recorder.ids == ["id-1"]
 
 
+async def test_polls_run_after_each_disconnect_and_reconnect(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "AWAY_SECONDS", 3_600.0)
+    tested_bus = bus.Bus(server.url, name="test")
+    caught_up: list[bool] = []
+
+    async def poll() -> None:
+        caught_up.append(tested_bus.is_caught_up)
+
+    def polled(*, while_caught_up: bool) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            return caught_up[-1:] == [while_caught_up]
+
+        return check
+
+    async with run.Background() as background:
+        background.start("bus", tested_bus.run)
+        background.start("poll", lambda: tested_bus.every(3_600.0, poll))
+        await eventually(polled(while_caught_up=True))
+        await asyncio.to_thread(server.stop)
+        await eventually(polled(while_caught_up=False))
+        await asyncio.to_thread(server.start)
+        await eventually(polled(while_caught_up=True))
+
+
 async def test_is_caught_up_only_after_all_callbacks_of_a_reconnect(server: Nats, eventually: Eventually) -> None:
     tested_bus = bus.Bus(server.url, name="test")
     heard_already: list[bool] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from pathlib import Path
 from uuid import uuid4
 
 import nats
 import pytest
+from nats.js.errors import NotFoundError
 from prometheus_client import REGISTRY
 
 from chassis import bus, run, streams
@@ -83,10 +85,41 @@ async def test_bus_recovers_after_nats_was_killed(server: Nats, eventually: Even
     assert reconnects == 2
 
 
-async def test_bus_recreates_streams_of_a_nats_that_lost_its_store(
+async def test_bus_recreates_consumers_of_a_nats_that_lost_its_store(
+    tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "ENSURE_SECONDS", 3_600.0)
+    engine = Nats(tmp_path, password="p")
+    await asyncio.to_thread(engine.start)
+    tested_bus = bus.Bus(engine.url, name="test")
+    tested_bus.consume("jobs", "demo", Recorder())
+    try:
+        async with running(tested_bus, eventually):
+            await asyncio.to_thread(engine.stop)
+            shutil.rmtree(engine.home() / "jetstream")
+            await asyncio.to_thread(engine.start)
+            client = await nats.connect(engine.url)
+
+            async def has_consumer() -> bool:
+                try:
+                    await client.jetstream().consumer_info("JOBS", "demo")
+                except NotFoundError:
+                    return False
+                return True
+
+            await eventually(has_consumer)
+            await client.close()
+    finally:
+        await asyncio.to_thread(engine.erase)
+
+
+async def test_bus_recreates_deleted_streams(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
+    # The refused event is noticed, without waiting for the next look.
+    monkeypatch.setattr(bus, "ENSURE_SECONDS", 3_600.0)
     recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", recorder)

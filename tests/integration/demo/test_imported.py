@@ -46,8 +46,8 @@ async def test_demo_mode_that_was_on_is_submitted_by_the_sweep(
 async def test_a_sweep_submits_a_bounded_number_of_imported_jobs(
     make_owner: Callable[[], Owner], demo_with_jobs: Demo, jobs: JobsClient, engine: AsyncEngine, eventually: Eventually
 ) -> None:
-    most = 20
-    owners = [make_owner() for _ in range(2 * most)]
+    most = 60
+    owners = [make_owner() for _ in range(most + 20)]
     for owner in owners:
         await import_mode(engine, owner, demo_mode=True)
     job_ids = [str((await owner.mode()).job_id) for owner in owners]
