@@ -13,6 +13,7 @@ from gateway.container import Container
 from gateway.identity import authentication
 from gateway.pages import page_request, rendering
 from gateway.pages.reader import Reader
+from repruv.auth.v1 import auth_pb2
 
 _TITLES: Mapping[int, str] = {
     403: "You don't have access to this",
@@ -31,6 +32,8 @@ _DETAILS: Mapping[int, str] = {
 }
 
 
+_OUTAGES = frozenset({503, 504})
+"""Problems whose detail names the part that does not respond, for operators."""
 _SLOW_PAGE = "This page took too long to load. Try again in a minute."
 
 
@@ -42,7 +45,7 @@ async def error_page(request: Request, problem: problems.Problem) -> Response:
     if problem.code == page_request.ACCOUNT_REQUIRED:
         return redirects.redirect("/register", flash_code="account_required", secure=container.settings.is_https)
     is_repeatable = request.method in {"GET", "HEAD"}
-    context = {
+    context: dict[str, object] = {
         "status": problem.status,
         "title": _TITLES.get(problem.status, "Something went wrong" if problem.status >= 500 else "This didn't work"),
         "detail": _SLOW_PAGE
@@ -53,6 +56,8 @@ async def error_page(request: Request, problem: problems.Problem) -> Response:
     }
     visitor = await _visitor(request, container, problem)
     if visitor is not None:
+        is_operator = visitor.session.user.role == auth_pb2.USER_ROLE_ADMIN
+        context["cause"] = problem.detail if is_operator and problem.status in _OUTAGES else ""
         response = visitor.show("error_inside", request.url.path, context, status=problem.status)
     else:
         response = rendering.answer(Reader.of_browser(request), "error.html", context, problem.status)

@@ -289,10 +289,18 @@ async def test_pages_without_the_demo_service_name_the_outage(
     assert (await account.http.get("/", headers={"Accept": "text/html"})).headers["location"] == "/dashboard"
 
 
-async def test_pages_without_the_jobs_service_are_complete(without_jobs: str, register: Register) -> None:
+async def test_pages_without_the_jobs_service_are_complete(
+    without_jobs: str, register: Register, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account = await register(without_jobs)
     assert "Demo mode is off" in (await probe(account)).text
     assert (await account.http.get("/dashboard")).text.count('data-last-event-id=""') == 1
+    monkeypatch.setattr(clients.Engine, "timeout", 0.5)
+    # Operators read which part does not respond, and keep the navigation.
+    page = Page(await admin.get(f"{without_jobs}/admin", headers={"Accept": "text/html"}))
+    assert "Temporarily unavailable" in page.text
+    assert "The jobs service does not answer" in page.text
+    assert "/admin/users" in page.links
 
 
 async def test_pages_without_the_auth_service_show_an_error(
