@@ -90,7 +90,7 @@ lock: .venv-bootstrap/uv-$(UV_VERSION) ## Resolve requirements/*.in, and those o
 	for peers in bench/jobs/peers bench/stream/peers bench/monolith; do ( cd $$peers && for name in *.in; do $(lock_with) --no-emit-index-url $$name -o $${name%.in}.txt || exit 1; done ) || exit 1; done
 lock_with = $(CURDIR)/.venv-bootstrap/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
 
-screenshots: $(INSTALLED) ## Update the README's pictures from the running system (GATEWAY_PORT=…)
+screenshots: $(INSTALLED) ## Update the pictures of README and docs from the running system (GATEWAY_PORT=… ADMIN_EMAIL=… ADMIN_PASSWORD=…)
 	$(BIN)/python -m tests.browser.screenshots
 
 clean: ## Delete the virtual environment and all caches; data stays

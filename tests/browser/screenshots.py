@@ -1,4 +1,4 @@
-"""`make screenshots`: takes the pictures of the README again, from the running system, as a new user."""
+"""`make screenshots`: takes the pictures of README and docs from the running system, as a new user and its administrator."""
 
 from __future__ import annotations
 
@@ -21,18 +21,24 @@ PATIENCE_SECONDS = 120.0
 
 
 async def main() -> None:
-    """Take them; `DEMO_BATCH_PAUSE_MS=40 make up` gives the one of the progress time enough."""
+    """Take them; `DEMO_BATCH_PAUSE_MS=40 make up` gives the one of the progress time enough.
+
+    ADMIN_EMAIL and ADMIN_PASSWORD are those of `make up`.
+    """
+    admin = User(URL, email=os.environ["ADMIN_EMAIL"])
+    signed_in = await admin.post("/auth/login", json={"email": admin.email, "password": os.environ["ADMIN_PASSWORD"]})
+    assert signed_in.status_code == 200, signed_in.text
     user = await User.register(URL)
     async with chromium.running() as browser:
 
-        async def open_page(path: str, size: dict[str, int], scheme: str) -> Page:
+        async def open_page(path: str, size: dict[str, int], scheme: str, reader: User = user) -> Page:
             context = await browser.new_context(
                 base_url=URL,
                 viewport=size,  # type: ignore[arg-type]
                 color_scheme=scheme,  # type: ignore[arg-type]
                 reduced_motion="reduce",
             )
-            await context.add_cookies([{"name": "session", "value": user.http.cookies["session"], "url": URL}])
+            await context.add_cookies([{"name": "session", "value": reader.http.cookies["session"], "url": URL}])
             page = await context.new_page()
             await page.goto(path)
             return page
@@ -54,7 +60,10 @@ async def main() -> None:
             await (await open_page(path, size, scheme)).screenshot(path=IMAGES / f"{name}.png")
             if name == "job":
                 await user.post("/notifications/read-all")
+        page = await open_page("/admin", {**DESK, "height": 860}, "light", admin)
+        await page.screenshot(path=IMAGES / "admin.png")
     await user.close()
+    await admin.close()
 
 
 if __name__ == "__main__":
