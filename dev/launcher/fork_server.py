@@ -1,4 +1,4 @@
-"""Starts Python processes as forks of one that has imported their libraries, for tests (decision 0069).
+"""Starts Python processes as forks of one that has imported their libraries (decision 0069).
 
 The server has one thread, no event loop and no connection, and imports no module of a program.
 """
@@ -71,6 +71,7 @@ class ForkServer:
         self._channel = channel
         self._numbers = itertools.count()
         self._processes: dict[int, ForkedProcess] = {}
+        self.is_alive = True
         threading.Thread(target=self._follow, name="fork server", daemon=True).start()
 
     def spawn(self, module: Sequence[str], *, environment: Mapping[str, str]) -> ForkedProcess:
@@ -92,6 +93,7 @@ class ForkServer:
                 self._processes[number].started.set_result(value)
             else:
                 self._processes.pop(number).ended.set_result(value)
+        self.is_alive = False
         for process in self._processes.values():
             process.ended.set_result(-signal.SIGKILL)
 
@@ -173,6 +175,8 @@ def _become(start: _Start, channel: socket.socket, parent: int) -> None:
     os.environ.clear()
     os.environ.update(start.environment)
     sys.argv[1:] = start.module[1:]
+    # The name in `ps -o comm` and `top`, of which Linux keeps 15 bytes.
+    Path("/proc/self/comm").write_text(f"{start.module[0].removeprefix('services.')} {' '.join(start.module[1:])}")
     runpy.run_module(start.module[0], run_name="__main__", alter_sys=True)
 
 

@@ -123,7 +123,8 @@ class Replica:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _spawn(self) -> subprocesses.Process:
-        if self._fork_server and list(self._command[:2]) == [sys.executable, "-m"]:
+        # Its processes die with the fork server, and start again without it.
+        if self._fork_server and self._fork_server.is_alive and list(self._command[:2]) == [sys.executable, "-m"]:
             return self._fork_server.spawn(self._command[2:], environment=self.environment)
         return subprocesses.spawn(
             self._command,

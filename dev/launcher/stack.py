@@ -58,7 +58,7 @@ class Stack:
     NATS nodes. `scale` gives numbers of replicas by process name. `env` sets variables of the
     compose file (as a shell would), over those of our own environment. `log` is a callback or a file to append to. `front` puts
     proxies between the processes: see `Addresses.front`. `variant` returns variables of single replicas, by name and index.
-    `forks` starts processes by a fork server, for tests.
+    `forks` starts processes by a fork server: in less time and memory.
     """
 
     def __init__(

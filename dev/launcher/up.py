@@ -37,7 +37,16 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], ha: bool, 
     endpoint = ControlServer(control) if control else None
     with local_provider.running(port) as platforms:
         env = {**platforms, **(endpoint.variables if endpoint else {})}
-        stack = Stack(data_dir, gateway_port=port, scale=scale, env=env, ha=ha, log=log, compose_file=compose_file)
+        stack = Stack(
+            data_dir,
+            gateway_port=port,
+            scale=scale,
+            env=env,
+            ha=ha,
+            log=log,
+            forks=True,
+            compose_file=compose_file,
+        )
         with endpoint.serving() if endpoint else contextlib.nullcontext():
             return _run(stack, log, control)
 

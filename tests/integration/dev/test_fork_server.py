@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from chassis.process import EXIT_USAGE
 from dev.launcher import fork_server
 from dev.launcher.fork_server import ForkedProcess, ForkServer
+from dev.launcher.replica import Replica
 
 SECONDS = 60.0
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{fork_server.ROOT}:{fork_server.ROOT}/protos/gen"}
@@ -77,3 +80,26 @@ def test_processes_die_with_the_server() -> None:
         with process.stdout as output:
             assert output.read() == b""  # the last process with the pipe is gone
         assert process.wait(SECONDS) == -signal.SIGKILL
+
+
+def test_replicas_start_again_without_a_server_that_died() -> None:
+    program = "import os, time; print(os.getppid(), flush=True); time.sleep(600)"
+    lines: queue.Queue[str] = queue.Queue()
+    with fork_server.running(ENVIRONMENT) as server:
+        replica = Replica(
+            "clock",
+            [sys.executable, "-m", "timeit", "-n1", "-r1", program],
+            ENVIRONMENT,
+            directory=fork_server.ROOT,
+            log=lambda _, line: lines.put(line),
+            restarts=True,
+            grace_seconds=0.0,
+            fork_server=server,
+        )
+        replica.start()
+        try:
+            os.kill(int(lines.get(timeout=SECONDS)), signal.SIGKILL)
+            assert "SIGKILL" in lines.get(timeout=SECONDS)
+            assert int(lines.get(timeout=SECONDS)) == os.getpid()
+        finally:
+            replica.stop()
