@@ -116,7 +116,8 @@ def test_tools_beside_a_stack_find_its_services_while_it_runs(make_stack: MakeSt
     with pytest.raises(targets.NothingRuns):
         targets.read(stack.data_dir)
     stack.start()
-    assert targets.read(stack.data_dir) == {"gateway": stack.target("gateway")}
+    database = f"127.0.0.1:{stack.servers.postgres.port}"
+    assert targets.read(stack.data_dir) == {"postgres": database, "gateway": stack.target("gateway")}
     stack.stop()
     with pytest.raises(targets.NothingRuns):
         targets.read(stack.data_dir)
