@@ -40,7 +40,7 @@ The last pause is also how long a consumer may stand still after an outage: all 
 MAX_FAILURES = 10
 """The delivery at which a message that fails for an unexpected reason is dropped: it would block those after it."""
 ENSURE_SECONDS = 15.0
-"""Pause between looks at streams and consumers. After a reconnect and a refused event the next watch looks at them."""
+"""Pause between checks of streams and consumers. A check follows at once on a reconnect, a refused event and a failed check."""
 AWAY_SECONDS = 5.0
 """Pause between polls while NATS is away."""
 _WATCH_SECONDS = 5.0
@@ -93,6 +93,7 @@ class Bus:
         self._consumers: list[tuple[str, str, Sequence[str], _Deliver]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
+        self._on_changed: list[Callable[[], None]] = []
         self._name = name
         self._servers = streams.servers(url)
         self._broker: NatsBroker | None = None
@@ -102,7 +103,7 @@ class Bus:
         self._connected_at = 0.0
         """When the connection was last seen, by the clock of the event loop."""
         self._ensure_at = 0.0
-        """When streams and consumers are looked at again, by the same clock."""
+        """When streams and consumers are checked again, by the same clock."""
         self._changed = asyncio.Event()
         """Set when the connection is made or lost, and then replaced."""
 
@@ -136,6 +137,10 @@ class Bus:
             await step()
             pause = seconds if self.is_caught_up else min(seconds, AWAY_SECONDS)
             await run.wait(changed, run.jittered(pause))
+
+    def on_changed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after each connect, as the last one, and after each disconnect."""
+        self._on_changed.append(callback)
 
     def subscribe(self, subject: str, handler: Handler) -> None:
         """Call `handler` for messages on `subject` from now on; messages sent while disconnected are lost."""
@@ -301,6 +306,7 @@ class Bus:
             await self._ensure()
         except (NatsError, OSError) as error:
             # JetStream can be unavailable (an election, a slow disk) while plain subscriptions still work.
+            self._ensure_at = 0.0
             logger.warning("JetStream does not answer", extra={"cause": repr(error)[:200]})
 
     async def _renew_certificate(self) -> None:
@@ -342,11 +348,13 @@ class Bus:
         for callback in self._on_connected:
             callback()
         self._callbacks_notified = True
-        self._wake_polls()
+        self._notify_changed()
 
-    def _wake_polls(self) -> None:
+    def _notify_changed(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+        for callback in self._on_changed:
+            callback()
 
     async def _reconnected(self) -> None:
         self._ensure_at = 0.0
@@ -355,7 +363,7 @@ class Bus:
 
     async def _disconnected(self) -> None:
         self._callbacks_notified = False
-        self._wake_polls()
+        self._notify_changed()
         metrics.NATS_CONNECTED.set(0)
         if not self._stopping:
             logger.warning("lost NATS; trying again every second")

@@ -6,10 +6,9 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from chassis import errors
+from chassis import errors, postgres
 from lifecycle import updates
 from lifecycle.settler import Settler
-from repruv.jobs.v1 import job_pb2
 from worker import JobsClient
 
 logger = logging.getLogger(__name__)
@@ -18,6 +17,8 @@ SECONDS = 30.0
 """The time between two passes."""
 AGE = timedelta(days=1)
 """The time since their submit for which jobs are looked at."""
+MAX_FAILURES = 20
+"""Failures that end a pass: the database does not answer."""
 PAGES = 5
 """Pages of 100 jobs of one pass, the newest first."""
 
@@ -37,28 +38,38 @@ class UnsuccessfulJobs:
 
     async def settle(self) -> int:
         """Settle resources by the jobs that have ended since the last pass; return how many. One that fails stops no other."""
-        count = 0
+        count = failures = 0
         try:
             listed = await self._jobs.list_unsuccessful(self._settlers, age=AGE, pages=PAGES)
             present = {(job.job_id, job.version) for job in listed}
             self._known_ends &= present
             for job_id, version in present - self._known_ends:
-                job = await self._jobs.get(job_id)
-                if job is None or await self._is_settled(job):
+                if await self._is_settled(job_id):
                     self._known_ends.add((job_id, version))
                     count += 1
-        except errors.Error as error:
+                elif (failures := failures + 1) == MAX_FAILURES:
+                    break
+        except errors.Unavailable as error:
             logger.warning("unsuccessful jobs not read", extra={"cause": error.code})
         return count
 
-    async def _is_settled(self, job: job_pb2.Job) -> bool:
-        settler = self._settlers[job.spec.kind]
+    async def _is_settled(self, job_id: str) -> bool:
+        """Settle the resource of a job; return False if that fails. Raises `Unavailable` if the jobs service does not answer."""
         try:
-            if update := updates.from_job(settler.lifecycle.rows, job):
-                await settler.settle(update)
+            if job := await self._jobs.get(job_id):
+                settler = self._settlers[job.spec.kind]
+                if update := updates.from_job(settler.lifecycle.rows, job):
+                    await settler.settle(update)
         except ValueError as error:
-            logger.warning("job without a resource", extra={"job_id": job.job_id, "cause": str(error)})
-        except Exception:
-            logger.exception("job not settled", extra={"job_id": job.job_id})
+            logger.warning("job without a resource", extra={"job_id": job_id, "cause": str(error)})
+        except errors.Unavailable:
+            raise
+        except Exception as error:
+            expected = postgres.translate(error)
+            logger.warning(
+                "job not settled",
+                extra={"job_id": job_id, "cause": expected.code if expected else repr(error)[:200]},
+                exc_info=None if expected else error,
+            )
             return False
         return True

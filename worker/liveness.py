@@ -12,7 +12,7 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 STALLED_SECONDS = 15.0
-"""An iteration takes 10 s at most, of which a claim waits 7 s."""
+"""A claim takes 10 s at most, of which it waits 7 s in the jobs service; pauses are iterations of their own."""
 EXIT_LOOP_STALLED = 72
 
 

@@ -5,6 +5,7 @@ The server has one thread, no event loop and no connection, and imports no modul
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import itertools
@@ -59,6 +60,12 @@ class ForkedProcess:
         except TimeoutError:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0) from None
 
+    def end(self, code: int) -> None:
+        """Note its exit code; one that has not started never will."""
+        if not self.started.done():
+            self.started.set_exception(ChildProcessError(f"ended with {code} before it started"))
+        self.ended.set_result(code)
+
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
@@ -87,15 +94,17 @@ class ForkServer:
         return process
 
     def _follow(self) -> None:
-        while message := self._channel.recv(MESSAGE_BYTES):
-            number, event, value = json.loads(message)
-            if event == "started":
-                self._processes[number].started.set_result(value)
-            else:
-                self._processes.pop(number).ended.set_result(value)
+        # A server that is killed resets the channel if it has not read all requests.
+        with contextlib.suppress(ConnectionResetError):
+            while message := self._channel.recv(MESSAGE_BYTES):
+                number, event, value = json.loads(message)
+                if event == "started":
+                    self._processes[number].started.set_result(value)
+                else:
+                    self._processes.pop(number).end(value)
         self.is_alive = False
-        for process in self._processes.values():
-            process.ended.set_result(-signal.SIGKILL)
+        for process in list(self._processes.values()):
+            process.end(-signal.SIGKILL)
 
 
 @contextmanager
@@ -176,7 +185,8 @@ def _become(start: _Start, channel: socket.socket, parent: int) -> None:
     os.environ.update(start.environment)
     sys.argv[1:] = start.module[1:]
     # The name in `ps -o comm` and `top`, of which Linux keeps 15 bytes.
-    Path("/proc/self/comm").write_text(f"{start.module[0].removeprefix('services.')} {' '.join(start.module[1:])}")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(" ".join([start.module[0].removeprefix("services."), *start.module[1:]]))
     runpy.run_module(start.module[0], run_name="__main__", alter_sys=True)
 
 

@@ -123,9 +123,12 @@ class Replica:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _spawn(self) -> subprocesses.Process:
-        # Its processes die with the fork server, and start again without it.
+        # If the fork server dies, its processes die too; they are started again without it.
         if self._fork_server and self._fork_server.is_alive and list(self._command[:2]) == [sys.executable, "-m"]:
-            return self._fork_server.spawn(self._command[2:], environment=self.environment)
+            try:
+                return self._fork_server.spawn(self._command[2:], environment=self.environment)
+            except OSError as error:
+                self._log(self.label, f"cannot be forked: {error}")
         return subprocesses.spawn(
             self._command,
             environment=self.environment,

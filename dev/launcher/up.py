@@ -44,7 +44,8 @@ def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], ha: bool, 
             env=env,
             ha=ha,
             log=log,
-            forks=True,
+            # The fork server runs the programs of this tree.
+            forks=compose_file.absolute().parent == ROOT,
             compose_file=compose_file,
         )
         with endpoint.serving() if endpoint else contextlib.nullcontext():

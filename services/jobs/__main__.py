@@ -79,7 +79,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         runs.Runs(jobs),
     )
     tasks = maintenance.Maintenance(jobs)
-    loops = reconciler.Reconciler(tasks, is_connected=lambda: nats.is_caught_up)
+    nats.on_changed(jobs.changed.set)
+    loops = reconciler.Reconciler(tasks, is_caught_up=lambda: nats.is_caught_up)
     nats.on_connected(relay.wake)
     channel = worker.client.channel(_own_target(config.listen), certificate, pings=False)
     job_worker = worker.Worker(

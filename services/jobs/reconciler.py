@@ -30,13 +30,13 @@ class Reconciler:
         self,
         tasks: maintenance.Maintenance,
         *,
-        is_connected: Callable[[], bool],
+        is_caught_up: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`is_connected`: whether this replica receives the wake-ups of others now."""
+        """`is_caught_up`: whether this replica receives the wake-ups of others now."""
         self._maintenance = tasks
         self._jobs = tasks.jobs
-        self._is_connected = is_connected
+        self._is_caught_up = is_caught_up
         self._clock = clock
         self._woken_at = self._clock()
 
@@ -61,7 +61,7 @@ class Reconciler:
             return 0.0
         if work.waiting:
             return BUSY_SECONDS
-        longest = IDLE_SECONDS if self._is_connected() else AWAY_SECONDS
+        longest = IDLE_SECONDS if self._is_caught_up() else AWAY_SECONDS
         return longest if work.seconds_to_next is None else min(longest, max(BUSY_SECONDS, work.seconds_to_next))
 
     async def promote(self) -> bool:

@@ -11,9 +11,11 @@ from services.jobs import maintenance
 
 MIN_PAUSE_SECONDS = 0.25
 MAX_PAUSE = 0.5
-"""In leases, while a job is held. Without one the pause is a whole lease: no new lease can expire within it."""
+"""In leases, while a job is held."""
 LATE = 0.25
-"""In leases. A rescue that is later than this means that this process stood still: heartbeats leave as much of a lease."""
+"""In leases. A rescue that is later than this means that this process stood still: heartbeats leave three quarters of a lease."""
+MAX_IDLE_PAUSE = 1 - LATE
+"""In leases, while no job is held. A new lease cannot expire before a late rescue."""
 
 
 class Rescuer:
@@ -42,9 +44,8 @@ class Rescuer:
             raise
         await self.rescue(expired=seconds is not None and seconds < 0)
         if seconds is None:
-            # No job is held, and a new lease does not expire earlier.
-            self._rescue_due = self._clock() + self._lease
-            return self._lease
+            self._rescue_due = self._clock() + self._lease * MAX_IDLE_PAUSE
+            return self._lease * MAX_IDLE_PAUSE
         return min(self._lease * MAX_PAUSE, max(MIN_PAUSE_SECONDS, seconds))
 
     async def rescue(self, *, expired: bool = True) -> None:

@@ -83,11 +83,13 @@ class Claims:
                     logger.log(level, "could not claim", extra={"cause": error.code, "detail": error.message})
                     self._liveness.beat(LOOP)
                     await asyncio.sleep(next(failures))
+                    self._liveness.beat(LOOP)
                     continue
             # Only here and after an unanswered call: a loop that raises in each iteration counts as stalled.
             self._liveness.beat(LOOP)
             if pause:
                 await run.wait(self.wake, pause)
+                self._liveness.beat(LOOP)
         self._liveness.finish(LOOP)
 
     async def stop(self) -> None:

@@ -23,6 +23,8 @@ REPEAT_SECONDS = 0.1
 LEASES_WITHOUT_CONTACT = 3
 """After this many leases without an answer the attempts are stopped: other workers have taken over by then."""
 MAX_PAUSE_SECONDS = 5.0
+IDLE_SECONDS = 2.0
+"""Pause between iterations without an attempt."""
 
 
 class Heartbeats:
@@ -46,9 +48,13 @@ class Heartbeats:
         self._answered_at = time.monotonic()
         is_answered = True
         while True:
-            if not await run.wait(self._slots.is_occupied, MAX_PAUSE_SECONDS):
+            if not self._slots:
+                is_occupied = await run.wait(self._slots.is_occupied, IDLE_SECONDS)
+                # A worker that holds nothing needs no answers: its time without one begins with its first attempt.
+                self._answered_at = time.monotonic()
                 self._liveness.beat(LOOP)
-                continue
+                if not is_occupied:
+                    continue
             pause = min(self._lease() / BEATS_PER_LEASE, MAX_PAUSE_SECONDS)
             await run.wait(self.now, pause if is_answered else min(pause, REPEAT_SECONDS))
             self.now.clear()

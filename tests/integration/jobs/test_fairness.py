@@ -256,7 +256,7 @@ async def test_fair_rank_of_a_kind_advances_although_its_jobs_are_claimed_at_onc
     jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str
 ) -> None:
     """Otherwise all jobs would have the same few ranks, and a submit would read the index entries of all claimed ones."""
-    loops = reconciler.Reconciler(Maintenance(jobs), is_connected=lambda: True)
+    loops = reconciler.Reconciler(Maintenance(jobs), is_caught_up=lambda: True)
     for _ in range(3):
         await submit(jobs, spec, fair_ranks.AHEAD)
         assert len(await jobs_helpers.claim(jobs, kind)) == fair_ranks.AHEAD

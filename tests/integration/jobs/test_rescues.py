@@ -142,7 +142,7 @@ async def test_due_jobs_do_not_delay_a_rescue(
 
     async with run.Background() as background:
         tasks = Maintenance(jobs)
-        background.start("reconciler", reconciler.Reconciler(tasks, is_connected=lambda: True).run)
+        background.start("reconciler", reconciler.Reconciler(tasks, is_caught_up=lambda: True).run)
         background.start("rescuer", rescuer.Rescuer(tasks).run)
         await eventually(is_rescued)
         async with jobs_engine.connect() as conn:
@@ -181,7 +181,7 @@ async def test_rescues_and_claims_of_many_owners_do_not_deadlock(
 async def test_reconciler_sleeps_until_the_next_due_time(
     jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    loops = reconciler.Reconciler(Maintenance(jobs), is_connected=lambda: True)
+    loops = reconciler.Reconciler(Maintenance(jobs), is_caught_up=lambda: True)
 
     async def rest() -> float | None:
         return (await Maintenance(jobs).find_work()).seconds_to_next

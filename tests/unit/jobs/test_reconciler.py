@@ -30,6 +30,6 @@ class Backlog:
 
 async def test_backlog_of_one_duty_does_not_delay_another() -> None:
     backlog = Backlog()
-    loop = reconciler.Reconciler(cast(maintenance.Maintenance, backlog), is_connected=lambda: True)
+    loop = reconciler.Reconciler(cast(maintenance.Maintenance, backlog), is_caught_up=lambda: True)
     assert await loop.promote()
     assert (backlog.promoted, backlog.failed) == (reconciler.BATCHES, 2)

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import worker
 from chassis import exposition
 from tests.unit.worker.servicer import Fake
 from worker import JobsClient, liveness
-from worker._runtime import metrics
+from worker._runtime import heartbeats, metrics
 
 pytestmark = pytest.mark.slow
 
@@ -164,3 +165,29 @@ async def test_a_thousand_leases_are_kept_by_one_call(fake: Fake, working: Any, 
 
     async with working(worker.Kind("test.kind", endless), concurrency=1_000):
         await eventually(all_are_kept)
+
+
+async def test_unanswered_heartbeat_after_an_idle_time_stops_no_attempt(
+    fake: Fake, working: Any, ended: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(heartbeats, "time", SimpleNamespace(monotonic=lambda: now))
+    may_end = asyncio.Event()
+
+    async def wait(context: worker.Context) -> None:
+        await may_end.wait()
+
+    async def is_idle() -> bool:
+        return "ClaimJobs" in fake.calls
+
+    async def are_unanswered() -> bool:
+        return fake.calls.count("HeartbeatJobs") > 1
+
+    async with working(worker.Kind("demo.wait", wait)):
+        await eventually(is_idle)
+        now += 100.0
+        fake.down = {"HeartbeatJobs"}
+        job_id = fake.add("demo.wait")
+        await eventually(are_unanswered)
+        may_end.set()
+        assert (await ended(job_id)).HasField("completed")
