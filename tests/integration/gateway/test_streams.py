@@ -112,11 +112,14 @@ async def test_the_header_overrides_the_parameter(account: Account) -> None:
 async def test_an_unknown_cursor_is_a_reset(account: Account, cursor: int | str, reason: str) -> None:
     await enable_to_the_end(account)
     async with opened(account.http, header=cursor) as stream:
-        hello, reset, *_ = await stream.until(is_demo("enabled"))
+        hello, reset, *events = await stream.until(is_demo("enabled"))
         assert hello.data["resumed"] is False
-        assert (reset.name, reset.data, reset.id) == ("reset", {"reason": reason}, 3)
+        assert (reset.name, reset.data) == ("reset", {"reason": reason})
         await account.http.post("/api/v1/demo/disable")
-        assert (await stream.until(is_job("pending")))[-1].id == 4
+        events += await stream.until(is_job("pending"))
+    # The gateway may receive the last transition of the first job after that job's own stream has ended.
+    assert reset.id in (2, 3)
+    assert [event.id for event in events if event.name == "job" and event.id] == list(range(reset.id + 1, 5))
 
 
 async def test_the_stream_of_a_job_ends_with_it(any_url: str, register: Register) -> None:
