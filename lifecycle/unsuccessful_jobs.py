@@ -13,8 +13,8 @@ from worker import JobsClient
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 30.0
-"""The time between two passes."""
+SECONDS = 300.0
+"""The time between two passes while NATS is connected. A shorter one would keep the connection to the jobs service open."""
 AGE = timedelta(days=1)
 """The time since their submit for which jobs are looked at."""
 MAX_FAILURES = 20

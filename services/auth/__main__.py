@@ -114,7 +114,7 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background.start("settle", partial(nats.every, SWEEP_SECONDS, connections.settler.sweep))
         background.start("settle data exports", partial(nats.every, SWEEP_SECONDS, settler.sweep))
         unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, connections.settler, settler)
-        background.start("settle unsuccessful", partial(run.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
+        background.start("settle unsuccessful", partial(nats.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
         background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
         await stack.enter_async_context(
             server.serving(

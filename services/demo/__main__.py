@@ -58,7 +58,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("settle", partial(nats.every, SWEEP_SECONDS, settler.sweep))
         background.start("settle exports", partial(nats.every, SWEEP_SECONDS, exports_settler.sweep))
         unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, settler, exports_settler)
-        background.start("settle unsuccessful", partial(run.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
+        background.start("settle unsuccessful", partial(nats.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
         background.start("expire exports", partial(run.every, exports_operations.EXPIRY_SECONDS, exports.expire))
         background.start("stalled", partial(run.every, reconciler.STALLED_SECONDS, reconcile.end_stalled))
         background.start("clean", partial(run.every, reconciler.SWEEP_SECONDS, reconcile.clean))

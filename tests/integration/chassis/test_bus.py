@@ -101,6 +101,8 @@ async def test_stream_that_stores_nothing_is_counted(server: Nats, eventually: E
         await tested_bus.publish("id-1", "demo.events.owner", b"stored")
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
+        # On a busy machine its threads go on for a moment.
+        await asyncio.to_thread(os.waitid, os.P_PID, server.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):

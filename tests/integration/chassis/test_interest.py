@@ -183,6 +183,7 @@ async def test_server_that_does_not_answer_delays_only_the_first(server: Nats, m
     async with connected(server.url) as tested_bus:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, server.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             first = tested_bus.interests.open(["test.first"], recorder, recorder.late.set)
             assert not await first.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -59,11 +60,12 @@ async def test_cancelled_task_returns_its_connection(
     engine: AsyncEngine, use: Use, database_url: Callable[[str], str]
 ) -> None:
     async def has_room() -> bool:
-        try:
-            conn = await psycopg.AsyncConnection.connect(database_url("jobs"))
-        except psycopg.OperationalError:
-            return False
-        await conn.close()
+        async with AsyncExitStack() as connections:
+            try:
+                for _ in range(8):
+                    await connections.enter_async_context(await psycopg.AsyncConnection.connect(database_url("jobs")))
+            except psycopg.OperationalError:
+                return False
         return True
 
     moments = random.Random(1)
