@@ -104,8 +104,6 @@ class Bus:
         """When the connection was last seen, by the clock of the event loop."""
         self._ensure_at = 0.0
         """When streams and consumers are checked again, by the same clock."""
-        self._changed = asyncio.Event()
-        """Set when the connection is made or lost, and then replaced."""
 
     @property
     def is_connected(self) -> bool:
@@ -132,11 +130,16 @@ class Bus:
         It is called after each connect and disconnect, up to `seconds` after the last call while NATS is connected, and up to
         `AWAY_SECONDS` after it while NATS is away.
         """
-        while True:
-            changed = self._changed
-            await step()
-            pause = seconds if self.is_caught_up else min(seconds, AWAY_SECONDS)
-            await run.wait(changed, run.jittered(pause))
+        changed = asyncio.Event()
+        self._on_changed.append(changed.set)
+        try:
+            while True:
+                changed.clear()
+                await step()
+                pause = seconds if self.is_caught_up else min(seconds, AWAY_SECONDS)
+                await run.wait(changed, run.jittered(pause))
+        finally:
+            self._on_changed.remove(changed.set)
 
     def on_changed(self, callback: Callable[[], None]) -> None:
         """Call `callback` after each connect, as the last one, and after each disconnect."""
@@ -351,8 +354,6 @@ class Bus:
         self._notify_changed()
 
     def _notify_changed(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
         for callback in self._on_changed:
             callback()
 

@@ -7,7 +7,6 @@ import functools
 import itertools
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -136,7 +135,7 @@ class Relay:
             await self._delete_arrived(self._arrived & self._arrived_before)
             self._arrived_before = set(self._arrived)
             if loop.time() >= self._poll_at:
-                self._poll_at = loop.time() + POLL_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311
+                self._poll_at = loop.time() + run.jittered(POLL_SECONDS)
                 await self._poll()
             if self._arrived:
                 self._pass_within(DELETE_SECONDS)

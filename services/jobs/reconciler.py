@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 
@@ -45,7 +44,7 @@ class Reconciler:
         while True:
             self._jobs.changed.clear()
             if pause := await self.reconcile():
-                await asyncio.sleep(BUSY_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
+                await asyncio.sleep(run.jittered(BUSY_SECONDS))
                 await run.wait(self._jobs.changed, pause - BUSY_SECONDS)
 
     async def reconcile(self) -> float:

@@ -57,11 +57,9 @@ class Rescuer:
         if now - self._rescue_due > self._lease * LATE:
             # Each worker sends two heartbeats in half a lease.
             self._rescue_after = max(self._rescue_after, now + self._lease / 2)
-        self._rescue_due = now + self._lease * MAX_PAUSE
-        if not expired or now < self._rescue_after:
-            return
         try:
-            await maintenance.drain(partial(self._maintenance.rescue, grace=self._grace))
+            if expired and now >= self._rescue_after:
+                await maintenance.drain(partial(self._maintenance.rescue, grace=self._grace))
         except Exception:
             self._rescue_after = self._clock() + self._lease
             raise

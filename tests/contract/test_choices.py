@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from chassis import errors
-from gateway import demo_options
+from gateway import demo_options, labels
 from gateway.api import schemas
 from gateway.pages import choices
 from gateway.pages.admin import security_events
 from repruv.demo.v1 import demo_service_pb2
 from services.auth import audit
 from services.demo import convert, dataset, options
+from services.jobs import list_storage
 
 
 def test_the_form_offers_what_there_is() -> None:
@@ -28,6 +29,10 @@ def test_the_form_offers_what_there_is() -> None:
 
 def test_security_events_are_filtered_by_every_kind() -> None:
     assert sorted(security_events.KINDS) == sorted(audit.Kind)
+
+
+def test_pages_count_as_many_jobs_ahead_as_the_jobs_service() -> None:
+    assert labels.MAX_AHEAD == list_storage.AHEAD
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,7 @@ class Heartbeats:
             pause = min(self._lease() / BEATS_PER_LEASE, MAX_PAUSE_SECONDS)
             await run.wait(self.now, pause if is_answered else min(pause, REPEAT_SECONDS))
             self.now.clear()
-            if not self._slots:
-                self._answered_at = time.monotonic()
-            elif not self._liveness.stalled:
+            if self._slots and not self._liveness.stalled:
                 # A worker that no longer claims must not keep its leases.
                 is_answered = await self._beat(pause)
             self._liveness.beat(LOOP)

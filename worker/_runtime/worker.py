@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import secrets
 import socket
 from collections.abc import Callable, Iterable
@@ -172,7 +171,7 @@ class Worker:
                     # Existing jobs can run without it.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
                     logger.log(level, "kinds not registered", extra={"cause": error.code, "detail": error.message})
-            await run.wait(self._register_now, REGISTER_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311
+            await run.wait(self._register_now, run.jittered(REGISTER_SECONDS))
 
     async def _drain(self) -> None:
         slots = self._slots
