@@ -252,10 +252,16 @@ def _copy_installation(installed: Path) -> Path:
     stamp = hashlib.sha256(f"{installed}:{installed.stat().st_mtime_ns}".encode()).hexdigest()[:8]
     copy = SYSTEM_HOME / f"programs-{stamp}"
     if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=SYSTEM_HOME))
-        for part in (f"{PACKAGE}/{INSTALLATION}", f"{PACKAGE}.libs"):
-            if (source := installed.parent.parent / part).exists():
-                shutil.copytree(source, unfinished / part, symlinks=True)
-        subprocess.run(["chmod", "-R", "u=rwX,go=rX", unfinished], check=True, timeout=TOOL_SECONDS)
-        unfinished.rename(copy)
+        with tempfile.TemporaryDirectory(dir=SYSTEM_HOME) as scratch:
+            unfinished = Path(scratch) / "programs"
+            for part in (f"{PACKAGE}/{INSTALLATION}", f"{PACKAGE}.libs"):
+                if (source := installed.parent.parent / part).exists():
+                    shutil.copytree(source, unfinished / part, symlinks=True)
+            subprocess.run(["chmod", "-R", "u=rwX,go=rX", unfinished], check=True, timeout=TOOL_SECONDS)
+            try:
+                unfinished.rename(copy)
+            except OSError:
+                # Another process has copied them meanwhile: several parts of the tests start servers at once.
+                if not copy.exists():
+                    raise
     return copy / PACKAGE / INSTALLATION

@@ -14,7 +14,7 @@ SLOWEST_LOOK_SECONDS = 0.15
 
 
 async def until(probe: Callable[[], Awaitable[T | None]], condition: str, *, seconds: float = 60.0) -> T:
-    """Poll `probe` until its result is true; return it. Fail after `seconds`, naming `what`."""
+    """Poll `probe` until its result is true; return it. Fail after `seconds`, naming the condition."""
     try:
         async with asyncio.timeout(seconds):
             pause = LOOK_SECONDS

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nats
 import psycopg
 import pytest
 
 from dev import subprocesses
-from dev.embedded import EmbeddedServers, Postgres, ServerFailed
+from dev.embedded import EmbeddedServers, Postgres, ServerFailed, postgres
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -160,3 +164,25 @@ def test_postgres_never_runs_as_root(servers: EmbeddedServers) -> None:
     owner = Path(f"/proc/{servers.postgres.pid}").stat().st_uid
     assert owner != 0
     assert owner == os.geteuid() or os.geteuid() == 0
+
+
+def test_processes_that_copy_the_programs_at_once_share_one_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, home = tmp_path / "site-packages" / postgres.PACKAGE / postgres.INSTALLATION, tmp_path / "home"
+    (installed / "bin").mkdir(parents=True)
+    (installed / "bin" / "postgres").touch()
+    home.mkdir()
+    monkeypatch.setattr(postgres, "SYSTEM_HOME", home)
+    copytree, barrier = shutil.copytree, threading.Barrier(2, timeout=60)
+
+    def copy_together(*args: Any, **options: Any) -> Any:
+        barrier.wait()
+        return copytree(*args, **options)
+
+    monkeypatch.setattr(shutil, "copytree", copy_together)
+    with ThreadPoolExecutor(2) as processes:
+        first, second = processes.map(postgres._copy_installation, [installed, installed])
+    assert first == second
+    assert (first / "bin" / "postgres").exists()
+    assert len(list(home.iterdir())) == 1
