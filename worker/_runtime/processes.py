@@ -39,6 +39,8 @@ class Processes:
     async def run(self, handler: Callable[..., object], context: Context, *arguments: object) -> object:
         """Call `handler(blocking context, *arguments)` in a process that runs nothing else meanwhile."""
         child = self._idle.pop() if self._idle else await asyncio.to_thread(_Child)
+        # Not in the thread: it may begin after the attempt has ended, and would share the process with the next job.
+        child.is_idle = False
         try:
             return await self._threads.run(partial(child.run, handler), context, *arguments)
         finally:
@@ -66,7 +68,6 @@ class _Child:
 
     def run(self, handler: Callable[..., object], context: blocking.BlockingContext, *arguments: object) -> object:
         """Run the handler in the process and serve its calls of the context. Called in a thread."""
-        self.is_idle = False
         fields = {name: value for name, value in vars(context).items() if name in blocking.FIELDS}
         try:
             self._pipe.send((handler, fields, arguments))
@@ -88,7 +89,6 @@ class _Child:
 
     def kill(self) -> None:
         """Kill the process. A pending `run` raises `JobFailed`."""
-        self.is_idle = False
         self._process.kill()
 
 

@@ -33,9 +33,11 @@ class Threads:
         """Call `handler(blocking context, *arguments)` in a new thread."""
         proxy = ContextProxy(context)
         outcome: asyncio.Future[object] = proxy.loop.create_future()
-        is_stuck = False
+        is_stuck = has_ended = False
 
         def resolve(result: object, error: BaseException | None) -> None:
+            nonlocal has_ended
+            has_ended = True
             if is_stuck:
                 self.stuck -= 1
                 self._on_free()
@@ -61,8 +63,10 @@ class Threads:
         try:
             return await outcome
         except asyncio.CancelledError:
-            is_stuck = True
-            self.stuck += 1
+            # A cancellation may arrive together with the result.
+            if not has_ended:
+                is_stuck = True
+                self.stuck += 1
             raise
         finally:
             proxy.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import threading
 import time
 from datetime import timedelta
@@ -15,7 +16,8 @@ import worker
 from chassis import protobuf
 from tests.unit.worker.servicer import Fake
 from worker import liveness
-from worker._runtime import claims
+from worker._api import context as contexts
+from worker._runtime import claims, threads
 from worker._runtime import worker as runtime
 
 pytestmark = pytest.mark.slow
@@ -169,3 +171,53 @@ async def test_stuck_thread_keeps_its_slot_and_its_calls_are_refused(
         assert (await ended(second)).WhichOneof("outcome") == "completed"
         assert await asyncio.to_thread(refused.wait, 10)
     assert first not in fake.checkpoints
+
+
+@pytest.mark.parametrize("is_resolved", [False, True])
+async def test_thread_that_ends_as_its_attempt_is_stopped_keeps_no_slot(
+    jobs: worker.JobsClient, is_resolved: bool
+) -> None:
+    ending: queue.Queue[threading.Thread] = queue.Queue()
+    pool = threads.Threads(on_free=lambda: None)
+    context = contexts.Context(
+        job_id="a", owner_id="b", kind="test.kind", attempt=1, payload={}, children=worker.Children(), service=jobs
+    )
+    task = asyncio.create_task(pool.run(lambda _: ending.put(threading.current_thread()), context))
+    await asyncio.sleep(0)
+    # The event loop stands still until the thread has ended: its result arrives together with the cancellation.
+    ending.get(timeout=10).join(10)
+    if is_resolved:
+        asyncio.get_running_loop().call_soon(task.cancel)
+    else:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert pool.stuck == 0
+
+
+async def test_process_of_an_attempt_that_ends_before_its_thread_runs_gets_no_other_job(
+    fake: Fake, working: Any, ended: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, held = threading.Thread.start, list[threading.Thread]()
+
+    def hold(thread: threading.Thread) -> None:
+        held.append(thread) if thread.name.startswith("test.held ") else start(thread)
+
+    async def is_held() -> bool:
+        return bool(held)
+
+    monkeypatch.setattr(threading.Thread, "start", hold)
+    kinds = [worker.Kind(name, everything, pool="process") for name in ("test.kind", "test.held")]
+    async with working(*kinds, concurrency=2):
+        first = await ended(fake.add("test.kind", {"n": 1}))
+        cancelled = fake.add("test.held", {"n": 2})
+        await eventually(is_held)
+        fake.cancelling.add(cancelled)
+        assert (await ended(cancelled)).cancelled.reason == "requested"
+        second = await ended(fake.add("test.kind", {"n": 3}))
+        start(held[0])
+        await asyncio.to_thread(held[0].join, 10)
+    used, other = (protobuf.from_struct(outcome.completed.result)["pid"] for outcome in (first, second))
+    assert used != other
+    assert cancelled not in fake.checkpoints
