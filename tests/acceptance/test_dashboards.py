@@ -49,6 +49,7 @@ def configuration(system: System) -> str:
     config["rule_files"] = [
         path.replace("/etc/prometheus", str(DEPLOY / "prometheus")) for path in config["rule_files"]
     ]
+    del config["alerting"]
     for job in config["scrape_configs"]:
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": system.metrics_addresses[job["job_name"]]}]

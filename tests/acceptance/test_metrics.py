@@ -48,7 +48,7 @@ NOT_METRICS = {
     "request_id",
     "worker_crashed",
 }
-FUNCTIONS = {"histogram_quantile", "max_over_time", "label_values", "group_left"}
+FUNCTIONS = {"histogram_quantile", "label_replace", "max_over_time", "label_values", "group_left"}
 
 
 def scrape(address: str) -> list[Metric]:

@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("make", "python", "docker", "kubectl", "helm", "admin", "pip", "cat", "chmod", "kill", "echo", "openssl", "npm")
+PROGRAMS = (
+    "make",
+    "python",
+    "docker",
+    "kubectl",
+    "helm",
+    "admin",
+    "pip",
+    "cat",
+    "chmod",
+    "kill",
+    "echo",
+    "openssl",
+    "npm",
+)
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)

@@ -129,10 +129,22 @@ def check_files(words: Sequence[str]) -> None:
     assert all((ROOT / word).exists() for word in words[1:] if word.startswith(("deploy/", "docs/", "tests/")))
 
 
+def check_kubectl(words: Sequence[str]) -> None:
+    """Deployments are processes; what runs in them is a command of ours."""
+    targets = [word.partition("/")[2] for word in words if word.startswith(("deploy/", "deployment/"))]
+    # A path of the chart or of an example has further parts.
+    check_files([word for word in words if word.count("/") != 1])
+    assert all(target in COMPOSE or PLACEHOLDER.fullmatch(target) for target in targets), targets
+    rest = list(words[words.index("--") + 1 :]) if "--" in words else []
+    if rest[:1] == ["python"]:
+        check_python(rest)
+
+
 CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     "python": check_python,
     "docker": check_docker,
     "admin": lambda words: check_admin(words[1:]),
+    "kubectl": check_kubectl,
 }
 
 
@@ -190,6 +202,8 @@ def test_commands_exist() -> None:
         "docker compose exec postgres sh /etc/repruv/postgres/nothing",
         "docker compose --profile observe up",
         "cat deploy/nothing.env",
+        "kubectl -n repruv exec deploy/job -- python -m services.jobs admin kinds",
+        "kubectl -n repruv exec deploy/jobs -- python -m services.jobs admin kindz",
     ],
 )
 def test_commands_that_do_not_exist_are_found(text: str) -> None:

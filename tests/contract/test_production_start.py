@@ -51,7 +51,9 @@ def refused(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     definitions = compose.read(COMPOSE_FILE, variables)
     for name, cls in PROCESSES.items():
         environment = {
-            variable: value.replace("/certificates/", f"{folder}/certificates/") if variable.startswith("TLS_") else value
+            variable: value.replace("/certificates/", f"{folder}/certificates/")
+            if variable.startswith("TLS_")
+            else value
             for variable, value in definitions[name].environment.items()
         }
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -80,3 +81,15 @@ def test_expressions_of_the_dashboards_are_valid(promtool: str, tmp_path: Path) 
     (tmp_path / "dashboards.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}))
     done = run(promtool, "check", "rules", str(tmp_path / "dashboards.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alertmanager_routes_and_inhibits_alerts_that_exist() -> None:
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    receivers = {receiver["name"] for receiver in config["receivers"]}
+    assert {config["route"]["receiver"], *(route["receiver"] for route in config["route"]["routes"])} == receivers
+    text = json.dumps(config["inhibit_rules"])
+    named = {name for names in re.findall(r'alertname=~?\\"([\w|]+)\\"', text) for name in names.split("|")}
+    assert len(named) > 5
+    assert named <= {rule["alert"] for rule in alerts()}
+    severities = {rule["labels"]["severity"] for rule in alerts()}
+    assert set(re.findall(r'severity=\\"(\w+)\\"', json.dumps(config))) <= severities == {"page", "ticket"}

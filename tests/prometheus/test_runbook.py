@@ -9,13 +9,14 @@ import pytest
 from tests.prometheus.test_rules import ROOT, alerts
 
 RUNBOOK = ROOT / "docs" / "runbook"
+RUNBOOK_URL = '{{ reReplaceAll "ALERT" "NAME" $externalLabels.runbook }}'
 PAGES = sorted(path.stem for path in RUNBOOK.glob("*.md") if path.stem != "README")
 
 
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
     assert {rule["alert"] for rule in alerts()} == set(PAGES)
     for rule in alerts():
-        assert rule["annotations"]["runbook"] == f"docs/runbook/{rule['alert']}.md"
+        assert rule["annotations"]["runbook_url"] == RUNBOOK_URL.replace("NAME", rule["alert"])
 
 
 def test_the_list_of_pages_is_complete() -> None:
