@@ -20,6 +20,7 @@ PROGRAMS = (
     "pip",
     "cat",
     "chmod",
+    "mkdir",
     "kill",
     "echo",
     "openssl",

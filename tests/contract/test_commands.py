@@ -22,7 +22,7 @@ from tests.contract.documented import PROGRAMS, ROOT, Command, commands, pages, 
 MAKEFILE = (ROOT / "Makefile").read_text()
 RECIPES = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)*)", MAKEFILE, re.MULTILINE))
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-COMPOSE_OPTIONS_WITH_VALUE = {"--profile", "--scale", "--user", "--env", "--entrypoint", "-s"}
+COMPOSE_OPTIONS_WITH_VALUE = {"--profile", "--scale", "--user", "--env", "--entrypoint", "--volume", "-s"}
 PLACEHOLDER = re.compile(r"[A-Z]+|.*[…\[\]<>].*")
 NAME = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
 MESSAGE = re.compile(r"[a-z]+( [a-z]+)+")
