@@ -31,9 +31,9 @@ docker() {
 def production_block() -> str:
     """Return the commands of the section Production of docs/operations.md."""
     section = (ROOT / "docs/operations.md").read_text().partition("\n## Production\n")[2].partition("\n## ")[0]
-    found = re.search(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[1]
+    match = re.search(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert match
+    return match[1]
 
 
 @pytest.fixture(scope="module")
