@@ -24,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 FRAGMENT_HEADER = "X-Fragment"
 FRAGMENT = "status"
-FRAGMENTS = frozenset(
-    path.relative_to(templating.TEMPLATES).as_posix().removesuffix("_fragment.html")
-    for path in templating.TEMPLATES.rglob("*_fragment.html")
+LIVE_PAGES = frozenset(
+    path.relative_to(templating.TEMPLATES).as_posix().removesuffix("_live.html")
+    for path in templating.TEMPLATES.rglob("*_live.html")
 )
+"""Pages with a part that changes while they are open."""
 UNREAD = 5
 """Notifications on every page; the page of notifications has the rest."""
 GUEST_SETTINGS = (views.PROFILE_PATH, views.DEMO_PATH)
@@ -76,8 +77,10 @@ class Visitor:
             "idempotency_key": f"page-{ids.uuid7()}",
             "demo": self.demo,
         }
-        template = f"{page}_fragment.html" if self.is_fragment and page in FRAGMENTS else f"{page}.html"
-        response = rendering.answer(self.reader, template, {**common, **context}, status)
+        template = "fragment.html" if self.is_fragment and page in LIVE_PAGES else f"{page}.html"
+        response = rendering.answer(
+            self.reader, template, {"live_template": f"{page}_live.html", **common, **context}, status
+        )
         self.reader.remember(self.request, response, secure=self.secure)
         if self.session.user.role != auth_pb2.USER_ROLE_GUEST:
             is_remembered = self.session.auth_session.is_remembered
