@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from chassis.rpc import credentials, metadata
 logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Authorize = Callable[[identity.Caller], None]
+"""Raises an error for a caller whose call is refused."""
 
 
 class AllExcept:
@@ -39,6 +41,7 @@ class Rpc:
     callers: Container[str]
     scope: str = ""
     """The scope with which an API token may make this call; empty: no API token may."""
+    authorize: Authorize | None = None
 
 
 class Admission:
@@ -70,7 +73,10 @@ class Admission:
         user = self._verifier.user(user_token) if user_token else None
         if user is not None and user.scopes is not None:
             identity.require_scope(user.scopes, rpc.scope)
-        identity.current.set(identity.Caller(service=service, user=user, user_token=user_token))
+        caller = identity.Caller(service=service, user=user, user_token=user_token)
+        if rpc.authorize is not None:
+            rpc.authorize(caller)
+        identity.current.set(caller)
         return tracing.read(metadata_.get(metadata.TRACEPARENT, ""))
 
     def _service(self, token: str, rpc: Rpc) -> str:

@@ -58,17 +58,30 @@ class Service:
     """The services that may call each rpc. No service may call an rpc without an entry."""
     scopes: Mapping[str, str] = field(default_factory=dict)
     """The scope with which an API token may make each rpc. No API token may make an rpc without an entry."""
+    authorize: admission.Authorize | None = None
+    """Called before each rpc."""
 
     @classmethod
     def of(
-        cls, servicer: object, callers: Mapping[str, Container[str]], scopes: Mapping[str, str] | None = None
+        cls,
+        servicer: object,
+        callers: Mapping[str, Container[str]],
+        scopes: Mapping[str, str] | None = None,
+        *,
+        authorize: admission.Authorize | None = None,
     ) -> Service:
         """Return the service that `servicer` implements: a subclass of a class of a `*_pb2_grpc` module."""
         base = next(base for base in type(servicer).__mro__ if base.__module__.endswith("_pb2_grpc"))
         add = getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")
         messages = sys.modules[base.__module__.removesuffix("_grpc")]
         descriptor = messages.DESCRIPTOR.services_by_name[base.__name__.removesuffix("Servicer")]
-        return cls(name=descriptor.full_name, register=partial(add, servicer), callers=callers, scopes=scopes or {})
+        return cls(
+            name=descriptor.full_name,
+            register=partial(add, servicer),
+            callers=callers,
+            scopes=scopes or {},
+            authorize=authorize,
+        )
 
 
 @asynccontextmanager
@@ -142,16 +155,17 @@ class _Interceptor(grpc.aio.ServerInterceptor):
 
     def _guarded_handler(self, method: str, handler: Handler) -> Handler | None:
         """Return the handler with its access control; None for an rpc that cannot be guarded."""
-        service, _, name = method.removeprefix("/").rpartition("/")
+        service_name, _, name = method.removeprefix("/").rpartition("/")
         # Health and reflection are open to every client that can connect.
-        if service not in self._services:
+        if (service := self._services.get(service_name)) is None:
             return handler
         rpc = admission.Rpc(
             owner=metadata.owner(method),
             name=name,
             full_name=method.removeprefix("/"),
-            callers=self._services[service].callers.get(name, frozenset()),
-            scope=self._services[service].scopes.get(name, ""),
+            callers=service.callers.get(name, frozenset()),
+            scope=service.scopes.get(name, ""),
+            authorize=service.authorize,
         )
         coding = {
             "request_deserializer": handler.request_deserializer,

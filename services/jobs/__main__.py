@@ -14,6 +14,7 @@ import worker
 from chassis import bus, identity, outbox, postgres, process, run
 from chassis.rpc import client, server
 from services.jobs import (
+    access,
     backlog,
     handlers,
     maintenance,
@@ -115,7 +116,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 listen=config.listen,
                 services=[
                     server.Service.of(jobs_servicer, servicer.CALLERS, servicer.SCOPES),
-                    server.Service.of(admin, admin_servicer.CALLERS),
+                    server.Service.of(admin, admin_servicer.CALLERS, authorize=access.require_operator),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,

@@ -23,6 +23,13 @@ def is_operator() -> bool:
     return visible_owner() is None
 
 
+def require_operator(caller: identity.Caller) -> None:
+    """Reject users without the admin role. The gateway calls for users only."""
+    user = caller.require_user() if caller.service == "gateway" else caller.user
+    if user and not user.is_admin:
+        raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
+
+
 def masks_payloads() -> bool:
     """Return whether sensitive fields of payloads are masked: on the pages of admins and in the admin command line."""
     caller = identity.caller()

@@ -1,4 +1,4 @@
-"""AdminService: converts each request, checks its caller, calls one operation, and converts the result."""
+"""AdminService: converts each request, calls one operation, and converts the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway", "jobs"})
     "SearchJobs": frozenset({"gateway", "jobs", "auth", "demo"})
 }
 """Services allowed to call each rpc: the gateway on behalf of admins, and the admin command line, which signs as jobs. Services
-with lifecycles search their jobs that failed or were cancelled."""
+with lifecycles search their jobs that failed or were cancelled. Users must be admins: `access.require_operator`."""
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -44,7 +44,6 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     operator_runs: runs.Runs
 
     async def SearchJobs(self, request: pb.SearchJobsRequest, context: Context) -> pb.SearchJobsResponse:
-        _require_operator()
         page = await self.search.page(
             convert.filter_from_proto(request.filter),
             order=convert.ORDERS.from_proto(request.order),
@@ -58,11 +57,9 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         )
 
     async def CountJobs(self, request: pb.CountJobsRequest, context: Context) -> pb.CountJobsResponse:
-        _require_operator()
         return convert.count_to_proto(await self.search.count(convert.filter_from_proto(request.filter)))
 
     async def ChangeJobs(self, request: pb.ChangeJobsRequest, context: Context) -> pb.ChangeJobsResponse:
-        _require_operator()
         selected, change = convert.filter_from_proto(request.filter), convert.CHANGES.from_proto(request.change)
         counts = convert.count_to_proto(await self.changes.count(selected, change))
         if request.dry_run:
@@ -78,33 +75,27 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         return pb.ChangeJobsResponse(job=job_to_proto(job), counts=counts)
 
     async def GetRates(self, request: pb.GetRatesRequest, context: Context) -> pb.GetRatesResponse:
-        _require_operator()
         return convert.rates_to_proto(await self.rates.read(convert.SPANS.from_proto(request.span)))
 
     async def ListProblems(self, request: pb.ListProblemsRequest, context: Context) -> pb.ListProblemsResponse:
-        _require_operator()
         problems = await self.engine_overview.list_problems()
         return pb.ListProblemsResponse(problems=map(convert.problem_to_proto, problems))
 
     async def ListErrorGroups(self, request: pb.ListErrorGroupsRequest, context: Context) -> pb.ListErrorGroupsResponse:
-        _require_operator()
         if request.kind:
             domain.require_kind(request.kind, "kind")
         groups = await self.groups.list_all(kind=request.kind)
         return pb.ListErrorGroupsResponse(groups=map(convert.group_to_proto, groups))
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Context) -> pb.ListKindsResponse:
-        _require_operator()
         kinds = await self.engine_overview.list_kinds()
         return pb.ListKindsResponse(kinds=map(convert.kind_to_proto, kinds))
 
     async def GetKind(self, request: pb.GetKindRequest, context: Context) -> pb.GetKindResponse:
-        _require_operator()
         kind_controls.require_kind(request.kind)
         return pb.GetKindResponse(kind=convert.kind_to_proto(await self.engine_overview.get_kind(request.kind)))
 
     async def RunJob(self, request: pb.RunJobRequest, context: Context) -> pb.RunJobResponse:
-        _require_operator()
         user = identity.caller().user
         job = await self.operator_runs.run(
             ids.parse_uuid7(request.job_id, "job_id"),
@@ -118,34 +109,28 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         return pb.RunJobResponse(job=job_to_proto(masked(job, sensitive)))
 
     async def SetKindLimits(self, request: pb.SetKindLimitsRequest, context: Context) -> pb.SetKindLimitsResponse:
-        _require_operator()
         await self.controls.set_limits(convert.limits_from_proto(request.kind, request.limits))
         kind = await self.engine_overview.get_kind(request.kind)
         return pb.SetKindLimitsResponse(kind=convert.kind_to_proto(kind))
 
     async def PauseKind(self, request: pb.PauseKindRequest, context: Context) -> pb.PauseKindResponse:
-        _require_operator()
         await self.controls.pause(request.kind)
         kind = await self.engine_overview.get_kind(request.kind)
         return pb.PauseKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ResumeKind(self, request: pb.ResumeKindRequest, context: Context) -> pb.ResumeKindResponse:
-        _require_operator()
         await self.controls.resume(request.kind)
         kind = await self.engine_overview.get_kind(request.kind)
         return pb.ResumeKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
-        _require_operator()
         schedules = await self.schedules.list_all()
         return pb.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, schedules))
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
-        _require_operator()
         return schedule_convert.details_to_proto(await self.schedules.get(request.name))
 
     async def SetSchedule(self, request: pb.SetScheduleRequest, context: Context) -> pb.SetScheduleResponse:
-        _require_operator()
         await self.operator_runs.require_kind(request.registration.kind)
         schedule = await self.schedules.put(schedule_convert.schedule_from_proto(request.registration))
         return pb.SetScheduleResponse(
@@ -153,37 +138,30 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         )
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
-        _require_operator()
         await self.schedules.delete(request.name)
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
-        _require_operator()
         schedule = await self.schedules.pause(request.name)
         return pb.PauseScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
-        _require_operator()
         schedule = await self.schedules.resume(request.name)
         return pb.ResumeScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
 
     async def TriggerSchedule(self, request: pb.TriggerScheduleRequest, context: Context) -> pb.TriggerScheduleResponse:
-        _require_operator()
         job = await self.schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
         return pb.TriggerScheduleResponse(job=job_to_proto(job))
 
     async def ListStuckJobs(self, request: pb.ListStuckJobsRequest, context: Context) -> pb.ListStuckJobsResponse:
-        _require_operator()
         stuck = await self.engine_overview.list_stuck(limit=paging.size(request.page_size))
         return pb.ListStuckJobsResponse(jobs=map(convert.stuck_to_proto, stuck))
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
-        _require_operator()
         workers = await self.engine_overview.list_workers()
         return pb.ListWorkersResponse(workers=map(convert.worker_to_proto, workers))
 
     async def ListLogLines(self, request: pb.ListLogLinesRequest, context: Context) -> pb.ListLogLinesResponse:
-        _require_operator()
         job_id = ids.parse(request.job_id, "job_id")
         if request.page_size < 0 or request.attempt < 0:
             raise errors.InvalidArgument("page_size and attempt must not be below 0.", field="page_size")
@@ -197,11 +175,3 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         )
         token = paging.token([str(number) for number in page.before], filters=filters) if page.before else ""
         return pb.ListLogLinesResponse(lines=map(line_to_proto, page.lines), next_page_token=token)
-
-
-def _require_operator() -> None:
-    """Reject users without the admin role. The gateway calls for users only."""
-    caller = identity.caller()
-    user = caller.require_user() if caller.service == "gateway" else caller.user
-    if user and not user.is_admin:
-        raise errors.PermissionDenied("Only admins may do that.", code="admin_required")

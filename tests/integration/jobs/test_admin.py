@@ -45,21 +45,23 @@ def seconds(number: float) -> Duration:
     return message
 
 
-@pytest.mark.parametrize(
-    "rpc", ["ListKinds", "SetKindLimits", "PauseKind", "ResumeKind", "ListStuckJobs", "ListWorkers"]
-)
-async def test_only_admins_and_the_tool_are_admitted(jobs_api: JobsApi, kind: str, rpc: str) -> None:
-    fields = {"kind": kind} if rpc in {"SetKindLimits", "PauseKind", "ResumeKind"} else {}
-    method, request = getattr(jobs_api.admin, rpc), getattr(admin_service_pb2, f"{rpc}Request")(**fields)
-    await jobs_api.call(method, request, service="gateway", user=str(uuid4()), role="admin")
-    await jobs_api.call(method, request, service="jobs")
+async def test_only_admins_and_the_tool_are_admitted(jobs_api: JobsApi) -> None:
+    request = admin_service_pb2.ListKindsRequest()
+    await jobs_api.call(jobs_api.admin.ListKinds, request, service="gateway", user=str(uuid4()), role="admin")
+    await jobs_api.call(jobs_api.admin.ListKinds, request, service="jobs")
+
+
+@pytest.mark.parametrize("rpc", admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods_by_name)
+async def test_others_are_refused(jobs_api: JobsApi, rpc: str) -> None:
+    method, request = getattr(jobs_api.admin, rpc), getattr(admin_service_pb2, f"{rpc}Request")()
     with pytest.raises(errors.PermissionDenied) as excinfo:
         await jobs_api.call(method, request, service="gateway", user=str(uuid4()))
     assert excinfo.value.code == "admin_required"
     with pytest.raises(errors.Unauthenticated):
         await jobs_api.call(method, request, service="gateway")
-    with pytest.raises(errors.PermissionDenied):
-        await jobs_api.call(method, request, service="demo")
+    if rpc != "SearchJobs":
+        with pytest.raises(errors.PermissionDenied):
+            await jobs_api.call(method, request, service="demo")
 
 
 async def test_kinds_are_counted_by_state(jobs_api: JobsApi, kind: str) -> None:
