@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,9 @@ _RATE = re.compile(r"(\d+)/(\d*)(second|minute|hour|day|s|m|h)")
 _DESCRIPTION = """Show and control the job engine. The jobs service is the one at JOBS_TARGET (host:port); calls are signed with
 IDENTITY_KEY, as the service whose public key TRUSTED_IDENTITY_KEYS names, without TRUSTED_IDENTITY_KEYS as `jobs`."""
 
+Add = Callable[[str, str], argparse.ArgumentParser]
+"""Adds a command: its name and its meaning."""
+
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line; exit with 2 and a message on a usage error."""
@@ -30,6 +34,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         return command
 
+    _add_job_commands(add)
+    _add_engine_commands(add)
+    return parser.parse_args(arguments)
+
+
+def _add_job_commands(add: Add) -> None:
     command = add("list", "List jobs, newest first")
     _add_filter(command)
     command.add_argument(
@@ -52,7 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         ("watch", "Watch a job until it has ended; exit with 0 if it completed"),
     ):
         command = add(name, meaning)
-        command.add_argument("job", metavar="JOB")
+        command.add_argument("job_id", metavar="JOB")
         if name == "cancel":
             command.add_argument("--reason", default="", help="the reason (requested)")
 
@@ -61,10 +71,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command.add_argument("--payload", type=_object, default={}, metavar="JSON", help="its payload, a JSON object ({})")
     command.add_argument("--owner", default="", metavar="UUID", help="its owner (the system)")
     command = add("replay", "Submit a job with the payload of another, and changes")
-    command.add_argument("job", metavar="JOB")
+    command.add_argument("job_id", metavar="JOB")
     command.add_argument(
         "--set", type=_field, action="append", default=[], metavar="FIELD=JSON", help="a field to change; repeatable"
     )
+
+
+def _add_engine_commands(add: Add) -> None:
     command = add("overview", "Show rates by kind, what needs attention, and workers")
     command.add_argument("--span", choices=("hour", "day", "week"), default="hour", help="the time (hour)")
     command = add("errors", "List failed jobs, grouped by cause, the latest failure first")
@@ -105,9 +118,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         add(name, meaning).add_argument("name", metavar="SCHEDULE")
 
     command = add("stuck", "List jobs that need attention, the longest stuck first")
-    command.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most N jobs (20), up to 100")
+    command.add_argument(
+        "--limit", dest="page_size", type=_positive, default=20, metavar="N", help="at most N jobs (20), up to 100"
+    )
     add("workers", "List workers that were seen recently or hold jobs")
-    return parser.parse_args(arguments)
 
 
 def _add_filter(command: argparse.ArgumentParser) -> None:

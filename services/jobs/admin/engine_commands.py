@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
-from chassis import ids
 from repruv.jobs.v1 import admin_service_pb2 as messages
 from repruv.jobs.v1 import kind_pb2
-from services.jobs.admin import answers, job_commands, tables
+from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
-
-
-async def list_kinds(jobs: Connection, args: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())
-    return answers.output(args, answer, lambda response: _show_kinds(response.kinds))
 
 
 async def set_limits(jobs: Connection, args: argparse.Namespace) -> int:
@@ -34,55 +27,10 @@ async def set_limits(jobs: Connection, args: argparse.Namespace) -> int:
             limits.rate_period.FromTimedelta(period)
     request = messages.SetKindLimitsRequest(kind=args.kind, limits=limits)
     answer = await jobs.call(jobs.admin.SetKindLimits, request)
-    return answers.output(args, answer.kind, lambda kind: _show_kinds([kind]))
+    return answers.output(args, answer.kind, show_kinds)
 
 
-async def pause(jobs: Connection, args: argparse.Namespace) -> int:
-    """Pause a kind."""
-    answer = await jobs.call(jobs.admin.PauseKind, messages.PauseKindRequest(kind=args.kind))
-    return answers.output(args, answer.kind, lambda kind: _show_kinds([kind]))
-
-
-async def resume(jobs: Connection, args: argparse.Namespace) -> int:
-    """End the pause of a kind."""
-    answer = await jobs.call(jobs.admin.ResumeKind, messages.ResumeKindRequest(kind=args.kind))
-    return answers.output(args, answer.kind, lambda kind: _show_kinds([kind]))
-
-
-async def list_schedules(jobs: Connection, args: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())
-    return answers.output(args, answer, lambda response: _show_schedules(response.schedules))
-
-
-async def pause_schedule(jobs: Connection, args: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.PauseSchedule, messages.PauseScheduleRequest(name=args.name))
-    return answers.output(args, answer.schedule, lambda schedule: _show_schedules([schedule]))
-
-
-async def resume_schedule(jobs: Connection, args: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.ResumeSchedule, messages.ResumeScheduleRequest(name=args.name))
-    return answers.output(args, answer.schedule, lambda schedule: _show_schedules([schedule]))
-
-
-async def trigger(jobs: Connection, args: argparse.Namespace) -> int:
-    """Submit a job of a schedule now."""
-    request = messages.TriggerScheduleRequest(name=args.name, job_id=str(ids.uuid7()))
-    answer = await jobs.call(jobs.admin.TriggerSchedule, request)
-    return answers.output(args, answer.job, job_commands.show_job)
-
-
-async def list_stuck(jobs: Connection, args: argparse.Namespace) -> int:
-    """List jobs that need attention."""
-    answer = await jobs.call(jobs.admin.ListStuckJobs, messages.ListStuckJobsRequest(page_size=args.limit))
-    return answers.output(args, answer, _show_stuck)
-
-
-async def list_workers(jobs: Connection, args: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())
-    return answers.output(args, answer, show_workers)
-
-
-def _show_kinds(kinds: Sequence[kind_pb2.Kind]) -> None:
+def show_kinds(*kinds: kind_pb2.Kind) -> None:
     rows = [
         (
             kind.kind,
@@ -106,7 +54,7 @@ def _limits(limits: kind_pb2.KindLimits) -> str:
     return ", ".join(filter(None, parts)) or tables.NOTHING
 
 
-def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
+def show_schedules(*schedules: kind_pb2.Schedule) -> None:
     rows = [
         (
             schedule.registration.name,
@@ -123,7 +71,7 @@ def _show_schedules(schedules: Sequence[kind_pb2.Schedule]) -> None:
     tables.show(header, rows, nothing="no schedules")
 
 
-def _show_stuck(response: messages.ListStuckJobsResponse) -> None:
+def show_stuck(response: messages.ListStuckJobsResponse) -> None:
     rows = [
         (
             stuck.job.job_id,
@@ -139,7 +87,6 @@ def _show_stuck(response: messages.ListStuckJobsResponse) -> None:
 
 
 def show_workers(response: messages.ListWorkersResponse) -> None:
-    """Print workers."""
     rows = [
         (
             worker.worker,

@@ -77,25 +77,13 @@ def job_filter(args: argparse.Namespace) -> messages.JobFilter:
     return message
 
 
-async def retry(jobs: Connection, args: argparse.Namespace) -> int:
-    """Reopen a job."""
-    answer = await jobs.call(jobs.jobs.RetryJob, jobs_service_pb2.RetryJobRequest(job_id=args.job))
-    return answers.output(args, answer.job, show_job)
-
-
-async def cancel(jobs: Connection, args: argparse.Namespace) -> int:
-    request = jobs_service_pb2.CancelJobRequest(job_id=args.job, reason=args.reason)
-    answer = await jobs.call(jobs.jobs.CancelJob, request)
-    return answers.output(args, answer.job, show_job)
-
-
 async def watch(jobs: Connection, args: argparse.Namespace) -> int:
     """Watch a job until it has ended, across restarts of the jobs service; return 0 if it completed."""
-    last = job_pb2.Job(job_id=args.job)
+    last = job_pb2.Job(job_id=args.job_id)
     tries = 0
     while last.state not in _ENDED:
         try:
-            request = jobs_service_pb2.WatchJobRequest(job_id=args.job, after_version=last.version)
+            request = jobs_service_pb2.WatchJobRequest(job_id=args.job_id, after_version=last.version)
             async with aclosing(jobs.stream(jobs.jobs.WatchJob, request)) as snapshots:
                 async for snapshot in snapshots:
                     last, tries = snapshot.job, 0

@@ -17,10 +17,10 @@ LINES = 1_000
 
 async def show(jobs: Connection, args: argparse.Namespace) -> int:
     """Show all that is stored of a job, of its log lines the newest 1,000."""
-    job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=args.job))).job
-    request = jobs_service_pb2.GetJobHistoryRequest(job_id=args.job)
+    job = (await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=args.job_id))).job
+    request = jobs_service_pb2.GetJobHistoryRequest(job_id=args.job_id)
     history = await jobs.call(jobs.jobs.GetJobHistory, request)
-    log = await _log(jobs, args.job)
+    log = await _log(jobs, args.job_id)
     if args.json:
         parts = {"job": job, "history": history, "log": log}
         print("{" + ", ".join(f'"{name}": {answers.to_json(part)}' for name, part in parts.items()) + "}")

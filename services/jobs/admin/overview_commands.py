@@ -27,12 +27,6 @@ async def show(jobs: Connection, args: argparse.Namespace) -> int:
     return 0
 
 
-async def list_errors(jobs: Connection, args: argparse.Namespace) -> int:
-    """List failed jobs, grouped by cause."""
-    answer = await jobs.call(jobs.admin.ListErrorGroups, messages.ListErrorGroupsRequest(kind=args.kind))
-    return answers.output(args, answer, _show_errors)
-
-
 def _show_problems(response: messages.ListProblemsResponse) -> None:
     rows = [
         (problem.reason, problem.kind, f"{problem.count:,}", f"{problem.owner_count:,}", tables.length(problem, "age"))
@@ -56,7 +50,7 @@ def _show_rates(response: messages.GetRatesResponse) -> None:
     tables.show(header, rows, nothing="no rates")
 
 
-def _show_errors(response: messages.ListErrorGroupsResponse) -> None:
+def show_errors(response: messages.ListErrorGroupsResponse) -> None:
     rows = [
         (
             group.kind,

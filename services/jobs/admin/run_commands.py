@@ -10,6 +10,7 @@ from repruv.jobs.v1 import admin_service_pb2 as messages
 from repruv.jobs.v1 import jobs_service_pb2, kind_pb2
 from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
+from services.jobs.admin.job_commands import show_job
 
 
 async def run(jobs: Connection, args: argparse.Namespace) -> int:
@@ -19,7 +20,7 @@ async def run(jobs: Connection, args: argparse.Namespace) -> int:
 
 async def replay(jobs: Connection, args: argparse.Namespace) -> int:
     """Submit a job with the payload of another; sensitive fields must be set again."""
-    request = jobs_service_pb2.GetJobRequest(job_id=str(ids.parse(args.job, "job")))
+    request = jobs_service_pb2.GetJobRequest(job_id=str(ids.parse(args.job_id, "job")))
     spec = (await jobs.call(jobs.jobs.GetJob, request)).job.spec
     payload = {**protobuf.from_struct(spec.payload), **dict(args.set)}
     return await _run(jobs, args, spec.kind, payload, spec.owner_id)
@@ -40,15 +41,11 @@ async def set_schedule(jobs: Connection, args: argparse.Namespace) -> int:
     return answers.output(args, answer.schedule, lambda schedule: print(f"next {tables.at(schedule, 'next_time')}"))
 
 
-async def delete_schedule(jobs: Connection, args: argparse.Namespace) -> int:
-    answer = await jobs.call(jobs.admin.DeleteSchedule, messages.DeleteScheduleRequest(name=args.name))
-    return answers.output(args, answer, lambda _: print("deleted"))
-
-
-async def show_schedule(jobs: Connection, args: argparse.Namespace) -> int:
-    """Show a schedule with its times."""
-    answer = await jobs.call(jobs.admin.GetSchedule, messages.GetScheduleRequest(name=args.name))
-    return answers.output(args, answer, _show_schedule)
+async def trigger(jobs: Connection, args: argparse.Namespace) -> int:
+    """Submit a job of a schedule now."""
+    request = messages.TriggerScheduleRequest(name=args.name, job_id=str(ids.uuid7()))
+    answer = await jobs.call(jobs.admin.TriggerSchedule, request)
+    return answers.output(args, answer.job, show_job)
 
 
 async def _run(jobs: Connection, args: argparse.Namespace, kind: str, payload: dict[str, Any], owner_id: str) -> int:
@@ -59,7 +56,7 @@ async def _run(jobs: Connection, args: argparse.Namespace, kind: str, payload: d
     return answers.output(args, answer.job, lambda job: print(job.job_id))
 
 
-def _show_schedule(response: messages.GetScheduleResponse) -> None:
+def show_schedule(response: messages.GetScheduleResponse) -> None:
     schedule = response.schedule
     tables.details(
         [
