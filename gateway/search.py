@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from chassis import errors, ids
-from gateway import durations, labels
+from gateway import durations, inputs, labels
 from gateway.container import Container
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
@@ -55,7 +55,7 @@ class SearchResult(TypedDict):
 
 async def search(container: Container, text: str, *, user: str) -> SearchResult:
     """Return the hits of a text; none for a text that identifies nothing."""
-    text = text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:MAX_TEXT]
+    text = inputs.plain(text)[:MAX_TEXT]
     if not text:
         return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}
     if _TRACE_ID.fullmatch(text):

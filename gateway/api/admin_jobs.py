@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -19,14 +18,6 @@ from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
-_STATES = {name: value for value, name in views.JOB_STATES.items()}
-_ORDERS: Mapping[schemas_engine.JobOrder, admin_service_pb2.JobOrder.ValueType] = {
-    "newest": admin_service_pb2.JOB_ORDER_NEWEST,
-    "oldest": admin_service_pb2.JOB_ORDER_OLDEST,
-    "longest_wait": admin_service_pb2.JOB_ORDER_LONGEST_WAIT,
-    "longest_run": admin_service_pb2.JOB_ORDER_LONGEST_RUN,
-}
-
 
 async def job_filter(
     status: Annotated[list[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
@@ -42,7 +33,7 @@ async def job_filter(
 ) -> admin_service_pb2.JobFilter:
     """Read the filter of a list of jobs."""
     message = admin_service_pb2.JobFilter(
-        states=[_STATES[name] for name in status],
+        states=[views.JOB_STATE_NUMBERS[name] for name in status],
         kinds=kind,
         owner_id=owner_id,
         worker=worker,
@@ -73,7 +64,7 @@ async def list_jobs(
 ) -> Response:
     """Return jobs across owners. A page can have fewer jobs than `page_size` and still have a next one."""
     rpc_request = admin_service_pb2.SearchJobsRequest(
-        filter=job_filter, order=_ORDERS[order], page_size=page_size, page_token=page_token
+        filter=job_filter, order=engine.JOB_ORDERS[order], page_size=page_size, page_token=page_token
     )
     page = await gateway.engine.search_jobs.send(session.identity, rpc_request)
     return answer(
@@ -91,9 +82,6 @@ async def count_jobs(session: Admin, gateway: Gateway, job_filter: JobFilter) ->
     return answer(engine.job_counts(await gateway.engine.count_jobs(session.identity, filter=job_filter)))
 
 
-_CHANGES = {"retry": admin_service_pb2.JOB_CHANGE_RETRY, "cancel": admin_service_pb2.JOB_CHANGE_CANCEL}
-
-
 @router.post(
     "/jobs/change",
     **route(
@@ -107,10 +95,10 @@ async def change_jobs(
     response = await gateway.engine.change_jobs(
         session.identity,
         filter=job_filter,
-        change=_CHANGES[body.change],
+        change=engine.JOB_CHANGES[body.change],
         per_second=body.per_second,
         dry_run=body.dry_run,
-        job_id=str(ids.parse(body.job_id, "job_id")) if body.job_id else str(ids.uuid7()),
+        job_id=_new_job_id(body.job_id),
     )
     job = engine.owned_job(response.job) if response.HasField("job") else None
     return answer({"job": job, "counts": engine.job_counts(response.counts)}, 202)
@@ -120,7 +108,7 @@ async def change_jobs(
 async def run_job(body: schemas_engine.Run, session: Admin, gateway: Gateway) -> Response:
     """Submit a job of any kind that a worker has registered, for the caller or another owner."""
     rpc_request = admin_service_pb2.RunJobRequest(
-        job_id=str(ids.parse(body.job_id, "job_id")) if body.job_id else str(ids.uuid7()),
+        job_id=_new_job_id(body.job_id),
         kind=body.kind,
         payload=payloads.to_struct(body.payload),
         owner_id=body.owner_id,
@@ -174,17 +162,10 @@ async def list_log_lines(
     return answer(engine.log_lines(page))
 
 
-_SPANS: Mapping[schemas_engine.RateSpan, admin_service_pb2.RateSpan.ValueType] = {
-    "hour": admin_service_pb2.RATE_SPAN_HOUR,
-    "day": admin_service_pb2.RATE_SPAN_DAY,
-    "week": admin_service_pb2.RATE_SPAN_WEEK,
-}
-
-
 @router.get("/rates", **route("Rates of kinds", engine.Rates, "In 60, 24 or 168 points.", 403))
 async def get_rates(session: Admin, gateway: Gateway, span: schemas_engine.RateSpan = "hour") -> Response:
     """Return how many jobs ended in the last hour, day or week, and how long they waited and ran."""
-    return answer(engine.rates(await gateway.engine.get_rates(session.identity, span=_SPANS[span])))
+    return answer(engine.rates(await gateway.engine.get_rates(session.identity, span=engine.RATE_SPANS[span])))
 
 
 @router.get("/problems", **route("What needs attention", schemas_engine.Problems, "Worst first.", 403))
@@ -265,7 +246,7 @@ async def set_schedule(
         cron=body.cron,
         time_zone=body.time_zone,
         catch_up=kind_pb2.CatchUp.Value(f"CATCH_UP_{body.catch_up.upper()}"),
-        overlap=kind_pb2.Overlap.Value(f"OVERLAP_{body.overlap.upper()}"),
+        overlap=engine.OVERLAPS[body.overlap],
     )
     response = await gateway.engine.set_schedule(session.identity, registration=registration)
     return answer(engine.schedule(response.schedule))
@@ -302,7 +283,7 @@ async def trigger_schedule(
     name: schemas.Text, session: Admin, gateway: Gateway, body: schemas_engine.Trigger | None = None
 ) -> Response:
     """Submit a job of a schedule now, even if it is paused."""
-    job_id = str(ids.parse(body.job_id, "job_id")) if body and body.job_id else str(ids.uuid7())
+    job_id = _new_job_id(body.job_id if body else "")
     job = (await gateway.engine.trigger_schedule(session.identity, name=name, job_id=job_id)).job
     return answer(engine.owned_job(job), 202)
 
@@ -330,3 +311,8 @@ async def list_workers(session: Admin, gateway: Gateway) -> Response:
     return answer(
         {"workers": [engine.worker(worker) for worker in (await gateway.engine.list_workers(session.identity)).workers]}
     )
+
+
+def _new_job_id(requested: str) -> str:
+    """Return the requested id, which makes a repeated request the same job, or a new one."""
+    return str(ids.parse(requested, "job_id") if requested else ids.uuid7())

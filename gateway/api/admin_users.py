@@ -7,15 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from chassis import errors, ids
-from gateway import views
+from gateway import inputs, views
 from gateway.api import schemas, schemas_admin
 from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, TokenId, UserId, answer, route
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
-
-_ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
 
 
 @router.get("/users", **route("List accounts", schemas_admin.Users, "A page of them.", 403))
@@ -58,7 +55,9 @@ async def get_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Resp
 )
 async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: SignedIn, gateway: Gateway) -> Response:
     """Change a role, not one's own. 403 `reauthentication_required`."""
-    user = (await gateway.admin.set_user_role(session.identity, user_id=user_id, role=_ROLES[body.role])).user
+    user = (
+        await gateway.admin.set_user_role(session.identity, user_id=user_id, role=views.ASSIGNABLE_ROLES[body.role])
+    ).user
     return _ended(gateway, user)
 
 
@@ -107,7 +106,7 @@ async def revoke_user_sessions(
     user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.WhichSession | None = None
 ) -> Response:
     """End one session of an account, or all sessions and API tokens. 403 `reauthentication_required`."""
-    session_id = _session_id(body.session_id) if body and body.session_id else ""
+    session_id = inputs.parsed_id(body.session_id, "session") if body and body.session_id else ""
     count = (
         await gateway.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
     ).revoked_count
@@ -193,10 +192,3 @@ def _neighbours(
 def _ended(gateway: Gateway, changed: auth_pb2.User) -> Response:
     gateway.sessions.forget_revoked(changed.user_id, None)
     return answer({"user": views.user(changed)})
-
-
-def _session_id(text: str) -> str:
-    try:
-        return str(ids.parse(text, "session_id"))
-    except errors.InvalidArgument as error:
-        raise errors.NotFound("There is no such session.", code="session_not_found") from error

@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator
 from starlette.responses import JSONResponse, Response
 
-from chassis import errors, ids
-from gateway import problems
+from chassis import errors
+from gateway import inputs, problems
 from gateway.api import schemas
 from gateway.container import Container
 from gateway.identity import authentication, sessions
@@ -99,7 +99,7 @@ PageToken = Annotated[schemas.Text, Query(description="A page token of another p
 
 async def job_id(job_id: str) -> str:
     """Read a job's id from the path."""
-    return _parsed(job_id, "job")
+    return inputs.parsed_id(job_id, "job")
 
 
 JobId = Annotated[str, Depends(job_id)]
@@ -107,23 +107,23 @@ JobId = Annotated[str, Depends(job_id)]
 
 async def user_id(user_id: str) -> str:
     """Read a user's id from the path."""
-    return _parsed(user_id, "user")
+    return inputs.parsed_id(user_id, "user")
 
 
 async def session_id(session_id: str) -> str:
     """Read a session's id from the path."""
-    return _parsed(session_id, "session")
+    return inputs.parsed_id(session_id, "session")
 
 
 async def passkey_id(passkey_id: str) -> str:
     """Read a passkey's id from the path."""
-    return _parsed(passkey_id, "passkey")
+    return inputs.parsed_id(passkey_id, "passkey")
 
 
 async def token_id(token_id: str) -> str:
     """Read an API token's id from the path."""
     try:
-        return _parsed(token_id, "token")
+        return inputs.parsed_id(token_id, "token")
     except errors.NotFound as error:
         raise errors.NotFound("There is no such API token.", code="api_token_not_found") from error
 
@@ -132,14 +132,6 @@ UserId = Annotated[str, Depends(user_id)]
 SessionId = Annotated[str, Depends(session_id)]
 PasskeyId = Annotated[str, Depends(passkey_id)]
 TokenId = Annotated[str, Depends(token_id)]
-
-
-def _parsed(text: str, thing: str) -> str:
-    """Return an id. An invalid one gets the same response as an unknown one."""
-    try:
-        return str(ids.parse(text, f"{thing}_id"))
-    except errors.InvalidArgument as error:
-        raise errors.NotFound(f"There is no such {thing}.", code=f"{thing}_not_found") from error
 
 
 def answer(body: Mapping[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -16,7 +16,6 @@ from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 POLL_SECONDS = "2"
-_STATES = {name: value for value, name in views.JOB_STATES.items()}
 
 
 @router.get("", **route("List jobs", views.Jobs, "A page of them, newest first unless requested otherwise."))
@@ -33,7 +32,7 @@ async def list_jobs(
     """Return the user's jobs."""
     rpc_request = jobs_service_pb2.ListJobsRequest(
         owner_id=session.user_id,
-        states=[_STATES[name] for name in status],
+        states=[views.JOB_STATE_NUMBERS[name] for name in status],
         kinds=kind,
         parent_id=parent_id,
         oldest_first=oldest_first,

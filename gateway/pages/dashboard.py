@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import views
+from gateway import inputs, views
 from gateway.container import Container
 from gateway.pages import loaders, orders, page_request
 from gateway.pages.page import Page
@@ -93,7 +93,7 @@ def _filters_of(request: Request) -> loaders.InteractionFilter:
         date=_day(query.get("date", "")),
         span=_span_of(request),
         order=orders.order_of(request),
-        page_token=query.get("page_token", "").encode("utf-8", "replace").decode().replace("\0", ""),
+        page_token=inputs.plain(query.get("page_token", "")),
     )
 
 

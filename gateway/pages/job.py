@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chassis import errors, ids, protobuf, tracing
-from gateway import labels, redirects, views
+from chassis import errors, protobuf, tracing
+from gateway import inputs, labels, redirects, views
 from gateway.container import Container
 from gateway.pages import jobs, loaders, timeline, waterfall
 from gateway.pages.admin import people
@@ -196,10 +196,7 @@ def _failures(history: jobs_service_pb2.GetJobHistoryResponse) -> list[engine.At
 
 
 def _job_id(request: Request) -> str:
-    try:
-        return str(ids.parse(request.path_params["job_id"], "job_id"))
-    except errors.InvalidArgument as error:
-        raise errors.NotFound("There is no such job.", code="job_not_found") from error
+    return inputs.parsed_id(request.path_params["job_id"], "job")
 
 
 async def _nothing() -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import labels, views
+from gateway import inputs, labels, views
 from gateway.container import Container
 from gateway.pages import orders
 from gateway.pages.page import Page
@@ -30,7 +30,6 @@ FLASH_CODES: Mapping[str, str] = {
     "deadline_exceeded": "unanswered",
 }
 """Flash codes of the errors of a cancel or a retry."""
-_BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
 FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
     "active": labels.ACTIVE,
     "completed": ("completed",),
@@ -87,7 +86,7 @@ class JobFilter:
 
     def apply(self, rpc_request: jobs_service_pb2.ListJobsRequest) -> None:
         """Set the filters of a request."""
-        rpc_request.states.extend(_BY_NAME[name] for name in FILTERS.get(self.state, ()))
+        rpc_request.states.extend(views.JOB_STATE_NUMBERS[name] for name in FILTERS.get(self.state, ()))
         rpc_request.kinds.extend([self.kind] if self.kind else [])
         rpc_request.oldest_first = self.order == "oldest"
         rpc_request.page_token = self.page_token
@@ -106,16 +105,11 @@ def filters_of(request: Request) -> JobFilter:
     state = query.get("state", "")
     return JobFilter(
         state=state if state in FILTERS else "",
-        kind=_plain(query.get("kind", ""))[:100],
+        kind=inputs.plain(query.get("kind", ""))[:100],
         order=orders.order_of(request),
         rows=next((rows for rows in ROWS if query.get("rows") == str(rows)), ROWS[0]),
-        page_token=_plain(query.get("page_token", "")),
+        page_token=inputs.plain(query.get("page_token", "")),
     )
-
-
-def _plain(text: str) -> str:
-    # Neither protobuf nor PostgreSQL accepts surrogates or NUL.
-    return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
 
 
 def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:

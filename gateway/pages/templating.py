@@ -52,7 +52,6 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         segments=charts.segments,
         share_columns=charts.share_columns,
     )
-    env.globals.update(spark_bars=sparklines.bars, spark_line=sparklines.line)
     return env
 
 
@@ -88,47 +87,9 @@ def percent(share: float | None) -> str:
     return f"{rounded}%"
 
 
-_HAPPENINGS = {
-    "registered": "Account created",
-    "registration_repeated": "Registered again",
-    "login_succeeded": "Signed in",
-    "login_failed": "Incorrect password at sign-in",
-    "second_factor_failed": "Incorrect code",
-    "reauthenticated": "Identity confirmed",
-    "reauthentication_failed": "Incorrect password or code when confirming identity",
-    "session_revoked": "Session ended",
-    "sessions_revoked": "Sessions ended",
-    "password_change_failed": "Incorrect password when changing it",
-    "password_reset_requested": "Password reset requested",
-    "password_reset": "Password reset",
-    "email_verification_requested": "Verification email requested",
-    "email_verified": "Email address verified",
-    "email_change_requested": "Change of email address requested",
-    "email_change_cancelled": "Change of email address cancelled",
-    "email_changed": "Email address changed",
-    "email_change_revoked": "Change of email address undone",
-    "second_factor_enabled": "Second factor turned on",
-    "second_factor_disabled": "Second factor turned off",
-    "recovery_code_used": "Recovery code used",
-    "recovery_codes_replaced": "Recovery codes replaced",
-    "passkey_added": "Passkey added",
-    "passkey_removed": "Passkey removed",
-    "passkey_used": "Passkey used",
-    "passkey_failed": "Passkey rejected",
-    "passkey_counter_regressed": "Passkey rejected: it may have been copied",
-    "deletion_requested": "Deletion of the account requested",
-    "deletion_cancelled": "Deletion of the account cancelled",
-    "connection_begun": "Connecting started",
-    "data_export_requested": "Copy of your data requested",
-    "data_export_downloaded": "Copy of your data downloaded",
-    "api_token_created": "API token created",
-    "api_token_revoked": "API token revoked",
-}
-
-
 def event_name(kind: str) -> str:
     """Describe a security event: `login_failed` is Incorrect password at sign-in."""
-    return _HAPPENINGS.get(kind) or label(kind)
+    return labels.SECURITY_EVENTS.get(kind) or label(kind)
 
 
 _NAMES = {

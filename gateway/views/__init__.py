@@ -6,6 +6,7 @@ The types are the documented schemas of the API; mypy holds each function to its
 from __future__ import annotations
 
 from gateway.views.accounts import (
+    ASSIGNABLE_ROLES,
     BREAK_PATH,
     CONNECTIONS_PATH,
     DASHBOARD_PATH,
@@ -79,6 +80,7 @@ from gateway.views.demo import (
 from gateway.views.jobs import (
     CANCELLABLE,
     FINISHED,
+    JOB_STATE_NUMBERS,
     JOB_STATES,
     Attempt,
     Checkpoint,

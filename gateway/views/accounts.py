@@ -18,6 +18,8 @@ Theme = Literal["system", "light", "dark"]
 JobEmails = Literal["none", "failed", "all"]
 NoticeCategory = Literal["demo_mode", "exports", "connections", "other"]
 
+ASSIGNABLE_ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
+
 DASHBOARD_PATH = "/dashboard"
 DEMO_PATH = "/settings/demo-mode"
 BREAK_PATH = f"{DEMO_PATH}/break"

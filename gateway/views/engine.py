@@ -19,6 +19,11 @@ CatchUp = Literal["last", "none", "all"]
 Overlap = Literal["skip", "allow", "queue"]
 ProblemReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "failing"]
 
+JOB_ORDERS = protobuf.enum_numbers(admin_service_pb2.JobOrder.DESCRIPTOR)
+JOB_CHANGES = protobuf.enum_numbers(admin_service_pb2.JobChange.DESCRIPTOR)
+RATE_SPANS = protobuf.enum_numbers(admin_service_pb2.RateSpan.DESCRIPTOR)
+OVERLAPS = protobuf.enum_numbers(kind_pb2.Overlap.DESCRIPTOR)
+
 SYSTEM = "00000000-0000-0000-0000-000000000000"
 """The owner of system jobs."""
 

@@ -16,6 +16,7 @@ JobStatus = Literal["scheduled", "pending", "running", "retrying", "cancelling",
 AttemptOutcome = Literal["completed", "failed", "cancelled", "released", "snoozed", "waiting", "crashed"]
 
 JOB_STATES: dict[job_pb2.JobState.ValueType, JobStatus] = protobuf.enum_names(job_pb2.JobState.DESCRIPTOR)
+JOB_STATE_NUMBERS: dict[JobStatus, job_pb2.JobState.ValueType] = protobuf.enum_numbers(job_pb2.JobState.DESCRIPTOR)
 CANCELLABLE = frozenset({"scheduled", "pending", "running", "retrying"})
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 SUPERSEDED = "superseded"

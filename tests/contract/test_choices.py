@@ -8,7 +8,6 @@ from chassis import errors
 from gateway import demo_options, labels
 from gateway.api import schemas
 from gateway.pages import choices
-from gateway.pages.admin import security_events
 from repruv.demo.v1 import demo_service_pb2
 from services.auth import audit
 from services.demo import convert, dataset, options
@@ -28,7 +27,7 @@ def test_the_form_offers_what_there_is() -> None:
 
 
 def test_security_events_are_filtered_by_every_kind() -> None:
-    assert sorted(security_events.KINDS) == sorted(audit.Kind)
+    assert sorted(labels.SECURITY_EVENTS) == sorted(audit.Kind)
 
 
 def test_pages_count_as_many_jobs_ahead_as_the_jobs_service() -> None:

@@ -13,10 +13,8 @@ from gateway.container import Container
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
-from repruv.jobs.v1 import admin_service_pb2
 
 PATH = "/admin/jobs/bulk"
-CHANGES = {"retry": admin_service_pb2.JOB_CHANGE_RETRY, "cancel": admin_service_pb2.JOB_CHANGE_CANCEL}
 RATES = (20, 5, 100)
 """Jobs a second; the first is the default."""
 _QUERY = tuple(field.name for field in fields_of(job_query.JobQuery))
@@ -35,11 +33,11 @@ class Bulk(AdminPage):
         visitor = await self.begin(request)
         query, change = job_query.read(request.query_params), request.query_params.get("change", "")
         owner_id = await people.owner_id(self._container, query.owner, user=visitor.identity) if query.owner else ""
-        if change not in CHANGES or owner_id is None:
+        if change not in engine.JOB_CHANGES or owner_id is None:
             return self.redirect(query.address())
         try:
             response = await self._container.engine.change_jobs(
-                visitor.identity, filter=query.message(owner_id), change=CHANGES[change], dry_run=True
+                visitor.identity, filter=query.message(owner_id), change=engine.JOB_CHANGES[change], dry_run=True
             )
         except errors.InvalidArgument:
             return self.redirect(query.address(), flash_code="bulk_invalid")
@@ -57,12 +55,12 @@ class Bulk(AdminPage):
         session, values = await self.read_form(request, "change", "per_second", "job_id", *_QUERY)
         query = job_query.read(values)
         owner_id = await people.owner_id(self._container, query.owner, user=session.identity) if query.owner else ""
-        if values["change"] not in CHANGES or owner_id is None or not values["per_second"].isdecimal():
+        if values["change"] not in engine.JOB_CHANGES or owner_id is None or not values["per_second"].isdecimal():
             raise errors.InvalidArgument("change, owner or per_second is invalid.", field="change")
         response = await self._container.engine.change_jobs(
             session.identity,
             filter=query.message(owner_id),
-            change=CHANGES[values["change"]],
+            change=engine.JOB_CHANGES[values["change"]],
             per_second=int(values["per_second"][:4]),
             job_id=str(ids.parse(values["job_id"], "job_id")),
         )

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
+from gateway import inputs
 from gateway.container import Container
-from gateway.pages.admin import job_query
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
@@ -26,7 +26,7 @@ class Errors(AdminPage):
     async def show(self, request: Request) -> Response:
         """Show the groups, the latest failure first."""
         visitor = await self.begin(request)
-        kind = job_query.plain(request.query_params.get("kind", ""))[:100]
+        kind = inputs.plain(request.query_params.get("kind", ""))[:100]
         try:
             response = await self._container.engine.list_error_groups(visitor.identity, kind=kind)
         except errors.InvalidArgument:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from gateway import labels, views
+from gateway import inputs, labels, views
 from repruv.jobs.v1 import admin_service_pb2
 
 PATH = "/admin/jobs"
@@ -40,7 +40,6 @@ ORDERS: Mapping[str, admin_service_pb2.JobOrder.ValueType] = {
 }
 SIZES = (50, 20, 100)
 """Rows of a page; the first is the default."""
-_BY_NAME = {name: value for value, name in views.JOB_STATES.items()}
 _MAX_TEXT = 100
 
 
@@ -99,7 +98,7 @@ class JobQuery:
     def message(self, owner_id: str, now: datetime | None = None) -> admin_service_pb2.JobFilter:
         """Return the filter for the jobs service; `owner_id` is the id of the owner."""
         message = admin_service_pb2.JobFilter(
-            states=[_BY_NAME[name] for name in STATES[self.state][1]],
+            states=[views.JOB_STATE_NUMBERS[name] for name in STATES[self.state][1]],
             kinds=[self.kind] if self.kind else [],
             owner_id=owner_id,
             worker=self.worker,
@@ -119,7 +118,7 @@ class JobQuery:
 
 def read(values: Mapping[str, str]) -> JobQuery:
     """Return the query of an address or a form; invalid choices are ignored."""
-    texts = {field.name: plain(values.get(field.name, ""))[:_MAX_TEXT] for field in fields(JobQuery)}
+    texts = {field.name: inputs.plain(values.get(field.name, ""))[:_MAX_TEXT] for field in fields(JobQuery)}
     choices: Mapping[str, Any] = {
         "state": STATES,
         "since": SINCE,
@@ -138,12 +137,7 @@ def read(values: Mapping[str, str]) -> JobQuery:
 
 def page_token(request: Request) -> str:
     """Return the token of the page that a request names."""
-    return plain(request.query_params.get("page_token", ""))
-
-
-def plain(text: str) -> str:
-    """Return a text that protobuf and PostgreSQL accept."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
+    return inputs.plain(request.query_params.get("page_token", ""))
 
 
 def moment(text: str) -> datetime | None:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids, protobuf
-from gateway import payloads
+from gateway import inputs, payloads
 from gateway.container import Container
 from gateway.identity import sessions
 from gateway.pages import forms, page_request
@@ -96,7 +96,7 @@ class Kinds(AdminPage):
         details = await self._details(request, visitor.identity)
         payload, owner = {}, ""
         if job_id := replayed or request.query_params.get("replay", ""):
-            job = (await self._container.jobs.get_job(visitor.identity, job_id=_job_id(job_id))).job
+            job = (await self._container.jobs.get_job(visitor.identity, job_id=inputs.parsed_id(job_id, "job"))).job
             payload, owner = protobuf.from_struct(job.spec.payload), job.spec.owner_id
         name = details["kind"]["kind"]
         fields = None
@@ -248,13 +248,6 @@ def _moment(text: str) -> datetime | None:
 def _is_runnable(details: engine.KindDetails) -> bool:
     name = details["kind"]["kind"]
     return details["kind"]["registered_at"] is not None and not name.startswith("jobs.") and not name.endswith(".undo")
-
-
-def _job_id(text: str) -> str:
-    try:
-        return str(ids.parse(text, "job_id"))
-    except errors.InvalidArgument:
-        raise errors.NotFound("There is no such job.", code="job_not_found") from None
 
 
 def _snippets(kind: str, payload: dict[str, object]) -> dict[str, str]:

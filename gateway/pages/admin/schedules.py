@@ -19,11 +19,6 @@ from repruv.jobs.v1 import kind_pb2
 
 PATH = "/admin/schedules"
 TIMES = ("cron", "time_zone", "overlap")
-OVERLAPS: Mapping[str, kind_pb2.Overlap.ValueType] = {
-    "skip": kind_pb2.OVERLAP_SKIP,
-    "queue": kind_pb2.OVERLAP_QUEUE,
-    "allow": kind_pb2.OVERLAP_ALLOW,
-}
 
 
 class Schedules(AdminPage):
@@ -164,7 +159,7 @@ def registration(
     name: str, kind: str, payload: Mapping[str, object], values: Mapping[str, str]
 ) -> kind_pb2.ScheduleRegistration:
     """Return the schedule of a form. Raises `InvalidArgument`."""
-    if values["overlap"] not in OVERLAPS:
+    if values["overlap"] not in engine.OVERLAPS:
         raise errors.InvalidArgument("Choose one of the values.", field="overlap")
     return kind_pb2.ScheduleRegistration(
         name=name,
@@ -172,7 +167,7 @@ def registration(
         payload=payloads.to_struct(payload),
         cron=values["cron"].strip(),
         time_zone=values["time_zone"].strip(),
-        overlap=OVERLAPS[values["overlap"]],
+        overlap=engine.OVERLAPS[values["overlap"]],
     )
 
 

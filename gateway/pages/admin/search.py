@@ -6,9 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import search
+from gateway import inputs, search
 from gateway.container import Container
-from gateway.pages.admin import job_query
 from gateway.pages.admin.admin_page import AdminPage
 
 PATH = "/admin/search"
@@ -32,7 +31,7 @@ class Search(AdminPage):
     async def show(self, request: Request) -> Response:
         """Go to the only hit, or show all."""
         visitor = await self.begin(request)
-        text = job_query.plain(request.query_params.get("q", ""))[: search.MAX_TEXT]
+        text = inputs.plain(request.query_params.get("q", ""))[: search.MAX_TEXT]
         result = await search.search(self._container, text, user=visitor.identity)
         hits = result["hits"]
         jobs = [hit for hit in hits if hit["type"] == "job"]

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import views
+from gateway import inputs, views
 from gateway.container import Container
 from gateway.pages import orders
 from gateway.pages.admin import job_query, lists, people
@@ -16,7 +16,6 @@ from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 PATH = "/admin/users"
 EVENTS = 20
-_ROLES = {"user": auth_pb2.USER_ROLE_USER, "admin": auth_pb2.USER_ROLE_ADMIN}
 
 
 class Users(AdminPage):
@@ -54,7 +53,7 @@ class Users(AdminPage):
         """Show accounts, newest first unless the address says otherwise."""
         visitor = await self.begin(request)
         filters = {
-            "email": request.query_params.get("email", "").replace("\0", "").strip()[:254],
+            "email": inputs.plain(request.query_params.get("email", ""))[:254],
             "deleting": "yes" if request.query_params.get("deleting") == "yes" else "",
             "order": orders.order_of(request),
         }
@@ -186,9 +185,11 @@ class Users(AdminPage):
         """Change the role; all sessions of the account end."""
         session, fields = await self.read_form(request, "role")
         user_id = _user_id(request)
-        if fields["role"] not in _ROLES:
+        if fields["role"] not in views.ASSIGNABLE_ROLES:
             raise errors.InvalidArgument("There is no such role.", field="role")
-        await self._container.admin.set_user_role(session.identity, user_id=user_id, role=_ROLES[fields["role"]])
+        await self._container.admin.set_user_role(
+            session.identity, user_id=user_id, role=views.ASSIGNABLE_ROLES[fields["role"]]
+        )
         return self._changed(user_id, "account_changed")
 
     async def disable(self, request: Request) -> Response:
@@ -268,7 +269,4 @@ def _sessions(count: int) -> str:
 
 
 def _user_id(request: Request) -> str:
-    try:
-        return str(ids.parse(request.path_params["user_id"], "user_id"))
-    except errors.InvalidArgument as error:
-        raise errors.NotFound("There is no such user.", code="user_not_found") from error
+    return inputs.parsed_id(request.path_params["user_id"], "user")
