@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import secrets
 import sys
 import time
-from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import argon2
 
 from bench import http, load
 from bench.samples import Row, Section
+from bench.stream import process
 from bench.system import System, User
 from chassis import ids, run, settings
 from dev import subprocesses
-from dev.launcher.stack import ROOT
 from gateway import container
 from gateway.settings import Settings
 
@@ -127,8 +125,8 @@ async def _logins(system: System) -> list[Row]:
 
 async def _revocations(system: System) -> list[Row]:
     users = await system.sign_up(REVOCATIONS)
-    async with _second_gateway(system) as other:
-        elsewhere = http.Client(other)
+    with _second_gateway(system) as other:
+        elsewhere = http.Client(f"http://127.0.0.1:{other.port}")
         durations = [await _revoke(system, elsewhere, user) for user in users]
         elsewhere.close()
     return [Row(name="revoked -> refused by the other one", durations=durations, limits=((99, REVOCATION_LIMIT),))]
@@ -174,38 +172,8 @@ async def _until_heard(assembled: container.Container) -> None:
             await asyncio.sleep(0.02)
 
 
-@contextlib.asynccontextmanager
-async def _second_gateway(system: System) -> AsyncIterator[str]:
+def _second_gateway(system: System) -> AbstractContextManager[process.Running]:
     """Run another gateway beside the stack's."""
     port = subprocesses.free_port()
-    environment = {**system.stack.environment("gateway"), "LISTEN": f"127.0.0.1:{port}"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway",
-        "serve",
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=DEVNULL,
-        stderr=DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while not await _is_ready(url):  # noqa: ASYNC110 - readiness has no event
-                await asyncio.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _is_ready(url: str) -> bool:
-    client = http.Client(url)
-    try:
-        await client.request("GET", "/readyz", expected=200)
-    except (OSError, http.Unexpected):
-        return False
-    finally:
-        client.close()
-    return True
+    environment = {**os.environ, **system.stack.environment("gateway"), "LISTEN": f"127.0.0.1:{port}"}
+    return process.server([sys.executable, "-m", "gateway", "serve"], port, environment)

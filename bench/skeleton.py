@@ -206,12 +206,11 @@ async def _serve(role: str, ports: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _servers() -> Iterator[tuple[Postgres, Nats, Mapping[str, Any]]]:
-    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory, contextlib.ExitStack() as stack:
-        postgres = Postgres(Path(directory) / "postgres", password="bench")  # noqa: S106 - a server of this run
-        server = Nats(Path(directory) / "nats", password="bench")  # noqa: S106 - a server of this run
-        for engine in (postgres, server):
-            engine.start()
-            stack.callback(engine.stop)
+    with (
+        tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory,
+        Postgres(Path(directory) / "postgres", password="bench").temporary() as postgres,  # noqa: S106 - a server of this run
+        Nats(Path(directory) / "nats", password="bench").temporary() as server,  # noqa: S106 - a server of this run
+    ):
         with psycopg.connect(postgres.url, autocommit=True) as conn:
             conn.execute(_TABLES)
         ports: dict[str, Any] = {role: subprocesses.free_port() for role in ROLES}

@@ -101,13 +101,11 @@ async def measure(server: Postgres) -> None:
 
 def main() -> None:
     """Measure on a server of its own."""
-    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory:
-        server = Postgres(Path(directory) / "postgres", password="bench")  # noqa: S106 - a server of this run
-        server.start()
-        try:
-            uvloop.run(measure(server))
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="repruv-bench-") as directory,
+        Postgres(Path(directory) / "postgres", password="bench").temporary() as server,  # noqa: S106 - a server of this run
+    ):
+        uvloop.run(measure(server))
 
 
 if __name__ == "__main__":

@@ -97,10 +97,8 @@ async def _measure(name: str, part: Callable[[], Awaitable[object]]) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as directory:
-        server = Postgres(Path(directory), password="baseline")  # noqa: S106 - of a server that lives for seconds
-        server.start()
-        try:
-            uvloop.run(main(server.url))
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Postgres(Path(directory), password="baseline").temporary() as server,  # noqa: S106 - of a server that lives for seconds
+    ):
+        uvloop.run(main(server.url))

@@ -94,8 +94,7 @@ def ready(peer: Peer, directory: Path) -> Iterator[MeasuredEngine]:
     """Start the servers of the peer, empty. Raises `installed.Missing`, `ServerFailed`, or the errors of its setup."""
     python = installed.environment(peer.key) / "bin" / "python"
     engine = Redis(directory) if peer.store == REDIS else Postgres(directory, password=PASSWORD)
-    try:
-        engine.start()
+    with engine.temporary():
         target = MeasuredEngine(
             command=[python, installed.PEERS / f"{peer.key}_bench.py"],
             environment={
@@ -109,8 +108,6 @@ def ready(peer: Peer, directory: Path) -> Iterator[MeasuredEngine]:
         )
         target.run("setup")
         yield target
-    finally:
-        engine.erase()
 
 
 def checkpoint(url: str) -> None:

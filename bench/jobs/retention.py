@@ -57,15 +57,11 @@ def main() -> None:
 @contextmanager
 def database(directory: Path) -> Iterator[tuple[str, str]]:
     """Yield the URLs of the superuser and of the jobs service's role for a new database with its tables."""
-    server = Postgres(directory, password=PASSWORD)
-    server.start()
-    try:
+    with Postgres(directory, password=PASSWORD).temporary() as server:
         roles.provision(server.url, {"jobs": PASSWORD})
         url = roles.service_url(server.url, "jobs", PASSWORD)
         migrations.upgrade(url, "jobs", jobs_process.MIGRATIONS)
         yield server.url, url
-    finally:
-        server.erase()
 
 
 @contextmanager

@@ -55,8 +55,7 @@ def running() -> Iterator[Monolith]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repruv-monolith-")))
         postgres, redis = Postgres(directory, password=secrets.token_urlsafe(16)), Redis(directory)
         for engine in (postgres, redis):
-            stack.callback(engine.erase)
-            engine.start()
+            stack.enter_context(engine.temporary())
         port = subprocesses.free_port()
         environment = {
             "PATH": str(programs),

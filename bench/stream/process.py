@@ -91,18 +91,12 @@ class Running:
 @contextlib.contextmanager
 def surroundings() -> Iterator[Surroundings]:
     """Start NATS and the in-memory backend, and delete everything afterwards."""
-    with tempfile.TemporaryDirectory(prefix="repruv-bench-") as name:
-        directory = Path(name)
-        engine = Nats(directory, password=PASSWORD)
-        backend = None
-        try:
-            engine.start()
-            backend = Backend(engine.url)
-            yield Surroundings(backend=backend, nats_url=engine.url, directory=directory)
-        finally:
-            if backend:
-                backend.close()
-            engine.erase()
+    with (
+        tempfile.TemporaryDirectory(prefix="repruv-bench-") as name,
+        Nats(Path(name), password=PASSWORD).temporary() as engine,
+        contextlib.closing(Backend(engine.url)) as backend,
+    ):
+        yield Surroundings(backend=backend, nats_url=engine.url, directory=Path(name))
 
 
 @contextlib.contextmanager

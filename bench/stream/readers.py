@@ -64,11 +64,9 @@ class Reader(asyncio.Protocol):
                 return
             data, self._buffer = self._buffer, b""
             self.is_open = True
-            self._crowd.opened(self)
         for sequence in _TRANSITION.findall(data):
             self.received.append(int(sequence))
             self.cursor = self.received[-1]
-            self._crowd.on_event(self)
         if b"event: bye" in data and b"retry: " in data:
             self.has_bye = True
         if data.endswith(b"0\r\n\r\n"):
@@ -76,7 +74,6 @@ class Reader(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended_at = time.perf_counter()
-        self._crowd.ended(self)
 
     def cut(self) -> None:
         """Abort the connection, like a client whose process dies."""
@@ -95,8 +92,6 @@ class Crowd:
         self.latencies: list[float] | None = None
         """Collects the age of each event. Meanwhile nothing else is parsed."""
         self.failures: list[str] = []
-        self._wait: Callable[[], bool] = lambda: True
-        self._done = asyncio.Event()
 
     async def open(self, count: int, *, cursors: Sequence[int | None] = (), at_once: int = AT_ONCE) -> float:
         """Open the streams of users 0 to `count` - 1. Return the seconds until all have started."""
@@ -109,14 +104,13 @@ class Crowd:
             async with gate:
                 return await self._connect(number, cursor)
 
-        self._left = count
         async with asyncio.timeout(DEADLINE_SECONDS):
             self.readers += await asyncio.gather(*(connect(number) for number in range(count)))
             await self.until(lambda: sum(reader.is_open for reader in self.readers[first:]) == count)
         return time.perf_counter() - began
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `wanted` is true. Raises `TimeoutError`, or the error of a refused stream."""
+        """Wait until `condition` is true. Raises `TimeoutError`, or the error of a refused stream."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not condition():
                 if self.failures:
@@ -129,15 +123,6 @@ class Crowd:
             if not reader.ended_at:
                 reader.cut()
         await self.until(lambda: all(reader.ended_at for reader in self.readers))
-
-    def opened(self, reader: Reader) -> None:
-        """Count a started stream."""
-
-    def on_event(self, reader: Reader) -> None:
-        """Count a received transition."""
-
-    def ended(self, reader: Reader) -> None:
-        """Count an ended stream."""
 
     async def _connect(self, number: int, cursor: int | None) -> Reader:
         source = f"127.0.0.{2 + number // PER_ADDRESS}"

@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, ClassVar, cast
+from typing import BinaryIO, ClassVar, Self, cast
 
 from dev import subprocesses
 
@@ -54,6 +54,15 @@ class EmbeddedServer(ABC):
     @property
     def log_path(self) -> Path:
         return self.home() / "log"
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Self]:
+        """Run the server until the context ends, then delete its data."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.erase()
 
     def start(self, timeout: float = 60.0) -> None:
         """Start the server and wait until it answers. Raises `ServerFailed` after `timeout` seconds."""
