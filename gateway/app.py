@@ -105,9 +105,9 @@ def create(
     # The middleware added last runs first.
     app.add_middleware(head.Head)
     app.add_middleware(media_type.MediaType, responder=responder)
-    app.add_middleware(body_limit.BodyLimit, responder=responder)
     app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
     app.add_middleware(overload.Overload, responder=responder)
+    app.add_middleware(body_limit.BodyLimit, responder=responder)
     app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)
     app.add_middleware(cookie_renewal.CookieRenewal, cookie=container.cookie)
     app.add_middleware(access_log.AccessLog, responder=responder)

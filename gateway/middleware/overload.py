@@ -1,6 +1,7 @@
 """Refuses requests early while the system is overloaded, so that those it accepts are answered in time.
 
-A replica limits its concurrent requests. The limit adapts to the response times: it shrinks while requests take longer than
+A replica limits its concurrent requests, each from the arrival of its body (`body_limit`) to the head of its response: how fast
+clients send and receive does not count. The limit adapts to the response times: it shrinks while requests take longer than
 `TARGET_SECONDS`, and grows while they do not (additive increase, multiplicative decrease, as in TCP congestion control). A
 request above the limit waits a moment for a place, which smooths bursts, and is then refused without a call to a service.
 
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import errors
 from gateway import metrics, problems
@@ -36,8 +37,11 @@ PASSWORD_LIMIT = 40
 PASSWORD_MAX_WAIT_SECONDS = 1.0
 RETRY_SECONDS = (1, 4)
 """Bounds of `Retry-After`: clients that were refused together do not all return together."""
-_STREAMS = ("/events", "/events/poll")
-"""Ends of paths that hold a request open; `gateway.stream` limits them."""
+_STREAMS = "/events"
+"""The end of paths of streams; `gateway.stream` limits those that are open."""
+_POLLS = "/events/poll"
+MAX_CONCURRENT_OPENINGS = 64
+"""Streams opened at the same time; the others wait, so that the calls of a reconnecting crowd do not time out."""
 _PASSWORD_PATHS = SIGN_IN_PATHS | {"/api/auth/password", "/api/v1/auth/password", "/settings/security/password"}
 """Paths whose POST may hash a password."""
 
@@ -105,19 +109,24 @@ class Limit:
 
 
 class Overload:
-    """Answers 503 with `Retry-After` above the limit. Probes, static files, streams and polls are exempt."""
+    """Answers 503 with `Retry-After` above the limit. Probes, static files and polls are exempt; streams wait to be opened."""
 
     def __init__(self, app: ASGIApp, *, responder: problems.ErrorResponder) -> None:
         self._app = app
         self._responder = responder
         self._limit = Limit()
         self._passwords = Limit(PASSWORD_LIMIT, max_wait=PASSWORD_MAX_WAIT_SECONDS)
+        self._openings = asyncio.Semaphore(MAX_CONCURRENT_OPENINGS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 503."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or is_free(path) or path.endswith(_STREAMS):
+        if scope["type"] != "http" or is_free(path) or path.endswith(_POLLS):
             await self._app(scope, receive, send)
+            return
+        if path.endswith(_STREAMS):
+            await self._openings.acquire()
+            await self._run(scope, receive, send, self._openings.release)
             return
         hashes = scope["method"] == "POST" and path in _PASSWORD_PATHS
         limit = self._passwords if hashes else self._limit
@@ -127,10 +136,24 @@ class Overload:
             await response(scope, receive, send)
             return
         began = time.monotonic()
+        await self._run(scope, receive, send, lambda: limit.release(None if hashes else time.monotonic() - began))
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send, release: Callable[[], None]) -> None:
+        """Run the application, and `release` its place with the head of the response: a slow client holds none."""
+        is_held = True
+
+        async def send_and_release(message: Message) -> None:
+            nonlocal is_held
+            if is_held and message["type"] == "http.response.start":
+                is_held = False
+                release()
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_and_release)
         finally:
-            limit.release(None if hashes else time.monotonic() - began)
+            if is_held:
+                release()
 
 
 def _refusal() -> errors.Unavailable:

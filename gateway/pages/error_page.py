@@ -19,6 +19,7 @@ _TITLES: Mapping[int, str] = {
     403: "You don't have access to this",
     404: "Page not found",
     405: "Page not found",
+    408: "This did not arrive",
     413: "This is too large",
     429: "Too many requests",
     503: "Temporarily unavailable",
@@ -32,6 +33,8 @@ _DETAILS: Mapping[int, str] = {
 }
 
 
+_REFUSED = frozenset({408, 413, 429})
+"""Problems of requests that are refused before their route is known."""
 _OUTAGES = frozenset({503, 504})
 """Problems whose detail names the part that does not respond, for operators."""
 _SLOW_PAGE = "This page took too long to load. Try again in a minute."
@@ -70,7 +73,7 @@ async def _visitor(request: Request, container: Container, problem: problems.Pro
 
     A refused request and an outage cost no call: their pages keep the navigation only if the session is already known.
     """
-    is_outage = problem.status >= 500 or problem.status == 429
+    is_outage = problem.status >= 500 or problem.status in _REFUSED
     if is_outage and authentication.current(request.scope) is None:
         return None
     try:

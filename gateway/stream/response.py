@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from starlette.responses import Response
@@ -11,8 +10,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.stream import connection, raw_connection
 
 MEDIA_TYPE = "text/event-stream"
-MAX_CONCURRENT_OPENINGS = 64
-"""Streams opened at the same time; the others wait, so that the calls of a reconnecting crowd do not time out."""
 STARTED = "repruv.started"
 """ASGI extension of `HandOff`: the list to which a started stream adds itself."""
 
@@ -44,7 +41,6 @@ class HandOff:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._opening = asyncio.Semaphore(MAX_CONCURRENT_OPENINGS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, then hand the connection to the stream that it started."""
@@ -56,8 +52,7 @@ class HandOff:
         # A copy, because the framework adds to it.
         inner = {**scope, "extensions": {**scope["extensions"], STARTED: started}}
         try:
-            async with self._opening:
-                await self._app(inner, receive, send)
+            await self._app(inner, receive, send)
         except BaseException:
             for stream in started:
                 stream.disconnected()

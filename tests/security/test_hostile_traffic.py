@@ -188,13 +188,20 @@ async def test_random_bytes_at_every_port_harm_nobody(system: Replicated, person
 @contextlib.asynccontextmanager
 async def slow_requests(address: tuple[str, int], count: int) -> AsyncIterator[None]:
     """Hold connections open with requests that do not go on."""
-    incomplete_requests = (b"GET /login HTTP/1.1\r\nHost: a\r\nA:", b"POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\n")
+    without_body = b"Host: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    incomplete_requests = (
+        b"GET /login HTTP/1.1\r\nHost: a\r\nA:",
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\n",
+        b"POST /api/v1/demo/enable HTTP/1.1\r\n" + without_body,
+        b"POST /login HTTP/1.1\r\n" + without_body,
+        b"GET /api/v1/events HTTP/1.1\r\n" + without_body,
+    )
     writers = []
     try:
         for number in range(count):
             _, writer = await asyncio.open_connection(*address)
             writers.append(writer)
-            writer.write(incomplete_requests[number % 2])
+            writer.write(incomplete_requests[number % len(incomplete_requests)])
         yield
     finally:
         for writer in writers:
@@ -209,10 +216,13 @@ async def test_slow_and_endless_requests_harm_nobody(system: Replicated, person:
     before = memory(system)
     endless = b"GET /login HTTP/1.1\r\nHost: a\r\nA: " + b"a" * (4 << 20)
     oversized = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 4194304\r\n\r\n" + b"a" * (4 << 20)
-    async with slow_requests(address, 300):
-        assert (await person.get("/auth/me")).status_code == 200
+    async with slow_requests(address, 500):
         answers = await flood(address, iter([endless, oversized] * 50))
+        # They hold no place of requests, of those that hash a password, and of streams that open.
         assert (await person.get("/auth/me")).status_code == 200
+        assert (await person.post("/auth/login", json=person.credentials)).status_code == 200
+        async with person.http.stream("GET", "/api/v1/events", timeout=10) as stream:
+            assert stream.status_code == 200
     assert {answer[:12] for answer in answers if answer} <= {b"HTTP/1.1 431", b"HTTP/1.1 413"}
     assert_unharmed(system, before)
 

@@ -160,3 +160,21 @@ async def test_flood_of_sign_ins_takes_no_place_from_other_requests(path: str) -
     # Those in the queue are refused if the requests above have taken longer than the wait.
     assert overload.PASSWORD_LIMIT <= statuses.count(200) <= overload.PASSWORD_LIMIT + overload.MAX_LIMIT
     assert set(statuses) == {200, 503}
+
+
+async def test_time_to_send_a_response_takes_no_place_and_does_not_shrink_the_limit() -> None:
+    head_sent = asyncio.Event()
+
+    async def never(message: Message) -> None:
+        head_sent.set()
+        await asyncio.Event().wait()
+
+    app = overload.Overload(PlainTextResponse("file"), responder=problems.ErrorResponder())
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/exports/file", "headers": []}
+    slow = [asyncio.ensure_future(app(scope, asyncio.Event().wait, never)) for _ in range(overload.INITIAL_LIMIT)]  # type: ignore[arg-type]
+    await head_sent.wait()
+    assert await status_of(app, "GET", "/api/v1/auth/me") == 200
+    for each in slow:
+        each.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+    assert await status_of(app, "GET", "/api/v1/auth/me") == 200
