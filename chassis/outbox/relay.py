@@ -35,6 +35,7 @@ MAX_RETRY_DELAY = timedelta(seconds=30)
 ALARM_ATTEMPTS = 20
 """Tries after which a message is logged as an error: nothing short of a bug refuses it for that long."""
 _uuids = postgresql.ARRAY(sa.Uuid)
+_texts = postgresql.ARRAY(sa.Text)
 
 
 @functools.cache
@@ -46,12 +47,14 @@ def _deletion(table: sa.Table) -> Prepared:
 def _take_due(table: sa.Table) -> Prepared:
     """Return the statement that takes the messages that are longest due, and puts off their next try.
 
+    It leaves out those whose subjects begin with a prefix in `silent`: the writes of a poll do not grow with their number.
     Each try doubles the time to the next one, up to `MAX_RETRY_DELAY`: a message that is refused again and again does not delay
     others. No transaction is open while the messages are sent.
     """
+    silent = sa.any_(sa.bindparam("silent", type_=_texts))
     due = (
         sa.select(table.c.message_id)
-        .where(table.c.send_after <= sa.func.now())
+        .where(table.c.send_after <= sa.func.now(), sa.not_(table.c.subject.bool_op("^@")(silent)))
         .order_by(table.c.send_after)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
@@ -90,7 +93,7 @@ class Relay:
     def __init__(
         self, engine: AsyncEngine, table: sa.Table, routes: Mapping[str, Callable[[str, str, bytes], Awaitable[None]]]
     ) -> None:
-        """`routes` maps each subject prefix to the function that sends it.
+        """`routes` maps each subject prefix to the function that sends it; no prefix begins with another.
 
         `send(message_id, subject, payload)` raises if the message was not accepted; then it is sent again later.
         """
@@ -146,19 +149,18 @@ class Relay:
     async def _poll(self) -> None:
         """Send the messages that are due.
 
-        A route whose receiver answers none of a batch is not tried again before the next poll: each try may last `SEND_TIMEOUT`,
-        and the messages of other routes would wait for it.
+        A route whose receiver answers none of a batch is left out until the next poll: each try may last `SEND_TIMEOUT`, and the
+        messages of other routes would wait for it.
         """
         silent: set[str] = set()
         is_complete = False
         while not is_complete:
             async with self._single.connect() as conn:
-                due = [_Due(*row) for row in await _take_due(self._table).execute(conn, {})]
-            tried = [row for row in due if self._route(row.subject) not in silent]
-            self._unanswered.update(row.message_id for row in due if self._route(row.subject) in silent)
-            refused = [message for message in await asyncio.gather(*(self._try(*row) for row in tried)) if message]
-            answered = {self._route(row.subject) for row in tried if row.message_id not in self._unanswered}
-            silent |= {self._route(row.subject) for row in tried} - answered
+                rows = await _take_due(self._table).execute(conn, {"silent": list(silent)})
+            due = [_Due(*row) for row in rows]
+            refused = [message for message in await asyncio.gather(*(self._try(*row) for row in due)) if message]
+            answered = {self._route(row.subject) for row in due if row.message_id not in self._unanswered}
+            silent |= {self._route(row.subject) for row in due} - answered
             await self._delete_arrived(self._arrived)
             if refused:
                 logger.warning(
