@@ -18,12 +18,13 @@ EXPIRED_BATCH = 20
 F = TypeVar("F", bound=File)
 
 
-def chunk_table(name: str, metadata: sa.MetaData, owner: str) -> sa.Table:
-    """Return the table of the chunks; `owner` is the column that is the primary key of the files."""
+def chunk_table(name: str, of: sa.Table) -> sa.Table:
+    """Return the table of the chunks of files; the primary key of `of`, the table of the files, is their owner."""
+    (owner,) = of.primary_key
     return sa.Table(
         name,
-        metadata,
-        sa.Column(owner, sa.Uuid, primary_key=True),
+        of.metadata,
+        sa.Column(owner.name, sa.ForeignKey(owner), primary_key=True),
         sa.Column("generation", sa.BigInteger, primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True),
         sa.Column("data", sa.LargeBinary, nullable=False),

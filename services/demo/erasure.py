@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import worker
 from chassis import ids
 from services.demo import schema, storage
-from services.demo.exports.schema import export_chunks, exports
 
 KIND = "demo.erase"
 BATCH = 5_000
@@ -21,15 +19,6 @@ BATCH = 5_000
 WAIT = timedelta(seconds=5)
 """The pause while a message of the owner is not sent yet, or the row of the owner is locked."""
 
-TABLES: Sequence[sa.Table] = (
-    schema.interactions,
-    schema.content,
-    export_chunks,
-    exports,
-    schema.idempotency_keys,
-    schema.demo_modes,
-)
-"""The tables with rows of owners, in the order in which they are emptied; the row that is locked goes last."""
 _ctid: sa.ColumnClause[Any] = sa.literal_column("ctid")
 _IS_UNSENT = sa.text("""
     SELECT EXISTS (SELECT FROM demo.outbox
@@ -55,7 +44,7 @@ class Erasure:
         """Delete in batches, each in its own transaction; return the number of rows. A later attempt deletes the rest."""
         owner_id = ids.parse(str(context.payload.get("owner_id", "")), "owner_id")
         deleted = 0
-        for table in TABLES:
+        for table in _tables():
             while True:
                 context.raise_if_cancelled()
                 async with self._engine.begin() as conn:
@@ -71,6 +60,13 @@ class Erasure:
             if await conn.scalar(_IS_UNSENT, {"owner_id": str(owner_id)}):
                 raise worker.Snooze(WAIT)
         return {"rows": deleted}
+
+
+def _tables() -> list[sa.Table]:
+    """Return the tables with rows of owners in the order in which they are emptied; the row that is locked goes last."""
+    tables = schema.metadata.sorted_tables
+    with_owners = [table for table in reversed(tables) if "owner_id" in table.c]
+    return sorted(with_owners, key=lambda table: table is schema.demo_modes)
 
 
 async def _delete(conn: AsyncConnection, table: sa.Table, owner_id: UUID, limit: int) -> int:
