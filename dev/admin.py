@@ -12,13 +12,17 @@ from services.jobs.admin import tool
 def main(arguments: list[str], data_dir: Path) -> int:
     """Run a command of the tool. Return its exit code."""
     try:
-        target = targets.read(data_dir)["jobs"]
+        return tool.main(arguments, environment(data_dir))
     except targets.NothingRuns as error:
         print(f"jobs admin: {error}", file=sys.stderr)
         return 1
-    local_secrets = secrets.load(data_dir)
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """Return the environment of an operator of the local stack. Raises `NothingRuns`."""
+    target, local_secrets = targets.read(data_dir)["jobs"], secrets.load(data_dir)
     certificate = certificates.of(data_dir.absolute(), "jobs")
-    environment = {
+    return {
         "JOBS_TARGET": target,
         "IDENTITY_KEY": local_secrets["JOBS_IDENTITY_KEY"],
         "TRUSTED_IDENTITY_KEYS": local_secrets["TRUSTED_IDENTITY_KEYS"],
@@ -26,4 +30,3 @@ def main(arguments: list[str], data_dir: Path) -> int:
         "TLS_KEY": certificate.key,
         "TLS_CA": certificate.authority,
     }
-    return tool.main(arguments, environment)

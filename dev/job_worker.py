@@ -16,6 +16,7 @@ from typing import Any
 import worker
 from chassis import bus, errors, identity, logs, process, protobuf, run
 from chassis.rpc import client
+from dev import admin
 from dev.launcher import certificates, secrets, targets
 from provision.services import JOB_OWNERS
 from repruv.jobs.v1 import admin_service_pb2 as messages
@@ -100,18 +101,9 @@ async def _work(
     hosts = [address for name, address in addresses.items() if name.partition("-")[0] == "nats"]
     account = f"{service}:{local_secrets[f'{service.upper()}_NATS_PASSWORD']}"
     url = os.environ.get("PUBLIC_URL") or f"http://{addresses['gateway']}"
-    operator = certificates.of(data_dir, "jobs")
-    environment = {
-        "JOBS_TARGET": addresses["jobs"],
-        "IDENTITY_KEY": local_secrets["JOBS_IDENTITY_KEY"],
-        "TRUSTED_IDENTITY_KEYS": local_secrets["TRUSTED_IDENTITY_KEYS"],
-        "TLS_CERTIFICATE": operator.certificate,
-        "TLS_KEY": operator.key,
-        "TLS_CA": operator.authority,
-    }
     certificate = certificates.of(data_dir, service)
     async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(connection.connected(environment))
+        operator = await stack.enter_async_context(connection.connected(admin.environment(data_dir)))
         channel = worker.client.channel(addresses["jobs"], certificate)
         stack.push_async_callback(channel.close)
         call = client.Caller(identity.Signer(service, local_secrets[f"{service.upper()}_IDENTITY_KEY"]))
@@ -125,19 +117,19 @@ async def _work(
             concurrency=CONCURRENCY,
             drain_seconds=DRAIN_SECONDS,
         )
-        if not await _are_names_free(admin, kinds, stop):
+        if not await _are_names_free(operator, kinds, stop):
             return
         background = await stack.enter_async_context(run.Background())
         background.start("bus", nats.run)
         for kind in kinds:
             print(f"job: {kind.name}  {url}/admin/kinds/{kind.name}", flush=True)
         if job:
-            following = asyncio.create_task(_follow(admin, job, url))
+            following = asyncio.create_task(_follow(operator, job, url))
             stack.callback(following.cancel)
         await job_worker.run(stop)
 
 
-async def _are_names_free(admin: connection.Connection, kinds: list[worker.Kind[Any]], stop: asyncio.Event) -> bool:
+async def _are_names_free(operator: connection.Connection, kinds: list[worker.Kind[Any]], stop: asyncio.Event) -> bool:
     """Wait for the jobs service; return False when `stop` is set first.
 
     Raises `NotRunnable` for a kind of another worker: registering it would take over the jobs of a service.
@@ -146,7 +138,7 @@ async def _are_names_free(admin: connection.Connection, kinds: list[worker.Kind[
     is_reported = False
     while not stop.is_set():
         try:
-            workers = (await admin.call(admin.admin.ListWorkers, messages.ListWorkersRequest())).workers
+            workers = (await operator.call(operator.admin.ListWorkers, messages.ListWorkersRequest())).workers
         except errors.Unavailable:
             if not is_reported:
                 print("job: the jobs service does not answer; is `make up` running?", flush=True)
@@ -160,16 +152,16 @@ async def _are_names_free(admin: connection.Connection, kinds: list[worker.Kind[
     return False
 
 
-async def _follow(admin: connection.Connection, request: messages.RunJobRequest, url: str) -> None:
+async def _follow(operator: connection.Connection, request: messages.RunJobRequest, url: str) -> None:
     """Submit the job, print the link to its page, and how it ends."""
     is_submitted = False
     while True:
         try:
             if not is_submitted:
-                await admin.call(admin.admin.RunJob, request)
+                await operator.call(operator.admin.RunJob, request)
                 is_submitted = True
                 print(f"job: {request.job_id} is submitted  {url}/admin/jobs/{request.job_id}", flush=True)
-            answer = await admin.call(admin.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=request.job_id))
+            answer = await operator.call(operator.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=request.job_id))
             if (state := answer.job.state) in ENDED:
                 text = answer.job.error.message or json.dumps(protobuf.from_struct(answer.job.result))
                 name = job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()
