@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from chassis import errors, outbox
-from services.auth import current_session, domain, throttling, tokens, validation
+from services.auth import current_session, domain, throttling, validation
 from services.auth.accounts import email_change_storage as storage
 from services.auth.accounts.email_change_storage import EmailChange
 from services.auth.audit import Kind, Origin, by_owner, record
@@ -73,14 +73,14 @@ class EmailChanges:
 
         Raises `LinkInvalid`, also if the address has got an account meanwhile.
         """
-        token_hash = _link_hash(token)
+        token_hash = links.link_hash(token)
         async with self.context.autocommit().connect() as conn:
             change = await storage.find_to_confirm(conn, token_hash)
         if change is None:
             raise domain.LinkInvalid()
         origin = Origin(user_id=change.user_id, client=client)
         async with self.context.transaction() as tx:
-            await _lock(tx, change)
+            await links.lock_linked_account(tx.conn, change.user_id)
             change = await storage.find_to_confirm(tx.conn, token_hash)
             if change is None:
                 raise domain.LinkInvalid()
@@ -105,13 +105,13 @@ class EmailChanges:
 
         Later changes are undone with it. Raises `LinkInvalid`, also if another account has the old address meanwhile.
         """
-        token_hash = _link_hash(token)
+        token_hash = links.link_hash(token)
         async with self.context.autocommit().connect() as conn:
             change = await storage.find_to_revoke(conn, token_hash)
         if change is None:
             raise domain.LinkInvalid()
         async with self.context.transaction() as tx:
-            await _lock(tx, change)
+            await links.lock_linked_account(tx.conn, change.user_id)
             change = await storage.find_to_revoke(tx.conn, token_hash)
             if change is None:
                 raise domain.LinkInvalid()
@@ -126,19 +126,6 @@ class EmailChanges:
             await end_access(tx, origin, domain.RevokeReason.REVOKED_ALL)
             await record(tx.conn, Kind.EMAIL_CHANGE_REVOKED, origin, email=change.new_email)
         logger.info("change of address revoked", extra={"user_id": change.user_id})
-
-
-def _link_hash(token: str) -> bytes:
-    if (token_hash := tokens.link_hash(token)) is None:
-        raise domain.LinkInvalid()
-    return token_hash
-
-
-async def _lock(tx: outbox.Transaction, change: EmailChange) -> None:
-    try:
-        await lock_account(tx.conn, change.user_id)
-    except domain.SessionInvalid as error:
-        raise domain.LinkInvalid() from error
 
 
 async def _void_links(tx: outbox.Transaction, change: EmailChange) -> None:

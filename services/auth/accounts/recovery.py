@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 
 from chassis import outbox
-from services.auth import current_session, domain, throttling, tokens, validation
+from services.auth import current_session, domain, throttling, validation
 from services.auth import storage as account_storage
 from services.auth.audit import Kind, Origin, by_owner, record, record_attempt
 from services.auth.context import (
@@ -106,7 +106,7 @@ class Recovery:
         password_hash = await self.context.passwords.hash(password)
         origin = Origin(user_id=user_id, client=client)
         async with self.context.transaction() as tx:
-            conn, user = tx.conn, await _use_link(tx, Purpose.RESET, token_hash, user_id)
+            conn, user = tx.conn, await links.use_link(tx.conn, Purpose.RESET, token_hash, user_id)
             await _replace_password(tx, user, password_hash)
             await end_access(tx, origin, domain.RevokeReason.PASSWORD_RESET)
             await record(conn, Kind.PASSWORD_RESET, origin)
@@ -134,30 +134,16 @@ class Recovery:
         """Verify the address by an emailed link. Raises `LinkInvalid`."""
         token_hash, user_id = await self._find_link(Purpose.VERIFY, token)
         async with self.context.transaction() as tx:
-            await _use_link(tx, Purpose.VERIFY, token_hash, user_id)
+            await links.use_link(tx.conn, Purpose.VERIFY, token_hash, user_id)
             await account_storage.set_verified(tx.conn, user_id)
             publish_revocation(tx, await session_storage.refreshed(tx.conn, user_id))
             await record(tx.conn, Kind.EMAIL_VERIFIED, Origin(user_id=user_id, client=client))
         logger.info("address verified", extra={"user_id": user_id})
 
     async def _find_link(self, purpose: Purpose, token: str) -> tuple[bytes, uuid.UUID]:
-        if (token_hash := tokens.link_hash(token)) is None:
-            raise domain.LinkInvalid()
+        token_hash = links.link_hash(token)
         async with self.context.autocommit().connect() as conn:
-            user_id = await links.find_linked_user(conn, purpose, token_hash)
-        if user_id is None:
-            raise domain.LinkInvalid()
-        return token_hash, user_id
-
-
-async def _use_link(tx: outbox.Transaction, purpose: Purpose, token_hash: bytes, user_id: uuid.UUID) -> domain.User:
-    try:
-        account = await lock_account(tx.conn, user_id)
-    except domain.SessionInvalid as error:
-        raise domain.LinkInvalid() from error
-    if not await links.use_link(tx.conn, purpose, token_hash):
-        raise domain.LinkInvalid()
-    return account.user
+            return token_hash, await links.find_linked_user(conn, purpose, token_hash)
 
 
 async def _replace_password(tx: outbox.Transaction, user: domain.User, password_hash: str) -> None:

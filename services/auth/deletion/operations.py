@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, ids, outbox
-from services.auth import current_session, domain, tokens, validation
+from services.auth import current_session, domain, validation
 from services.auth import storage as account_storage
 from services.auth.audit import Kind, Origin, by_owner, record
 from services.auth.context import (
@@ -63,18 +63,10 @@ class Deletion:
 
     async def cancel_by_link(self, *, token: str, client: domain.Client) -> None:
         """Keep the account by an emailed link. Raises `LinkInvalid`."""
-        if (token_hash := tokens.link_hash(token)) is None:
-            raise domain.LinkInvalid()
+        token_hash = links.link_hash(token)
         async with self.context.transaction() as tx:
             user_id = await links.find_linked_user(tx.conn, Purpose.DELETION, token_hash)
-            if user_id is None:
-                raise domain.LinkInvalid()
-            try:
-                await lock_account(tx.conn, user_id)
-            except domain.SessionInvalid as error:
-                raise domain.LinkInvalid() from error
-            if not await links.use_link(tx.conn, Purpose.DELETION, token_hash):
-                raise domain.LinkInvalid()
+            await links.use_link(tx.conn, Purpose.DELETION, token_hash, user_id)
             await cancel(tx, user_id, Origin(user_id=user_id, client=client))
 
 

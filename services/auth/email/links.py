@@ -7,6 +7,8 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.auth import domain, tokens
+from services.auth.context import lock_account
 from services.auth.email import jobs as email_jobs
 from services.auth.schema import mail_tokens
 from services.auth.storage import NOW
@@ -30,16 +32,39 @@ async def void_link(conn: AsyncConnection, user_id: uuid.UUID, purpose: email_jo
     await conn.execute(sa.delete(mail_tokens).where(is_unused))
 
 
-async def find_linked_user(conn: AsyncConnection, purpose: email_jobs.Purpose, token_hash: bytes) -> uuid.UUID | None:
-    """Return the user of a link; None if it is not valid."""
+def link_hash(token: str) -> bytes:
+    """Return the stored hash of the secret of a link. Raises `LinkInvalid` for another form."""
+    if (token_hash := tokens.link_hash(token)) is None:
+        raise domain.LinkInvalid()
+    return token_hash
+
+
+async def find_linked_user(conn: AsyncConnection, purpose: email_jobs.Purpose, token_hash: bytes) -> uuid.UUID:
+    """Return the user of a link. Raises `LinkInvalid`."""
     rows = await conn.execute(sa.select(mail_tokens.c.user_id).where(_is_valid(purpose, token_hash)))
-    return rows.scalar_one_or_none()
+    user_id: uuid.UUID | None = rows.scalar_one_or_none()
+    if user_id is None:
+        raise domain.LinkInvalid()
+    return user_id
 
 
-async def use_link(conn: AsyncConnection, purpose: email_jobs.Purpose, token_hash: bytes) -> bool:
-    """Mark a link as used; False if it is not valid, or no longer."""
+async def lock_linked_account(conn: AsyncConnection, user_id: uuid.UUID) -> domain.User:
+    """Lock the account of a link, as `lock_account` does. Raises `LinkInvalid` if it is missing or disabled."""
+    try:
+        return (await lock_account(conn, user_id)).user
+    except domain.SessionInvalid as error:
+        raise domain.LinkInvalid() from error
+
+
+async def use_link(
+    conn: AsyncConnection, purpose: email_jobs.Purpose, token_hash: bytes, user_id: uuid.UUID
+) -> domain.User:
+    """Lock the account of a link and mark the link as used. Raises `LinkInvalid` if it is not valid, or no longer."""
+    user = await lock_linked_account(conn, user_id)
     statement = sa.update(mail_tokens).where(_is_valid(purpose, token_hash)).values(used_at=NOW)
-    return (await conn.execute(statement)).rowcount == 1
+    if (await conn.execute(statement)).rowcount != 1:
+        raise domain.LinkInvalid()
+    return user
 
 
 def _is_valid(purpose: email_jobs.Purpose, token_hash: bytes) -> sa.ColumnElement[bool]:
