@@ -62,6 +62,7 @@ class Connection:
         "_was_refreshed",
         "is_operator",
         "job_id",
+        "last_sequence",
         "max_age",
         "on_end",
         "opening",
@@ -82,6 +83,8 @@ class Connection:
         self.max_age = MAX_AGE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
         self.opening = b""
         """The bytes before all frames."""
+        self.last_sequence = 0
+        """The sequence of the owner's last transition that was sent, queued or of no interest."""
         self.on_end: Callable[[], None] = _nothing
         """Called once, when the reader has disconnected."""
         self._validator = validator
@@ -116,7 +119,10 @@ class Connection:
 
         A reader that is 256 transitions behind gets a `reset` and is cut off.
         """
-        if self._closing or (self.job_id and frame.job_id != self.job_id):
+        if self._closing:
+            return
+        self.last_sequence = frame.sequence or self.last_sequence
+        if self.job_id and frame.job_id != self.job_id:
             return
         if frame.is_for_operators and not self.is_operator:
             return
@@ -133,7 +139,7 @@ class Connection:
         self._queue[frame.key] = frame
         self._queued_bytes += len(frame.data)
         if self._queued_transitions > MAX_TRANSITIONS or self._queued_bytes > MAX_QUEUED_BYTES:
-            self.restart("too_slow", frame.sequence)
+            self.restart("too_slow", self.last_sequence)
             self.close("too_slow")
         elif self.job_id and frame.is_final and not self.is_operator:
             self.close(FINISHED)
@@ -144,6 +150,7 @@ class Connection:
         """Replace the queue by a `reset`: the reader fetches everything again, and events after `sequence` follow."""
         self._queue.clear()
         self._queued_transitions = self._queued_bytes = 0
+        self.last_sequence = sequence
         data = frames.encode("reset", {"reason": reason}, sequence=sequence)
         self._queue["reset"] = Frame(event="reset", data=data, version=0)
         self._flush()

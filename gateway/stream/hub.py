@@ -31,6 +31,7 @@ NATS_DELAY_SECONDS = 0.1
 """How long a committed event may take to arrive over NATS before a sweep reads it."""
 MAX_CONCURRENT_CALLS = 8
 POLLED_OWNERS = 50
+"""Owners whose progress one sweep reads while NATS is away; further ones wait for their turn."""
 
 
 class Hub:
@@ -62,6 +63,7 @@ class Hub:
         self._count = 0
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+        self._next_polled = 0
         self._is_draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -230,7 +232,7 @@ class Hub:
         await asyncio.gather(*(self._refresh(owner, each) for owner, each in stale))
         if not is_live:
             running = [owner for owner in active if owner.jobs.is_in_progress]
-            await asyncio.gather(*(self._poll_progress(owner) for owner in running[:POLLED_OWNERS]))
+            await asyncio.gather(*(self._poll_progress(owner) for owner in self._in_turn(running)))
 
     async def _compare(self, owner: feed.Feed, before: int, latest: int) -> None:
         try:
@@ -247,6 +249,13 @@ class Hub:
         if stream is not None:
             async with self._calls:
                 await owner.refresh(latest, stream)
+
+    def _in_turn(self, running: list[feed.Feed]) -> list[feed.Feed]:
+        """Return the owners after those of the previous call, at most `POLLED_OWNERS`."""
+        first = self._next_polled % max(1, len(running))
+        polled = (running[first:] + running[:first])[:POLLED_OWNERS]
+        self._next_polled = first + len(polled)
+        return polled
 
     async def _poll_progress(self, owner: feed.Feed) -> None:
         async with self._calls:

@@ -57,6 +57,7 @@ class Opening:
             missed = [frame for frame in missed if frame.job_id == stream.job_id]
         resumed = after is not None and not lost
         position = owner.position or 0
+        stream.last_sequence = position
         owner.connections.add(stream)
 
         start = "resumed" if resumed else "reset" if lost else "fresh"

@@ -124,6 +124,19 @@ async def test_queue_of_large_frames_is_bounded(auth: Auth) -> None:
     assert (await sent(stream)).startswith(frames.encode("reset", {"reason": "too_slow"}, sequence=4))
 
 
+@pytest.mark.parametrize("sequence", [0, 3])
+async def test_reset_of_a_slow_reader_names_the_last_transition(auth: Auth, sequence: int) -> None:
+    stream = await opened(auth)
+    stream.last_sequence = 40
+    large = b"x" * (connection.MAX_QUEUED_BYTES // 4)
+    for number in range(41, 41 + sequence):
+        stream.send(Frame(event="job", data=large, version=1, sequence=number, job_id=str(number)))
+    for number in range(5 - sequence):
+        stream.send(Frame(event="export", data=large, version=1, resource_key=str(number)))
+    expected = frames.encode("reset", {"reason": "too_slow"}, sequence=40 + sequence)
+    assert (await sent(stream)).startswith(expected)
+
+
 async def test_queued_progress_is_bounded(auth: Auth) -> None:
     stream = await opened(auth)
     for number in range(connection.MAX_PROGRESS * 2):
