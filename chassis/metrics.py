@@ -36,7 +36,7 @@ CLIENT_SECONDS = Histogram(
     buckets=SECONDS,
 )
 LOOP_LAG = Histogram(
-    "event_loop_lag_seconds", "Delay of a timer of the event loop, measured each second.", buckets=SECONDS
+    "event_loop_lag_seconds", "Delay of a timer of the event loop, measured every two seconds.", buckets=SECONDS
 )
 LOOP_FAILURES = Counter("background_loop_failures", "Background loops that raised and were restarted.", ["loop"])
 POOL_CONNECTIONS = Gauge(

@@ -23,7 +23,8 @@ EXIT_USAGE = 2
 """Exit code for an unknown command and for invalid settings."""
 EXIT_LOOP_STALLED = 71
 STALL_SECONDS = 15.0
-TICK_SECONDS = 1.0
+TICK_SECONDS = 2.0
+"""Pause between two iterations of the watchdog, in the event loop and in its thread."""
 GC_THRESHOLDS = (10_000, 20, 20)
 """Objects and collections until the next collection. Nearly all objects are freed by reference counting."""
 
@@ -142,7 +143,7 @@ class _Watchdog:
     """Ends the process when its event loop stalls: a supervisor restarts a dead process, not a hanging one."""
 
     def __init__(self, on_lag: Callable[[float], None]) -> None:
-        """`on_lag` is called each second with the seconds by which the loop was late."""
+        """`on_lag` is called every `TICK_SECONDS` with the seconds by which the loop was late."""
         self._on_lag = on_lag
         self._ticked = time.monotonic()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -156,7 +157,7 @@ class _Watchdog:
     def _watch(self) -> None:
         previous = time.monotonic()
         while True:
-            time.sleep(1.0)
+            time.sleep(TICK_SECONDS)
             now = time.monotonic()
             # A gap in this thread's own time means that the whole process was paused, not that the loop is stuck.
             if now - previous > STALL_SECONDS / 2:

@@ -23,7 +23,7 @@ REPEAT_SECONDS = 0.1
 LEASES_WITHOUT_CONTACT = 3
 """After this many leases without an answer the attempts are stopped: other workers have taken over by then."""
 MAX_PAUSE_SECONDS = 5.0
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 5.0
 """Pause between iterations without an attempt."""
 
 
