@@ -1,19 +1,27 @@
 """Messages that the next page shows about an action.
 
-A short-lived cookie carries the code of a fixed message, so that a forged cookie cannot show other text.
+A short-lived cookie carries the code of a fixed message, and for some the name of a job type or schedule, so that a forged
+cookie cannot show other text.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway import labels
+
 COOKIE = "flash"
 LIFETIME_SECONDS = 60
+_SEPARATOR = ":"
+_PLACE = "{subject}"
+_SUBJECT = re.compile(r"|\*|[a-z][a-z0-9_]*(\.[a-z0-9_-]+){1,5}")
+"""The name of a kind or a schedule."""
 
 
 Kind = Literal["info", "success", "error"]
@@ -39,23 +47,23 @@ _INFO = {
     "disconnecting": "Disconnecting…",
     "cancelled": "Enabling demo mode was cancelled.",
     "dismissed": "Failure dismissed. You can enable demo mode again.",
-    "job_cancelled": "Job cancelled.",
-    "job_cancelling": "Cancellation requested. The job stops in a moment.",
-    "job_retried": "Retry queued.",
-    "kind_paused": "Paused. Running jobs will finish; new ones wait until you resume.",
-    "kind_resumed": "Resumed.",
-    "kind_limited": "Limits saved.",
-    "schedule_saved": "Schedule saved.",
-    "schedule_deleted": "Schedule deleted. Its jobs remain.",
-    "schedule_paused": "Schedule paused.",
-    "schedule_resumed": "Schedule resumed at its next time.",
+    "job_cancelled": "Job cancelled: {subject}.",
+    "job_cancelling": "Cancellation requested: {subject}. The job stops in a moment.",
+    "job_retried": "Retry queued: {subject}.",
+    "kind_paused": "Paused: {subject}. Running jobs will finish; new ones wait until you resume it.",
+    "kind_resumed": "Resumed: {subject}.",
+    "kind_limited": "Limits saved: {subject}.",
+    "schedule_saved": "Schedule saved: {subject}.",
+    "schedule_deleted": "Schedule deleted: {subject}. Its jobs remain.",
+    "schedule_paused": "Schedule paused: {subject}.",
+    "schedule_resumed": "Schedule resumed at its next time: {subject}.",
     "account_changed": "Role changed. All sessions of the account ended.",
     "account_disabled": "Account disabled. All its sessions ended.",
     "account_deleting": "The account will be deleted. All its sessions ended.",
     "account_stays": "The account will not be deleted.",
     "account_enabled": "Account enabled.",
     "all_users_signed_out": "All users are signed out. Your session here continues.",
-    "account_signed_out": "Signed out.",
+    "account_signed_out": "The user is signed out on all devices.",
     "account_token_revoked": "API token revoked.",
     "account_reset_sent": "Password reset email sent.",
     "account_required": "Guests can't do this. Create an account first.",
@@ -93,7 +101,8 @@ _ERROR = {
     "unavailable": "Demo mode isn't responding. Nothing was changed. Try again in a moment.",
     "unanswered": "This took too long. The change may still have been made; check before you try again.",
     "job_finished": "The job had already finished.",
-    "job_not_retryable": "This job can't be retried now.",
+    "job_not_retryable": "This job can't be retried: it isn't failed or cancelled, or it ran in the previous system.",
+    "job_replaced": "A newer job has replaced this one, so it can't be retried.",
     "job_undoing": "The job's changes are still being undone. Try again in a moment.",
     "job_of_the_same": "Another job of this type is running.",
     "job_not_ready": "The job isn't submitted yet. Try again in a moment.",
@@ -126,9 +135,21 @@ def put(response: Response, code: str, *, secure: bool) -> None:
     _set(response, code, LIFETIME_SECONDS, secure=secure)
 
 
+def about(code: str, subject: str) -> str:
+    """Return the code of a message about a job type or a schedule, which it names."""
+    return f"{code}{_SEPARATOR}{subject}"
+
+
 def take(request: Request) -> Flash | None:
     """Return the flash of a request, if any. The page that shows it must `clear` it."""
-    return MESSAGES.get(request.cookies.get(COOKIE, ""))
+    code, _, subject = request.cookies.get(COOKIE, "").partition(_SEPARATOR)
+    flash = MESSAGES.get(code)
+    if flash is None or not _SUBJECT.fullmatch(subject):
+        return None
+    name = subject if code.startswith("schedule_") else labels.kind(subject)
+    if subject and _PLACE in flash.message:
+        return replace(flash, message=flash.message.replace(_PLACE, name))
+    return replace(flash, message=flash.message.replace(f": {_PLACE}", ""))
 
 
 def clear(response: Response, *, secure: bool) -> None:

@@ -23,7 +23,7 @@ KINDS: Mapping[str, str] = {
     "auth.export-data": "Export my data",
     "auth.erase": "Erase an account",
     "auth.erase-due": "Find accounts to erase",
-    "demo.erase": "Erase the demo data of an account",
+    "demo.erase": "Erase the sample data of an account",
     "jobs.group": "Group of jobs",
     "jobs.cleanup": "Delete old jobs",
     "jobs.bulk": "Change many jobs",
@@ -94,8 +94,6 @@ STATES: Mapping[str, str] = {
     "cancelled": "Cancelled",
 }
 ACTIVE: tuple[views.JobStatus, ...] = ("scheduled", "pending", "running", "retrying", "cancelling")
-UNSTOPPABLE = frozenset({"demo.disable", "auth.disconnect"})
-"""Kinds whose pages offer no cancel: half a removal is a failure."""
 _MADE: Mapping[str, tuple[str, str]] = {
     "demo.enable": ("/dashboard", "Open the dashboard"),
     "demo.disable": ("/settings/demo-mode", "Demo mode settings"),
@@ -105,16 +103,15 @@ _MADE: Mapping[str, tuple[str, str]] = {
     "auth.disconnect": ("/settings/connections", "View connections"),
 }
 UNDO = ".undo"
-_PROBLEMS: Mapping[str, tuple[str, str]] = {
-    "crashing": ("Crashing", "active"),
-    "no_worker": ("No worker", "waiting"),
-    "failing": ("Failing", "failed"),
-    "overrun": ("Over time", "running"),
-    "cancelling": ("Not stopping", "running"),
-    "waiting": ("Waiting too long", "waiting"),
-    "paused": ("Paused", "waiting"),
+PROBLEMS: Mapping[str, str] = {
+    "crashing": "Crashing",
+    "no_worker": "No worker",
+    "failing": "Failing",
+    "overrun": "Over time",
+    "cancelling": "Not stopping",
+    "waiting": "Waiting too long",
+    "paused": "Paused",
 }
-"""The label of a problem, and the group of states that has its jobs."""
 _STUCK: Mapping[str, str] = {
     "no_worker": "No worker runs this job type",
     "paused": "The job type is paused",
@@ -180,12 +177,7 @@ def stuck(reason: str) -> str:
 
 def problem(reason: str) -> str:
     """Return the short name of a reason why jobs need attention."""
-    return _PROBLEMS[reason][0] if reason in _PROBLEMS else reason.replace("_", " ").capitalize()
-
-
-def problem_state(reason: str) -> str:
-    """Return the filter that finds the jobs of a problem."""
-    return _PROBLEMS[reason][1] if reason in _PROBLEMS else ""
+    return PROBLEMS.get(reason, reason.replace("_", " ").capitalize())
 
 
 def worker(name: str) -> str:

@@ -82,8 +82,8 @@ async def _by_id(container: Container, identifier: UUID, user: str) -> SearchRes
     times.create_time_until.FromDatetime(moment + AROUND_REQUEST)
     jobs = await _hits(_jobs(container, times, user, identifier.hex), missing)
     query = {
-        "after": f"{moment:%Y-%m-%dT%H:%M:%S}",
-        "before": f"{moment + AROUND_REQUEST:%Y-%m-%dT%H:%M:%S}",
+        "after": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "before": f"{moment + AROUND_REQUEST:%Y-%m-%dT%H:%M:%SZ}",
         "system": "yes",
     }
     return {

@@ -30,6 +30,12 @@ async def job_filter(
     fingerprint: Annotated[schemas.Text, Query(description="Only if its latest attempt failed with it.")] = "",
     text: Annotated[schemas.Text, Query(description="Only with this text in a message or key.")] = "",
     system: Annotated[bool, Query(description="Whether to include the system's jobs.")] = True,
+    finished_from: Annotated[datetime | None, Query(description="Only those that ended at or after this time.")] = None,
+    finished_until: Annotated[datetime | None, Query(description="Only those that ended before this time.")] = None,
+    problem: Annotated[
+        engine.ProblemReason | None, Query(description="Only those that need attention for this reason.")
+    ] = None,
+    without_kind: Annotated[list[schemas.Text], Query(description="None of these kinds, up to 20.")] = [],  # noqa: B006
 ) -> admin_service_pb2.JobFilter:
     """Read the filter of a list of jobs."""
     message = admin_service_pb2.JobFilter(
@@ -41,8 +47,15 @@ async def job_filter(
         fingerprint=fingerprint,
         text=text,
         without_system=not system,
+        problem=problem or "",
+        without_kinds=without_kind,
     )
-    for name, moment in (("create_time_from", created_from), ("create_time_until", created_until)):
+    for name, moment in (
+        ("create_time_from", created_from),
+        ("create_time_until", created_until),
+        ("finish_time_from", finished_from),
+        ("finish_time_until", finished_until),
+    ):
         if moment is not None:
             getattr(message, name).FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     return message
@@ -188,10 +201,12 @@ async def list_kinds(session: Admin, gateway: Gateway) -> Response:
     return answer({"kinds": [engine.kind(kind) for kind in (await gateway.engine.list_kinds(session.identity)).kinds]})
 
 
-@router.get("/kinds/{kind}", **route("Get a kind", engine.KindDetails, "With its payload's schema.", 403, 404))
+@router.get(
+    "/kinds/{kind}", **route("Get a kind", engine.KindDetails, "With its payload's schema and changes.", 403, 404)
+)
 async def get_kind(kind: schemas.Text, session: Admin, gateway: Gateway) -> Response:
-    """Return a kind and the JSON Schema of its payload."""
-    return answer(engine.kind_details((await gateway.engine.get_kind(session.identity, kind=kind)).kind))
+    """Return a kind, the JSON Schema of its payload, and who paused, resumed and limited it."""
+    return answer(engine.kind_details(await gateway.engine.get_kind(session.identity, kind=kind)))
 
 
 @router.post("/kinds/{kind}/pause", **route("Pause a kind", engine.Kind, "It is paused.", 403))

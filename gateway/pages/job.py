@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, protobuf, tracing
-from gateway import inputs, labels, redirects, views
+from gateway import flash, inputs, labels, redirects, views
 from gateway.container import Container
-from gateway.pages import jobs, loaders, timeline, waterfall
+from gateway.pages import current_jobs, jobs, loaders, timeline, waterfall
 from gateway.pages.admin import people
 from gateway.pages.page import Page
 from gateway.views import engine
@@ -27,13 +27,6 @@ from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2
 PATH = f"{jobs.PATH}/{{job_id}}"
 CHILDREN = 50
 LINES = 200
-RESOURCES = {
-    "demo.enable": "demo",
-    "demo.disable": "demo",
-    "auth.connect": "connection",
-    "auth.disconnect": "connection",
-}
-"""Kinds whose jobs move a resource: a retry of one that is not the resource's current job would end cancelled."""
 logger = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
@@ -91,8 +84,14 @@ class Job(Page):
             "is_own": is_own,
             "is_operator": is_operator,
             "waits_for": labels.waits_for(view["status"], past),
-            "can_retry": view["retryable"] and (not is_own or _is_current(job, demo, connections)),
-            "can_cancel": view["cancellable"] and job.spec.kind not in labels.UNSTOPPABLE,
+            "can_retry": view["retryable"]
+            and (
+                current_jobs.is_current(job, demo, connections)
+                if is_own
+                else not await current_jobs.is_replaced(self._container, job, user=visitor.identity)
+            ),
+            "can_cancel": view["cancellable"],
+            "is_legacy": job.spec.kind.startswith(views.LEGACY),
             "is_asking": request.query_params.get("ask") == "cancel",
             "waterfall": waterfall.build(view, past, children),
             "entries": timeline.entries(past),
@@ -109,8 +108,13 @@ class Job(Page):
         return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
 
     async def retry(self, request: Request) -> Response:
-        """Reopen the job."""
-        return await self._act(request, self._container.jobs.retry_job, "job_retried")
+        """Reopen the job, unless a newer one has replaced it."""
+
+        async def retry(identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
+            await current_jobs.require_not_replaced(self._container, job_id, user=identity)
+            return await self._container.jobs.retry_job(identity, job_id=job_id)
+
+        return await self._act(request, retry, "job_retried")
 
     async def _act(self, request: Request, act: jobs.JobAction, flash_code: str) -> Response:
         session, fields = await self.read_form(request, "origin")
@@ -119,6 +123,7 @@ class Job(Page):
         response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
         if views.job_state(response.job) == "cancelling":
             flash_code = "job_cancelling"
+        flash_code = flash.about(flash_code, response.job.spec.kind)
         return self.redirect(redirects.local(fields["origin"]) or f"{jobs.PATH}/{job_id}", flash_code=flash_code)
 
     async def _history(self, job_id: str, identity: str) -> jobs_service_pb2.GetJobHistoryResponse:
@@ -147,22 +152,9 @@ class Job(Page):
         return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
 
     async def _connections(self, job: job_pb2.Job, identity: str) -> list[views.Connection] | None:
-        if RESOURCES.get(job.spec.kind) != "connection":
+        if not current_jobs.is_connection(job):
             return None
         return await loaders.connections(self._container.connections, identity)
-
-
-def _is_current(job: job_pb2.Job, demo: views.Json, connections: Sequence[views.Connection] | None) -> bool:
-    """Return whether a retry of the owner's job would still move its resource; True if that is unknown."""
-    match RESOURCES.get(job.spec.kind):
-        case "demo":
-            # A dismissed failure is disabled, and so is a cancelled enable, which may be retried.
-            statuses = {"failed"} if views.job_state(job) == "failed" else {"failed", "disabled"}
-            return demo["status"] == "unknown" or (demo["job_id"] == job.job_id and demo["status"] in statuses)
-        case "connection" if connections is not None:
-            return any(connection["job_id"] == job.job_id for connection in connections)
-        case _:
-            return True
 
 
 def json_text(value: object) -> str:

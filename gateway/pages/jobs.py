@@ -23,6 +23,7 @@ MAX_COUNT = 1_000
 FLASH_CODES: Mapping[str, str] = {
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
+    "job_replaced": "job_replaced",
     "undo_in_progress": "job_undoing",
     "unique_key_taken": "job_of_the_same",
     "job_not_ready": "job_not_ready",

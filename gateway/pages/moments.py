@@ -80,6 +80,20 @@ def exact(value: str | datetime | None) -> str:
     return f"{moment.day} {moment:%b} {moment.year}, {_to_the_millisecond(moment)} UTC"
 
 
+def zone_name() -> str:
+    """Return the name of the reader's zone, such as Europe/Berlin."""
+    return str(_zone.get())
+
+
+def input_time(value: str | datetime | None) -> str:
+    """Return a time as a `datetime-local` field has it, in the reader's zone; empty without a time."""
+    moment = _moment(value)
+    if moment is None:
+        return ""
+    local = moment.astimezone(_zone.get())
+    return f"{local:%Y-%m-%dT%H:%M:%S}" if local.second else f"{local:%Y-%m-%dT%H:%M}"
+
+
 def recent(value: str | datetime | None, minutes: float = 10) -> bool:
     """Whether a time lies within the last minutes."""
     moment = _moment(value)

@@ -8,12 +8,13 @@ import pathlib
 
 import jinja2
 
-from gateway import durations, labels
+from gateway import durations, labels, views
 from gateway.pages import charts, devices, moments, sparklines
 
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 
+_SIZES = ((1_000, "KB"), (1_000_000, "MB"), (1_000_000_000, "GB"))
 _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 _NONE = moments.NONE
 
@@ -31,15 +32,28 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (compact, number, percent, moments.date, moments.exact, moments.time, label, event_name, initials, tone)
+    filters = (
+        compact,
+        number,
+        percent,
+        file_size,
+        moments.date,
+        moments.exact,
+        moments.time,
+        label,
+        event_name,
+        initials,
+        tone,
+    )
     spans = (durations.duration, durations.brief, durations.age, durations.left, durations.until)
     env.filters.update({function.__name__: function for function in (*filters, *spans)})
     env.filters.update(notice_names=lambda names: ", ".join(labels.NOTICES[name] for name in names))
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
     env.filters.update(apart=lambda times: durations.brief(durations.between(*times)))
     env.filters.update(device=devices.device, client=devices.client)
-    env.filters.update(worker_name=labels.worker, problem_name=labels.problem, problem_state=labels.problem_state)
-    env.tests.update(recent=moments.recent, future=moments.future)
+    env.filters.update(worker_name=labels.worker, problem_name=labels.problem)
+    env.filters.update(input_time=moments.input_time)
+    env.tests.update(recent=moments.recent, future=moments.future, unstoppable=lambda kind: kind in views.UNSTOPPABLE)
     env.globals.update(
         spark_bars=sparklines.bars,
         spark_line=sparklines.line,
@@ -52,6 +66,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
         segments=charts.segments,
         share_columns=charts.share_columns,
     )
+    env.globals.update(time_zone_name=moments.zone_name)
     return env
 
 
@@ -85,6 +100,14 @@ def percent(share: float | None) -> str:
     if rounded == 100 and share < 1:
         return "99%"
     return f"{rounded}%"
+
+
+def file_size(size: int) -> str:
+    """640 B, 12.4 KB, 56.8 MB: in units of a thousand, as browsers and phones show sizes of downloads."""
+    for limit, unit in reversed(_SIZES):
+        if size >= limit:
+            return f"{size / limit:,.1f} {unit}"
+    return f"{size} B"
 
 
 def event_name(kind: str) -> str:

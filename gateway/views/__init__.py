@@ -82,6 +82,8 @@ from gateway.views.jobs import (
     FINISHED,
     JOB_STATE_NUMBERS,
     JOB_STATES,
+    LEGACY,
+    UNSTOPPABLE,
     Attempt,
     Checkpoint,
     Job,

@@ -142,7 +142,7 @@ def _demo_message(state: str, demo: demo_pb2.Demo) -> str:
     stats = demo.stats
     if stats.interactions_removed or stats.content_removed:
         return (
-            f"Demo mode is off: {stats.interactions_removed:,} interactions,"
+            f"Demo mode is disabled: {stats.interactions_removed:,} interactions,"
             f" {stats.content_removed:,} content items removed."
         )
-    return "Demo mode is off."
+    return "Demo mode is disabled."

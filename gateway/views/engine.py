@@ -134,6 +134,11 @@ class Kind(TypedDict):
     has_worker: Annotated[bool, Field(description="Whether a worker registered it in the last two minutes.")]
     registered_at: str | None
     paused_at: str | None
+    paused_by: Annotated[
+        str | None,
+        derive.Of("pauser_id"),
+        Field(description="The admin who paused it; null if it is not paused, or was paused by the command line."),
+    ]
     oldest_waiting_at: Annotated[
         str | None, Field(description="Since when the oldest waits of those that could begin.")
     ]
@@ -174,10 +179,22 @@ class ScheduleDetails(TypedDict):
     runs: Annotated[list[ScheduleRun], Field(description="The newest first.")]
 
 
+class KindChange(TypedDict):
+    """A change of a kind by an operator."""
+
+    change: Literal["paused", "resumed", "limited"]
+    details: Annotated[str, Field(description="The new limits in words; else empty.")]
+    actor_id: Annotated[
+        str | None, Field(description="The admin; null for the command line, and after the erasure of the account.")
+    ]
+    changed_at: Annotated[str | None, derive.Of("time")]
+
+
 class KindDetails(TypedDict):
-    """A kind and its payload."""
+    """A kind, its payload, and its newest 20 changes by operators."""
 
     kind: Kind
+    changes: Annotated[list[KindChange], Field(description="Newest first.")]
     payload_schema: Annotated[dict[str, object] | None, Field(description="The JSON Schema; null if unknown.")]
     sensitive_fields: list[str]
 
@@ -245,6 +262,9 @@ class Rates(TypedDict):
     total: KindRates
     kinds: list[KindRates]
     begins_at: Annotated[str, derive.Of("begin_time")]
+    ends_at: Annotated[
+        str, derive.Of("end_time"), Field(description="Jobs that ended from `begins_at` up to this time are counted.")
+    ]
     step_seconds: Annotated[float, derive.Of("step")]
 
 
@@ -340,11 +360,16 @@ def schedule_details(response: admin_service_pb2.GetScheduleResponse) -> Schedul
     }
 
 
-def kind_details(message: kind_pb2.Kind) -> KindDetails:
-    """Return a kind and its payload."""
+kind_change = derive.view(KindChange, admin_service_pb2.KindChange)
+
+
+def kind_details(response: admin_service_pb2.GetKindResponse) -> KindDetails:
+    """Return a kind, its payload and its changes."""
+    message = response.kind
     text = message.registration.payload_schema
     return {
         "kind": kind(message),
+        "changes": [kind_change(change) for change in response.changes],
         "payload_schema": json.loads(text) if text else None,
         "sensitive_fields": list(message.registration.sensitive_fields),
     }

@@ -20,6 +20,10 @@ JOB_STATE_NUMBERS: dict[JobStatus, job_pb2.JobState.ValueType] = protobuf.enum_n
 CANCELLABLE = frozenset({"scheduled", "pending", "running", "retrying"})
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 SUPERSEDED = "superseded"
+UNSTOPPABLE = frozenset({"demo.disable", "auth.disconnect"})
+"""Kinds that are not offered to be cancelled: half a removal is a failure."""
+LEGACY = "legacy."
+"""Kinds of jobs that were imported from the previous system; none of them runs here."""
 
 
 class Progress(TypedDict):
@@ -67,8 +71,10 @@ class Job(TypedDict):
     result: dict[str, object] | None
     error: ErrorInfo | None
     cancel_reason: str | None
-    cancellable: bool
-    retryable: bool
+    cancellable: Annotated[
+        bool, Field(description="Whether to offer a cancel; never for removals, half of which would be a failure.")
+    ]
+    retryable: Annotated[bool, Field(description="Never for jobs that were imported from the previous system.")]
     version: int
 
 
@@ -167,6 +173,8 @@ def _duration(snapshot: job_pb2.Job) -> float | None:
 
 def _is_retryable(snapshot: job_pb2.Job) -> bool:
     state = job_state(snapshot)
+    if snapshot.spec.kind.startswith(LEGACY):
+        return False
     return state == "failed" or (state == "cancelled" and snapshot.cancel_reason != SUPERSEDED)
 
 
@@ -176,7 +184,7 @@ job = derive.view(
     progress=progress,
     duration_seconds=_duration,
     result=lambda snapshot: protobuf.from_struct(snapshot.result) if snapshot.HasField("result") else None,
-    cancellable=lambda snapshot: job_state(snapshot) in CANCELLABLE,
+    cancellable=lambda snapshot: job_state(snapshot) in CANCELLABLE and snapshot.spec.kind not in UNSTOPPABLE,
     retryable=_is_retryable,
 )
 """Returns a job as it was when the snapshot was taken."""

@@ -75,12 +75,13 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
 """Action -> (from these states, to that state). Guarded updates take their states from here; the CHECK
 `demo_modes_transition_known` and the README's diagram must say the same."""
 
-CANCELLED = Error(code="cancelled", message="Removing the demo data was cancelled; what is left of it is not shown.")
+CANCELLED = Error(code="cancelled", message="Removing the sample data was cancelled. What is left of it is not shown.")
 _INCOMPLETE = Ending(
-    Action.FAIL, Error(code="demo_incomplete", message="The job ended, but the demo data is not complete.")
+    Action.FAIL,
+    Error(code="demo_incomplete", message="The job ended, but the sample data is not complete. Retry to finish it."),
 )
-_UNEXPLAINED = Ending(Action.FAIL, Error(code="job_failed", message="The job failed without saying why."))
-_REJECTED = Ending(Action.FAIL, Error(code="job_rejected", message="The job for this could not be created."))
+_UNEXPLAINED = Ending(Action.FAIL, Error(code="job_failed", message="Something went wrong on our side. Retry the job."))
+_REJECTED = Ending(Action.FAIL, Error(code="job_rejected", message="The job could not be started."))
 
 MACHINE = machine.Machine(
     initial=State.DISABLED,
@@ -157,14 +158,14 @@ def keeps_rows(mode: Mode, generation: int) -> bool:
 _REFUSALS: Mapping[tuple[Action, State], tuple[str, str]] = {
     (Action.ENABLE, State.ENABLED): ("demo_already_enabled", "Demo mode is already enabled."),
     (Action.ENABLE, State.ENABLING): ("demo_enabling", "Demo mode is already being enabled."),
-    (Action.ENABLE, State.DISABLING): ("demo_disabling", "Demo mode is being disabled; enable it when that is done."),
+    (Action.ENABLE, State.DISABLING): ("demo_disabling", "Demo mode is being disabled. Enable it when that is done."),
     (Action.DISABLE, State.DISABLED): ("demo_already_disabled", "Demo mode is already disabled."),
     (Action.DISABLE, State.ENABLING): (
         "demo_enabling",
-        "Demo mode is being enabled; cancel that, or wait for its end.",
+        "Demo mode is being enabled. Cancel that, or wait until it has finished.",
     ),
     (Action.DISABLE, State.DISABLING): ("demo_disabling", "Demo mode is already being disabled."),
-    (Action.DISABLE, State.FAILED): ("demo_failed", "Demo mode has failed; dismiss that, or retry the job."),
+    (Action.DISABLE, State.FAILED): ("demo_failed", "Retry or dismiss the failed job first."),
 }
 
 

@@ -53,7 +53,7 @@ class Erasure:
                         raise worker.Snooze(WAIT)
                     batch = await _delete(conn, table, owner_id, self._batch_size)
                 deleted += batch
-                await context.progress(deleted, 0, "Deleting demo data")
+                await context.progress(deleted, 0, "Deleting sample data")
                 if batch < self._batch_size:
                     break
         async with self._engine.connect() as conn:

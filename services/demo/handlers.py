@@ -221,7 +221,7 @@ async def _remove_rows(dependencies: Dependencies, context: worker.Context, atte
     total = mode.content_written + mode.interactions_written
     limit = dependencies.remove_batch
     while mode.state is State.DISABLING:
-        await context.progress(mode.content_removed + mode.interactions_removed, total, "Removing demo data")
+        await context.progress(mode.content_removed + mode.interactions_removed, total, "Removing sample data")
         async with attempt.fenced() as tx:
             if context.is_cancelled:
                 mode = await tx.move(Action.FAIL, error=domain.CANCELLED)
@@ -239,5 +239,5 @@ async def _remove_rows(dependencies: Dependencies, context: worker.Context, atte
             await asyncio.sleep(dependencies.pause_seconds)
     if mode.state is State.FAILED:
         raise worker.Cancelled("requested")
-    await context.progress(total, total, "Removing demo data")
+    await context.progress(total, total, "Removing sample data")
     return mode

@@ -44,7 +44,7 @@ class Backlog:
         if (spec.kind, spec.owner_id) not in self._full:
             return None
         return errors.ResourceExhausted(
-            "Too many jobs of this kind wait; try again later.",
+            "You have too many waiting jobs of this type. Try again later.",
             code="queue_full",
             details={"retry_after_seconds": str(round(2 * MEASURE_SECONDS))},
         )

@@ -217,7 +217,7 @@ class JobError:
     message: str
 
 
-DEADLINE_EXCEEDED = JobError(code="deadline_exceeded", message="This took longer than it may.")
+DEADLINE_EXCEEDED = JobError(code="deadline_exceeded", message="The job ran out of time.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

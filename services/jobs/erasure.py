@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from services.jobs import domain, list_storage, retention, storage
 from services.jobs.operations import Operations
+from services.jobs.operators import kind_changes
 from services.jobs.transaction import Transaction
 
 BATCH = 100
@@ -87,6 +88,7 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
                 await conn.execute(_DELETE_EVENTS, {"owner_id": owner_id, "limit": DELETED})
             ).rowcount == DELETED
             await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
+        await kind_changes.forget_actor(conn, owner_id)
     sought = [str(owner_id), *(text.lower() for text in texts)]
     async with jobs.transaction() as tx:
         parameters = {"after": after or _START, "limit": SCANNED, "texts": sought}

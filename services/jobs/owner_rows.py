@@ -50,6 +50,7 @@ LEFT_OUT: Mapping[str, str] = {
     "jobs.checkpoints": "Where a running job resumes.",
     "jobs.deleted_jobs": "Ids of deleted jobs, without an owner.",
     "jobs.kinds": "Types of jobs, of no owner.",
+    "jobs.kind_changes": "Who paused and limited types of jobs, for operators.",
     "jobs.kind_rates": "Counts of all owners together.",
     "jobs.schedules": "Belong to operators.",
     "jobs.workers": "Processes, of no owner.",

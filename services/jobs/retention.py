@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import ids, postgres
 from services.jobs import domain, sql
+from services.jobs.operators import kind_changes
 from services.jobs.schedules import storage
 
 BATCH = 1_000
@@ -223,4 +224,5 @@ async def _clean_rest(engine: AsyncEngine) -> Deleted:
         workers = await conn.execute(_DELETE_WORKERS, {"age": WORKER_UNSEEN})
         kinds = await conn.execute(DELETE_KINDS, {"age": KIND_UNUSED})
         schedules = await storage.delete_unregistered(conn, age=SCHEDULE_UNREGISTERED)
+        await kind_changes.delete_old(conn)
     return Deleted(workers=workers.rowcount, kinds=kinds.rowcount, schedules=schedules)

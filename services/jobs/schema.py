@@ -153,6 +153,17 @@ kinds = sa.Table(
     sa.Column("payload_schema", sa.Text, nullable=False),
 )
 
+kind_changes = sa.Table(
+    "kind_changes",
+    metadata,
+    sa.Column("change_id", sa.Uuid, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("actor_id", sa.Uuid),
+    sa.Column("changed_at", _time, nullable=False),
+)
+
 workers = sa.Table(
     "workers",
     metadata,

@@ -111,7 +111,7 @@ async def test_disable_removes_all_rows_and_reports_the_counts(user: User) -> No
 
     status = await user.wait_for_status("disabled")
     assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 2000)
-    assert status["message"] == "Demo mode is off: 2,000 interactions, 60 content items removed."
+    assert status["message"] == "Demo mode is disabled: 2,000 interactions, 60 content items removed."
     assert await user.read_all("/content", "content") == []
     assert await user.read_all("/interactions", "interactions") == []
     numbers = (await user.get("/metrics/dashboard")).json()

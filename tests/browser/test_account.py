@@ -64,7 +64,7 @@ async def test_a_session_is_ended_from_another(new_visitor: NewVisitor, user: Us
     thief.allow_messages("401")
     stolen = await thief.context.new_page()
     await sign_in(stolen, user.email)
-    await shows(stolen, "Demo mode is off")
+    await shows(stolen, "Demo mode is disabled")
     await mina.sign_in_as(user)
     page = await mina.open("/settings/sessions")
     await expect(page.get_by_text("2 sessions")).to_be_visible()

@@ -80,7 +80,7 @@ async def test_sessions_show_what_they_run_on(new_visitor: NewVisitor, user: Use
     await page.get_by_label("Email").fill(user.email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
-    await shows(page, "Demo mode is off")
+    await shows(page, "Demo mode is disabled")
     await page.goto("/settings/sessions")
     device = page.get_by_role("listitem").filter(has_text="This device")
     await expect(device.locator(".icon--phone")).to_be_visible()

@@ -39,7 +39,7 @@ async def test_operator_sees_another_users_job_live(new_visitor: NewVisitor, use
     await mark(page)
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d?%"), timeout=TIMEOUT_MS)
     await expect(page.get_by_role("link", name="Admin")).to_have_attribute("aria-current", "true")
-    await expect(page.get_by_text("a notification tells you")).to_have_count(0)
+    await expect(page.get_by_text("You can close this tab")).to_have_count(0)
     await user.post(f"/jobs/{job_id}/cancel")
     await expect(page.locator(".pill--cancelled")).to_be_visible(timeout=TIMEOUT_MS)
     await user.post(f"/jobs/{job_id}/retry")

@@ -98,6 +98,6 @@ async def test_main_flow_by_keyboard_alone(new_visitor: NewVisitor, width: int, 
     await keys.press("link", "^Settings")
     await keys.press("link", "^Disable demo mode")
     await keys.press("button", "^Yes, disable it")
-    await expect(page.get_by_role("heading", name="Demo mode is off")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Demo mode is disabled")).to_be_visible()
     await keys.press("button", "^Sign out")
     await expect(page.get_by_role("heading", name="Welcome back")).to_be_visible()

@@ -138,7 +138,7 @@ async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, u
     await user.enable(SMALL)
     await expect(page).to_have_title(re.compile("^✓"), timeout=TIMEOUT_MS)
     await user.wait_for_status("enabled")
-    await expect(page.get_by_role("heading", name="Demo mode is off")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Demo mode is disabled")).to_be_visible()
     await page.evaluate("() => { window.requestAnimationFrame = real; for (const draw of held) real(draw); }")
     await hide(page, False)
     await shows(page, "Demo mode active")
@@ -177,7 +177,7 @@ async def test_the_keyboard_enables_and_cancels(mina: Visitor) -> None:
         if await page.evaluate("document.activeElement.id") == "action-cancel":
             break
     await page.keyboard.press("Enter")
-    await shows(page, "Demo mode is off")
+    await shows(page, "Demo mode is disabled")
 
 
 async def test_typed_text_survives_an_update(mina: Visitor, user: User) -> None:
@@ -187,4 +187,4 @@ async def test_typed_text_survives_an_update(mina: Visitor, user: User) -> None:
     await enable(other, 100)
     await shows(page, "Demo mode active")
     await user.disable()
-    await shows(page, "Demo mode is off")
+    await shows(page, "Demo mode is disabled")

@@ -51,7 +51,7 @@ async def test_enable_continues_while_the_page_is_closed(system: System, visitor
         await shows(page, "Demo mode active")
     await expect(page.get_by_text("Demo mode is enabled.")).to_be_visible()
     await expect(page.locator("#announcer")).to_have_text("Demo mode is active")
-    await expect(page.get_by_role("link", name="Demo data")).to_be_visible()
+    await expect(page.locator("#demo-badge")).to_be_visible()
     assert await is_still_the_same(page)
 
     await page.get_by_role("link", name="Open the dashboard").first.click()
@@ -100,7 +100,7 @@ async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(
         await dialog.get_by_role("button", name="Yes, disable it").click()
         await shows(page, "Demo mode is being disabled")
         await mark(page)
-    await shows(page, "Demo mode is off")
+    await shows(page, "Demo mode is disabled")
     await expect(page.get_by_text("1,600 interactions, 12 items removed", exact=False).first).to_be_visible()
     assert await is_still_the_same(page)
 
@@ -130,5 +130,5 @@ async def test_a_cancelled_enable_says_so(mina: Visitor, user: User) -> None:
     page, other = await mina.open(SETTINGS), await mina.open(SETTINGS)
     await page.get_by_role("button", name="Cancel").click()
     for tab in (page, other):
-        await shows(tab, "Demo mode is off")
+        await shows(tab, "Demo mode is disabled")
         await expect(tab.get_by_text("Enabling demo mode was cancelled.").first).to_be_visible()

@@ -21,7 +21,7 @@ async def sign_in(page: Page, email: str) -> None:
     await page.get_by_label("Email").fill(email)
     await page.get_by_label("Password", exact=True).fill(PASSWORD)
     await page.get_by_role("button", name="Sign in", exact=True).click()
-    await shows(page, "Demo mode is off")
+    await shows(page, "Demo mode is disabled")
 
 
 async def test_new_browser_sends_an_email_that_leads_to_the_sessions(

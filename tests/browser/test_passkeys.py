@@ -54,7 +54,7 @@ async def test_a_passkey_is_added_and_opens_the_account(new_visitor: NewVisitor,
         await shows(page, "Welcome back")
         await page.get_by_label("Keep me signed in").check()
         await page.get_by_role("button", name="Sign in with a passkey").press("Enter")
-        await shows(page, "Demo mode is off")
+        await shows(page, "Demo mode is disabled")
         session_cookies = [cookie for cookie in await mina.context.cookies() if cookie["name"] == "session"]
         assert len(session_cookies) == 1
         assert session_cookies[0]["expires"] > 0

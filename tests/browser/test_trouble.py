@@ -37,7 +37,7 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
         await other.sign_in_as(other_user)
         page = await other.open(SETTINGS)
         await page.get_by_role("button", name="Dismiss").click()
-        await shows(page, "Demo mode is off")
+        await shows(page, "Demo mode is disabled")
         await expect(page.get_by_text("Failure dismissed.")).to_be_visible()
         await enable(page, 100)
         await shows(page, "Demo mode active")
@@ -49,7 +49,7 @@ async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
     await enable(page, 20_000)
     await shows(page, "Demo mode is being enabled")
     await page.get_by_role("button", name="Cancel").click()
-    await shows(page, "Demo mode is off")
+    await shows(page, "Demo mode is disabled")
     await expect(page.get_by_label("Niche")).to_be_visible()
 
 

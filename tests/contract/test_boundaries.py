@@ -35,8 +35,9 @@ INWARD = ("domain", "schema", "storage", "context", "operations", "servicer", "_
 OPTIONAL = {"context"}
 # Modules of the gateway, from the inside out: none imports one of its own or a later row.
 GATEWAY_ROOMS = (
-    ("metrics", "problems", "views", "demo_options", "idempotency", "flash", "durations"),
+    ("metrics", "problems", "views", "demo_options", "idempotency", "durations"),
     ("labels",),
+    ("flash",),
     ("identity", "redirects"),
     ("clients",),
     ("middleware",),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import fields as fields_of
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
+from gateway import views
 from gateway.container import Container
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 
 PATH = "/admin/jobs/bulk"
+LEFT_OUT = {"retry": frozenset[str](), "cancel": views.UNSTOPPABLE}
+"""Kinds whose jobs a change leaves as they are."""
 RATES = (20, 5, 100)
 """Jobs a second; the first is the default."""
 _QUERY = tuple(field.name for field in fields_of(job_query.JobQuery))
@@ -31,24 +35,44 @@ class Bulk(AdminPage):
     async def show(self, request: Request) -> Response:
         """Show which jobs a change would apply to."""
         visitor = await self.begin(request)
-        query, change = job_query.read(request.query_params), request.query_params.get("change", "")
+        # The confirmed jobs are those that change: a period does not move on until the button is pressed.
+        query = job_query.read(request.query_params, visitor.reader.zone).fixed(datetime.now(UTC))
+        change = request.query_params.get("change", "")
         owner_id = await people.owner_id(self._container, query.owner, user=visitor.identity) if query.owner else ""
         if change not in engine.JOB_CHANGES or owner_id is None:
             return self.redirect(query.address())
         try:
-            response = await self._container.engine.change_jobs(
-                visitor.identity, filter=query.message(owner_id), change=engine.JOB_CHANGES[change], dry_run=True
-            )
+            counts = await self._count(visitor.identity, query, owner_id, change)
+            left_out = sum(group["count"] for group in counts["groups"] if _is_left_out(change, group["kind"]))
+            if left_out:
+                counts = await self._count(visitor.identity, query, owner_id, change, without=LEFT_OUT[change])
         except errors.InvalidArgument:
             return self.redirect(query.address(), flash_code="bulk_invalid")
         context = {
             "change": change,
             "query": query,
-            "counts": engine.job_counts(response.counts),
+            "counts": counts,
+            "left_out": left_out,
             "rates": RATES,
             "job_id": str(ids.uuid7()),
         }
         return visitor.show("admin/bulk", PATH, context)
+
+    async def _count(
+        self,
+        identity: str,
+        query: job_query.JobQuery,
+        owner_id: str,
+        change: str,
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> engine.JobCounts:
+        selected = query.message(owner_id)
+        selected.without_kinds.extend(sorted(without))
+        response = await self._container.engine.change_jobs(
+            identity, filter=selected, change=engine.JOB_CHANGES[change], dry_run=True
+        )
+        return engine.job_counts(response.counts)
 
     async def start(self, request: Request) -> Response:
         """Submit the job and show it."""
@@ -57,11 +81,17 @@ class Bulk(AdminPage):
         owner_id = await people.owner_id(self._container, query.owner, user=session.identity) if query.owner else ""
         if values["change"] not in engine.JOB_CHANGES or owner_id is None or not values["per_second"].isdecimal():
             raise errors.InvalidArgument("change, owner or per_second is invalid.", field="change")
+        selected = query.message(owner_id)
+        selected.without_kinds.extend(sorted(LEFT_OUT[values["change"]]))
         response = await self._container.engine.change_jobs(
             session.identity,
-            filter=query.message(owner_id),
+            filter=selected,
             change=engine.JOB_CHANGES[values["change"]],
             per_second=int(values["per_second"][:4]),
             job_id=str(ids.parse(values["job_id"], "job_id")),
         )
         return self.redirect(f"/jobs/{response.job.job_id}")
+
+
+def _is_left_out(change: str, kind: str) -> bool:
+    return kind in LEFT_OUT[change]

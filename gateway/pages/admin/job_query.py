@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,9 +17,11 @@ PATH = "/admin/jobs"
 STATES: Mapping[str, tuple[str, tuple[views.JobStatus, ...]]] = {
     "": ("Any state", ()),
     "active": ("Unfinished", labels.ACTIVE),
-    "waiting": ("Waiting", ("scheduled", "pending", "retrying")),
+    "waiting": ("Waiting", ("pending", "retrying")),
+    "scheduled": ("Scheduled", ("scheduled",)),
     "running": ("Running", ("running", "cancelling")),
     "retrying": ("Retrying", ("retrying",)),
+    "finished": ("Finished", ("completed", "failed", "cancelled")),
     "completed": ("Completed", ("completed",)),
     "failed": ("Failed", ("failed",)),
     "cancelled": ("Cancelled", ("cancelled",)),
@@ -40,6 +42,13 @@ ORDERS: Mapping[str, admin_service_pb2.JobOrder.ValueType] = {
 }
 SIZES = (50, 20, 100)
 """Rows of a page; the first is the default."""
+TIMES = {
+    "after": "create_time_from",
+    "before": "create_time_until",
+    "ended_after": "finish_time_from",
+    "ended_before": "finish_time_until",
+}
+"""The times of a query, and their fields in the filter of the jobs service."""
 _MAX_TEXT = 100
 
 
@@ -56,7 +65,11 @@ class JobQuery:
     fingerprint: str = ""
     since: str = ""
     after: str = ""
+    """Submitted from this time on; this and the following times are ISO 8601 in UTC."""
     before: str = ""
+    ended_after: str = ""
+    ended_before: str = ""
+    problem: str = ""
     text: str = ""
     system: str = ""
     """`yes` shows the system's jobs too."""
@@ -71,12 +84,12 @@ class JobQuery:
     @property
     def is_detailed(self) -> bool:
         """Whether a filter is set that the page shows on demand only."""
-        return bool(self.worker or self.code or self.fingerprint or self.after or self.before)
+        return any(getattr(self, name) for name in ("worker", "code", "fingerprint", "problem", *TIMES))
 
     @property
     def filters(self) -> dict[str, str]:
         """The filters that are set, by name."""
-        names = ("state", "kind", "owner", "worker", "code", "fingerprint", "since", "after", "before", "text")
+        names = ("state", "kind", "owner", "worker", "code", "fingerprint", "problem", "since", *TIMES, "text")
         return {name: value for name in names if (value := getattr(self, name))}
 
     @property
@@ -95,7 +108,14 @@ class JobQuery:
         query = replace(self, **changed).fields | ({"page_token": page_token} if page_token else {})
         return f"{path}?{urlencode(query)}" if query else path
 
-    def message(self, owner_id: str, now: datetime | None = None) -> admin_service_pb2.JobFilter:
+    def fixed(self, now: datetime) -> JobQuery:
+        """Return the query with a period up to now as a time, so that it selects the same jobs later."""
+        period = SINCE[self.since][1]
+        if period is None:
+            return self
+        return replace(self, since="", after=self.after or utc(now - period))
+
+    def message(self, owner_id: str) -> admin_service_pb2.JobFilter:
         """Return the filter for the jobs service; `owner_id` is the id of the owner."""
         message = admin_service_pb2.JobFilter(
             states=[views.JOB_STATE_NUMBERS[name] for name in STATES[self.state][1]],
@@ -106,18 +126,17 @@ class JobQuery:
             fingerprint=self.fingerprint,
             text=self.text,
             without_system=not (self.system or self.owner),
+            problem=self.problem,
         )
-        if period := SINCE[self.since][1]:
-            message.create_time_from.FromDatetime((now or datetime.now(UTC)) - period)
-        if time := moment(self.after):
-            message.create_time_from.FromDatetime(time)
-        if time := moment(self.before):
-            message.create_time_until.FromDatetime(time)
+        fixed = self.fixed(datetime.now(UTC))
+        for name, field in TIMES.items():
+            if time := moment(getattr(fixed, name)):
+                getattr(message, field).FromDatetime(time)
         return message
 
 
-def read(values: Mapping[str, str]) -> JobQuery:
-    """Return the query of an address or a form; invalid choices are ignored."""
+def read(values: Mapping[str, str], zone: tzinfo = UTC) -> JobQuery:
+    """Return the query of an address or a form, whose times without an offset are in `zone`; invalid choices are ignored."""
     texts = {field.name: inputs.plain(values.get(field.name, ""))[:_MAX_TEXT] for field in fields(JobQuery)}
     choices: Mapping[str, Any] = {
         "state": STATES,
@@ -125,13 +144,14 @@ def read(values: Mapping[str, str]) -> JobQuery:
         "order": ORDERS,
         "size": {str(size) for size in SIZES[1:]},
         "system": {"yes"},
+        "problem": labels.PROBLEMS,
     }
     for name, allowed in choices.items():
         if texts[name] not in allowed:
             texts[name] = ""
-    for name in ("after", "before"):
-        if moment(texts[name]) is None:
-            texts[name] = ""
+    for name in TIMES:
+        time = moment(texts[name], zone)
+        texts[name] = utc(time) if time else ""
     return JobQuery(**texts)
 
 
@@ -140,11 +160,16 @@ def page_token(request: Request) -> str:
     return inputs.plain(request.query_params.get("page_token", ""))
 
 
-def moment(text: str) -> datetime | None:
-    """Return the time of a `datetime-local` field, in UTC; None if it is empty or invalid."""
+def moment(text: str, zone: tzinfo = UTC) -> datetime | None:
+    """Return the time of a `datetime-local` field, which is in `zone`; None if it is empty or invalid."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return time if 1970 < time.year < 9999 else None
+    time = time if time.tzinfo else time.replace(tzinfo=zone)
+    return time.astimezone(UTC) if 1970 < time.year < 9998 else None
+
+
+def utc(time: datetime) -> str:
+    """Return a time as the address has it: ISO 8601 in UTC, to the second."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -9,14 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import labels, redirects, views
+from gateway import flash, labels, redirects, views
 from gateway.container import Container
-from gateway.pages import jobs
+from gateway.pages import current_jobs, jobs
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.pages.admin.job_query import PATH, JobQuery
 from gateway.views import engine
-from repruv.jobs.v1 import admin_service_pb2
+from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2
 
 
 class Jobs(AdminPage):
@@ -34,7 +34,8 @@ class Jobs(AdminPage):
     async def show(self, request: Request) -> Response:
         """Show jobs across owners."""
         visitor = await self.begin(request)
-        query, token = job_query.read(request.query_params), job_query.page_token(request)
+        query = job_query.read(request.query_params, visitor.reader.zone)
+        token = job_query.page_token(request)
         if job_id := _job_id(query.text):
             return self.redirect(f"/jobs/{job_id}")
         engine_client, user = self._container.engine, visitor.identity
@@ -75,14 +76,20 @@ class Jobs(AdminPage):
         return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
 
     async def retry(self, request: Request) -> Response:
-        """Reopen a job."""
-        return await self._act(request, self._container.jobs.retry_job, "job_retried")
+        """Reopen a job, unless a newer one has replaced it."""
+
+        async def retry(identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
+            await current_jobs.require_not_replaced(self._container, job_id, user=identity)
+            return await self._container.jobs.retry_job(identity, job_id=job_id)
+
+        return await self._act(request, retry, "job_retried")
 
     async def _act(self, request: Request, act: jobs.JobAction, flash_code: str) -> Response:
         session, fields = await self.read_form(request, "job_id", "origin")
         response = await act(session.identity, job_id=str(ids.parse(fields["job_id"], "job_id")))
         if views.job_state(response.job) == "cancelling":
             flash_code = "job_cancelling"
+        flash_code = flash.about(flash_code, response.job.spec.kind)
         return self.redirect(redirects.local(fields["origin"]) or PATH, flash_code=flash_code)
 
 
@@ -93,6 +100,7 @@ def choices(query: JobQuery, kinds: list[str]) -> dict[str, object]:
         "query": query,
         "kinds": sorted(names, key=labels.kind),
         "states": {name: label for name, (label, _) in job_query.STATES.items()},
+        "problem_names": labels.PROBLEMS,
         "periods": {name: label for name, (label, _) in job_query.SINCE.items()},
         "sizes": sorted(job_query.SIZES),
     }

@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from google.protobuf.duration_pb2 import Duration
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids, protobuf
-from gateway import inputs, payloads
+from gateway import flash, inputs, payloads, redirects
 from gateway.container import Container
 from gateway.identity import sessions
 from gateway.pages import forms, page_request
@@ -36,6 +36,7 @@ class Row:
 
     kind: engine.Kind
     waiting: int
+    scheduled: int
     running: int
     failed: int
     points: Sequence[engine.RatePoint]
@@ -75,7 +76,8 @@ class Kinds(AdminPage):
             self._container.engine.get_rates(visitor.identity, span=admin_service_pb2.RATE_SPAN_HOUR),
         )
         views = [engine.kind(kind) for kind in kinds.kinds]
-        rates_of = {rate["kind"]: rate for rate in engine.rates(rates)["kinds"]}
+        shown_rates = engine.rates(rates)
+        rates_of = {rate["kind"]: rate for rate in shown_rates["kinds"]}
         rows = sorted(
             (_row(kind, rates_of.get(kind["kind"])) for kind in views if kind["kind"] != "*"),
             key=lambda row: (row.rank, -row.failed, -row.waiting, -row.running, row.kind["kind"]),
@@ -83,6 +85,7 @@ class Kinds(AdminPage):
         context = {
             "groups": [(title, [row for row in rows if row.rank == rank]) for rank, title in enumerate(GROUPS)],
             "count": len(rows),
+            "times": {"ended_after": shown_rates["begins_at"], "ended_before": shown_rates["ends_at"]},
             "is_everything_paused": _is_paused(next((kind for kind in views if kind["kind"] == "*"), None)),
         }
         return visitor.show("admin/kinds", PATH, context)
@@ -94,6 +97,11 @@ class Kinds(AdminPage):
 
     async def _kind(self, request: Request, visitor: page_request.Visitor, replayed: str = "") -> dict[str, object]:
         details = await self._details(request, visitor.identity)
+        actors = (change["actor_id"] or "" for change in details["changes"])
+        is_everything_paused, addresses = await asyncio.gather(
+            self._is_everything_paused(visitor.identity),
+            people.addresses(self._container, actors, user=visitor.identity),
+        )
         payload, owner = {}, ""
         if job_id := replayed or request.query_params.get("replay", ""):
             job = (await self._container.jobs.get_job(visitor.identity, job_id=inputs.parsed_id(job_id, "job"))).job
@@ -104,22 +112,35 @@ class Kinds(AdminPage):
             fields = payload_form.fields(details["payload_schema"], payload, details["sensitive_fields"])
         return {
             "kind": details["kind"],
+            "changes": details["changes"],
+            "addresses": addresses,
+            "is_everything_paused": is_everything_paused,
             "fields": fields,
             "has_sensitive": bool(details["sensitive_fields"]),
             "replayed": job_id,
             "owner": owner,
             "job_id": str(ids.uuid7()),
             **_snippets(
-                name, {field: value for field, value in payload.items() if field not in details["sensitive_fields"]}
+                self._container.settings.public_url,
+                name,
+                {field: value for field, value in payload.items() if field not in details["sensitive_fields"]},
+                job_id,
             ),
         }
 
     async def _details(self, request: Request, user: str) -> engine.KindDetails:
         name = request.path_params["kind"]
         try:
-            return engine.kind_details((await self._container.engine.get_kind(user, kind=name)).kind)
+            return engine.kind_details(await self._container.engine.get_kind(user, kind=name))
         except errors.InvalidArgument:
             raise errors.NotFound("There is no such job type.", code="kind_not_found") from None
+
+    async def _is_everything_paused(self, user: str) -> bool:
+        try:
+            everything = (await self._container.engine.get_kind(user, kind="*")).kind
+        except errors.NotFound:
+            return False
+        return everything.HasField("pause_time")
 
     async def confirm(self, request: Request) -> Response:
         """Ask before everything is paused: how many jobs wait, run and are scheduled."""
@@ -143,19 +164,24 @@ class Kinds(AdminPage):
 
     async def pause(self, request: Request) -> Response:
         """Pause a kind."""
-        session, fields = await self.read_form(request, "kind")
+        session, fields = await self.read_form(request, "kind", "origin")
         await self._container.engine.pause_kind(session.identity, kind=fields["kind"])
-        return self.redirect(PATH, flash_code="kind_paused")
+        return self._back(fields, "kind_paused")
 
     async def resume(self, request: Request) -> Response:
         """Resume a kind."""
-        session, fields = await self.read_form(request, "kind")
+        session, fields = await self.read_form(request, "kind", "origin")
         await self._container.engine.resume_kind(session.identity, kind=fields["kind"])
-        return self.redirect(PATH, flash_code="kind_resumed")
+        return self._back(fields, "kind_resumed")
+
+    def _back(self, fields: dict[str, str], flash_code: str) -> Response:
+        origin = redirects.local(fields["origin"]) or PATH
+        return self.redirect(origin, flash_code=flash.about(flash_code, fields["kind"]))
 
     async def run(self, request: Request) -> Response:
         """Submit a job and show it; show the form again if a field is invalid."""
-        session = await self._session(request)
+        visitor = await self.begin(request)
+        session, zone = visitor.session, visitor.reader.zone
         details = await self._details(request, session.identity)
         form = payload_form.fields(details["payload_schema"], {}, details["sensitive_fields"])
         names = (*(field.key for field in form), "job_id", "owner", "run_at", "replayed")
@@ -170,7 +196,7 @@ class Kinds(AdminPage):
             with validation.field():
                 rpc_request.owner_id = await self._owner_id(values["owner"], session.identity)
             with validation.field():
-                if moment := _moment(values["run_at"]):
+                if moment := _moment(values["run_at"], zone):
                     rpc_request.run_at.FromDatetime(moment)
             validation.end()
             job = (await self._container.engine.run_job.send(session.identity, rpc_request)).job
@@ -193,7 +219,9 @@ class Kinds(AdminPage):
             await self._container.engine.set_schedule(session.identity, registration=registration)
         except errors.Error as error:
             return await self._show_again(request, error, values, form)
-        return self.redirect(f"{schedules.PATH}/{registration.name}", flash_code="schedule_saved")
+        return self.redirect(
+            f"{schedules.PATH}/{registration.name}", flash_code=flash.about("schedule_saved", registration.name)
+        )
 
     async def _owner_id(self, owner: str, user: str) -> str:
         owner_id = await people.owner_id(self._container, owner, user=user) if owner else ""
@@ -235,11 +263,11 @@ class Kinds(AdminPage):
             return visitor.show(
                 "admin/kind", f"{PATH}/{name}", {**await self._kind(request, visitor), "form": form}, status=status
             )
-        return self.redirect(f"{PATH}/{name}", flash_code="kind_limited")
+        return self.redirect(f"{PATH}/{name}", flash_code=flash.about("kind_limited", name))
 
 
-def _moment(text: str) -> datetime | None:
-    moment = job_query.moment(text) if text else None
+def _moment(text: str, zone: tzinfo) -> datetime | None:
+    moment = job_query.moment(text, zone) if text else None
     if text and moment is None:
         raise errors.InvalidArgument("Enter a date and a time.", field="run_at")
     return moment
@@ -250,14 +278,16 @@ def _is_runnable(details: engine.KindDetails) -> bool:
     return details["kind"]["registered_at"] is not None and not name.startswith("jobs.") and not name.endswith(".undo")
 
 
-def _snippets(kind: str, payload: dict[str, object]) -> dict[str, str]:
-    """Return the same job as a command and as a request."""
+def _snippets(public_url: str, kind: str, payload: dict[str, object], replayed: str) -> dict[str, str]:
+    """Return the same job as a command of the admin tool and as a request of an admin's session."""
     text = json.dumps(payload, ensure_ascii=False)
     body = json.dumps({"kind": kind, "payload": payload}, ensure_ascii=False)
-    command = f"python -m services.jobs admin run {kind} --payload {shlex.quote(text)}"
-    headers = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json'"
-    curl = f"curl $URL/api/v1/admin/jobs {headers} -d {shlex.quote(body)}"
-    return {"command": command, "curl": curl}
+    headers = "-H \"Authorization: Bearer $SESSION\" -H 'Content-Type: application/json'"
+    return {
+        "command": f"admin run {kind} --payload {shlex.quote(text)}",
+        "replay_command": f"admin replay {replayed} --set FIELD=JSON" if replayed else "",
+        "curl": f"curl {public_url}/api/v1/admin/jobs {headers} -d {shlex.quote(body)}",
+    }
 
 
 def _row(kind: engine.Kind, rates: engine.KindRates | None) -> Row:
@@ -265,6 +295,7 @@ def _row(kind: engine.Kind, rates: engine.KindRates | None) -> Row:
     return Row(
         kind=kind,
         waiting=counts.get("pending", 0) + counts.get("retrying", 0),
+        scheduled=counts.get("scheduled", 0),
         running=counts.get("running", 0) + counts.get("cancelling", 0),
         failed=rates["failed"] if rates else 0,
         points=rates["points"] if rates else (),

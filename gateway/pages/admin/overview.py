@@ -49,6 +49,7 @@ class Overview(AdminPage):
         states = [engine.kind(kind) for kind in kinds.kinds]
         context = {
             "span": span,
+            "times": {"ended_after": shown_rates["begins_at"], "ended_before": shown_rates["ends_at"]},
             "spans": SPANS,
             "total": shown_rates["total"],
             "rows": _rows(shown_rates, states),
@@ -68,6 +69,7 @@ class _Row:
     kind: str
     rates: engine.KindRates | None
     ended: int
+    """Completed, failed and cancelled ones."""
     failed: int
     waiting: int
     running: int
@@ -87,7 +89,7 @@ def _rows(rates: engine.Rates, kinds: list[engine.Kind]) -> list[_Row]:
             _Row(
                 kind=name,
                 rates=rate,
-                ended=rate["completed"] + rate["failed"] if rate else 0,
+                ended=rate["completed"] + rate["failed"] + rate["cancelled"] if rate else 0,
                 failed=rate["failed"] if rate else 0,
                 waiting=_count(kind, _WAITING) if kind else 0,
                 running=_count(kind, _RUNNING) if kind else 0,

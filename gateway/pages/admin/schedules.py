@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors, ids
-from gateway import payloads
+from gateway import flash, payloads
 from gateway.container import Container
 from gateway.pages import forms, page_request
 from gateway.pages.admin import payload_form
@@ -98,25 +98,25 @@ class Schedules(AdminPage):
             filled = forms.filled({name: text for name, text in values.items() if name not in secret_keys}, mistakes)
             context = {**await self._page_values(request, visitor), "form": filled}
             return visitor.show("admin/schedule", _path(request), context, status=status)
-        return self.redirect(_path(request), flash_code="schedule_saved")
+        return self.redirect(_path(request), flash_code=flash.about("schedule_saved", request.path_params["name"]))
 
     async def delete(self, request: Request) -> Response:
         """Delete a schedule of operators."""
         session, _ = await self.read_form(request)
         await self._container.engine.delete_schedule(session.identity, name=request.path_params["name"])
-        return self.redirect(PATH, flash_code="schedule_deleted")
+        return self.redirect(PATH, flash_code=flash.about("schedule_deleted", request.path_params["name"]))
 
     async def pause(self, request: Request) -> Response:
         """Pause a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.pause_schedule(session.identity, name=fields["name"])
-        return self.redirect(PATH, flash_code="schedule_paused")
+        return self.redirect(PATH, flash_code=flash.about("schedule_paused", fields["name"]))
 
     async def resume(self, request: Request) -> Response:
         """Resume a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.resume_schedule(session.identity, name=fields["name"])
-        return self.redirect(PATH, flash_code="schedule_resumed")
+        return self.redirect(PATH, flash_code=flash.about("schedule_resumed", fields["name"]))
 
     async def trigger(self, request: Request) -> Response:
         """Submit a job of a schedule now and show it."""
@@ -140,7 +140,7 @@ class Schedules(AdminPage):
     async def _with_kind(self, request: Request, user: str) -> tuple[engine.ScheduleDetails, engine.KindDetails]:
         details = await self._details(request, user)
         kind = await self._container.engine.get_kind(user, kind=details["schedule"]["kind"])
-        return details, engine.kind_details(kind.kind)
+        return details, engine.kind_details(kind)
 
     async def _details(self, request: Request, user: str) -> engine.ScheduleDetails:
         response = await self._container.engine.get_schedule(user, name=request.path_params["name"])

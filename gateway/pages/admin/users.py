@@ -126,6 +126,7 @@ class Users(AdminPage):
                 "question": f"Grant {email} admin rights?",
                 "facts": ["They can see and change every job and every account, yours included.", ended],
                 "button": "Grant admin",
+                "is_destructive": False,
                 "fields": {"role": "admin"},
             }
         elif name == "disable":

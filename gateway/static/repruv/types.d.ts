@@ -266,7 +266,9 @@ export interface Job {
   result: Record<string, unknown> | null;
   error: ErrorInfo | null;
   cancel_reason: string | null;
+  /** Whether to offer a cancel; never for removals, half of which would be a failure. */
   cancellable: boolean;
+  /** Never for jobs that were imported from the previous system. */
   retryable: boolean;
   version: number;
 }

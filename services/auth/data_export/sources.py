@@ -34,7 +34,7 @@ class Sources:
         auth_rows = OwnerRows(engine=self.engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
         return (
             ("Reading your account", auth_rows.stream),
-            ("Reading demo data", self._demo),
+            ("Reading sample data", self._demo),
             ("Reading jobs", self._jobs),
         )
 

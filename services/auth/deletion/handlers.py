@@ -94,7 +94,7 @@ class Erasure:
             raise worker.Snooze(max(self.settle - erasing.erasing_for, timedelta(seconds=1)))
         await context.progress(1, STEPS, "Revoking access to platforms")
         await self._await_revocations(erasing)
-        await context.progress(2, STEPS, "Deleting demo data")
+        await context.progress(2, STEPS, "Deleting sample data")
         await self._erase_demo(context, erasing)
         await context.progress(3, STEPS, "Deleting jobs")
         await self._erase_jobs(context, erasing)
@@ -143,7 +143,7 @@ class Erasure:
         if not context.children.total or context.children.ended < context.children.total:
             raise worker.WaitForChildren
         if context.children.unsuccessful:
-            raise worker.JobFailed("children_failed", "Demo data could not be deleted.", retryable=False)
+            raise worker.JobFailed("children_failed", "The sample data could not be deleted.", retryable=False)
         await context.save_step("demo data", True, 0.0)
 
     async def _erase_jobs(self, context: worker.Context, erasing: Erasing) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
 STATES = ("scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled")
+PROBLEMS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
 
 _UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
 _SPAN = re.compile(r"(\d{1,6})([smhd])")
@@ -83,6 +84,7 @@ def _add_engine_commands(add: Add) -> None:
     command = add("errors", "List failed jobs, grouped by cause, the latest failure first")
     command.add_argument("--kind", default="", help="only jobs of this kind")
     add("kinds", "List kinds with their limits, and how many of their jobs are in each state")
+    _add_kind(add("kind", "Show a kind, and who paused, resumed or limited it"))
     command = add("limit", "Change limits of a kind; limits that are not named are unchanged")
     _add_kind(command)
     command.add_argument("--max-running", type=_count, metavar="N", help="at most N running jobs; 0: no limit")
@@ -139,6 +141,16 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--since", type=_span, metavar="TIME", help="only jobs submitted in this time, as 15m, 24h, 7d"
     )
+    command.add_argument(
+        "--ended-since", type=_span, metavar="TIME", help="only jobs that ended in this time, as 15m, 24h, 7d"
+    )
+    command.add_argument(
+        "--problem",
+        default="",
+        choices=PROBLEMS,
+        help="only jobs that need attention for this reason, as in `overview`",
+    )
+    command.add_argument("--not-kind", action="append", default=[], help="without jobs of this kind; repeatable")
     command.add_argument("--no-system", action="store_true", help="without the system's jobs")
 
 

@@ -12,7 +12,14 @@ from repruv.jobs.v1 import admin_service_pb2 as admin
 from repruv.jobs.v1 import jobs_service_pb2
 from services.jobs.admin import answers, job_commands, job_record, overview_commands, run_commands, search
 from services.jobs.admin.connection import Connection
-from services.jobs.admin.engine_commands import set_limits, show_kinds, show_schedules, show_stuck, show_workers
+from services.jobs.admin.engine_commands import (
+    set_limits,
+    show_kind,
+    show_kinds,
+    show_schedules,
+    show_stuck,
+    show_workers,
+)
 
 Command = Callable[[Connection, argparse.Namespace], Awaitable[int]]
 
@@ -47,6 +54,7 @@ COMMANDS: Mapping[str, Command] = {
     "overview": overview_commands.show,
     "errors": _call(admin.ListErrorGroupsRequest, overview_commands.show_errors),
     "kinds": _call(admin.ListKindsRequest, lambda response: show_kinds(*response.kinds)),
+    "kind": _call(admin.GetKindRequest, show_kind),
     "limit": set_limits,
     "pause": _call(admin.PauseKindRequest, show_kinds, "kind"),
     "resume": _call(admin.ResumeKindRequest, show_kinds, "kind"),

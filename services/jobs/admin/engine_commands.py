@@ -9,6 +9,8 @@ from repruv.jobs.v1 import kind_pb2
 from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
 
+COMMAND_LINE = "the command line"
+
 
 async def set_limits(jobs: Connection, args: argparse.Namespace) -> int:
     """Change the named limits; the others are unchanged."""
@@ -35,7 +37,9 @@ def show_kinds(*kinds: kind_pb2.Kind) -> None:
         (
             kind.kind,
             tables.NOTHING if kind.kind == "*" else "yes" if kind.has_worker else "no",
-            f"since {tables.at(kind, 'pause_time')}" if kind.HasField("pause_time") else tables.NOTHING,
+            f"since {tables.at(kind, 'pause_time')} by {kind.pauser_id or COMMAND_LINE}"
+            if kind.HasField("pause_time")
+            else tables.NOTHING,
             _limits(kind.limits),
             ", ".join(f"{count:,} {state}" for state, count in sorted(kind.counts.items())) or tables.NOTHING,
             tables.since(kind, "oldest_waiting_time"),
@@ -43,6 +47,17 @@ def show_kinds(*kinds: kind_pb2.Kind) -> None:
         for kind in kinds
     ]
     tables.show(("KIND", "WORKER", "PAUSED", "LIMITS", "JOBS", "OLDEST WAITING"), rows, nothing="no kinds")
+
+
+def show_kind(response: messages.GetKindResponse) -> None:
+    """Print a kind, and who changed it."""
+    show_kinds(response.kind)
+    print()
+    rows = [
+        (tables.at(change, "time"), change.change, change.details or tables.NOTHING, change.actor_id or COMMAND_LINE)
+        for change in response.changes
+    ]
+    tables.show(("TIME", "CHANGE", "LIMITS", "BY"), rows, nothing="no changes by operators")
 
 
 def _limits(limits: kind_pb2.KindLimits) -> str:

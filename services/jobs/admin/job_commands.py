@@ -71,9 +71,13 @@ def job_filter(args: argparse.Namespace) -> messages.JobFilter:
         fingerprint=args.fingerprint,
         text=args.text,
         without_system=args.no_system,
+        problem=args.problem,
+        without_kinds=args.not_kind,
     )
     if args.since is not None:
         message.create_time_from.FromDatetime(datetime.now(UTC) - args.since)
+    if args.ended_since is not None:
+        message.finish_time_from.FromDatetime(datetime.now(UTC) - args.ended_since)
     return message
 
 

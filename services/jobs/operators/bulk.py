@@ -124,12 +124,12 @@ def restrict(selected: JobFilter, change: Change) -> JobFilter:
     states = frozenset(selected.states) & _SOURCES[change] if selected.states else _DEFAULT_SOURCES[change]
     if not states:
         raise errors.InvalidArgument(f"states must have one of which jobs can {change}.", field="states")
-    return dataclasses.replace(selected, states=states)
+    return dataclasses.replace(selected, states=states, without_legacy=change is Change.RETRY)
 
 
 def _to_json(selected: JobFilter) -> dict[str, Any]:
     values = {field.name: getattr(selected, field.name) for field in dataclasses.fields(selected)}
-    values |= {"states": sorted(selected.states), "kinds": sorted(selected.kinds)}
+    values |= {name: sorted(getattr(selected, name)) for name in ("states", "kinds", "without_kinds")}
     texts = {name: str(value) if isinstance(value, UUID) else value for name, value in values.items() if value}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in texts.items()}
 
@@ -139,7 +139,7 @@ def _from_json(values: Mapping[str, Any], *, until: datetime) -> JobFilter:
     parsed = dict(values)
     parsed["states"] = frozenset(State(state) for state in values["states"])
     parsed["owner_id"] = UUID(values["owner_id"]) if "owner_id" in values else None
-    for name in ("created_from", "created_until"):
+    for name in ("created_from", "created_until", "finished_from", "finished_until"):
         parsed[name] = datetime.fromisoformat(values[name]) if name in values else None
     parsed["created_until"] = min(parsed["created_until"] or until, until)
     return JobFilter(**parsed)

@@ -10,7 +10,15 @@ from chassis import ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
 from services.jobs.convert import STATES, job_to_proto
-from services.jobs.operators import bulk, error_groups, job_filters, job_search, kind_controls, overview
+from services.jobs.operators import (
+    bulk,
+    error_groups,
+    job_filters,
+    job_search,
+    kind_changes,
+    kind_controls,
+    overview,
+)
 from services.jobs.rates import histogram, reader
 
 ORDERS = protobuf.Enum(pb.JobOrder.DESCRIPTOR, job_search.Order, "order", unset=job_search.Order.NEWEST)
@@ -21,9 +29,9 @@ SPANS = protobuf.Enum(pb.RateSpan.DESCRIPTOR, reader.Span, "span", unset=reader.
 def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
     """Return a filter of jobs. Raises `InvalidArgument`."""
     times = {
-        name: protobuf.from_timestamp(getattr(message, f"create_time_{name}"), f"create_time_{name}")
-        for name in ("from", "until")
-        if message.HasField(f"create_time_{name}")  # type: ignore[arg-type]
+        name: protobuf.from_timestamp(getattr(message, name), name)
+        for name in ("create_time_from", "create_time_until", "finish_time_from", "finish_time_until")
+        if message.HasField(name)
     }
     return job_filters.JobFilter(
         states=frozenset(map(STATES.from_proto, message.states)),
@@ -31,8 +39,12 @@ def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
         owner_id=ids.parse(message.owner_id, "owner_id") if message.owner_id else None,
         worker=message.worker,
         error_code=message.error_code,
-        created_from=times.get("from"),
-        created_until=times.get("until"),
+        created_from=times.get("create_time_from"),
+        created_until=times.get("create_time_until"),
+        finished_from=times.get("finish_time_from"),
+        finished_until=times.get("finish_time_until"),
+        problem=message.problem,
+        without_kinds=frozenset(message.without_kinds),
         text=message.text,
         without_system=message.without_system,
         fingerprint=message.fingerprint,
@@ -83,10 +95,20 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
             rate_period=protobuf.to_duration(row["rate_period"]),
         ),
         pause_time=protobuf.to_timestamp(row["paused_at"]),
+        pauser_id=str(row["paused_by"] or ""),
         register_time=protobuf.to_timestamp(row["declared_at"]),
         has_worker=row["has_worker"],
         counts=row["counts"],
         oldest_waiting_time=protobuf.to_timestamp(row["oldest_waiting_at"]),
+    )
+
+
+def kind_change_to_proto(change: kind_changes.KindChange) -> pb.KindChange:
+    return pb.KindChange(
+        change=change.change,
+        details=change.details,
+        actor_id=str(change.actor_id or ""),
+        time=protobuf.to_timestamp(change.changed_at),
     )
 
 
@@ -147,6 +169,7 @@ def rates_to_proto(rates: reader.Rates) -> pb.GetRatesResponse:
         total=_kind_rates(rates.total),
         kinds=map(_kind_rates, rates.kinds),
         begin_time=protobuf.to_timestamp(rates.begins_at),
+        end_time=protobuf.to_timestamp(rates.ends_at),
         step=protobuf.to_duration(rates.step),
     )
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from chassis import errors
 from services.jobs import domain, sql
 from services.jobs.domain import State
+from services.jobs.operators import overview
 
 MAX_KINDS = 20
 MAX_TEXT = 100
@@ -39,13 +40,24 @@ class JobFilter:
     text: str = ""
     without_system: bool = False
     fingerprint: str = ""
+    finished_from: datetime | None = None
+    finished_until: datetime | None = None
+    problem: str = ""
+    without_kinds: Collection[str] = ()
+    without_legacy: bool = False
+    """Whether jobs that were imported from the previous system are left out."""
 
     def __post_init__(self) -> None:
         """Validate the bounds. Raises `InvalidArgument`."""
-        for kind in self.kinds:
-            domain.require_kind(kind, "kinds")
-        if len(self.kinds) > MAX_KINDS:
-            raise errors.InvalidArgument(f"kinds must be at most {MAX_KINDS}.", field="kinds")
+        for name in ("kinds", "without_kinds"):
+            kinds = getattr(self, name)
+            for kind in kinds:
+                domain.require_kind(kind, name)
+            if len(kinds) > MAX_KINDS:
+                raise errors.InvalidArgument(f"{name} must be at most {MAX_KINDS}.", field=name)
+        if self.problem and self.problem not in overview.REASONS:
+            reasons = ", ".join(overview.REASONS)
+            raise errors.InvalidArgument(f"problem must be one of {reasons}.", field="problem")
         for name in ("worker", "error_code", "text", "fingerprint"):
             value = getattr(self, name)
             if len(value) > MAX_TEXT or "\x00" in value:
@@ -56,13 +68,19 @@ class JobFilter:
     def identity(self) -> str:
         """The filter as text, for page tokens; without the times, which move along with the clock of a page."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.type != "datetime | None"}
-        return repr({**values, "states": sorted(self.states), "kinds": sorted(self.kinds)})
+        sets = {name: sorted(getattr(self, name)) for name in ("states", "kinds", "without_kinds")}
+        return repr({**values, **sets})
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the fragments below."""
         return {
+            **(overview.PROBLEM_PARAMETERS if self.problem else {}),
+            "problem": self.problem,
             "owner_id": self.owner_id,
             "kinds": sorted(self.kinds),
+            "without_kinds": sorted(self.without_kinds),
+            "finished_from": self.finished_from,
+            "finished_until": self.finished_until,
             "worker": self.worker,
             "error_code": self.error_code,
             "fingerprint": self.fingerprint,
@@ -76,7 +94,7 @@ class JobFilter:
         if self.owner_id:
             is_unfinished = " AND j.finished_at IS NULL" if self.states and _UNFINISHED.issuperset(self.states) else ""
             return [f"j.owner_id = CAST(:owner_id AS uuid){is_unfinished}"]
-        states = set(self.states) or ({State.FAILED} | _UNFINISHED if self.error_code or self.fingerprint else set())
+        states = set(self.states) or self._implied_states()
         if not states and not self.kinds:
             return ["true"]
         unfinished = ["j.finished_at IS NULL"] if not states or states & _UNFINISHED else []
@@ -94,6 +112,14 @@ class JobFilter:
         if not states:
             return unfinished + of_kinds
         return [*unfinished, *unsuccessful, *(f"{part} AND j.state = '{State.COMPLETED}'" for part in of_kinds)]
+
+    def _implied_states(self) -> set[State]:
+        """Return the states that the other fields leave; empty: all."""
+        if self.problem:
+            return {State.FAILED} if self.problem == overview.FAILING_REASON else set(_UNFINISHED)
+        if self.error_code or self.fingerprint:
+            return {State.FAILED, *_UNFINISHED}
+        return set(domain.TERMINAL) if self.finished_from or self.finished_until else set()
 
     def range(self) -> str:
         """Return the condition on the ids, which carry the times of the submits."""
@@ -114,6 +140,16 @@ class JobFilter:
             yield f"j.state IN {sql.states(self.states)}"
         if self.kinds:
             yield "j.kind = ANY(:kinds)"
+        if self.without_kinds:
+            yield "j.kind <> ALL(:without_kinds)"
+        if self.without_legacy:
+            yield f"NOT starts_with(j.kind, '{domain.LEGACY}')"
+        if self.finished_from:
+            yield "(j.finished_at >= CAST(:finished_from AS timestamptz)) IS TRUE"
+        if self.finished_until:
+            yield "(j.finished_at < CAST(:finished_until AS timestamptz)) IS TRUE"
+        if self.problem:
+            yield f"j.job_id IN ({overview.PROBLEM_JOBS})"
         if self.without_system:
             yield f"j.owner_id <> '{domain.SYSTEM}'"
         if self.error_code:

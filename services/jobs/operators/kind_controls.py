@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from chassis import errors
 from services.jobs import domain, operations, storage
 from services.jobs.claims import waiters
+from services.jobs.operators import kind_changes
 from services.jobs.transaction import Transaction
 
 MAX_LIMIT = 1_000_000
@@ -28,11 +30,10 @@ ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running, max_running
 """)
 _PAUSE = sa.text("""
 INSERT INTO jobs.kinds AS k (kind, paused_at) VALUES (:kind, now())
-ON CONFLICT (kind) DO UPDATE SET paused_at = coalesce(k.paused_at, now())
+ON CONFLICT (kind) DO UPDATE SET paused_at = now() WHERE k.paused_at IS NULL
 """)
-_RESUME = sa.text("""
-INSERT INTO jobs.kinds (kind) VALUES (:kind) ON CONFLICT (kind) DO UPDATE SET paused_at = NULL
-""")
+_RESUME = sa.text("UPDATE jobs.kinds SET paused_at = NULL WHERE kind = :kind AND paused_at IS NOT NULL")
+_KEEP = sa.text("INSERT INTO jobs.kinds (kind) VALUES (:kind) ON CONFLICT DO NOTHING")
 _READY_KINDS = sa.text("""
 SELECT k.kind FROM jobs.kinds k
 WHERE (:kind = '*' OR k.kind = :kind) AND EXISTS (SELECT FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready)
@@ -63,6 +64,16 @@ class Limits:
         )
         _require((self.rate_count > 0) == (self.rate_period is not None), "rate_period", "given with rate_count")
 
+    def __str__(self) -> str:
+        """Return the limits in words."""
+        rate = f"{self.rate_count:,} per {self.rate_period.total_seconds():g} s" if self.rate_period else ""
+        parts = (
+            f"{self.max_running:,} at once" if self.max_running else "",
+            f"{self.max_running_per_key:,} per key" if self.max_running_per_key > 1 else "",
+            rate,
+        )
+        return ", ".join(filter(None, parts)) or "no limits"
+
 
 def require_kind(kind: str) -> None:
     """Validate the name of a kind, or `*`."""
@@ -71,12 +82,12 @@ def require_kind(kind: str) -> None:
 
 
 class KindControls:
-    """Changes the limits and pauses of kinds."""
+    """Changes the limits and pauses of kinds, and records who did; `actor_id` is None for the command line."""
 
     def __init__(self, jobs: operations.Operations) -> None:
         self._jobs = jobs
 
-    async def set_limits(self, limits: Limits) -> None:
+    async def set_limits(self, limits: Limits, *, actor_id: UUID | None = None) -> None:
         """Replace the limits of a kind, and wake claims for jobs that they newly allow."""
         parameters = {
             "kind": limits.kind,
@@ -87,6 +98,7 @@ class KindControls:
         }
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_SET, parameters)
+            await kind_changes.record(tx.conn, limits.kind, "limited", actor_id=actor_id, details=str(limits))
             keys = {
                 key for key in await storage.keys_with_free_slots(tx.conn, limit=ADMIT_BATCH) if key[0] == limits.kind
             }
@@ -95,18 +107,22 @@ class KindControls:
             await _wake(tx, limits.kind)
         self._jobs.kinds.forget()
 
-    async def pause(self, kind: str) -> None:
+    async def pause(self, kind: str, *, actor_id: UUID | None = None) -> None:
         """Pause a kind: none of its jobs is claimed."""
         require_kind(kind)
         async with self._jobs.transaction() as tx:
-            await tx.conn.execute(_PAUSE, {"kind": kind})
+            if (await tx.conn.execute(_PAUSE, {"kind": kind})).rowcount:
+                await kind_changes.record(tx.conn, kind, "paused", actor_id=actor_id)
         self._jobs.kinds.forget()
 
-    async def resume(self, kind: str) -> None:
+    async def resume(self, kind: str, *, actor_id: UUID | None = None) -> None:
         """End the pause of a kind."""
         require_kind(kind)
         async with self._jobs.transaction() as tx:
-            await tx.conn.execute(_RESUME, {"kind": kind})
+            if (await tx.conn.execute(_RESUME, {"kind": kind})).rowcount:
+                await kind_changes.record(tx.conn, kind, "resumed", actor_id=actor_id)
+            else:
+                await tx.conn.execute(_KEEP, {"kind": kind})
             await _wake(tx, kind)
         self._jobs.kinds.forget()
 

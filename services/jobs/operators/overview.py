@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
 from services.jobs import domain, outcomes, schema, sql, storage
+from services.jobs.operators import kind_changes
 
 FAILED_JOBS = 20_000
 """The newest failed jobs that can make a kind a problem."""
@@ -39,11 +40,16 @@ _KIND_COLUMNS = ", ".join(
     f"k.{column.name}" for column in schema.kinds.c if column.name not in {"kind", "payload_schema"}
 )
 
+CHANGES = 20
+"""Changes of a kind that are listed."""
+
 KINDS = sa.text(f"""
 WITH counted AS (
     SELECT kind, state, count(*) AS jobs FROM ({_UNFINISHED}) unfinished GROUP BY kind, state
 )
 SELECT named.kind, {_KIND_COLUMNS}, CASE WHEN CAST(:kind AS text) IS NOT NULL THEN k.payload_schema END AS payload_schema,
+    CASE WHEN k.paused_at IS NOT NULL THEN (SELECT c.actor_id FROM jobs.kind_changes c
+        WHERE c.kind = named.kind AND c.change = 'paused' ORDER BY c.change_id DESC LIMIT 1) END AS paused_by,
     coalesce(k.declared_at > now() - CAST(:alive AS interval), false) AS has_worker,
     (SELECT coalesce(json_object_agg(c.state, c.jobs), '{{}}') FROM counted c WHERE c.kind = named.kind) AS counts,
     (SELECT min(j.run_at) FROM jobs.jobs j WHERE j.ready AND j.kind = named.kind) AS oldest_waiting_at
@@ -103,13 +109,19 @@ WITH waiting AS (
     ) every ORDER BY job_id, rank
 )
 """
-STUCK = sa.text(f"{_STUCK} SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY since, job_id LIMIT :limit")
-PROBLEMS = sa.text(f"""
-{_STUCK}, failing AS (
+_FAILING = f"""
     SELECT job_id, 'failing' AS reason, finished_at AS since FROM (
         SELECT * FROM jobs.jobs WHERE state = '{domain.State.FAILED}' ORDER BY job_id DESC LIMIT {FAILED_JOBS}
     ) j WHERE j.finished_at > now() - CAST(:failing AS interval)
-)
+"""
+PROBLEM_JOBS = f"""
+{_STUCK}, failing AS ({_FAILING})
+SELECT job_id FROM (SELECT job_id, reason FROM stuck UNION ALL SELECT job_id, reason FROM failing) p WHERE reason = :problem
+"""
+"""Selects the jobs of the reason `:problem`, with the further parameters `PROBLEM_PARAMETERS`."""
+STUCK = sa.text(f"{_STUCK} SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY since, job_id LIMIT :limit")
+PROBLEMS = sa.text(f"""
+{_STUCK}, failing AS ({_FAILING})
 SELECT p.reason, j.kind, count(*) AS count,
     count(DISTINCT j.owner_id) FILTER (WHERE j.owner_id <> '{domain.SYSTEM}') AS owner_count, now() - min(p.since) AS age
 FROM (SELECT job_id, reason, since FROM stuck UNION ALL SELECT job_id, reason, since FROM failing) p
@@ -123,6 +135,7 @@ WAITING_TOO_LONG = timedelta(minutes=5)
 CANCELLING_TOO_LONG = timedelta(minutes=1)
 FAILING = timedelta(hours=1)
 """A failed job makes its kind a problem for this time."""
+FAILING_REASON = "failing"
 REASONS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
 """The reasons of problems, the worst first."""
 MAX_PROBLEMS = 100
@@ -136,6 +149,7 @@ _STUCK_PARAMETERS = {
     "cancelling": CANCELLING_TOO_LONG,
     "crashes": CRASHING,
 }
+PROBLEM_PARAMETERS = {**_STUCK_PARAMETERS, "failing": FAILING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +197,7 @@ class Overview:
         self._single = postgres.autocommit(engine)
 
     async def list_kinds(self) -> list[Mapping[str, Any]]:
-        """Return all kinds by name: the columns of the table, `has_worker`, `counts` by state, and `oldest_waiting_at`.
+        """Return all kinds by name: the columns of the table, `has_worker`, `counts` by state, `paused_by`, `oldest_waiting_at`.
 
         The columns are None for a kind whose row was deleted while it had jobs.
         """
@@ -198,6 +212,11 @@ class Overview:
             raise errors.NotFound("There is no such kind.", code="kind_not_found", field="kind")
         return rows[0]
 
+    async def list_changes(self, kind: str) -> Sequence[kind_changes.KindChange]:
+        """Return the newest changes of a kind by operators, the newest first."""
+        async with self._single.connect() as conn:
+            return await kind_changes.list_newest(conn, kind, limit=CHANGES)
+
     async def list_stuck(self, *, limit: int) -> list[StuckJob]:
         """Return jobs that need attention, the longest stuck first."""
         parameters = {**_STUCK_PARAMETERS, "limit": limit}
@@ -208,7 +227,7 @@ class Overview:
 
     async def list_problems(self) -> list[Problem]:
         """Return what needs attention by reason and kind, the worst first."""
-        parameters = {**_STUCK_PARAMETERS, "failing": FAILING, "reasons": list(REASONS), "limit": MAX_PROBLEMS}
+        parameters = {**PROBLEM_PARAMETERS, "reasons": list(REASONS), "limit": MAX_PROBLEMS}
         async with self._single.connect() as conn:
             return [Problem(**row) for row in (await conn.execute(PROBLEMS, parameters)).mappings()]
 

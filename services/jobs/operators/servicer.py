@@ -93,7 +93,9 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def GetKind(self, request: pb.GetKindRequest, context: Context) -> pb.GetKindResponse:
         kind_controls.require_kind(request.kind)
-        return pb.GetKindResponse(kind=convert.kind_to_proto(await self.engine_overview.get_kind(request.kind)))
+        kind = await self.engine_overview.get_kind(request.kind)
+        changes = await self.engine_overview.list_changes(request.kind)
+        return pb.GetKindResponse(kind=convert.kind_to_proto(kind), changes=map(convert.kind_change_to_proto, changes))
 
     async def RunJob(self, request: pb.RunJobRequest, context: Context) -> pb.RunJobResponse:
         user = identity.caller().user
@@ -109,17 +111,18 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         return pb.RunJobResponse(job=job_to_proto(masked(job, sensitive)))
 
     async def SetKindLimits(self, request: pb.SetKindLimitsRequest, context: Context) -> pb.SetKindLimitsResponse:
-        await self.controls.set_limits(convert.limits_from_proto(request.kind, request.limits))
+        limits = convert.limits_from_proto(request.kind, request.limits)
+        await self.controls.set_limits(limits, actor_id=_actor_id())
         kind = await self.engine_overview.get_kind(request.kind)
         return pb.SetKindLimitsResponse(kind=convert.kind_to_proto(kind))
 
     async def PauseKind(self, request: pb.PauseKindRequest, context: Context) -> pb.PauseKindResponse:
-        await self.controls.pause(request.kind)
+        await self.controls.pause(request.kind, actor_id=_actor_id())
         kind = await self.engine_overview.get_kind(request.kind)
         return pb.PauseKindResponse(kind=convert.kind_to_proto(kind))
 
     async def ResumeKind(self, request: pb.ResumeKindRequest, context: Context) -> pb.ResumeKindResponse:
-        await self.controls.resume(request.kind)
+        await self.controls.resume(request.kind, actor_id=_actor_id())
         kind = await self.engine_overview.get_kind(request.kind)
         return pb.ResumeKindResponse(kind=convert.kind_to_proto(kind))
 
@@ -175,3 +178,9 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         )
         token = paging.token([str(number) for number in page.before], filters=filters) if page.before else ""
         return pb.ListLogLinesResponse(lines=map(line_to_proto, page.lines), next_page_token=token)
+
+
+def _actor_id() -> UUID | None:
+    """Return the admin of the call; None for the command line."""
+    user = identity.caller().user
+    return UUID(user.user_id) if user else None

@@ -32,7 +32,10 @@ SELECT CASE WHEN :step = 'minute' THEN coalesce(
     (SELECT max(begins_at) FROM jobs.kind_rates WHERE span = 'minute' AND kind = '*'), date_trunc('minute', now()))
     ELSE date_trunc('hour', now(), 'UTC') END - (:points - 1) * CAST('1 ' || :step AS interval)
 """
-_READ_BEGINNING = sql.prepared(_BEGINNING)
+_READ_TIMES = sql.prepared(f"""
+SELECT ({_BEGINNING}), coalesce((SELECT max(begins_at) + interval '1 minute' FROM jobs.kind_rates
+    WHERE span = 'minute' AND kind = '*'), date_trunc('minute', now()))
+""")
 _POINTS = sql.prepared(f"""
 SELECT kind, begins_at, completed, failed, cancelled, waiting, CASE WHEN kind = '{domain.ALL_KINDS}' THEN waits END
 FROM jobs.kind_rates WHERE span = :step AND begins_at >= :since
@@ -70,6 +73,8 @@ class Rates:
     total: KindRates
     kinds: Sequence[KindRates]
     begins_at: datetime
+    ends_at: datetime
+    """The end of the newest recorded minute."""
     step: timedelta
 
 
@@ -83,7 +88,7 @@ class Reader:
         """Return the rates of a time; steps without rows have zeros."""
         step, points = _STEPS[span]
         async with self._single.connect() as conn:
-            ((begins_at,),) = await _READ_BEGINNING.execute(conn, {"step": step, "points": points})
+            ((begins_at, ends_at),) = await _READ_TIMES.execute(conn, {"step": step, "points": points})
             parameters = {"step": step, "since": begins_at}
             rows = await _POINTS.execute(conn, parameters)
             durations = await _DURATIONS.execute(conn, parameters)
@@ -106,6 +111,7 @@ class Reader:
             total=total,
             kinds=[by_kind[kind] for kind in sorted(by_kind)],
             begins_at=begins_at,
+            ends_at=ends_at,
             step=timedelta(seconds=_SECONDS[step]),
         )
 

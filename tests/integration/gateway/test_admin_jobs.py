@@ -23,7 +23,7 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
     page = await open_page(admin, f"/admin/jobs?kind={kind}")
     assert {f"/jobs/{job.job_id}", f"/jobs/{other.job_id}"} <= set(page.links)
     assert user.email in page.text and stranger.email in page.text
-    assert "2 jobs of 2 owners" in page.text
+    assert "2 jobs of 2 users" in page.text
     for owner in (user.user_id, user.email.upper()):
         page = await open_page(admin, f"/admin/jobs?owner={owner}")
         assert f"/jobs/{job.job_id}" in page.links, owner
@@ -32,9 +32,9 @@ async def test_admins_cancel_and_retry_jobs_of_all_users(
         assert "No matching jobs" in (await open_page(admin, f"/admin/jobs?owner={owner}")).text, owner
 
     page = await press(admin, page, "/admin/jobs/cancel", job_id=job.job_id)
-    assert "Job cancelled." in page.text
+    assert "Job cancelled: " in page.text
     page = await press(admin, page, "/admin/jobs/retry", job_id=job.job_id)
-    assert "Retry queued." in page.text
+    assert "Retry queued: " in page.text
     page = await open_page(admin, f"/jobs/{job.job_id}")
     assert user.email in page.text and f"/admin/users/{user.user_id}" in page.links
     assert "Retry requested" in (await open_page(user.http, f"/jobs/{job.job_id}")).text
@@ -73,7 +73,7 @@ async def test_jobs_are_filtered_sorted_and_paged_by_the_address(
     (following,) = [link for link in first.links if "page_token" in link]
     second = await open_page(admin, following)
     assert [link for link in second.links if link == f"/jobs/{job_ids[0]}"]
-    assert "21 jobs of 1 owner" in second.text
+    assert "21 jobs of 1 user" in second.text
     (preceding,) = [link for link in second.links if "page_token" in link]
     assert [link for link in (await open_page(admin, preceding)).links if link.startswith("/jobs/")] == [
         link for link in first.links if link.startswith("/jobs/")
@@ -122,7 +122,7 @@ async def test_overview_and_errors_lead_to_the_jobs_of_each_number(
     (link,) = {link for link in page.links if f"kind={kind}" in link}
     assert "import_refused" in page.text
     jobs = await open_page(admin, link)
-    assert "2 jobs of 1 owner" in jobs.text
+    assert "2 jobs of 1 user" in jobs.text
     assert "No failed jobs" in (await open_page(admin, "/admin/errors?kind=demo.none")).text
     assert "No failed jobs" in (await open_page(admin, "/admin/errors?kind=No+Kind")).text
     for span, points in (("hour", 60), ("day", 24), ("week", 168)):
@@ -141,7 +141,7 @@ async def test_failed_jobs_are_retried_together_after_a_confirmation(
     (link,) = [link for link in page.links if link.startswith("/admin/jobs/bulk")]
     page = await open_page(admin, link)
     assert "Retry 2 jobs?" in page.text
-    assert "They belong to 1 owner." in page.text
+    assert "They belong to 1 user." in page.text
     page = await press(admin, page, "/admin/jobs/bulk/start", per_second="100")
     assert "Change many jobs" in page.text
     async with asyncio.timeout(60):
@@ -168,5 +168,5 @@ async def test_stuck_jobs_are_grouped_with_a_change_of_all(
     assert "7 jobs" in page.text
     links = [link for link in page.links if link.removeprefix("/jobs/") in {job.job_id for job in jobs}]
     assert len(links) == 5
-    assert f"/admin/jobs?system=yes&state=waiting&kind={kind}" in page.links
+    assert f"/admin/jobs?system=yes&problem=paused&kind={kind}" in page.links
     await admin.post(f"/api/v1/admin/kinds/{kind}/resume")

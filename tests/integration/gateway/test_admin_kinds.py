@@ -33,7 +33,7 @@ async def test_kinds_are_paused_and_limited(
     options = {"max_running": "3", "max_running_per_key": "2", "rate_count": "10", "rate_period_seconds": "60"}
     page = await open_page(admin, f"/admin/kinds/{kind}")
     page = await press(admin, page, f"/admin/kinds/{kind}/limits", **options)
-    assert "Limits saved." in page.text
+    assert "Limits saved: " in page.text
     assert "3 at once, 10 per 1 min, 2 per key" in (await open_page(admin, "/admin/kinds")).text
     wrong = await submit(admin, page, f"/admin/kinds/{kind}/limits", **{**options, "max_running": "many"})
     assert wrong.status_code == 422
@@ -67,7 +67,7 @@ async def test_schedules_are_paused_and_triggered_once(demo_target: str, admin: 
     page = await open_page(admin, "/admin/schedules")
     assert name in page.text
     page = await press(admin, page, "/admin/schedules/pause", name=name)
-    assert "Schedule paused." in page.text
+    assert "Schedule paused: demo.expire." in page.text
     page = await press(admin, page, "/admin/schedules/resume", name=name)
     job_id = str(ids.uuid7())
     for _ in range(2):
@@ -176,7 +176,7 @@ async def test_operators_make_change_and_delete_schedules(
         answer = await submit(admin, page, f"{path}/schedule", **{**values, **wrong})
         assert (answer.status_code, f"{field}-error" in answer.text) == (422, True), wrong
     form = await press(admin, page, f"{path}/schedule", **values)
-    assert "Schedule saved." in form.text and "Europe/Berlin" in form.text
+    assert "Schedule saved: operator." in form.text and "Europe/Berlin" in form.text
     assert "secret" not in form.text
     again = await submit(admin, page, f"{path}/schedule", **values)
     assert "Choose another name." in Page(again).text
@@ -202,7 +202,7 @@ async def test_operators_make_change_and_delete_schedules(
 
     page = await open_page(admin, f"{address}/confirm")
     assert f"Delete {name}?" in page.text
-    assert "Schedule deleted." in (await press(admin, page, f"{address}/delete")).text
+    assert "Schedule deleted: operator." in (await press(admin, page, f"{address}/delete")).text
     assert (await admin.get(f"/api/v1{address}")).status_code == 404
     assert (await admin.get(address)).status_code == 404
     assert (await account.http.get(address, headers=HTML)).status_code == 404

@@ -191,7 +191,7 @@ async def test_sign_outs_and_roles_are_confirmed_with_numbers(
     page = await open_page(admin, f"{path}/confirm/sign-out")
     assert "1 session ends now, and all API tokens." in page.text
     page = await press(admin, page, f"{path}/sign-out")
-    assert "Signed out." in page.text
+    assert "The user is signed out on all devices." in page.text
     assert (await account.http.get("/api/v1/auth/me")).status_code == 401
     await press(admin, await open_page(admin, f"{path}/confirm/role"), f"{path}/role")
     page = await open_page(admin, f"{path}/confirm/role")

@@ -79,7 +79,7 @@ async def without_jobs(gateway_settings: Callable[[], Settings]) -> AsyncIterato
 
 async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) -> None:
     page = await probe(account)
-    assert "Demo mode is off" in page.text
+    assert "Demo mode is disabled" in page.text
     assert page.attributes["live"]["data-status"] == "disabled"
     assert "No comments or reviews yet" in (await probe(account, "/dashboard")).text
 
@@ -112,8 +112,8 @@ async def test_from_off_to_active_and_back(account: Account, writes_held: Hold) 
         dashboard = await probe(account, "/dashboard")
         assert "Demo mode is being disabled" in dashboard.text
         assert "Latest interactions" not in dashboard.text
-    page = await until(account, "Demo mode is off")
-    assert "Demo data removed: 40 interactions, 5 items removed" in page.text
+    page = await until(account, "Demo mode is disabled")
+    assert "Sample data removed: 40 interactions, 5 content items" in page.text
     # The page has shown how both jobs ended; a job is completed a moment after demo mode.
     for job in (await account.http.get("/api/v1/jobs?status=running&status=pending")).json()["jobs"]:
         await until(account, "Completed", f"/jobs/{job['job_id']}")
@@ -193,7 +193,7 @@ async def test_cancel_leads_back_to_off(account: Account, writes_held: Hold) -> 
         moving = await until(account, "Writing")
         assert await act(account, moving, "cancel") == SETTINGS
         assert f"{SETTINGS}/cancel" not in (await until(account, "Cancelling")).forms
-    off = await until(account, "Demo mode is off")
+    off = await until(account, "Demo mode is disabled")
     assert "removed" not in off.text
     # The choices are kept.
     assert off.forms[f"{SETTINGS}/enable"]["interaction_count"] == BIG["interaction_count"]
@@ -293,7 +293,7 @@ async def test_pages_without_the_jobs_service_are_complete(
     without_jobs: str, register: Register, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account = await register(without_jobs)
-    assert "Demo mode is off" in (await probe(account)).text
+    assert "Demo mode is disabled" in (await probe(account)).text
     assert (await account.http.get("/dashboard")).text.count('data-last-event-id=""') == 1
     monkeypatch.setattr(clients.Engine, "timeout", 0.5)
     # Operators read which part does not respond, and keep the navigation.

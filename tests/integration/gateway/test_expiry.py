@@ -78,14 +78,14 @@ async def test_demo_mode_without_expiry_stays(account: Account) -> None:
 @pytest.mark.parametrize(("chosen", "days"), [("1", 1), ("30", 30)])
 async def test_form_sets_the_expiry_and_the_page_shows_it(account: Account, chosen: str, days: int) -> None:
     page = await page_of(account)
-    assert "Turn off automatically Never After 1 day After 7 days After 30 days" in page.text
+    assert "Disable automatically Never After 1 day After 7 days After 30 days" in page.text
     counts = {name: str(count) for name, count in SMALL.items()}
     answer = await submit(account.http, page, f"{SETTINGS}/enable", **counts, niche="auto", expires=chosen)
     assert answer.status_code == 303
     status = await until(account, "enabled")
     assert lasts(status) == timedelta(days=days)
     response = await account.http.get(SETTINGS, headers={"Accept": "text/html"})
-    assert "Ends automatically" in response.text
+    assert "Disabled automatically" in response.text
     assert f'<time datetime="{status["expires_at"]}"' in response.text
 
 

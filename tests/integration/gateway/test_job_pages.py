@@ -139,7 +139,7 @@ async def test_job_page_shows_state_and_history(account: Account, jobs_api: Jobs
     assert f"{path}/cancel" not in page.forms
 
     page = await press(account, submitted, "retry")
-    assert "Retry queued." in page.text
+    assert "Retry queued: " in page.text
     assert "Retry requested" in page.text
     result = Struct()
     result.update({"interaction_count": 4213, "note": HOSTILE})
@@ -166,7 +166,7 @@ async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: Job
     job = await jobs_api.submit(kind, account.user_id)
     path = f"/jobs/{job.job_id}"
     page = await press(account, job, "cancel")
-    for words in ("Job cancelled.", "Cancelled before it started"):
+    for words in ("Job cancelled: ", "Cancelled before it started"):
         assert words in page.text
     assert f"{path}/cancel" not in page.forms
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.jobs import domain, outcomes, storage
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from services.jobs.operators import kind_controls
+from services.jobs.operators import kind_changes, kind_controls, overview
 from tests.integration.jobs import jobs_helpers
 
 
@@ -176,3 +176,37 @@ async def test_ranks_advance_past_a_locked_kind(
         await conn.execute(sa.text("SELECT 1 FROM jobs.kinds WHERE kind = :kind FOR NO KEY UPDATE"), {"kind": kind})
         async with asyncio.timeout(60):
             await Maintenance(jobs).advance_fair_ranks()
+
+
+async def test_changes_of_a_kind_are_recorded_with_their_admin_and_bounded(
+    jobs: Operations, jobs_engine: AsyncEngine, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind_changes, "KEPT", 3)
+    controls, engine_overview, admin_id = kind_controls.KindControls(jobs), overview.Overview(jobs_engine), uuid4()
+
+    async def changes() -> list[tuple[str, str, UUID | None]]:
+        return [(each.change, each.details, each.actor_id) for each in await engine_overview.list_changes(kind)]
+
+    for _ in range(2):
+        await controls.pause(kind, actor_id=admin_id)
+    assert await changes() == [("paused", "", admin_id)]
+    assert (await engine_overview.get_kind(kind))["paused_by"] == admin_id
+    for _ in range(2):
+        await controls.resume(kind)
+    limits = kind_controls.Limits(kind=kind, max_running=5, rate_count=10, rate_period=timedelta(minutes=1))
+    await controls.set_limits(limits, actor_id=admin_id)
+    recorded = [("limited", "5 at once, 10 per 60 s", admin_id), ("resumed", "", None), ("paused", "", admin_id)]
+    assert await changes() == recorded
+    assert (await engine_overview.get_kind(kind))["paused_by"] is None
+    await controls.pause(kind)
+    assert await changes() == [("paused", "", None), *recorded[:2]]
+    async with jobs_engine.begin() as conn:
+        await kind_changes.forget_actor(conn, admin_id)
+        await conn.execute(
+            sa.text(
+                "UPDATE jobs.kind_changes SET changed_at = now() - interval '366 days' WHERE kind = :kind AND change = 'resumed'"
+            ),
+            {"kind": kind},
+        )
+        await kind_changes.delete_old(conn)
+    assert await changes() == [("paused", "", None), ("limited", "5 at once, 10 per 60 s", None)]

@@ -54,6 +54,12 @@ async def test_problems_are_grouped_worst_first(
     assert (by_reason["failing", kind].count, by_reason["failing", kind].owner_count) == (3, 2)
     assert by_reason["no_worker", unserved].count == 2
     assert by_reason["waiting", kind].age >= timedelta(minutes=59)
+    for reason, name in by_reason:
+        selected = JobFilter(problem=reason, kinds={name})
+        assert (await JobSearch(jobs_engine).count(selected)).count == by_reason[reason, name].count, reason
+    assert (await JobSearch(jobs_engine).count(JobFilter(problem="waiting", without_kinds={kind}))).groups == [
+        group for group in (await JobSearch(jobs_engine).count(JobFilter(problem="waiting"))).groups if group[0] != kind
+    ]
     assert [problem.reason for problem in problems] == sorted((p.reason for p in problems), key=REASONS.index)
 
 

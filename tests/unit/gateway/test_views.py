@@ -163,7 +163,7 @@ def test_demo_view_has_its_current_job(
 def test_demo_view_has_the_cleanup_counts() -> None:
     removed = demo_pb2.DemoStats(interactions_removed=4213, content_removed=120)
     view = views.demo_status(demo(demo_pb2.DEMO_STATE_DISABLED, stats=removed), None)
-    assert view["message"] == "Demo mode is off: 4,213 interactions, 120 content items removed."
+    assert view["message"] == "Demo mode is disabled: 4,213 interactions, 120 content items removed."
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,10 @@ class JobFilter(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     WITHOUT_SYSTEM_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FROM_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_UNTIL_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    WITHOUT_KINDS_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Jobs of this user (UUID)."""
     worker: _builtins.str
@@ -138,6 +142,8 @@ class JobFilter(_message.Message):
     """Whether the system's own jobs are left out."""
     fingerprint: _builtins.str
     """Jobs whose latest attempt failed with this fingerprint (Attempt.fingerprint); at most 100 characters."""
+    problem: _builtins.str
+    """Jobs that need attention for this reason, as in Problem.reason; empty: all."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Any of these states; empty: all."""
@@ -154,6 +160,18 @@ class JobFilter(_message.Message):
     def create_time_until(self) -> _timestamp_pb2.Timestamp:
         """Jobs submitted before this time."""
 
+    @_builtins.property
+    def finish_time_from(self) -> _timestamp_pb2.Timestamp:
+        """Jobs that ended at or after this time."""
+
+    @_builtins.property
+    def finish_time_until(self) -> _timestamp_pb2.Timestamp:
+        """Jobs that ended before this time."""
+
+    @_builtins.property
+    def without_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None of these kinds, at most 20."""
+
     def __init__(
         self,
         *,
@@ -167,10 +185,14 @@ class JobFilter(_message.Message):
         text: _builtins.str = ...,
         without_system: _builtins.bool = ...,
         fingerprint: _builtins.str = ...,
+        finish_time_from: _timestamp_pb2.Timestamp | None = ...,
+        finish_time_until: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+        without_kinds: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "finish_time_from", b"finish_time_from", "finish_time_until", b"finish_time_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "fingerprint", b"fingerprint", "kinds", b"kinds", "owner_id", b"owner_id", "states", b"states", "text", b"text", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "fingerprint", b"fingerprint", "finish_time_from", b"finish_time_from", "finish_time_until", b"finish_time_until", "kinds", b"kinds", "owner_id", b"owner_id", "problem", b"problem", "states", b"states", "text", b"text", "without_kinds", b"without_kinds", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,6 +498,7 @@ class GetRatesResponse(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     BEGIN_TIME_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def total(self) -> Global___KindRates:
         """All kinds together; its kind is `*`."""
@@ -492,6 +515,10 @@ class GetRatesResponse(_message.Message):
     def step(self) -> _duration_pb2.Duration:
         """The length of a point."""
 
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """The end of the newest recorded minute: jobs that ended from begin_time up to this time are counted."""
+
     def __init__(
         self,
         *,
@@ -499,10 +526,11 @@ class GetRatesResponse(_message.Message):
         kinds: _abc.Iterable[Global___KindRates] | None = ...,
         begin_time: _timestamp_pb2.Timestamp | None = ...,
         step: _duration_pb2.Duration | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "step", b"step", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "step", b"step", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "kinds", b"kinds", "step", b"step", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "kinds", b"kinds", "step", b"step", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1025,22 +1053,64 @@ class GetKindResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def kind(self) -> _kind_pb2.Kind:
         """The kind."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindChange]:
+        """Its newest changes by operators, the newest first, at most 20. The newest 100 of a year are kept."""
 
     def __init__(
         self,
         *,
         kind: _kind_pb2.Kind | None = ...,
+        changes: _abc.Iterable[Global___KindChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetKindResponse: _TypeAlias = GetKindResponse  # noqa: Y015
+
+@_typing.final
+class KindChange(_message.Message):
+    """KindChange is a change of a kind by an operator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    """`paused`, `resumed` or `limited`."""
+    details: _builtins.str
+    """The new limits in words; empty for a pause and its end."""
+    actor_id: _builtins.str
+    """The admin (UUID); empty for the command line, and after the erasure of the account."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        change: _builtins.str = ...,
+        details: _builtins.str = ...,
+        actor_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "change", b"change", "details", b"details", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindChange: _TypeAlias = KindChange  # noqa: Y015
 
 @_typing.final
 class RunJobRequest(_message.Message):

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from repruv.jobs.v1 import job_pb2 as repruv_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19repruv/jobs/v1/kind.proto\x12\x0erepruv.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18repruv/jobs/v1/job.proto\"\xd8\x01\n\x10KindRegistration\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x1c.repruv.jobs.v1.KindDefaults\x12\x14\n\x0cnotify_owner\x18\x03 \x01(\x08\x12\x10\n\x08has_undo\x18\x04 \x01(\x08\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10sensitive_fields\x18\x06 \x03(\t\x12\x16\n\x0epayload_schema\x18\x07 \x01(\t\"\xf8\x01\n\x0cKindDefaults\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12*\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08priority\x18\x06 \x01(\x05\"\x82\x01\n\nKindLimits\x12\x13\n\x0bmax_running\x18\x01 \x01(\x05\x12\x1b\n\x13max_running_per_key\x18\x02 \x01(\x05\x12\x12\n\nrate_count\x18\x03 \x01(\x05\x12.\n\x0brate_period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x03\n\x04Kind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x36\n\x0cregistration\x18\x02 \x01(\x0b\x32 .repruv.jobs.v1.KindRegistration\x12*\n\x06limits\x18\x03 \x01(\x0b\x32\x1a.repruv.jobs.v1.KindLimits\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregister_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nhas_worker\x18\x06 \x01(\x08\x12\x30\n\x06\x63ounts\x18\x07 \x03(\x0b\x32 .repruv.jobs.v1.Kind.CountsEntry\x12\x37\n\x13oldest_waiting_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd2\x01\n\x14ScheduleRegistration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12)\n\x08\x63\x61tch_up\x18\x06 \x01(\x0e\x32\x17.repruv.jobs.v1.CatchUp\x12(\n\x07overlap\x18\x07 \x01(\x0e\x32\x17.repruv.jobs.v1.Overlap\"\x81\x02\n\x08Schedule\x12:\n\x0cregistration\x18\x01 \x01(\x0b\x32$.repruv.jobs.v1.ScheduleRegistration\x12.\n\npause_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x05 \x01(\t\x12\x16\n\x0eis_of_operator\x18\x06 \x01(\x08\"p\n\x0bScheduleRun\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.repruv.jobs.v1.JobState\"p\n\nWorkerInfo\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x63oncurrency\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*[\n\x07\x43\x61tchUp\x12\x18\n\x14\x43\x41TCH_UP_UNSPECIFIED\x10\x00\x12\x11\n\rCATCH_UP_LAST\x10\x01\x12\x11\n\rCATCH_UP_NONE\x10\x02\x12\x10\n\x0c\x43\x41TCH_UP_ALL\x10\x03*Z\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERLAP_SKIP\x10\x01\x12\x11\n\rOVERLAP_ALLOW\x10\x02\x12\x11\n\rOVERLAP_QUEUE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19repruv/jobs/v1/kind.proto\x12\x0erepruv.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18repruv/jobs/v1/job.proto\"\xd8\x01\n\x10KindRegistration\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x1c.repruv.jobs.v1.KindDefaults\x12\x14\n\x0cnotify_owner\x18\x03 \x01(\x08\x12\x10\n\x08has_undo\x18\x04 \x01(\x08\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10sensitive_fields\x18\x06 \x03(\t\x12\x16\n\x0epayload_schema\x18\x07 \x01(\t\"\xf8\x01\n\x0cKindDefaults\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12*\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rtotal_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08priority\x18\x06 \x01(\x05\"\x82\x01\n\nKindLimits\x12\x13\n\x0bmax_running\x18\x01 \x01(\x05\x12\x1b\n\x13max_running_per_key\x18\x02 \x01(\x05\x12\x12\n\nrate_count\x18\x03 \x01(\x05\x12.\n\x0brate_period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9c\x03\n\x04Kind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x36\n\x0cregistration\x18\x02 \x01(\x0b\x32 .repruv.jobs.v1.KindRegistration\x12*\n\x06limits\x18\x03 \x01(\x0b\x32\x1a.repruv.jobs.v1.KindLimits\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregister_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nhas_worker\x18\x06 \x01(\x08\x12\x30\n\x06\x63ounts\x18\x07 \x03(\x0b\x32 .repruv.jobs.v1.Kind.CountsEntry\x12\x37\n\x13oldest_waiting_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpauser_id\x18\t \x01(\t\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd2\x01\n\x14ScheduleRegistration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12(\n\x07payload\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x63ron\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12)\n\x08\x63\x61tch_up\x18\x06 \x01(\x0e\x32\x17.repruv.jobs.v1.CatchUp\x12(\n\x07overlap\x18\x07 \x01(\x0e\x32\x17.repruv.jobs.v1.Overlap\"\x81\x02\n\x08Schedule\x12:\n\x0cregistration\x18\x01 \x01(\x0b\x32$.repruv.jobs.v1.ScheduleRegistration\x12.\n\npause_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnext_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x05 \x01(\t\x12\x16\n\x0eis_of_operator\x18\x06 \x01(\x08\"p\n\x0bScheduleRun\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.repruv.jobs.v1.JobState\"p\n\nWorkerInfo\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x63oncurrency\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*[\n\x07\x43\x61tchUp\x12\x18\n\x14\x43\x41TCH_UP_UNSPECIFIED\x10\x00\x12\x11\n\rCATCH_UP_LAST\x10\x01\x12\x11\n\rCATCH_UP_NONE\x10\x02\x12\x10\n\x0c\x43\x41TCH_UP_ALL\x10\x03*Z\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERLAP_SKIP\x10\x01\x12\x11\n\rOVERLAP_ALLOW\x10\x02\x12\x11\n\rOVERLAP_QUEUE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KIND_COUNTSENTRY']._loaded_options = None
   _globals['_KIND_COUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_CATCHUP']._serialized_start=1866
-  _globals['_CATCHUP']._serialized_end=1957
-  _globals['_OVERLAP']._serialized_start=1959
-  _globals['_OVERLAP']._serialized_end=2049
+  _globals['_CATCHUP']._serialized_start=1885
+  _globals['_CATCHUP']._serialized_end=1976
+  _globals['_OVERLAP']._serialized_start=1978
+  _globals['_OVERLAP']._serialized_end=2068
   _globals['_KINDREGISTRATION']._serialized_start=167
   _globals['_KINDREGISTRATION']._serialized_end=383
   _globals['_KINDDEFAULTS']._serialized_start=386
@@ -48,15 +48,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KINDLIMITS']._serialized_start=637
   _globals['_KINDLIMITS']._serialized_end=767
   _globals['_KIND']._serialized_start=770
-  _globals['_KIND']._serialized_end=1163
-  _globals['_KIND_COUNTSENTRY']._serialized_start=1118
-  _globals['_KIND_COUNTSENTRY']._serialized_end=1163
-  _globals['_SCHEDULEREGISTRATION']._serialized_start=1166
-  _globals['_SCHEDULEREGISTRATION']._serialized_end=1376
-  _globals['_SCHEDULE']._serialized_start=1379
-  _globals['_SCHEDULE']._serialized_end=1636
-  _globals['_SCHEDULERUN']._serialized_start=1638
-  _globals['_SCHEDULERUN']._serialized_end=1750
-  _globals['_WORKERINFO']._serialized_start=1752
-  _globals['_WORKERINFO']._serialized_end=1864
+  _globals['_KIND']._serialized_end=1182
+  _globals['_KIND_COUNTSENTRY']._serialized_start=1137
+  _globals['_KIND_COUNTSENTRY']._serialized_end=1182
+  _globals['_SCHEDULEREGISTRATION']._serialized_start=1185
+  _globals['_SCHEDULEREGISTRATION']._serialized_end=1395
+  _globals['_SCHEDULE']._serialized_start=1398
+  _globals['_SCHEDULE']._serialized_end=1655
+  _globals['_SCHEDULERUN']._serialized_start=1657
+  _globals['_SCHEDULERUN']._serialized_end=1769
+  _globals['_WORKERINFO']._serialized_start=1771
+  _globals['_WORKERINFO']._serialized_end=1883
 # @@protoc_insertion_point(module_scope)

@@ -257,10 +257,13 @@ class Kind(_message.Message):
     HAS_WORKER_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     OLDEST_WAITING_TIME_FIELD_NUMBER: _builtins.int
+    PAUSER_ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Its name."""
     has_worker: _builtins.bool
     """Whether a worker registered it in the last two minutes."""
+    pauser_id: _builtins.str
+    """The admin (UUID) who paused it; empty if it is not paused, or was paused by the command line."""
     @_builtins.property
     def registration(self) -> Global___KindRegistration:
         """The latest registration by a worker; absent if no worker ever registered the kind."""
@@ -296,10 +299,11 @@ class Kind(_message.Message):
         has_worker: _builtins.bool = ...,
         counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         oldest_waiting_time: _timestamp_pb2.Timestamp | None = ...,
+        pauser_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time", "registration", b"registration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "has_worker", b"has_worker", "kind", b"kind", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "register_time", b"register_time", "registration", b"registration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "has_worker", b"has_worker", "kind", b"kind", "limits", b"limits", "oldest_waiting_time", b"oldest_waiting_time", "pause_time", b"pause_time", "pauser_id", b"pauser_id", "register_time", b"register_time", "registration", b"registration"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,53 @@
+"""Which jobs still move their resource: a retry of one that a newer job has replaced would end cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chassis import errors, protobuf
+from gateway import views
+from gateway.container import Container
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+
+DEMO, CONNECTION = ("demo.enable", "demo.disable"), ("auth.connect", "auth.disconnect")
+"""The kinds of jobs that move a resource."""
+NEWEST = 50
+"""The newest jobs of an owner among which a newer one is searched."""
+
+
+def is_connection(job: job_pb2.Job) -> bool:
+    """Return whether a job moves a connection."""
+    return job.spec.kind in CONNECTION
+
+
+def is_current(job: job_pb2.Job, demo: views.Json, connections: Sequence[views.Connection] | None) -> bool:
+    """Return whether a retry of the reader's own job would still move its resource; True if that is unknown."""
+    if job.spec.kind in DEMO:
+        # A dismissed failure is disabled, and so is a cancelled enable, which may be retried.
+        statuses = {"failed"} if views.job_state(job) == "failed" else {"failed", "disabled"}
+        return demo["status"] == "unknown" or (demo["job_id"] == job.job_id and demo["status"] in statuses)
+    if is_connection(job) and connections is not None:
+        return any(connection["job_id"] == job.job_id for connection in connections)
+    return True
+
+
+async def is_replaced(container: Container, job: job_pb2.Job, *, user: str) -> bool:
+    """Return whether the owner has a newer job of the same resource, for operators, who do not read the resource."""
+    kinds = DEMO if job.spec.kind in DEMO else CONNECTION if is_connection(job) else ()
+    if not kinds:
+        return False
+    request = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, kinds=kinds, page_size=NEWEST)
+    newest = (await container.jobs.list_jobs.send(user, request)).jobs
+    return any(other.job_id > job.job_id and _resource(other) == _resource(job) for other in newest)
+
+
+async def require_not_replaced(container: Container, job_id: str, *, user: str) -> None:
+    """Check a job before its retry. Raises `FailedPrecondition` `job_replaced`, `NotFound`."""
+    job = (await container.jobs.get_job(user, job_id=job_id)).job
+    if await is_replaced(container, job, user=user):
+        raise errors.FailedPrecondition("A newer job has replaced this one.", code="job_replaced")
+
+
+def _resource(job: job_pb2.Job) -> object:
+    """Return what tells the resources of an owner apart: the platform of a connection."""
+    return protobuf.from_struct(job.spec.payload).get("platform") if is_connection(job) else None
