@@ -1,4 +1,4 @@
-"""Generates deploy/helm/repruv/files/processes.yaml: the processes of docker-compose.yml, as the chart reads them.
+"""Generates deploy/helm/repruv/files: the processes of docker-compose.yml, as the chart reads them, and copies of rules and dashboards.
 
 The chart has no definition of a process of its own (decision 0007): commands, ports, probes, settings, secrets and calls come
 from the compose file. Settings and secrets become `$(NAME)`, which Kubernetes replaces in environment variables.
@@ -7,6 +7,7 @@ from the compose file. Settings and secrets become `$(NAME)`, which Kubernetes r
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from provision import keys
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-TARGET = ROOT / "deploy" / "helm" / "repruv" / "files" / "processes.yaml"
+DEPLOY = ROOT / "deploy"
+TARGET = DEPLOY / "helm" / "repruv" / "files" / "processes.yaml"
 HEADER = "# Generated from docker-compose.yml by `python -m dev.generated`.\n"
 
 NOT_IN_CLUSTERS = frozenset({"certificates"})
@@ -53,6 +55,15 @@ def settings() -> dict[str, str]:
 def generate() -> str:
     """Return the content of the generated file."""
     return HEADER + yaml.safe_dump(processes(), sort_keys=False, width=120)
+
+
+def copies() -> Mapping[Path, Callable[[], str]]:
+    """Return the rules and dashboards by their places in the chart: Helm reads no file outside it."""
+    rules = [DEPLOY / "prometheus" / name for name in ("alerts.yml", "slo.yml")]
+    dashboards = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+    return {TARGET.parent / path.name: path.read_text for path in rules} | {
+        TARGET.parent / "dashboards" / path.name: path.read_text for path in dashboards
+    }
 
 
 def _process(body: dict[str, Any], definition: compose.Definition) -> dict[str, Any]:

@@ -18,6 +18,7 @@ FILES: dict[Path, Callable[[], str]] = {
     asyncapi.TARGET: asyncapi.generate,
     chart.TARGET: chart.generate,
     kind_names.TARGET: kind_names.generate,
+    **chart.copies(),
 }
 
 

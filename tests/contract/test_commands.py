@@ -99,6 +99,12 @@ def check_arguments(module: str, words: Sequence[str]) -> None:
 
 
 def check_docker(words: Sequence[str]) -> None:
+    if words[1] in ("run", "tag", "push"):
+        assert all(re.search(r"repruv-(auth|demo|jobs|gateway|provision):", word) for word in words if ":" in word), (
+            words
+        )
+        check_python([word for word in words if word != "docker"])
+        return
     assert words[1] == "compose"
     positional: list[str] = []
     rest = list(words[2:])
@@ -131,7 +137,7 @@ def check_files(words: Sequence[str]) -> None:
 
 def check_kubectl(words: Sequence[str]) -> None:
     """Deployments are processes; what runs in them is a command of ours."""
-    targets = [word.partition("/")[2] for word in words if word.startswith(("deploy/", "deployment/"))]
+    targets = [word.partition("/")[2] for word in words if re.match("deploy(ment)?/[^/]+$", word)]
     # A path of the chart or of an example has further parts.
     check_files([word for word in words if word.count("/") != 1])
     assert all(target in COMPOSE or PLACEHOLDER.fullmatch(target) for target in targets), targets

@@ -26,23 +26,23 @@ VALUES = Path(__file__).parent / "values.yaml"
 VENV = Path(sys.executable).parent.parent
 HELM = VENV / "bin" / "helm"
 SCHEMAS = VENV / "share" / "kubernetes-schemas"
-NOT_OF_KUBERNETES = {"keda.sh/v1alpha1", "cert-manager.io/v1"}
+NOT_OF_KUBERNETES = {"keda.sh/v1alpha1", "cert-manager.io/v1", "monitoring.coreos.com/v1"}
 PROCESSES = chart.processes()
 RUNNING = sorted(name for name, process in PROCESSES.items() if not process["runsOnce"])
 Resource = dict[str, Any]
 
 
-def helm(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def helm(command: str, *arguments: str, values: Path = VALUES) -> subprocess.CompletedProcess[str]:
     """Run Helm on the chart."""
     assert HELM.exists(), "Helm is missing: run tests/helm/install as `make test` does"
     chart_of = ["repruv", str(CHART)] if command == "template" else [str(CHART)]
-    line = [str(HELM), command, *chart_of, "--values", str(VALUES), *arguments]
+    line = [str(HELM), command, *chart_of, "--values", str(values), *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
 
 
-def rendered(*arguments: str) -> list[Resource]:
+def rendered(*arguments: str, values: Path = VALUES) -> list[Resource]:
     """Return the resources of the chart."""
-    done = helm("template", "--namespace", "repruv", *arguments)
+    done = helm("template", "--namespace", "repruv", *arguments, values=values)
     assert done.returncode == 0, done.stderr
     return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
 
@@ -70,7 +70,8 @@ def test_chart_passes_the_linter() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_resources_are_valid_for_kubernetes(resources: list[Resource]) -> None:
+def check_of_kubernetes(resources: Iterable[Resource]) -> set[str]:
+    """Check the resources that Kubernetes itself defines by its strict schemas; return their kinds."""
     definitions = json.loads((SCHEMAS / "_definitions.json").read_text())
     checked = set()
     for resource in resources:
@@ -87,7 +88,12 @@ def test_resources_are_valid_for_kubernetes(resources: list[Resource]) -> None:
         ]
         assert errors == [], f"{resource['kind']} {resource['metadata']['name']}"
         checked.add(resource["kind"])
-    assert checked == {
+    return checked
+
+
+def test_resources_are_valid_for_kubernetes(resources: list[Resource]) -> None:
+    assert check_of_kubernetes(resources) == {
+        "ConfigMap",
         "Deployment",
         "Service",
         "PodDisruptionBudget",
@@ -101,7 +107,7 @@ def test_resources_are_valid_for_kubernetes(resources: list[Resource]) -> None:
 def test_schemas_refuse_what_kubernetes_refuses(resources: list[Resource], change: Resource) -> None:
     broken = of_kind(resources, "Deployment")["auth"] | change
     with pytest.raises(AssertionError):
-        test_resources_are_valid_for_kubernetes([broken])
+        check_of_kubernetes([broken])
 
 
 def resolved(container: Resource, secrets: dict[str, str]) -> dict[str, str]:
@@ -279,6 +285,43 @@ def test_only_auth_reaches_the_internet(resources: list[Resource]) -> None:
     )
 
 
+def test_rules_and_dashboards_are_those_of_the_repository(resources: list[Resource], tmp_path: Path) -> None:
+    (rules,) = of_kind(resources, "PrometheusRule").values()
+    alerts = {rule["alert"]: rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule}
+    text = (ROOT / "deploy/prometheus/alerts.yml").read_text() + (ROOT / "deploy/prometheus/slo.yml").read_text()
+    assert alerts.keys() == set(re.findall(r"- alert: (\w+)", text))
+    url = "https://docs.example.com/docs/runbook/ALERT.html"
+    assert all(
+        rule["annotations"]["runbook_url"] == f'{{{{ reReplaceAll "ALERT" "{name}" "{url}" }}}}'
+        for name, rule in alerts.items()
+    )
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules["spec"]))
+    beside = VENV / "bin" / "promtool"
+    promtool = str(beside) if beside.exists() else "promtool"
+    line = [promtool, "check", "rules", str(tmp_path / "rules.yml")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {path.stem: path.read_text() for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
+    assert {name: config["data"][f"{name}.json"] for name, config in of_kind(resources, "ConfigMap").items()} == files
+
+
+def test_metrics_are_scraped_at_the_ports_of_the_pods_by_process(resources: list[Resource]) -> None:
+    (monitor,) = of_kind(resources, "PodMonitor").values()
+    ports = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    for name, deployment in of_kind(resources, "Deployment").items():
+        template = deployment["spec"]["template"]
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        (container,) = template["spec"]["containers"]
+        scraped = [port["containerPort"] for port in container["ports"] if port["name"] in ports]
+        assert scraped == [PROCESSES[name]["metrics"]]
+        assert template["metadata"]["labels"]["app.kubernetes.io/component"] == name
+
+
+def test_monitoring_is_off_by_default() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["monitoring"]
+    assert [values[part]["enabled"] for part in ("pods", "rules", "dashboards")] == [False, False, False]
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -289,6 +332,7 @@ def test_only_auth_reaches_the_internet(resources: list[Resource]) -> None:
         ("keda.prometheus=", "keda.prometheus is required"),
         ("keda.enable=true", "enable"),
         ("processes.auth.replicas=many", "replicas"),
+        ("monitoring.runbookUrl=https://docs.example.com", "runbookUrl"),
     ],
 )
 def test_wrong_values_are_refused_by_name(setting: str, message: str) -> None:

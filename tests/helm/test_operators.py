@@ -1,4 +1,4 @@
-"""The resources of the chart for KEDA and cert-manager are valid for their schemas."""
+"""The resources for KEDA, cert-manager and the Prometheus operator are valid for their schemas."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from tests.helm.test_chart import NOT_OF_KUBERNETES, Resource, rendered
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 MODELS = HERE / "node_modules" / "@kubernetes-models"
+PACKAGES = {"keda.sh": "keda", "cert-manager.io": "cert-manager", "monitoring.coreos.com": "prometheus-operator"}
+NAMES_OF_THEIR_OWN = {"metadata", "labels", "annotations", "matchLabels"}
+"""Fields with names that no schema lists: those of a trigger, and labels."""
+OF_SELECTORS = {"matchLabels"}
+"""Kubernetes' own fields in the resources of others."""
 
 
 @pytest.fixture(scope="module")
 def resources() -> list[Resource]:
-    """The resources for KEDA and cert-manager; installs the schemas at the versions of the lock file, once."""
+    """The resources for operators; installs their schemas at the versions of the lock file, once."""
     installed, lock = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         npm: list[str | Path] = [BIN / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
@@ -37,7 +42,7 @@ def refused(resources: list[Resource]) -> list[str]:
     )  # fmt: skip
     problems: list[str] = json.loads(done.stdout)
     for resource in resources:
-        package = MODELS / resource["apiVersion"].partition("/")[0].removesuffix(".sh").removesuffix(".io")
+        package = MODELS / PACKAGES[resource["apiVersion"].partition("/")[0]]
         types = "".join(path.read_text() for path in (package / resource["apiVersion"]).glob("*.d.ts"))
         field_names = set(re.findall(r'^    "(\w+)"\??:', types, re.MULTILINE))
         problems += [
@@ -47,19 +52,24 @@ def refused(resources: list[Resource]) -> list[str]:
 
 
 def fields(node: object) -> Iterator[str]:
-    """Yield the names of all fields, without those of `metadata`, which are a trigger's own."""
+    """Yield the names of all fields that a schema lists."""
     if isinstance(node, list):
         for each in node:
             yield from fields(each)
     elif isinstance(node, dict):
-        yield from node
+        yield from (name for name in node if name not in OF_SELECTORS)
         for name, value in node.items():
-            if name != "metadata":
+            if name not in NAMES_OF_THEIR_OWN:
                 yield from fields(value)
 
 
 def test_resources_are_valid_for_the_operators(resources: list[Resource]) -> None:
-    assert {resource["kind"] for resource in resources} == {"ScaledObject", "Certificate"}
+    assert {resource["kind"] for resource in resources} == {
+        "ScaledObject",
+        "Certificate",
+        "PodMonitor",
+        "PrometheusRule",
+    }
     assert refused(resources) == []
 
 
@@ -70,6 +80,8 @@ def test_resources_are_valid_for_the_operators(resources: list[Resource]) -> Non
         ("ScaledObject", {"triggers": [{"type": "prometheus"}]}),
         ("ScaledObject", {"minReplicas": 2}),
         ("Certificate", {"secretName": None}),
+        ("PodMonitor", {"podMetricsEndpoint": []}),
+        ("PrometheusRule", {"groups": [{"rules": []}]}),
         ("Certificate", {"dnsName": "auth"}),
     ],
 )
