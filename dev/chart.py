@@ -1,4 +1,4 @@
-"""Generates deploy/helm/repruv/files: the processes of docker-compose.yml, as the chart reads them, and copies of rules and dashboards.
+"""Generates the files of the chart: the processes of docker-compose.yml, as it reads them, and copies of rules and dashboards.
 
 The chart has no definition of a process of its own (decision 0007): commands, ports, probes, settings, secrets and calls come
 from the compose file. Settings and secrets become `$(NAME)`, which Kubernetes replaces in environment variables.
