@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
@@ -21,7 +20,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from chassis import errors, interest, metrics, run, streams, tls, tracing
+from chassis import deliveries, errors, interest, metrics, run, streams, tls, tracing
+from chassis.deliveries import Deliver, Handler, Received, Undecodable, received
+
+__all__ = ["Bus", "Handler", "Received", "Undecodable"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +34,6 @@ CONNECT_SECONDS = 10.0
 LOST_SECONDS = 20.0
 """Time to bring back a lost connection. Then a new client replaces the one that did not manage it."""
 CLOSE_SECONDS = 5.0
-RETRY_SECONDS = (1.0, 5.0, 15.0, 30.0)
-"""Pauses before a redelivery, by the number of failures; the last pause applies to all further failures.
-
-The last pause is also how long a consumer may stand still after an outage: all messages that it may have unacknowledged wait.
-"""
-MAX_FAILURES = 10
-"""The delivery at which a message that fails for an unexpected reason is dropped: it would block those after it."""
 ENSURE_SECONDS = 15.0
 """Pause between checks of streams and consumers. A check follows at once on a reconnect, a refused event and a failed check."""
 AWAY_SECONDS = 5.0
@@ -46,24 +41,6 @@ AWAY_SECONDS = 5.0
 _WATCH_SECONDS = 5.0
 _LOST = (NatsError, OSError, RuntimeError)
 """Errors of a connection that is lost. uvloop raises `RuntimeError` for a closed socket."""
-
-
-class Undecodable(Exception):
-    """A message that cannot be decoded. A redelivery would fail again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A message from NATS."""
-
-    subject: str
-    payload: bytes
-    message_id: str
-    """The id of the outbox row; empty for messages without a stream."""
-
-
-Handler = Callable[[Received], Awaitable[None]]
-_Deliver = Callable[[NatsMessage], Awaitable[None]]
 
 
 class Bus:
@@ -90,7 +67,7 @@ class Bus:
         self.interests = interest.Interests()
         """Subscriptions that last only as long as something needs them."""
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
-        self._consumers: list[tuple[str, str, Sequence[str], _Deliver]] = []
+        self._consumers: list[tuple[str, str, Sequence[str], Deliver]] = []
         self._stream: str | None = None
         self._on_connected: list[Callable[[], None]] = []
         self._on_changed: list[Callable[[], None]] = []
@@ -151,45 +128,18 @@ class Bus:
         async def receive(message: Msg) -> None:
             try:
                 with tracing.received(message.subject, message.headers):
-                    await handler(_received(message))
+                    await handler(received(message))
             except Exception:
                 logger.exception("message could not be handled", extra={"subject": subject})
 
         self._subscriptions.append((subject, receive))
 
     def consume(self, service: str, durable: str, handler: Handler, *, filters: Sequence[str] = (">",)) -> None:
-        """Call `handler` for every event of `service`, at least once; if it raises, the event is redelivered later.
+        """Call `handler` for every event of `service`, at least once, as `deliveries.acknowledging` does.
 
-        An event is dropped when it cannot be decoded, or after ten failures that are not errors of a dependency.
         `filters` select subjects by what follows `<service>.events.`.
         """
-        dropped = metrics.NATS_DROPPED.labels(service)
-
-        async def deliver(message: NatsMessage) -> None:
-            try:
-                with tracing.received(message.raw_message.subject, message.raw_message.headers):
-                    await handler(_received(message.raw_message))
-            except Undecodable:
-                logger.exception("undecodable message dropped", extra={"stream": service})
-                dropped.inc()
-                await message.reject()
-            except Exception as error:
-                expected = error if isinstance(error, errors.Error) else self._translate(error)
-                if expected:
-                    logger.warning("message will be redelivered", extra={"stream": service, "cause": expected.code})
-                elif _deliveries(message) >= MAX_FAILURES:
-                    # The periodic sweeps repair what the event would have changed.
-                    logger.exception("failing message dropped", extra={"stream": service})
-                    dropped.inc()
-                    await message.reject()
-                    return
-                else:
-                    logger.exception("message will be redelivered", extra={"stream": service})
-                await message.nack(delay=_pause(message))
-            else:
-                await message.ack()
-
-        self._consumers.append((service, durable, filters, deliver))
+        self._consumers.append((service, durable, filters, deliveries.acknowledging(service, handler, self._translate)))
 
     async def publish(self, message_id: str, subject: str, payload: bytes) -> None:
         """Publish an event and wait until its stream has stored it. Raises if that is not certain; then publish it again."""
@@ -394,19 +344,5 @@ async def _close(client: Client) -> None:
         logger.debug("NATS did not confirm the end of its connection", extra={"cause": repr(error)[:200]})
 
 
-def _deliveries(message: NatsMessage) -> int:
-    return message.raw_message.metadata.num_delivered or 1
-
-
-def _pause(message: NatsMessage) -> float:
-    return RETRY_SECONDS[min(_deliveries(message), len(RETRY_SECONDS)) - 1]
-
-
 async def _undecoded(message: NatsMessage) -> NatsMessage:
     return message
-
-
-def _received(message: Msg) -> Received:
-    return Received(
-        subject=message.subject, payload=message.data, message_id=(message.headers or {}).get("Nats-Msg-Id", "")
-    )

@@ -158,3 +158,11 @@ def _in_order(definitions: Mapping[str, Definition]) -> list[str]:
     for name in definitions:
         place(name, ())
     return ordered
+
+
+def depths(definitions: Mapping[str, Definition]) -> dict[str, int]:
+    """Return the depth of each process: 1 without dependencies, else more than those it depends on."""
+    depths: dict[str, int] = {}
+    for name, definition in definitions.items():
+        depths[name] = 1 + max((depths[other] for other in definition.depends_on), default=0)
+    return depths

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from chassis import probe
 from dev import subprocesses
 from dev.launcher.fork_server import ForkServer
 
@@ -66,6 +67,10 @@ class Replica:
     def is_supervised(self) -> bool:
         """Whether it runs or will be restarted after a crash."""
         return self._supervisor is not None and self._supervisor.is_alive()
+
+    def is_ready(self) -> bool:
+        """Return whether it runs and its probe, if it has one, succeeds."""
+        return self.pid is not None and (self.probe_url is None or probe.is_ready(self.probe_url))
 
     def start(self) -> None:
         """Start the process unless it is already kept running."""

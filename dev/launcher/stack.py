@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from chassis import database_url, probe, tls
+from chassis import database_url, tls
 from dev import subprocesses
 from dev.embedded import EmbeddedServers, Nats, Postgres, ServerFailed
 from dev.embedded.nats_server import Protection
@@ -365,7 +365,7 @@ class Stack:
     def _await_ready(self, name: str, index: int | None = None) -> None:
         if not self._definitions[name].restarts:
             return self._await_completion(name)
-        return self._await(self._chosen(name, index), _is_ready, READY_SECONDS, "is not ready")
+        return self._await(self._chosen(name, index), Replica.is_ready, READY_SECONDS, "is not ready")
 
     def _await(
         self, replicas: Iterable[Replica], condition: Callable[[Replica], bool], seconds: float, complaint: str
@@ -389,17 +389,11 @@ class Stack:
 
     def _levels(self) -> list[list[Replica]]:
         """Return all replicas in groups. Each group depends only on earlier groups."""
-        depths: dict[str, int] = {}
-        for name, definition in self._definitions.items():
-            depths[name] = 1 + max((depths[other] for other in definition.depends_on), default=0)
+        depths = compose.depths(self._definitions)
         by_depth: dict[int, list[Replica]] = {}
         for name, replicas in self._replicas.items():
             by_depth.setdefault(depths[name], []).extend(replicas)
         return [by_depth[depth] for depth in sorted(by_depth)]
-
-
-def _is_ready(replica: Replica) -> bool:
-    return replica.pid is not None and (replica.probe_url is None or probe.is_ready(replica.probe_url))
 
 
 def _password_name(role: str) -> str:

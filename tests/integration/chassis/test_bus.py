@@ -13,7 +13,7 @@ import pytest
 from nats.js.api import DiscardPolicy
 from prometheus_client import REGISTRY
 
-from chassis import bus, errors, run, streams
+from chassis import bus, deliveries, errors, run, streams
 from dev.embedded import Nats
 from tests.integration.chassis.bus_runner import Eventually, Recorder, connected, running
 
@@ -121,7 +121,7 @@ async def test_stream_that_stores_nothing_is_counted(server: Nats, eventually: E
 async def test_event_of_a_failing_handler_is_redelivered(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(deliveries, "RETRY_SECONDS", (0.05,))
     recorder, tested_bus = Recorder(failures=3), bus.Bus(server.url, name="test")
     tested_bus.owns_stream("jobs")
     tested_bus.consume("jobs", "demo", recorder)
@@ -134,8 +134,8 @@ async def test_event_of_a_failing_handler_is_redelivered(
 async def test_message_that_always_fails_holds_up_no_others(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
-    monkeypatch.setattr(bus, "MAX_FAILURES", 3)
+    monkeypatch.setattr(deliveries, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(deliveries, "MAX_FAILURES", 3)
     recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
 
     async def handler(received: bus.Received) -> None:
@@ -166,7 +166,7 @@ async def test_message_that_always_fails_holds_up_no_others(
 async def test_undecodable_message_is_not_redelivered(
     server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(deliveries, "RETRY_SECONDS", (0.05,))
     recorder, tested_bus = Recorder(), bus.Bus(server.url, name="test")
 
     async def handler(received: bus.Received) -> None:
