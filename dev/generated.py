@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dev import asyncapi, chart, kind_names
-from gateway import generate_types
+from gateway import generate_types, openapi
 
 FILES: dict[Path, Callable[[], str]] = {
     generate_types.TARGET: generate_types.generate,
     asyncapi.TARGET: asyncapi.generate,
+    openapi.ASYNCAPI: asyncapi.generate,
     chart.TARGET: chart.generate,
     kind_names.TARGET: kind_names.generate,
     **chart.copies(),

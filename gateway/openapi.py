@@ -1,4 +1,4 @@
-"""The API's documentation: /openapi.json, and Swagger UI on /docs from files of our own."""
+"""The documents of the interfaces: /openapi.json, /asyncapi.json, and Swagger UI on /docs from files of our own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from gateway.identity import cookies
 
 TITLE = "Repruv API"
 PATH = "/docs"
+ASYNCAPI = Path(__file__).parent / "asyncapi.json"
+"""The NATS messages of all services; `python -m dev.generated` writes it."""
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """Durable long operations, and events that show their state.
 
@@ -36,6 +38,9 @@ _PAGE = """<!doctype html>
   <link rel="stylesheet" href="/docs/assets/swagger-ui.css">
 </head>
 <body>
+  <nav>
+    <a href="/">Repruv</a> · <a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a> (the messages on NATS)
+  </nav>
   <div id="docs"></div>
   <script src="/docs/assets/swagger-ui-bundle.js"></script>
   <script src="/docs/start.js"></script>
@@ -93,7 +98,7 @@ def _document_scopes(routes: Iterable[tuple[str, APIRoute]], schema: dict[str, A
 
 
 def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[str, APIRoute]]) -> None:
-    """Add the OpenAPI document and Swagger UI to `app`; `routes` are those of the REST API, with their paths."""
+    """Add the OpenAPI and AsyncAPI documents and Swagger UI to `app`; `routes` are those of the REST API, with their paths."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -115,6 +120,11 @@ def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[
             app.openapi_schema = schema
         return app.openapi_schema
 
+    messages = ASYNCAPI.read_bytes()
+
+    async def asyncapi() -> Response:
+        return Response(messages, media_type="application/json")
+
     async def page() -> Response:
         return HTMLResponse(_PAGE)
 
@@ -122,6 +132,7 @@ def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[
         return Response(_START, media_type="text/javascript")
 
     app.openapi = openapi  # type: ignore[method-assign]
+    app.add_api_route("/asyncapi.json", asyncapi, include_in_schema=False)
     app.add_api_route(PATH, page, include_in_schema=False)
     app.add_api_route(f"{PATH}/start.js", start, include_in_schema=False)
     app.mount(f"{PATH}/assets", StaticFiles(directory=ASSETS))

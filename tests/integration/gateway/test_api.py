@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from chassis import ids
 from tests.integration.gateway.conftest import PASSWORD, Account
 
+ROOT = Path(__file__).parents[3]
 SMALL = {"profile_type": "creator", "niche": "auto", "content_count": 5, "interaction_count": 40}
 
 
@@ -228,6 +230,9 @@ async def test_probes_and_documents(url: str) -> None:
         schema = (await http.get("/openapi.json")).json()
         assert "/api/v1/demo/enable" in schema["paths"]
         assert not any(path.startswith("/api/demo") for path in schema["paths"])
+        messages = await http.get("/asyncapi.json")
+        assert messages.headers["content-type"] == "application/json"
+        assert messages.text == (ROOT / "docs" / "asyncapi.json").read_text()
         headers = (await http.get("/api/v1/auth/me")).headers
         assert headers["content-security-policy"].startswith("default-src 'self'")
         assert headers["x-content-type-options"] == "nosniff"

@@ -12,6 +12,7 @@ PATHS = (
     "/readyz",
     "/metrics",
     "/openapi.json",
+    "/asyncapi.json",
     "/docs",
     "/login",
     "/dashboard",
