@@ -39,7 +39,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
   <nav>
-    <a href="/">Repruv</a> · <a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a> (the messages on NATS)
+    <a href="/">Repruv</a> · <a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a>
   </nav>
   <div id="docs"></div>
   <script src="/docs/assets/swagger-ui-bundle.js"></script>
