@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-HEADING = re.compile(r"^## (\d+\.\d+\.\d+)$", re.MULTILINE)
+HEADING = re.compile(r"^## (\d+\.\d+\.\d+)(?: - \d{4}-\d\d-\d\d)?$", re.MULTILINE)
 IMPORTS = (
     f"import repruv_client, {', '.join(f'repruv.{name}.v1.{name}_service_pb2' for name in ('auth', 'demo', 'jobs'))}"
 )

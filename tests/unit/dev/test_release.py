@@ -13,7 +13,7 @@ import yaml
 from dev import release
 from gateway import app
 
-CHANGELOG = "# Changelog\n\n## 1.1.0\n\n### Added\n\n- New.\n\n## 1.0.0\n\n- Old.\n"
+CHANGELOG = "# Changelog\n\n## 1.1.0 - 2026-12-01\n\n### Added\n\n- New.\n\n## 1.0.0\n\n- Old.\n"
 
 
 def git(tree: Path, *arguments: str) -> None:
