@@ -16,7 +16,7 @@ from services.auth.accounts.operations import Accounts
 from services.auth.accounts.profiles import Profiles
 from services.auth.accounts.recovery import Recovery
 from services.auth.api_tokens import convert as token_convert
-from services.auth.context import Context
+from services.auth.context import Context, NewSession
 from services.auth.deletion.operations import Deletion
 from services.auth.guests.operations import Guests
 from services.auth.notifications.operations import NotificationSettings
@@ -61,17 +61,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
         if new is None:
             return pb.RegisterResponse()
-        return pb.RegisterResponse(
-            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
-        )
+        return pb.RegisterResponse(**self._signed_in(new))
 
     async def BeginGuestSession(
         self, request: pb.BeginGuestSessionRequest, context: RpcContext
     ) -> pb.BeginGuestSessionResponse:
         new = await self._guests.begin(convert.client_from_proto(request.client))
-        return pb.BeginGuestSessionResponse(
-            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
-        )
+        return pb.BeginGuestSessionResponse(**self._signed_in(new))
 
     async def Login(self, request: pb.LoginRequest, context: RpcContext) -> pb.LoginResponse:
         new = await self._sign_in.login(
@@ -84,17 +80,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             return pb.LoginResponse(
                 challenge=new.challenge, challenge_expire_time=protobuf.to_timestamp(new.expires_at)
             )
-        return pb.LoginResponse(
-            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
-        )
+        return pb.LoginResponse(**self._signed_in(new))
 
     async def FinishLogin(self, request: pb.FinishLoginRequest, context: RpcContext) -> pb.FinishLoginResponse:
         new = await self._sign_in.finish_login(
             challenge=request.challenge, code=request.code, client=convert.client_from_proto(request.client)
         )
-        return pb.FinishLoginResponse(
-            user=self._user(new.user), session=convert.session_to_proto(new.session), token=new.token
-        )
+        return pb.FinishLoginResponse(**self._signed_in(new))
 
     async def ValidateSession(
         self, request: pb.ValidateSessionRequest, context: RpcContext
@@ -282,6 +274,10 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     ) -> pb.CancelDeletionByLinkResponse:
         await self._deletion.cancel_by_link(token=request.token, client=convert.client_from_proto(request.client))
         return pb.CancelDeletionByLinkResponse()
+
+    def _signed_in(self, new: NewSession) -> dict[str, Any]:
+        """Return the fields of a response that begins a session."""
+        return {"user": self._user(new.user), "session": convert.session_to_proto(new.session), "token": new.token}
 
     def _user(self, user: domain.User) -> auth_pb2.User:
         return convert.user_to_proto(user, self._verification_period)

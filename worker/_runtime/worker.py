@@ -65,7 +65,7 @@ class Worker:
         unavailable database to `Unavailable`: attempts wait for its return.
         """
         all_kinds = list(kinds)
-        kinds_by_name = by_name(all_kinds)
+        self._kinds = by_name(all_kinds)
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ValueError(f"concurrency must be between 1 and {MAX_CONCURRENCY}")
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -87,18 +87,12 @@ class Worker:
         self._processes = Processes(self._threads)
         self._prepare = {
             kind_name: invocation.prepare(kind, kind_name, self._threads, self._processes)
-            for kind_name, kind in kinds_by_name.items()
+            for kind_name, kind in self._kinds.items()
         }
-        self._graces = {
-            # A process cannot be asked to stop.
-            kind_name: 0.0 if kind.pool == "process" else CANCEL_GRACE_SECONDS
-            for kind_name, kind in kinds_by_name.items()
-        }
-        self._sensitive = {kind_name: kind.sensitive for kind_name, kind in kinds_by_name.items()}
         self._slots = Slots(concurrency, on_free=self._wake, stuck_threads=lambda: self._threads.stuck)
         self._claims = Claims(
             self.name,
-            list(kinds_by_name),
+            list(self._kinds),
             jobs,
             self._slots,
             self._liveness,
@@ -108,7 +102,7 @@ class Worker:
         )
         self._heartbeats = Heartbeats(self.name, jobs, self._slots, self._liveness, lease=lambda: self._claims.lease)
         self._metrics = Metrics(
-            kinds_by_name,
+            self._kinds,
             held_jobs=lambda: len(self._slots),
             claim_loop_seconds=lambda: self._liveness.seconds_since(LOOP),
         )
@@ -142,20 +136,21 @@ class Worker:
             await self._drain()
 
     def _start(self, job: job_pb2.Job) -> None:
-        kind = job.spec.kind
-        metrics = self._metrics.by_kind[kind]
+        kind = self._kinds[job.spec.kind]
+        metrics = self._metrics.by_kind[job.spec.kind]
         metrics.claimed.inc()
         if job.attempt == 1:
             metrics.waited.observe(_waited(job))
         attempt = Attempt(
             job,
-            self._prepare[kind],
+            self._prepare[job.spec.kind],
             self._jobs,
             metrics=metrics,
             translate=self._translate,
             on_handler_done=self._slots.on_handler_done,
-            grace=self._graces[kind],
-            sensitive=self._sensitive[kind],
+            # A process cannot be asked to stop.
+            grace=0.0 if kind.pool == "process" else CANCEL_GRACE_SECONDS,
+            sensitive=kind.sensitive,
         )
         if self._stopping:
             attempt.stop(StopReason.RELEASED)
