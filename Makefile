@@ -24,7 +24,7 @@ up: $(INSTALLED) ## Start everything on http://127.0.0.1:8080 (GATEWAY_PORT=… 
 promote: $(INSTALLED) ## Make the standby of a system with HA=1 the primary, after a primary has died or to switch over
 	@$(BIN)/python -m dev promote
 
-demo: $(INSTALLED) ## Run the main job in this terminal, against the running system (ARGS="--interactions 100000"; ARGS=--survive breaks a system of its own)
+demo: $(INSTALLED) ## Run the main job in this terminal, against the running system (ARGS="--interactions 100000 --keep"; ARGS=--survive breaks a system of its own)
 	@$(BIN)/python -m dev demo $(ARGS)
 
 # Through the environment: quotes of the payload stay as they are.

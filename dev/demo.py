@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import secrets
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--survive", action="store_true", help="start a system of its own, and kill its parts while a job runs"
     )
-    parser.add_argument("--keep", action="store_true", help="leave demo mode enabled and print how to sign in")
+    parser.add_argument("--keep", action="store_true", help="leave demo mode enabled")
     args = parser.parse_args(arguments)
     try:
         if args.survive:
@@ -59,20 +60,25 @@ def run(client: httpx.Client, args: argparse.Namespace) -> int:
 
     options = {"profile_type": args.profile_type, "niche": args.niche, "interaction_count": args.interactions}
     accepted = call(client, "POST", "/demo/enable", options)
-    console.print(f"{accepted['message']} Job [bold]{accepted['job_id']}")
+    console.print(f"{accepted['message']} Job: {args.url}/jobs/{accepted['job_id']}", soft_wrap=True)
+    console.print(
+        f"Sign in at {args.url}/login with [bold]{email}[/] and [bold]{password}[/] to watch it", soft_wrap=True
+    )
     if not follow(client, accepted["job_id"]):
         return 1
     show(client)
     if args.keep:
-        console.print(f"Sign in at {args.url}/login with [bold]{email}[/] and [bold]{password}")
+        console.print(f"Demo mode stays enabled: {args.url}/dashboard")
         return 0
 
     accepted = call(client, "POST", "/demo/disable")
-    console.print(f"{accepted['message']} Job [bold]{accepted['job_id']}")
+    console.print(f"{accepted['message']} Job: {args.url}/jobs/{accepted['job_id']}", soft_wrap=True)
     if not follow(client, accepted["job_id"]):
         return 1
     stats = call(client, "GET", "/demo/status")["stats"]
-    console.print(f"{stats['removed_interactions']:,} interactions, {stats['removed_content']:,} items removed.")
+    console.print(
+        f"{stats['removed_interactions']:,} interactions, {stats['removed_content']:,} content items removed."
+    )
     return 0
 
 
@@ -152,5 +158,6 @@ def show(client: httpx.Client) -> None:
     table = Table("kind", "author", "text", "sentiment", title="Newest interactions")
     for interaction in call(client, "GET", "/interactions?page_size=8")["interactions"]:
         author = interaction["author"]["name"]
-        table.add_row(interaction["kind"], author, interaction["text"][:80], interaction["sentiment"])
+        text = textwrap.shorten(interaction["text"], 80, placeholder="…")
+        table.add_row(interaction["kind"], author, text, interaction["sentiment"])
     console.print(table)

@@ -162,9 +162,44 @@ def _of_validation(error: RequestValidationError) -> Problem:
     if any(mistake["type"] == "json_invalid" for mistake in mistakes):
         return Problem(status=400, code="malformed_json", detail="The body is not valid JSON.")
     # Never the input itself: it may be a password.
-    named = [{"field": _field(mistake["loc"]), "detail": str(mistake["msg"])} for mistake in mistakes]
-    detail = "; ".join(f"{item['field']}: {item['detail']}" for item in named[:5])
+    named = [{"field": _field(mistake["loc"]), "detail": _detail(mistake)} for mistake in mistakes]
+    detail = " ".join(f"{item['field']}: {item['detail']}" for item in named[:5])
     return Problem(status=422, code="invalid_argument", detail=detail, errors=named)
+
+
+_DETAILS: Mapping[str, str] = {
+    "missing": "Required.",
+    "extra_forbidden": "There is no such field.",
+    "string_type": "Must be a text.",
+    "string_too_short": "Must have at least {min_length} characters.",
+    "string_too_long": "Must have at most {max_length} characters.",
+    "string_pattern_mismatch": "Has the wrong form.",
+    "int_type": "Must be a whole number.",
+    "int_parsing": "Must be a whole number.",
+    "bool_type": "Must be true or false.",
+    "bool_parsing": "Must be true or false.",
+    "float_type": "Must be a number.",
+    "float_parsing": "Must be a number.",
+    "greater_than_equal": "Must be at least {ge}.",
+    "greater_than": "Must be above {gt}.",
+    "less_than_equal": "Must be at most {le}.",
+    "less_than": "Must be below {lt}.",
+    "literal_error": "Must be {expected}.",
+    "enum": "Must be {expected}.",
+    "datetime_parsing": "Must be a time as in ISO 8601.",
+    "datetime_from_date_parsing": "Must be a time as in ISO 8601.",
+    "uuid_parsing": "Must be a UUID.",
+    "list_type": "Must be a list.",
+    "too_long": "Must have at most {max_length} items.",
+    "dict_type": "Must be an object.",
+    "model_attributes_type": "Must be an object.",
+}
+"""What is wrong with an input, by the type of pydantic's error."""
+
+
+def _detail(mistake: Mapping[str, Any]) -> str:
+    sentence = _DETAILS.get(mistake["type"])
+    return sentence.format(**mistake.get("ctx", {})) if sentence else str(mistake["msg"])
 
 
 def _field(location: Sequence[int | str]) -> str:
@@ -176,5 +211,5 @@ def _field(location: Sequence[int | str]) -> str:
 def _of_http(error: HTTPException) -> Problem:
     phrase = http.HTTPStatus(error.status_code).phrase
     code = _CODES_BY_STATUS.get(error.status_code, phrase.lower().replace(" ", "_"))
-    detail = "There is nothing at this address." if error.detail == phrase == "Not Found" else error.detail
+    detail = "Nothing was found at this address." if error.detail == phrase == "Not Found" else error.detail
     return Problem(status=error.status_code, code=code, detail=detail, headers=dict(error.headers or {}))

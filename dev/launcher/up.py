@@ -88,13 +88,14 @@ def _next_steps(url: str, *, can_break: bool) -> list[str]:
     emails = os.environ.get("EMAIL_URL", "folder:/tmp/repruv-mails")
     return [
         f"Repruv is up at {url}",
+        f"  without an account     {url}, then Try the demo",
         f"  register an account    {url}/register, then enable demo mode",
         "  or in a terminal       make demo",
         *([f"  break it yourself      {url}/settings/demo-mode/break"] if can_break else []),
         f"  administration         {url}/admin as {admin}"
         if admin
         else "  administration         ADMIN_EMAIL=… ADMIN_PASSWORD=… make up, then /admin; or make admin",
-        f"  emails                 {emails}",
+        f"  emails                 {emails.replace('folder:', 'files in ')}",
         f"  API documentation      {url}/docs",
         "  stop                   Ctrl-C; data stays in .data",
     ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from chassis import errors
 from gateway.container import Container
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
@@ -22,6 +25,10 @@ SPANS: Mapping[str, tuple[str, str, admin_service_pb2.RateSpan.ValueType]] = {
     "7d": ("7 days", "in the last 7 days", admin_service_pb2.RATE_SPAN_WEEK),
 }
 """Label, phrase and value of each time; the names are those of the filter of the list of jobs."""
+PARTS = 4
+"""Reads of the page. It is shown if one of them succeeds."""
+logger = logging.getLogger(__name__)
+Response_ = TypeVar("Response_")
 _WAITING = ("pending", "retrying")
 _RUNNING = ("running", "cancelling")
 
@@ -39,16 +46,20 @@ class Overview(AdminPage):
         span = request.query_params.get("span", "")
         span = span if span in SPANS else "1h"
         client, user = self._container.engine, visitor.identity
+        missing: list[str] = []
         rates, problems, kinds, workers = await asyncio.gather(
-            client.get_rates(user, span=SPANS[span][2]),
-            client.list_problems(user),
-            client.list_kinds(user),
-            client.list_workers(user),
+            _read(client.get_rates(user, span=SPANS[span][2]), admin_service_pb2.GetRatesResponse(), "rates", missing),
+            _read(client.list_problems(user), admin_service_pb2.ListProblemsResponse(), "problems", missing),
+            _read(client.list_kinds(user), admin_service_pb2.ListKindsResponse(), "job types", missing),
+            _read(client.list_workers(user), admin_service_pb2.ListWorkersResponse(), "workers", missing),
         )
+        if len(missing) == PARTS:
+            raise errors.Unavailable("Jobs aren't responding. Try again in a moment.")
         shown_rates = engine.rates(rates)
         states = [engine.kind(kind) for kind in kinds.kinds]
         context = {
             "span": span,
+            "missing": missing,
             "times": {"ended_after": shown_rates["begins_at"], "ended_before": shown_rates["ends_at"]},
             "spans": SPANS,
             "total": shown_rates["total"],
@@ -60,6 +71,16 @@ class Overview(AdminPage):
             "is_paused": any(kind["kind"] == "*" and kind["paused_at"] for kind in states),
         }
         return visitor.show("admin/overview", PATH, context)
+
+
+async def _read(reading: Awaitable[Response_], without: Response_, name: str, missing: list[str]) -> Response_:
+    """Return a part of the page; `without`, and its name in `missing`, while it cannot be read."""
+    try:
+        return await reading
+    except (errors.Unavailable, errors.DeadlineExceeded) as error:
+        logger.warning("a part of the overview is not available", extra={"part": name, "cause": error.code})
+        missing.append(name)
+        return without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ from typing import Any
 ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
 STATES = ("scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled")
 PROBLEMS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
+ADDRESS = (
+    "email addresses are known to auth only: search for the address on the page /admin/search, which has the user id"
+)
 
 _UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
 _SPAN = re.compile(r"(\d{1,6})([smhd])")
@@ -53,7 +56,10 @@ def _add_job_commands(add: Add) -> None:
     _add_filter(command)
     command.add_argument("--per-second", type=_positive, default=20, metavar="N", help="at most N jobs a second (20)")
     command.add_argument("--dry-run", action="store_true", help="count the jobs only")
-    command = add("search", "Find jobs, errors, kinds, schedules and workers by a job id, an error text or a name")
+    command = add(
+        "search",
+        "Find jobs, errors, kinds, schedules and workers by an id of a job or request, an error text or a name",
+    )
     command.add_argument("text", metavar="TEXT")
     _add_filter(add("count", "Count jobs, by kind and state"))
     for name, meaning in (
@@ -70,7 +76,7 @@ def _add_job_commands(add: Add) -> None:
     command = add("run", "Submit a job of a kind that a worker has registered")
     command.add_argument("kind", metavar="KIND")
     command.add_argument("--payload", type=_object, default={}, metavar="JSON", help="its payload, a JSON object ({})")
-    command.add_argument("--owner", default="", metavar="UUID", help="its owner (the system)")
+    command.add_argument("--owner", type=_owner, default="", metavar="UUID", help="its owner (the system)")
     command = add("replay", "Submit a job with the payload of another, and changes")
     command.add_argument("job_id", metavar="JOB")
     command.add_argument(
@@ -89,7 +95,7 @@ def _add_engine_commands(add: Add) -> None:
     _add_kind(command)
     command.add_argument("--max-running", type=_count, metavar="N", help="at most N running jobs; 0: no limit")
     command.add_argument(
-        "--max-running-per-key", type=_count, metavar="N", help="at most N running jobs per concurrency key"
+        "--max-running-per-key", type=_count, metavar="N", help="at most N running jobs per concurrency key (1); 0: 1"
     )
     command.add_argument(
         "--rate", type=_rate, metavar="N/PERIOD", help="at most N starts per period, as 10/minute or 5/30s; 0: no limit"
@@ -119,7 +125,9 @@ def _add_engine_commands(add: Add) -> None:
     ):
         add(name, meaning).add_argument("name", metavar="SCHEDULE")
 
-    command = add("stuck", "List jobs that need attention, the longest stuck first")
+    command = add(
+        "stuck", "List jobs that need attention, the longest stuck first; `overview` has them by kind, the worst first"
+    )
     command.add_argument(
         "--limit", dest="page_size", type=_positive, default=20, metavar="N", help="at most N jobs (20), up to 100"
     )
@@ -127,7 +135,7 @@ def _add_engine_commands(add: Add) -> None:
 
 
 def _add_filter(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--owner", default="", metavar="UUID", help="only jobs of this owner")
+    command.add_argument("--owner", type=_owner, default="", metavar="UUID", help="only jobs of this owner")
     command.add_argument("--kind", action="append", default=[], help="only jobs of this kind; repeatable")
     command.add_argument(
         "--state", action="append", default=[], choices=STATES, help="only jobs in this state; repeatable"
@@ -156,6 +164,12 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
 
 def _add_kind(command: argparse.ArgumentParser) -> None:
     command.add_argument("kind", metavar="KIND", help="'*' for all of them")
+
+
+def _owner(text: str) -> str:
+    if "@" in text:
+        raise argparse.ArgumentTypeError(ADDRESS)
+    return text
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
 
-from chassis import errors, ids
+from chassis import errors, ids, tracing
 from repruv.jobs.v1 import admin_service_pb2 as messages
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
-from services.jobs.admin import tables
+from services.jobs.admin import arguments, tables
 from services.jobs.admin.connection import Connection
 
 JOBS = 10
+MAX_PAGE = 100
+AROUND_REQUEST = timedelta(seconds=10)
+"""Jobs submitted within this time of a request may be its jobs."""
+UUID_WITH_TIME = 7
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
 Hit = tuple[str, str, str]
 """Type, name or id, and facts."""
@@ -21,6 +29,8 @@ Hit = tuple[str, str, str]
 async def search(jobs: Connection, args: argparse.Namespace) -> int:
     """Print the hits; exit with 1 if there are none."""
     text = args.text.strip()[:100]
+    if "@" in text:
+        raise errors.InvalidArgument(arguments.ADDRESS, field="text")
     hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _others(jobs, text)]
     header = ("TYPE", "NAME", "DETAILS")
     if args.json:
@@ -32,7 +42,7 @@ async def search(jobs: Connection, args: argparse.Namespace) -> int:
 
 async def _jobs(jobs: Connection, text: str) -> AsyncIterator[Hit]:
     try:
-        job_id = str(ids.parse(text, "text"))
+        job_id = str(UUID(text) if _TRACE_ID.fullmatch(text) else ids.parse(text, "text"))
     except errors.InvalidArgument:
         job_filter = messages.JobFilter(text=text)
         page = await jobs.call(jobs.admin.SearchJobs, messages.SearchJobsRequest(filter=job_filter, page_size=JOBS))
@@ -42,7 +52,23 @@ async def _jobs(jobs: Connection, text: str) -> AsyncIterator[Hit]:
     try:
         yield _job((await jobs.call(jobs.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=job_id))).job)
     except errors.NotFound:
+        async for hit in _of_request(jobs, UUID(job_id)):
+            yield hit
+
+
+async def _of_request(jobs: Connection, request_id: UUID) -> AsyncIterator[Hit]:
+    """Yield the jobs of a request, whose id carries its time: those of its trace, or else all of the next 10 seconds."""
+    if request_id.version != UUID_WITH_TIME:
         return
+    begin = ids.timestamp_of(request_id)
+    times = messages.JobFilter()
+    times.create_time_from.FromDatetime(begin)
+    times.create_time_until.FromDatetime(begin + AROUND_REQUEST)
+    page = await jobs.call(jobs.admin.SearchJobs, messages.SearchJobsRequest(filter=times, page_size=MAX_PAGE))
+    found = [row.job for row in page.rows]
+    traced = [job for job in found if tracing.trace_id(job.spec.traceparent) == request_id.hex]
+    for job in (traced or found)[:JOBS]:
+        yield _job(job)
 
 
 async def _others(jobs: Connection, text: str) -> AsyncIterator[Hit]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 from uuid import uuid4
 
 import httpx
@@ -15,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids, postgres
+from gateway.clients import service
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs.rates.recorder import Recorder
 from tests.integration.gateway.html import HTML, open_page
@@ -89,6 +92,18 @@ async def test_each_number_of_the_control_room_is_that_of_its_list(
         assert f"/jobs/{waiting.job_id}" in (await open_page(admin, f"/admin/jobs?problem=paused&kind={kind}")).links
     finally:
         await admin.post(f"/api/v1/admin/kinds/{kind}/resume")
+
+
+async def test_overview_shows_what_can_be_read(
+    admin: httpx.AsyncClient,
+    locked: Callable[[LiteralString], AbstractAsyncContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service.Client, "timeout", service.TIMEOUT)
+    async with locked("LOCK TABLE jobs.kind_rates IN ACCESS EXCLUSIVE MODE"):
+        page = await open_page(admin, "/admin")
+    assert "These can’t be loaded right now: rates." in page.text
+    assert "Needs attention" in page.text and "Jobs finished" not in page.text
 
 
 async def test_changes_of_a_kind_name_their_admin(admin: httpx.AsyncClient, kind: str) -> None:

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -287,8 +289,38 @@ async def test_search_finds_jobs_kinds_and_errors(jobs_api: JobsApi, kind: str, 
         assert {(hit["type"], hit["name"]) for hit in result} == hits, text
     (group,) = (await tool("search", f"refused_{kind[-6:]}", "--json")).json
     assert (group["type"], group["details"]) == ("error", f"{kind} 1 failed: It did not work.")
-    nothing = await tool("search", str(ids.uuid7()))
+    request_id = ids.uuid7_of(ids.timestamp_of(UUID(job.job_id)) - timedelta(seconds=1), kind)
+    for text in (str(request_id), request_id.hex):
+        assert ("job", job.job_id) in {
+            (hit["type"], hit["name"]) for hit in (await tool("search", text, "--json")).json
+        }
+    nothing = await tool("search", str(ids.uuid7_of(datetime(2020, 1, 1, tzinfo=UTC), kind)))
     assert (nothing.code, nothing.out) == (1, "nothing found\n")
+    address = await tool("search", "ada@example.com")
+    assert (address.code, "/admin/search" in address.err) == (1, True)
+    assert (await tool("list", "--owner", "ada@example.com")).code == 2
+
+
+async def test_changes_of_a_kind_are_shown_with_who_made_them(kind: str, tool: Tool) -> None:
+    await tool("pause", kind)
+    assert "by the command line" in (await tool("kinds")).out
+    await tool("limit", kind, "--max-running", "3")
+    lines = (await tool("kind", kind)).out.splitlines()
+    assert [line.split()[2:] for line in lines[-2:]] == [
+        ["limited", "3", "at", "once", "the", "command", "line"],
+        ["paused", "-", "the", "command", "line"],
+    ]
+
+
+async def test_jobs_that_need_attention_are_counted_and_changed_by_their_problem(
+    jobs_api: JobsApi, kind: str, tool: Tool
+) -> None:
+    await jobs_api.submit(kind)
+    await tool("pause", kind)
+    for problem, count in (("no_worker", 1), ("failing", 0)):
+        counted = (await tool("count", "--kind", kind, "--problem", problem, "--json")).json
+        assert int(counted.get("count", 0)) == count, problem
+    assert "all" in (await tool("count", "--kind", kind, "--ended-since", "1h", "--not-kind", kind)).out
 
 
 async def test_jobs_are_run_and_replayed_with_changes(jobs_api: JobsApi, kind: str, tool: Tool) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from chassis import errors as failures
@@ -76,3 +77,13 @@ def test_problem_has_all_fields() -> None:
 )
 def test_problem_has_retry_after(error: failures.Error, after: str | None) -> None:
     assert problems.problem_of(error).headers.get("Retry-After") == after
+
+
+def test_invalid_inputs_are_named_in_our_own_words() -> None:
+    mistakes = [
+        {"type": "missing", "loc": ("body", "email"), "msg": "Field required"},
+        {"type": "less_than_equal", "loc": ("query", "page_size"), "msg": "Input should be …", "ctx": {"le": 100}},
+        {"type": "of_another_library", "loc": ("body", "name"), "msg": "Something else."},
+    ]
+    problem = problems.problem_of(RequestValidationError(mistakes))
+    assert problem.detail == "email: Required. page_size: Must be at most 100. name: Something else."
