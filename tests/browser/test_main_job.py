@@ -101,7 +101,7 @@ async def test_disable_asks_for_confirmation_and_shows_the_removed_counts(
         await shows(page, "Demo mode is being disabled")
         await mark(page)
     await shows(page, "Demo mode is disabled")
-    await expect(page.get_by_text("1,600 interactions, 12 items removed", exact=False).first).to_be_visible()
+    await expect(page.get_by_text("1,600 interactions, 12 content items", exact=False).first).to_be_visible()
     assert await is_still_the_same(page)
 
 

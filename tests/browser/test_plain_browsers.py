@@ -27,7 +27,7 @@ async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> N
     await page.get_by_role("link", name="Disable demo mode").click()
     await page.get_by_role("button", name="Yes, disable it").click()
     await shows(page, "Demo mode is disabled")
-    await expect(page.get_by_text("200 interactions, 60 items removed")).to_be_visible()
+    await expect(page.get_by_text("200 interactions, 60 content items")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await shows(page, "Welcome back")
     await expect(page.locator("[data-reveal]")).to_have_count(1)

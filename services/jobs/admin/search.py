@@ -65,9 +65,9 @@ async def _of_request(jobs: Connection, request_id: UUID) -> AsyncIterator[Hit]:
     times.create_time_from.FromDatetime(begin)
     times.create_time_until.FromDatetime(begin + AROUND_REQUEST)
     page = await jobs.call(jobs.admin.SearchJobs, messages.SearchJobsRequest(filter=times, page_size=MAX_PAGE))
-    found = [row.job for row in page.rows]
-    traced = [job for job in found if tracing.trace_id(job.spec.traceparent) == request_id.hex]
-    for job in (traced or found)[:JOBS]:
+    candidates = [row.job for row in page.rows]
+    traced = [job for job in candidates if tracing.trace_id(job.spec.traceparent) == request_id.hex]
+    for job in (traced or candidates)[:JOBS]:
         yield _job(job)
 
 
