@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
+import worker
+from chassis import errors
 from lifecycle.machine import A, Error, Fence, JobPhase, JobUpdate, Key
 from lifecycle.rows import R, Rows
 from repruv.jobs.v1 import job_pb2
@@ -26,6 +28,14 @@ def payload(rows: Rows[R, A], resource: R) -> dict[str, Any]:
     """Return what a job's payload names: the key without the owner, and the generation."""
     parts = {name: _to_json(value) for name, value in zip(rows.key_names[1:], resource.key[1:], strict=True)}
     return {**parts, "generation": resource.generation}
+
+
+def new_job(rows: Rows[R, A], resource: R, **options: Unpack[worker.JobOptions]) -> worker.NewJob:
+    """Return the submit of the resource's present job: the same for the same generation, so it may be repeated."""
+    if resource.job_id is None or resource.job_kind is None:
+        raise errors.Internal(f"{rows.table.name} {resource.key} never had a job.")
+    options["job_id"], options["owner_id"] = str(resource.job_id), str(resource.key[0])
+    return worker.new_job(str(resource.job_kind), payload(rows, resource), **options)
 
 
 def read_payload(rows: Rows[R, A], owner_id: str, payload: Mapping[str, Any]) -> tuple[Key, int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import worker
-from chassis import errors, outbox
+from chassis import outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from repruv.jobs.v1 import jobs_service_pb2
@@ -31,14 +30,9 @@ async def publish(tx: outbox.Transaction, mode: Mode, action: Action) -> None:
 
 
 def submit(mode: Mode) -> jobs_service_pb2.SubmitJobRequest:
-    """Return the submit of the mode's present job: the same for the same generation, so it may be repeated."""
-    if mode.job_id is None or mode.job_kind is None:
-        raise errors.Internal("Demo mode never had a job.")
-    return worker.new_job(
-        mode.job_kind.value,
-        updates.payload(storage.MODES, mode),
-        job_id=str(mode.job_id),
-        owner_id=str(mode.owner_id),
+    return updates.new_job(
+        storage.MODES,
+        mode,
         max_attempts=MAX_ATTEMPTS,
         backoff=BACKOFF,
         max_backoff=MAX_BACKOFF,

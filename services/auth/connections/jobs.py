@@ -24,14 +24,9 @@ TOTAL_TIMEOUT = timedelta(minutes=10)
 
 
 def move(connection: Connection) -> jobs_service_pb2.SubmitJobRequest:
-    """Return the submit of the connection's present job: the same for the same generation, so it may be repeated."""
-    if connection.job_id is None or connection.job_kind is None:
-        raise ValueError("a connection without a job has nothing to submit")
-    return worker.new_job(
-        connection.job_kind.value,
-        updates.payload(storage.CONNECTIONS, connection),
-        job_id=str(connection.job_id),
-        owner_id=str(connection.user_id),
+    return updates.new_job(
+        storage.CONNECTIONS,
+        connection,
         max_attempts=MAX_ATTEMPTS,
         backoff=BACKOFF,
         max_backoff=MAX_BACKOFF,

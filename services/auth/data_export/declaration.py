@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import worker
-from chassis import errors, outbox
+from chassis import outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.file_states import Action
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema
-from services.auth.data_export import domain, storage
+from services.auth.data_export import storage
 from services.auth.data_export.domain import DataExport
 from worker import outbox as worker_outbox
 
@@ -27,14 +26,9 @@ async def apply_effects(tx: outbox.Transaction, data_export: DataExport, action:
 
 
 def submit(data_export: DataExport) -> jobs_service_pb2.SubmitJobRequest:
-    """Return the submit of the export's present job: the same for the same generation, so it may be repeated."""
-    if data_export.job_id is None:
-        raise errors.Internal("The data export never had a job.")
-    return worker.new_job(
-        domain.KIND,
-        updates.payload(storage.DATA_EXPORTS, data_export),
-        job_id=str(data_export.job_id),
-        owner_id=str(data_export.user_id),
+    return updates.new_job(
+        storage.DATA_EXPORTS,
+        data_export,
         max_attempts=5,
         backoff=timedelta(seconds=1),
         max_backoff=timedelta(minutes=1),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import worker
-from chassis import errors, outbox
+from chassis import outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.file_states import Action
 from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import channels, schema
-from services.demo.exports import convert, domain, storage
+from services.demo.exports import convert, storage
 from services.demo.exports.domain import Export
 from worker import outbox as worker_outbox
 
@@ -29,14 +28,9 @@ async def publish(tx: outbox.Transaction, export: Export, action: Action) -> Non
 
 
 def submit(export: Export) -> jobs_service_pb2.SubmitJobRequest:
-    """Return the submit of the export's present job: the same for the same generation, so it may be repeated."""
-    if export.job_id is None:
-        raise errors.Internal("The export never had a job.")
-    return worker.new_job(
-        domain.KIND,
-        updates.payload(storage.EXPORTS, export),
-        job_id=str(export.job_id),
-        owner_id=str(export.owner_id),
+    return updates.new_job(
+        storage.EXPORTS,
+        export,
         max_attempts=3,
         backoff=timedelta(seconds=0.5),
         max_backoff=timedelta(seconds=5),

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-import worker
 from chassis import outbox
 from lifecycle import machine, updates
 from lifecycle.declaration import Lifecycle
@@ -126,7 +125,7 @@ ROWS = Rows(
 
 def submit(report: Report) -> jobs_service_pb2.SubmitJobRequest:
     """Return the submit of the report's job."""
-    return worker.new_job(KIND, updates.payload(ROWS, report), job_id=str(report.job_id), owner_id=str(report.owner_id))
+    return updates.new_job(ROWS, report)
 
 
 async def publish(tx: outbox.Transaction, report: Report, action: Action) -> None:
