@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chassis import errors
 
@@ -17,21 +17,24 @@ RETRY_SECONDS = 1
 
 @dataclass(slots=True)
 class _Share:
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RUNNING))
+    places: asyncio.Semaphore
     calls: int = 0
 
 
 class Shares:
     """The shares of the users that have calls now."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, running: int = RUNNING, waiting: int = WAITING) -> None:
+        """Let `running` calls of a user run at once, and `waiting` further ones wait."""
+        self._running = running
+        self._waiting = waiting
         self._by_user: dict[str, _Share] = {}
 
     @asynccontextmanager
     async def place(self, user_id: str) -> AsyncIterator[None]:
         """Wait until the call of a user may run. Raises `ResourceExhausted` `too_many_calls`, with a retry time."""
-        share = self._by_user.setdefault(user_id, _Share())
-        if share.calls >= RUNNING + WAITING:
+        share = self._by_user.setdefault(user_id, _Share(asyncio.Semaphore(self._running)))
+        if share.calls >= self._running + self._waiting:
             details = {"retry_after_seconds": str(RETRY_SECONDS)}
             raise errors.ResourceExhausted("Too many requests at once.", code="too_many_calls", details=details)
         share.calls += 1

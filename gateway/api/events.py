@@ -68,7 +68,7 @@ async def poll_events(session: Reads, gateway: Gateway, after: After = None, wai
     """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.
 
     New events are returned at once, else the first within `wait` seconds. Every transition is returned, in order, once,
-    as in the stream; `resumed` is false when some may be missing, and a `reset` among the events says why.
+    at most 500 at a time; `resumed` is false when some may be missing, and a `reset` among the events says why.
     """
     result = await gateway.streams.poll(session, after, wait=wait)
     return answer({"resumed": result.resumed, "events": result.events, "next": str(result.after)})

@@ -110,7 +110,7 @@ class Feed:
             with contextlib.suppress(errors.OutOfRange):
                 page = await self._reader.events(self.owner_id, after=cursor)
                 if cursor + len(page.events) == page.latest_sequence:
-                    for event in page.events:
+                    for event in page.events[-RING:]:
                         self._remember(self.transition_frame(event))
                     return page.latest_sequence
         return await self._reader.position(self.owner_id)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from chassis import bus, errors, interest
+from chassis.rpc import shares
 from gateway import clients, metrics
 from gateway.identity import sessions
 from gateway.stream import connection, event_reader, feed, opening, poll, response, snapshots, sources
@@ -22,6 +23,8 @@ MAX_STREAMS = 50_000
 MAX_FEEDS = MAX_STREAMS + 10_000
 """Also those whose last stream has ended less than a minute ago."""
 MAX_STREAMS_PER_USER = 20
+OPENINGS_PER_USER = 2
+"""Streams and polls of a user that begin at once: each may read many events. As many more as may be open wait."""
 SWEEP_SECONDS = 2.0
 OFFLINE_SWEEP_SECONDS = 0.5
 """Between sweeps while NATS is away."""
@@ -63,6 +66,7 @@ class Hub:
         self._count = 0
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+        self._openings = shares.Shares(running=OPENINGS_PER_USER, waiting=MAX_STREAMS_PER_USER)
         self._next_polled = 0
         self._is_draining = False
         self._empty = asyncio.Event()
@@ -91,15 +95,20 @@ class Hub:
     ) -> response.EventStream:
         """Open a stream of all events of the user, or of one job that the user may see, as an operator if they are one.
 
-        Beyond 20 streams of one user the oldest ends. Raises `Unauthenticated`, `Unavailable`.
+        Beyond 20 streams of one user the oldest ends. Raises `Unauthenticated`, `Unavailable`, and `ResourceExhausted` if
+        more than 22 of the user begin at once.
         """
-        stream, _ = await self._begin(session, cursor, job, is_operator=is_operator)
+        async with self._openings.place(session.user_id):
+            stream, _ = await self._begin(session, cursor, job, is_operator=is_operator)
         return response.EventStream(stream)
 
     async def poll(self, session: sessions.Session, after: str | None, *, wait: float) -> poll.PollResult:
         """Return the user's events after a cursor, or what comes first within `wait` seconds. Raises as `open`."""
         cursor = poll.Cursor.parse(after)
-        stream, owner = await self._begin(session, cursor.sequence, None)
+        async with self._openings.place(session.user_id):
+            if first := await self._opening.first_missed(self._feed(session.user_id), cursor.sequence):
+                return poll.part(first, cursor)
+            stream, owner = await self._begin(session, cursor.sequence, None)
         try:
             return await poll.poll(stream, owner, cursor, wait=wait)
         finally:
@@ -109,8 +118,8 @@ class Hub:
         self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None, *, is_operator: bool = False
     ) -> tuple[connection.Connection, feed.Feed]:
         owner_id = job.spec.owner_id if job else session.user_id
-        stream = self._admit(session, owner_id, job.job_id if job else "", is_operator=is_operator)
         owner = self._feed(owner_id)
+        stream = self._admit(session, job.job_id if job else "", is_operator=is_operator)
         stream.on_end = partial(self._remove, stream, owner)
         try:
             # The session may have been revoked after its validation and before `_admit`, when no revocation reached it.
@@ -148,13 +157,11 @@ class Hub:
         except TimeoutError:
             logger.warning("streams did not end", extra={"count": len(self._all_streams())})
 
-    def _admit(
-        self, session: sessions.Session, owner_id: str, job_id: str, *, is_operator: bool
-    ) -> connection.Connection:
+    def _admit(self, session: sessions.Session, job_id: str, *, is_operator: bool) -> connection.Connection:
         if self._is_draining:
             raise errors.Unavailable("This server is about to stop; try again.")
-        if self._count >= MAX_STREAMS or (len(self._feeds) >= MAX_FEEDS and owner_id not in self._feeds):
-            raise errors.Unavailable("This server holds as many streams as it can; try again.")
+        if self._count >= MAX_STREAMS:
+            raise _full()
         streams = self._streams.setdefault(session.user_id, {})
         while len(streams) >= MAX_STREAMS_PER_USER:
             # The oldest no longer counts, however long its reader takes to leave.
@@ -183,6 +190,8 @@ class Hub:
 
     def _feed(self, owner_id: str) -> feed.Feed:
         if owner_id not in self._feeds:
+            if len(self._feeds) >= MAX_FEEDS:
+                raise _full()
             self._feeds[owner_id] = feed.Feed(owner_id, self._reader, self._sources, self._interests)
         # Keeps the feed while the stream opens.
         self._feeds[owner_id].idle_since = asyncio.get_running_loop().time()
@@ -273,3 +282,7 @@ class Hub:
             key for key, owner in self._feeds.items() if not owner.connections and owner.idle_since < since
         ]:
             self._feeds.pop(owner_id).close()
+
+
+def _full() -> errors.Unavailable:
+    return errors.Unavailable("This server holds as many streams as it can; try again.")

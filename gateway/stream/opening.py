@@ -7,15 +7,20 @@ collecting and joining the feed.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
-from chassis import errors
+from chassis import cooperative, errors
 from gateway import metrics
 from gateway.stream import connection, event_reader, feed, frames, snapshots, sources
 from gateway.stream.pending_jobs import PendingJobs
 
 MAX_REPLAY = 5_000
+MAX_REPLAY_BYTES = 1 << 20
+"""Missed transitions that a stream begins with. Beyond them it begins with a `reset`."""
+MAX_POLLED = 500
+"""Missed transitions that a poll returns; the next poll returns those after them."""
 MAX_CURSOR_DIGITS = 18
 
 
@@ -75,6 +80,19 @@ class Opening:
             )
         return opening + b"".join(frame.data for frame in missed)
 
+    async def first_missed(self, owner: feed.Feed, cursor: str | None) -> list[frames.Frame]:
+        """Return the first transitions after `cursor` if more are missed than one poll returns, else none of them."""
+        after = _sequence(cursor)
+        if after is None or await owner.prime(after) - after <= MAX_POLLED:
+            return []
+        try:
+            page = await self._reader.events(owner.owner_id, after=after)
+        except errors.OutOfRange:
+            return []
+        missed = await cooperative.convert(owner.transition_frame, page.events[:MAX_POLLED])
+        sizes = itertools.accumulate(len(frame.data) for frame in missed)
+        return [frame for frame, size in zip(missed, sizes, strict=True) if size <= MAX_REPLAY_BYTES] or missed[:1]
+
     async def _send_job(
         self, owner: feed.Feed, stream: connection.Connection, *, end_replayed: bool, resumed: bool
     ) -> None:
@@ -122,17 +140,21 @@ async def _missed(owner: feed.Feed, reader: event_reader.EventReader, after: int
             await owner.catch_up()
     if after > (owner.position or 0):
         raise CursorLost("cursor_unknown")
+    if (owner.position or 0) - after > MAX_REPLAY:
+        raise CursorLost("cursor_too_old")
     fetched: list[frames.Frame] = []
+    size = 0
     while not owner.remembers(after) and after < (owner.position or 0):
-        if len(fetched) >= MAX_REPLAY:
-            raise CursorLost("cursor_too_old")
         try:
             page = await reader.events(owner.owner_id, after=after)
         except errors.OutOfRange as error:
             raise CursorLost("cursor_unknown") from error
         if not page.events:
             raise CursorLost("cursor_unknown")
-        fetched += map(owner.transition_frame, page.events)
+        fetched += (read := await cooperative.convert(owner.transition_frame, page.events))
+        size += sum(len(frame.data) for frame in read)
         after = page.events[-1].sequence
+        if size > MAX_REPLAY_BYTES or len(fetched) > MAX_REPLAY:
+            raise CursorLost("cursor_too_old")
     # The database may be ahead of the feed, which sends the rest itself.
     return [frame for frame in fetched if frame.sequence <= (owner.position or 0)] + owner.since(after)

@@ -96,6 +96,13 @@ async def poll(stream: connection.Connection, owner: feed.Feed, cursor: Cursor, 
     return PollResult(resumed=resumed, events=_events(received), after=after)
 
 
+def part(missed: list[frames.Frame], cursor: Cursor) -> PollResult:
+    """Return the first of many missed transitions; the next poll continues after them."""
+    after = Cursor(sequence=str(missed[-1].sequence), versions=cursor.versions)
+    events = _events(frames.decode(b"".join(frame.data for frame in missed)))
+    return PollResult(resumed=True, events=events, after=after)
+
+
 def versions(owner: feed.Feed) -> str:
     """Return a string that changes whenever a resource without a sequence does."""
     return ".".join(str(sum(snapshot.version for snapshot in latest.latest)) for latest in owner.resources)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from gateway.settings import Settings
+from gateway.stream import opening
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.streaming import is_demo, opened
 from tests.integration.gateway.test_streams import enable, enable_to_the_end
@@ -76,6 +77,19 @@ async def test_poll_resumes_after_any_event_on_any_replica(
                 assert result["resumed"] is True
                 assert [event["id"] for event in result["events"] if event["id"]] == [1, 2, 3][cursor:]
                 assert result["next"].startswith("3.")
+
+
+async def test_poll_returns_many_missed_transitions_in_parts(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MAX_POLLED", 2)
+    await enable_to_the_end(account)
+    await settled(account)
+    first = await poll(account.http, after="0")
+    assert ([event["id"] for event in first["events"]], first["resumed"]) == ([1, 2], True)
+    rest = await poll(account.http, after=first["next"])
+    assert [(event["event"], event["id"]) for event in rest["events"]] == [("job", 3), ("demo", None)]
+    monkeypatch.setattr(opening, "MAX_REPLAY_BYTES", 1_000)
+    large = await poll(account.http, after="0")
+    assert [event["id"] for event in large["events"]] == [1]
 
 
 async def test_poll_waits_only_without_new_events(account: Account) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import LiteralString
 
 import httpx
 import pytest
 
 from dev import subprocesses
+from gateway.middleware import overload
 from gateway.settings import Settings
-from gateway.stream import hub
+from gateway.stream import feed, hub, opening
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.streaming import Event, is_demo, is_job, opened
 
@@ -185,6 +188,52 @@ async def test_the_oldest_of_too_many_streams_ends(account: Account) -> None:
         await enable(account)
         for stream in (second, newest):
             await stream.until(is_job("completed"))
+
+
+async def test_openings_of_one_user_do_not_delay_those_of_another(
+    gateway_settings: Callable[[], Settings],
+    account: Account,
+    register: Register,
+    locked: Callable[[LiteralString], AbstractAsyncContextManager[None]],
+) -> None:
+    await enable_to_the_end(account)
+    async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        other = await register(url)
+        http.cookies = account.http.cookies
+        # Its feed of this user is new, so the openings wait for what they have missed.
+        async with locked("LOCK TABLE jobs.job_events IN ACCESS EXCLUSIVE MODE"):
+            many = [
+                asyncio.create_task(http.get("/api/v1/events", params={"last_event_id": "0"}))
+                for _ in range(overload.MAX_CONCURRENT_OPENINGS + hub.MAX_STREAMS_PER_USER)
+            ]
+            async with opened(other.http) as stream:
+                assert (await stream.until(is_demo("disabled")))[0].name == "hello"
+            answers = asyncio.as_completed(many)
+            refused = [await next(answers) for _ in range(overload.MAX_CONCURRENT_OPENINGS - hub.OPENINGS_PER_USER)]
+            assert {answer.status_code for answer in refused} == {429}
+            for answer in many:
+                answer.cancel()
+            await asyncio.gather(*many, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_REPLAY", 2), ("MAX_REPLAY_BYTES", 1_000)])
+async def test_stream_that_has_missed_too_much_begins_with_a_reset(
+    account: Account, gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(opening, limit, value)
+    monkeypatch.setattr(feed, "RING", 1)
+    await enable_to_the_end(account)
+    async with (
+        gateway_serving(gateway_settings()) as url,
+        httpx.AsyncClient(base_url=url, cookies=account.http.cookies) as http,
+    ):
+        async with opened(http, header=0) as stream:
+            hello, reset = await stream.until(lambda event: event.name == "reset")
+        assert (hello.id, hello.data["resumed"], hello.data["replayed"]) == (3, False, 0)
+        assert reset == Event(name="reset", data={"reason": "cursor_too_old"}, id=3)
+        async with opened(http, header=2) as stream:
+            hello, last = await stream.until(lambda event: event.name == "job")
+        assert (hello.data["resumed"], last.id) == (True, 3)
 
 
 async def test_a_cursor_has_no_events_of_another_user(register: Register) -> None:
