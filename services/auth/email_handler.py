@@ -19,6 +19,7 @@ from services.auth import domain, tokens
 from services.auth import storage as account_storage
 from services.auth.accounts import email_change_storage
 from services.auth.api_tokens import storage as token_storage
+from services.auth.context import lock_account
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links, templates
 from services.auth.email.jobs import Payload, Purpose
@@ -98,19 +99,8 @@ class EmailJobHandler:
         to, user_id, public_url = account.user.email, account.user.user_id, self.public_url
         zone = time_zones.find(account.user.time_zone) or UTC
         match payload.purpose:
-            case Purpose.VERIFY:
-                if account.user.email_verified_at is not None:
-                    return None
-                return templates.verify(
-                    to, public_url=public_url, token=await self._create_link(user_id, Purpose.VERIFY)
-                )
-            case Purpose.RESET:
-                return templates.reset(to, public_url=public_url, token=await self._create_link(user_id, Purpose.RESET))
-            case Purpose.DELETION:
-                if (due_at := account.user.deletion_due_at) is None:
-                    return None
-                token = await self._create_link(user_id, Purpose.DELETION)
-                return templates.deletion(to, public_url=public_url, token=token, due_at=due_at, zone=zone)
+            case Purpose.VERIFY | Purpose.RESET | Purpose.DELETION:
+                return await self._with_link(payload, user_id)
             case Purpose.ALREADY_REGISTERED:
                 return templates.already_registered(to, public_url=public_url)
             case Purpose.NEW_DEVICE:
@@ -166,9 +156,32 @@ class EmailJobHandler:
         new = change.new_email if change.was_verified else ""
         return templates.notice_of_email_change(change.old_email, new, public_url=self.public_url, token=token)
 
-    async def _create_link(self, user_id: uuid.UUID, purpose: Purpose) -> str:
-        token = tokens.new_link()
+    async def _with_link(self, payload: Payload, user_id: uuid.UUID) -> Email | None:
+        """Return an email with a new link.
+
+        The account is read again under the lock: a change that voids links may have taken the address from it meanwhile.
+        """
+        purpose, token = Purpose(payload.purpose), tokens.new_link()
         async with self.engine.begin() as conn:
-            await account_storage.lock_user(conn, user_id)
-            await links.replace_link(conn, user_id, purpose, token_hash=tokens.link_hash(token) or b"")
-        return token
+            try:
+                user = (await lock_account(conn, user_id)).user
+            except domain.SessionInvalid:
+                return None
+            if payload.email and payload.email != user.email:
+                return None
+            email = self._linked(purpose, user, token)
+            if email is not None:
+                await links.replace_link(conn, user_id, purpose, token_hash=tokens.link_hash(token) or b"")
+        return email
+
+    def _linked(self, purpose: Purpose, user: domain.User, token: str) -> Email | None:
+        if purpose is Purpose.RESET:
+            return templates.reset(user.email, public_url=self.public_url, token=token)
+        if purpose is Purpose.VERIFY:
+            if user.email_verified_at is not None:
+                return None
+            return templates.verify(user.email, public_url=self.public_url, token=token)
+        if (due_at := user.deletion_due_at) is None:
+            return None
+        zone = time_zones.find(user.time_zone) or UTC
+        return templates.deletion(user.email, public_url=self.public_url, token=token, due_at=due_at, zone=zone)

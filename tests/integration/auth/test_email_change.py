@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
-from services.auth import maintenance
+from services.auth import maintenance, storage
+from services.auth.email import jobs as email_jobs
 from tests.integration.auth.client import Account, Gateway, new_address, new_email
 from tests.integration.auth.mailbox import Mailbox
 
 CONFIRM, NOTICE = "confirm_email_change", "notice_of_email_change"
+LINKS = {"ConfirmEmailChange": CONFIRM, "RevokeEmailChange": NOTICE}
 NEW_PASSWORD = "marble-otter-kettle"
 
 
@@ -241,6 +243,32 @@ async def test_links_of_the_old_address_are_void_after_the_change(gateway: Gatew
     await confirm(gateway, mailbox, account)
     await refused(gateway, "VerifyEmail", token=verify)
     await refused(gateway, "ResetPassword", token=reset, password=NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("change", ["ConfirmEmailChange", "RevokeEmailChange"])
+async def test_address_that_is_taken_from_the_account_meanwhile_gets_no_link(
+    gateway: Gateway, mailbox: Mailbox, sql: Any, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    account, new = await verified(gateway, mailbox), new_email()
+    await request(gateway, account, new)
+    links = {name: await mailbox.link(account, purpose) for name, purpose in LINKS.items()}
+    taken = account.email
+    if change == "RevokeEmailChange":
+        await gateway.auth("ConfirmEmailChange", token=links["ConfirmEmailChange"])
+        taken = new
+    find_account = storage.find_account
+
+    async def change_after_read(conn: AsyncConnection, email: str) -> storage.Account | None:
+        old_account = await find_account(conn, email)
+        monkeypatch.setattr(storage, "find_account", find_account)
+        await gateway.auth(change, token=links[change])
+        return old_account
+
+    monkeypatch.setattr(storage, "find_account", change_after_read)
+    reset = email_jobs.Payload(email_jobs.Purpose.RESET, email=taken)
+    assert (await mailbox.run(reset))["outcome"] == "obsolete"
+    query = "SELECT 1 FROM auth.mail_tokens WHERE user_id = :user AND purpose = 'reset'"
+    assert await sql(query, user=account.user_id) == []
 
 
 async def test_requests_are_limited_by_account_and_by_recipient(gateway: Gateway) -> None:
