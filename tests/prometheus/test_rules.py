@@ -93,3 +93,15 @@ def test_alertmanager_routes_and_inhibits_alerts_that_exist() -> None:
     assert named <= {rule["alert"] for rule in alerts()}
     severities = {rule["labels"]["severity"] for rule in alerts()}
     assert set(re.findall(r'severity=\\"(\w+)\\"', json.dumps(config))) <= severities == {"page", "ticket"}
+
+
+def test_every_panel_says_what_is_normal_and_names_alerts_that_exist() -> None:
+    names = {rule["alert"] for rule in alerts()}
+    for path in (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"):
+        for panel in json.loads(path.read_text())["panels"]:
+            if panel["type"] != "row":
+                text = panel.get("description", "")
+                assert text, f"{path.name}: {panel['title']}"
+                # The names of alerts are the only words with capitals inside.
+                named = set(re.findall(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b", text)) - {"ClaimJobs"}
+                assert named - {"PostgreSQL"} <= names, f"{path.name}: {panel['title']}"
