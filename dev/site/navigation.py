@@ -8,13 +8,10 @@ from typing import Any
 import yaml
 
 SECTIONS: dict[str, list[str]] = {
-    "Tutorial": ["README.md", "docs/first-job-kind.md"],
-    "How-to": [
-        *(f"docs/{name}.md" for name in ("new-operation", "frontend", "calling-us", "operations", "tracing")),
-        "docs/high-availability.md",
-        "docs/kubernetes.md",
-        "docs/cut-over.md",
-        "CONTRIBUTING.md",
+    "Start": ["README.md", "docs/first-job-kind.md"],
+    "Build": ["docs/new-operation.md", "docs/frontend.md", "docs/calling-us.md", "CONTRIBUTING.md"],
+    "Operate": [
+        *(f"docs/{name}.md" for name in ("operations", "kubernetes", "high-availability", "tracing", "cut-over")),
     ],
     "Reference": ["docs/configuration.md", "docs/bounds.md", "docs/dependencies.md", "CHANGELOG.md"],
     "Explanation": [
@@ -26,7 +23,7 @@ SECTIONS: dict[str, list[str]] = {
         "docs/security.md",
     ],
 }
-FOLDERS = {"Decisions": "docs/decisions/", "Runbook": "docs/runbook/"}
+FOLDERS = {"Runbook": "docs/runbook/", "Decisions": "docs/decisions/"}
 GLOSSARY = "docs/glossary.md"
 
 
