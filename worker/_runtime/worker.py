@@ -36,6 +36,8 @@ MAX_KINDS = 100
 REGISTER_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
 RELEASE_SECONDS = 3.0
+ABANDON_SECONDS = 1.0
+"""Time that attempts whose outcomes could not be delivered have to end."""
 
 
 class Worker:
@@ -180,7 +182,9 @@ class Worker:
             for task in abandoned:
                 # The outcome was not delivered; the lease will expire.
                 task.cancel()
-            await asyncio.gather(*abandoned, return_exceptions=True)
+            if abandoned:
+                # One that goes on regardless ends with the process.
+                await asyncio.wait(abandoned, timeout=ABANDON_SECONDS)
 
     def _wake(self) -> None:
         self._claims.wake.set()

@@ -19,7 +19,7 @@ ENDS = {"completed", "failed", "cancelled"}
 
 @dataclass(kw_only=True)
 class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
-    """Keeps jobs in memory; `calls` counts the rpcs, `down` names those that do not answer."""
+    """Keeps jobs in memory; `calls` counts the rpcs, `down` names those that fail, `unavailable` those that do not answer."""
 
     jobs: dict[str, job_pb2.Job] = field(default_factory=dict)
     outcomes: dict[str, list[jobs_service_pb2.FinishJobRequest]] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
     beats: list[list[str]] = field(default_factory=list)
     ready: list[str] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
+    unavailable: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     cancelling: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
@@ -59,6 +60,8 @@ class Fake(jobs_service_pb2_grpc.JobsServiceServicer):
         self.calls.append(rpc)
         if rpc in self.down:
             await context.abort(grpc.StatusCode.INTERNAL, "down")
+        if rpc in self.unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
 
     async def ClaimJobs(self, request: Any, context: Any) -> Any:
         await self._called("ClaimJobs", context)

@@ -144,3 +144,40 @@ async def test_handler_that_swallows_cancellations_is_cancelled_again(
         job_id = fake.add("test.stubborn")
         fake.cancelling.add(job_id)
         assert (await ended(job_id)).cancelled.reason == "requested"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_worker_stops_although_a_handler_ignores_it_and_no_outcome_is_stored(
+    fake: Fake,
+    working: Callable[..., Any],
+    eventually: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    ends: bool,
+) -> None:
+    cancellations, is_late = 0, asyncio.Event()
+
+    async def ignore(context: worker.Context) -> None:
+        nonlocal cancellations
+        while not is_late.is_set() and not (ends and cancellations == 2):
+            with contextlib.suppress(asyncio.CancelledError):
+                await is_late.wait()
+            cancellations += 1
+
+    async def is_held() -> bool:
+        return any(job_id in beat for beat in fake.beats)
+
+    def end() -> None:
+        is_late.set()
+        fake.unavailable.clear()
+
+    for name in ("RELEASE_SECONDS", "ABANDON_SECONDS"):
+        monkeypatch.setattr(f"worker._runtime.worker.{name}", 0.1)
+    fake.unavailable = {"FinishJobs"}
+    job_id = fake.add("test.stubborn")
+    async with working(worker.Kind("test.stubborn", ignore)):
+        await eventually(is_held)
+        timer = asyncio.get_running_loop().call_later(20, end)
+    assert not is_late.is_set()
+    timer.cancel()
+    end()
+    assert fake.ended(job_id) is None
