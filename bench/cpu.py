@@ -22,7 +22,9 @@ def seconds(stack: Stack) -> dict[str, float]:
         "nats": [stack.servers.nats.pid],
         "this benchmark": [os.getpid()],
     }
-    return {name: taken(pid for pid in process_ids if pid is not None) for name, process_ids in pids.items()}
+    return {
+        name: processor_seconds(pid for pid in process_ids if pid is not None) for name, process_ids in pids.items()
+    }
 
 
 def tree(pid: int | None) -> list[int]:
@@ -30,7 +32,7 @@ def tree(pid: int | None) -> list[int]:
     return [] if pid is None else [pid, *_children(pid)]
 
 
-def taken(pids: Iterable[int]) -> float:
+def processor_seconds(pids: Iterable[int]) -> float:
     """Return the processor seconds of processes and of their ended children."""
     return sum(sum(map(int, _fields(pid)[11:15])) for pid in pids) / os.sysconf("SC_CLK_TCK")
 

@@ -73,7 +73,10 @@ async def main() -> None:
     signer, trust = identity.Signer("gateway", seed), f"gateway:{identity.public_key(seed)}"
     with tempfile.TemporaryDirectory() as folder:
         certificates.make(Path(folder))
-        jobs, gateway = certificates.of(Path(folder), "jobs"), certificates.of(Path(folder), "gateway")
+        jobs, gateway = (
+            certificates.load_certificate(Path(folder), "jobs"),
+            certificates.load_certificate(Path(folder), "gateway"),
+        )
         plain, encrypted = [], []
         for _ in range(ROUNDS):
             plain.append(await measure(signer, trust, None, None))

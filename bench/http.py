@@ -14,7 +14,7 @@ import httptools
 TIMEOUT = 20.0
 
 
-class Unexpected(Exception):
+class UnexpectedStatus(Exception):
     """The gateway answered with an unexpected status."""
 
     def __init__(self, request: str, answer: Answer) -> None:
@@ -118,7 +118,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request. Raises `Unexpected` for any other status than `expected`."""
+        """Send a request. Raises `UnexpectedStatus` for any other status than `expected`."""
         # The gateway closes connections that are idle for a while.
         self._idle = [connection for connection in self._idle if connection.is_open]
         connection = self._idle.pop() if self._idle else await self.connect()
@@ -126,7 +126,7 @@ class Client:
         if connection.is_open:
             self._idle.append(connection)
         if answer.status != expected:
-            raise Unexpected(f"{method} {path}", answer)
+            raise UnexpectedStatus(f"{method} {path}", answer)
         return answer
 
     async def connect(self, on_body: Callable[[bytes], None] | None = None) -> Connection:

@@ -28,7 +28,7 @@ async def run(system: System) -> list[Section]:
         began = loop.time()
         try:
             await system.enable(users[index], DEMO_OPTIONS)
-        except http.Unexpected as error:
+        except http.UnexpectedStatus as error:
             if error.answer.status not in (429, 503):
                 raise
             refused.append(loop.time() - began)

@@ -141,7 +141,7 @@ async def _revoke(system: System, elsewhere: http.Client, user: User) -> float:
         while True:
             try:
                 await elsewhere.request("GET", "/api/v1/auth/me", expected=200, cookie=user.cookie)
-            except http.Unexpected as refusal:
+            except http.UnexpectedStatus as refusal:
                 if ": 401 " not in str(refusal):
                     raise
                 break
@@ -151,7 +151,7 @@ async def _revoke(system: System, elsewhere: http.Client, user: User) -> float:
 
 
 async def _new_sessions(system: System, count: int) -> list[str]:
-    """Insert sessions of one user into the database: so many logins would be a different benchmark."""
+    """Insert sessions of one user into the database: as many logins would be a different benchmark."""
     (user,) = await system.sign_up(1)
     tokens = [f"rpv_{secrets.token_urlsafe(32)}" for _ in range(count)]
     async with await system.connect_database() as conn, conn.cursor() as cursor:

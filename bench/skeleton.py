@@ -256,18 +256,18 @@ class _Skeleton:
         async with await psycopg.AsyncConnection.connect(self._postgres.url, autocommit=True) as conn:
             await load.offer(self.enable, rate=20.0, count=40)
             await _finished(conn)
-            before = self._taken()
+            before = self._processor_seconds()
             offered = await load.offer(self.enable, rate=rate, count=count)
             await _finished(conn)
-        costs = {name: (end - before[name]) * 1000 / count for name, end in self._taken().items()}
+        costs = {name: (end - before[name]) * 1000 / count for name, end in self._processor_seconds().items()}
         parts = ", ".join(f"{name} {cost:.1f}" for name, cost in sorted(costs.items(), key=lambda item: -item[1]))
         failed = f"; {len(offered.failures)} failed: {offered.failures[0]!r}" if offered.failures else ""
         return f"{rate:.0f}/s: {sum(costs.values()):.1f} processor ms per enable ({parts}){failed}"
 
-    def _taken(self) -> dict[str, float]:
+    def _processor_seconds(self) -> dict[str, float]:
         pids = {role: [process.pid] for role, process in self._processes.items()}
         pids |= {"postgres": cpu.tree(self._postgres.pid), "nats": cpu.tree(self._server.pid)}
-        return {name: cpu.taken(of) for name, of in pids.items()}
+        return {name: cpu.processor_seconds(process_ids) for name, process_ids in pids.items()}
 
 
 async def _finished(conn: psycopg.AsyncConnection) -> None:

@@ -21,7 +21,7 @@ RATE = 10.0
 COUNT = 100
 WARM_UP = 40
 ATTACH_SECONDS = 2.0
-SHOWN = 8
+SHOWN_CALLS = 8
 
 
 class Counter:
@@ -62,7 +62,7 @@ async def measure(stack: Stack, directory: Path) -> None:
     calls = {name: counter.stop() for name, counter in counters.items()}
     print(f"system calls per enable at {RATE:.0f}/s: {sum(map(collections.Counter.total, calls.values())) / COUNT:.0f}")
     for name, counts in calls.items():
-        most = ", ".join(f"{call} {count / COUNT:.1f}" for call, count in counts.most_common(SHOWN))
+        most = ", ".join(f"{call} {count / COUNT:.1f}" for call, count in counts.most_common(SHOWN_CALLS))
         print(f"  {name:12} {counts.total() / COUNT:4.0f}: {most}")
 
 

@@ -89,12 +89,12 @@ async def measure(server: Postgres) -> None:
             for name, run in ways(engine, driver).items():
                 for number in range(WARM_UP):
                     await run(number)
-                client, database = time.process_time(), cpu.taken(cpu.tree(server.pid))
+                client, database = time.process_time(), cpu.processor_seconds(cpu.tree(server.pid))
                 for number in range(count):
                     await run(number % 100)
                     if rate:
                         await asyncio.sleep(1 / rate)
-                client, database = time.process_time() - client, cpu.taken(cpu.tree(server.pid)) - database
+                client, database = time.process_time() - client, cpu.processor_seconds(cpu.tree(server.pid)) - database
                 print(f"  {name:36} {client * 1000 / count:6.2f} {database * 1000 / count:6.2f}")
     await engine.dispose()
 

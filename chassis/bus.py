@@ -158,8 +158,8 @@ class Bus:
                     metrics.NATS_STORE_FAILURES.labels(stream).inc()
                 raise
 
-    async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
-        """Publish a message that may be lost; do nothing while NATS is down."""
+    async def broadcast(self, subject: str, payload: bytes) -> None:
+        """Send a message that may be lost; do nothing while NATS is away."""
         if self._client is not None and self._client.is_connected:
             with tracing.sending(subject):
                 async with asyncio.timeout(PUBLISH_TIMEOUT):
@@ -174,7 +174,7 @@ class Bus:
                 self._client = await self._broker.connect()
             await self._ensure()
             await self._broker.start()
-            # Without FastStream, as in `publish_ephemeral`: these messages may be lost, and each costs a tenth of the time.
+            # Without FastStream, as in `broadcast`: these messages may be lost, and each costs a tenth of the time.
             for subject, receive in self._subscriptions:
                 await self._client.subscribe(subject, cb=receive)
             await self.interests.attach(self._client)

@@ -99,7 +99,7 @@ class AlreadyExists(Error):
 
 
 class FailedPrecondition(Error):
-    """The present state forbids that."""
+    """The current state forbids that."""
 
     status = "FAILED_PRECONDITION"
     default_code = "failed_precondition"

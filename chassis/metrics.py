@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from chassis import tls
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MAX_KINDS = 200
 """Job kinds that get a label of their own; the others count as `other`."""
 
@@ -24,7 +24,7 @@ SERVER_SECONDS = Histogram(
     "grpc_server_handling_seconds",
     "Time until the answer to a call, without streams.",
     ["grpc_service", "grpc_method"],
-    buckets=SECONDS,
+    buckets=LATENCY_BUCKETS,
 )
 CLIENT_CALLS = Counter(
     "grpc_client_handled", "Calls of this client that have ended.", ["grpc_service", "grpc_method", "grpc_code"]
@@ -33,10 +33,10 @@ CLIENT_SECONDS = Histogram(
     "grpc_client_handling_seconds",
     "Time until a call of this client has ended, with retries and without streams.",
     ["grpc_service", "grpc_method"],
-    buckets=SECONDS,
+    buckets=LATENCY_BUCKETS,
 )
 LOOP_LAG = Histogram(
-    "event_loop_lag_seconds", "Delay of a timer of the event loop, measured every two seconds.", buckets=SECONDS
+    "event_loop_lag_seconds", "Delay of a timer of the event loop, measured every two seconds.", buckets=LATENCY_BUCKETS
 )
 LOOP_FAILURES = Counter("background_loop_failures", "Background loops that raised and were restarted.", ["loop"])
 POOL_CONNECTIONS = Gauge(
@@ -108,7 +108,7 @@ class Calls:
         self._seconds: Histogram | None = None
         self._by_code: dict[str, Counter] = {}
 
-    def ended(self, code: str, started: float | None = None) -> None:
+    def record_end(self, code: str, started: float | None = None) -> None:
         """Count a call by its status; `started` is the `time.perf_counter` of its start, None for a stream."""
         if code not in self._by_code:
             self._by_code[code] = self._calls.labels(*self._labels, code)

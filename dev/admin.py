@@ -13,15 +13,15 @@ def main(arguments: list[str], data_dir: Path) -> int:
     """Run a command of the tool. Return its exit code."""
     try:
         return tool.main(arguments, environment(data_dir))
-    except targets.NothingRuns as error:
+    except targets.NoRunningStack as error:
         print(f"jobs admin: {error}", file=sys.stderr)
         return 1
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """Return the environment of an operator of the local stack. Raises `NothingRuns`."""
+    """Return the environment of an operator of the local stack. Raises `NoRunningStack`."""
     target, local_secrets = targets.read(data_dir)["jobs"], secrets.load(data_dir)
-    certificate = certificates.of(data_dir.absolute(), "jobs")
+    certificate = certificates.load_certificate(data_dir.absolute(), "jobs")
     return {
         "JOBS_TARGET": target,
         "IDENTITY_KEY": local_secrets["JOBS_IDENTITY_KEY"],

@@ -57,7 +57,7 @@ def generate() -> str:
     named = {channel.address.partition(".{")[0]: channel for channel in channels()}
     for name, channel in named.items():
         comment = descriptors.comments()[channel.message.DESCRIPTOR.full_name]
-        schema = models.of(channel.message.DESCRIPTOR)
+        schema = models.model_of(channel.message.DESCRIPTOR)
         broker.publisher(channel.address, title=name, description=comment, schema=schema)
     api = AsyncAPI(broker, title="Repruv", version=VERSION, description=_DESCRIPTION, schema_version="3.0.0")
     document: dict[str, Any] = json.loads(api.to_specification().to_json().replace(_FOREIGN, _SEPARATOR))
@@ -105,7 +105,7 @@ class _Models:
     def __init__(self) -> None:
         self._models: dict[str, type[BaseModel]] = {}
 
-    def of(self, message: Any) -> type[BaseModel]:
+    def model_of(self, message: Any) -> type[BaseModel]:
         """Return the model of a message. The recursion ends, because no message contains itself."""
         if message.full_name not in self._models:
             fields: dict[str, Any] = {field.name: self._field(field) for field in message.fields}
@@ -131,7 +131,7 @@ class _Models:
             name = field.message_type.full_name
             if name == "google.protobuf.Struct":
                 return dict[str, Any]
-            return str if name in _FORMATS else self.of(field.message_type)
+            return str if name in _FORMATS else self.model_of(field.message_type)
         if field.enum_type is not None:
             return _values(field.enum_type)
         # ProtoJSON writes 64-bit integers as strings.

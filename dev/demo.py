@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-ENDED = {"completed", "failed", "cancelled"}
+FINISHED = {"completed", "failed", "cancelled"}
 READ_SECONDS = 40.0
 """The stream sends `ping` every 15 s: a longer silence means a dead connection."""
 NOT_YET_SECONDS = 0.5
@@ -115,7 +115,7 @@ def follow(client: httpx.Client, job_id: str) -> bool:
                 progress = job["progress"]
                 label = progress["message"] or job["status"]
                 bar.update(task, description=label, completed=progress["done"], total=progress["total"] or None)
-            if job["status"] in ENDED:
+            if job["status"] in FINISHED:
                 break
     error = f" - {job['error']['message']}" if job.get("error") else ""
     console.print(f"{job['status']} in {job.get('duration_seconds') or 0:.2f} s{error}")

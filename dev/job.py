@@ -47,7 +47,7 @@ def _mistake(file: str, payload: str, data_dir: Path) -> str:
         if payload and not isinstance(json.loads(payload), dict):
             return "ARGS must be a payload: a JSON object"
         targets.read(data_dir)
-    except (ValueError, targets.NothingRuns) as error:
+    except (ValueError, targets.NoRunningStack) as error:
         return f"ARGS is not JSON: {error}" if isinstance(error, ValueError) else str(error)
     return ""
 
@@ -88,6 +88,6 @@ def _version(path: Path, data_dir: Path) -> Version | None:
         return None
     try:
         addresses = targets.read(data_dir)
-    except targets.NothingRuns:
+    except targets.NoRunningStack:
         addresses = {}
     return stat.st_mtime_ns, stat.st_size, addresses

@@ -28,7 +28,7 @@ NAME = "make-job"
 CONCURRENCY = 10
 DRAIN_SECONDS = 2.0
 POLL_SECONDS = 0.5
-ENDED = (job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
+FINISHED = (job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
 
 class NotRunnable(Exception):
@@ -45,7 +45,7 @@ def main(file: str, data_dir: str, job_id: str = "", payload: str = "") -> int:
         if job:
             job.payload.CopyFrom(protobuf.to_struct(json.loads(payload)))
         process.until_signal(partial(_work, kinds, schedules, service, job, Path(data_dir)))
-    except (NotRunnable, targets.NothingRuns, ValueError, errors.Error) as error:
+    except (NotRunnable, targets.NoRunningStack, ValueError, errors.Error) as error:
         print(f"job: {error}", flush=True)
         return 1
     return 0
@@ -101,7 +101,7 @@ async def _work(
     hosts = [address for name, address in addresses.items() if name.partition("-")[0] == "nats"]
     account = f"{service}:{local_secrets[f'{service.upper()}_NATS_PASSWORD']}"
     url = os.environ.get("PUBLIC_URL") or f"http://{addresses['gateway']}"
-    certificate = certificates.of(data_dir, service)
+    certificate = certificates.load_certificate(data_dir, service)
     async with AsyncExitStack() as stack:
         operator = await stack.enter_async_context(connection.connected(admin.environment(data_dir)))
         channel = worker.client.channel(addresses["jobs"], certificate)
@@ -162,7 +162,7 @@ async def _follow(operator: connection.Connection, request: messages.RunJobReque
                 is_submitted = True
                 print(f"job: {request.job_id} is submitted  {url}/admin/jobs/{request.job_id}", flush=True)
             answer = await operator.call(operator.jobs.GetJob, jobs_service_pb2.GetJobRequest(job_id=request.job_id))
-            if (state := answer.job.state) in ENDED:
+            if (state := answer.job.state) in FINISHED:
                 text = answer.job.error.message or json.dumps(protobuf.from_struct(answer.job.result))
                 name = job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()
                 print(f"job: {request.job_id} is {name}: {text}", flush=True)

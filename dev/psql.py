@@ -16,7 +16,7 @@ def main(arguments: Sequence[str], data_dir: Path) -> int:
     """Run psql with these arguments. Return its exit code."""
     try:
         addresses = targets.read(data_dir)
-    except targets.NothingRuns as error:
+    except targets.NoRunningStack as error:
         print(f"psql: {error}", file=sys.stderr)
         return 1
     servers = [address.rpartition(":") for name, address in addresses.items() if name.startswith("postgres")]

@@ -19,7 +19,7 @@ HEADING = re.compile(r"^## (\d+\.\d+\.\d+)(?: - \d{4}-\d\d-\d\d)?$", re.MULTILIN
 IMPORTS = (
     f"import repruv_client, {', '.join(f'repruv.{name}.v1.{name}_service_pb2' for name in ('auth', 'demo', 'jobs'))}"
 )
-SECONDS = 1_800.0
+COMMAND_SECONDS = 1_800.0
 """At most for one command; the longest is the build of an image."""
 
 
@@ -106,14 +106,16 @@ def _run(cwd: Path, *command: str) -> None:
     """Run a command and show its output. Raises `NotReleased`."""
     print(f"$ {' '.join(command)}", flush=True)
     try:
-        subprocess.run(command, cwd=cwd, check=True, timeout=SECONDS)
+        subprocess.run(command, cwd=cwd, check=True, timeout=COMMAND_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise NotReleased(f"{command[0]} failed: {error}") from error
 
 
 def _output(cwd: Path, *command: str) -> str:
     try:
-        return subprocess.run(command, cwd=cwd, check=True, timeout=SECONDS, capture_output=True, text=True).stdout
+        return subprocess.run(
+            command, cwd=cwd, check=True, timeout=COMMAND_SECONDS, capture_output=True, text=True
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise NotReleased(f"{command[0]} failed: {error}") from error
 

@@ -66,7 +66,7 @@ class Watch:
     @property
     def has_ended(self) -> bool:
         """Whether the job has ended."""
-        return bool(self.job) and self.job["status"] in demo.ENDED
+        return bool(self.job) and self.job["status"] in demo.FINISHED
 
     def follow(self, show: Callable[[int], None]) -> None:
         """Read events until the job has ended, and show the rows after each."""

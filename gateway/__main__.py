@@ -1,4 +1,4 @@
-"""Composition root of the gateway: `python -m gateway serve`; with GATEWAY_WORKERS above 1 it runs so many of `… work`."""
+"""Composition root of the gateway: `python -m gateway serve`; with GATEWAY_WORKERS above 1 it runs that many of `… work`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def work(config: Settings, stop: asyncio.Event) -> None:
     """Serve as one of several processes until `stop` is set or the parent process has ended."""
 
     async def leave() -> None:
-        await workers.orphaned()
+        await workers.wait_until_orphaned()
         stop.set()
 
     leaving = asyncio.create_task(leave())

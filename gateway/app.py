@@ -22,7 +22,6 @@ from gateway.api import (
     data_export,
     deletion,
     demo,
-    dependencies,
     email_change,
     events,
     exports,
@@ -31,6 +30,7 @@ from gateway.api import (
     notifications,
     passkeys,
     profile,
+    responses,
     security,
     sessions,
     tokens,
@@ -113,14 +113,14 @@ def create(
     app.add_middleware(access_log.AccessLog, responder=responder)
     app.add_middleware(headers.SecurityHeaders, https=container.settings.is_https)
     app.add_middleware(request_id.RequestId, trust_traceparent=container.settings.trust_traceparent)
-    app.add_middleware(response.HandOff)
+    app.add_middleware(response.TakeOverMiddleware)
     return app
 
 
 def include_api(app: FastAPI) -> None:
     """Add the routes of the REST API."""
     for router in _ROUTERS:
-        app.include_router(router, prefix=dependencies.BASE, generate_unique_id_function=openapi.operation_id)
+        app.include_router(router, prefix=responses.BASE, generate_unique_id_function=openapi.operation_id)
     # The frontend's older paths.
     for router in (*_ACCOUNTS, demo.router, jobs.router):
         app.include_router(router, prefix="/api", include_in_schema=False)
@@ -131,7 +131,7 @@ def api_routes() -> Iterator[tuple[str, APIRoute]]:
     for router in _ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute):
-                yield dependencies.BASE + route.path, route
+                yield responses.BASE + route.path, route
 
 
 @asynccontextmanager

@@ -35,21 +35,21 @@ class Breaks:
         self._demo = demo
         self._watches: set[asyncio.Task[None]] = set()
 
-    async def break_part(self, part: str, *, user: str) -> None:
+    async def break_part(self, part: str, *, identity: str) -> None:
         """Break `part` while the user's demo job runs. Raises `FailedPrecondition` without one, or when one is broken."""
-        before = await self._demo.get_demo(user)
+        before = await self._demo.get_demo(identity)
         if views.demo_state(before.demo) != "enabling" or before.job.state not in _BREAKABLE:
             raise errors.FailedPrecondition("No demo job is running.", code="nothing_to_break")
         broken = await self.launcher.break_part(part, job_id=before.demo.job_id)
-        watch = asyncio.create_task(self._watch(broken, before, user), name=f"watch {broken.break_id}")
+        watch = asyncio.create_task(self._watch(broken, before, identity), name=f"watch {broken.break_id}")
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
-        await self._answers_again(user)
+        await self._answers_again(identity)
 
-    async def _watch(self, broken: Break, before: demo_service_pb2.GetDemoResponse, user: str) -> None:
+    async def _watch(self, broken: Break, before: demo_service_pb2.GetDemoResponse, identity: str) -> None:
         """Note the first progress after the break, if there is any within a minute."""
         rows: int | None = None
-        async for now in self._reads(user, WATCH_SECONDS):
+        async for now in self._reads(identity, WATCH_SECONDS):
             if now.demo.job_id != broken.job_id:
                 break
             written = now.demo.stats.interactions_written
@@ -67,21 +67,21 @@ class Breaks:
         except errors.Error as error:
             logger.warning("progress after a break is not noted", extra={"cause": error.code})
 
-    async def _answers_again(self, user: str) -> None:
-        async for _ in self._reads(user, ANSWER_SECONDS):
+    async def _answers_again(self, identity: str) -> None:
+        async for _ in self._reads(identity, ANSWER_SECONDS):
             break
 
-    async def _reads(self, user: str, seconds: float) -> AsyncIterator[demo_service_pb2.GetDemoResponse]:
-        """Yield the user's demo mode again and again for so long, except while it cannot be read."""
+    async def _reads(self, identity: str, seconds: float) -> AsyncIterator[demo_service_pb2.GetDemoResponse]:
+        """Yield the user's demo mode again and again for `seconds`, except while it cannot be read."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if (now := await self._read(user)) is not None:
+            if (now := await self._read(identity)) is not None:
                 yield now
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _read(self, user: str) -> demo_service_pb2.GetDemoResponse | None:
+    async def _read(self, identity: str) -> demo_service_pb2.GetDemoResponse | None:
         try:
-            return await self._demo.get_demo.quick(user)
+            return await self._demo.get_demo.quick(identity)
         except errors.Error:
             # A part is away: the next read may find it.
             return None

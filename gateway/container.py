@@ -90,9 +90,11 @@ def assemble(config: settings.Settings) -> Container:
     jobs = clients.Jobs(jobs_peer)
     nats = bus.Bus(config.nats_url, name="gateway", certificate=certificate)
     validator = Sessions(auth, is_live=lambda: nats.is_caught_up)
-    kinds = sources.build(jobs=jobs, demo=demo, connections=connections, exports=exports)
-    pending_jobs = PendingJobs(jobs, kinds)
-    streams = hub.Hub(jobs=jobs, kinds=kinds, pending_jobs=pending_jobs, validator=validator, interests=nats.interests)
+    event_sources = sources.build(jobs=jobs, demo=demo, connections=connections, exports=exports)
+    pending_jobs = PendingJobs(jobs, event_sources)
+    streams = hub.Hub(
+        jobs=jobs, sources=event_sources, pending_jobs=pending_jobs, validator=validator, interests=nats.interests
+    )
     validator.subscribe(nats)
     streams.subscribe(nats)
     return Container(

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from gateway.api import dependencies
+from gateway.api import dependencies, responses
 from gateway.identity import cookies
 
 TITLE = "Repruv API"
@@ -94,7 +94,7 @@ def _document_scopes(routes: Iterable[tuple[str, APIRoute]], schema: dict[str, A
             for method in route.methods or ():
                 operation = schema["paths"][path][method.lower()]
                 operation["security"] = [*_SESSION, {"api_token": [scope]}]
-                operation["responses"].setdefault("403", dependencies.problem_response(403))
+                operation["responses"].setdefault("403", responses.problem_response(403))
 
 
 def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[str, APIRoute]]) -> None:

@@ -23,7 +23,7 @@ from repruv.jobs.v1 import admin_service_pb2
 logger = logging.getLogger(__name__)
 
 MAX_TEXT = 100
-HITS = 10
+MAX_HITS = 10
 """Hits of each type."""
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 AROUND_REQUEST = timedelta(seconds=10)
@@ -53,23 +53,24 @@ class SearchResult(TypedDict):
     is_complete: Annotated[bool, Field(description="False if a service did not respond, and its hits are missing.")]
 
 
-async def search(container: Container, text: str, *, user: str) -> SearchResult:
+async def search(container: Container, text: str, *, identity: str) -> SearchResult:
     """Return the hits of a text; none for a text that identifies nothing."""
     text = inputs.plain(text)[:MAX_TEXT]
     if not text:
         return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}
     if _TRACE_ID.fullmatch(text):
-        return await _by_id(container, UUID(text), user)
+        return await _by_id(container, UUID(text), identity)
     try:
-        return await _by_id(container, ids.parse(text, "text"), user)
+        return await _by_id(container, ids.parse(text, "text"), identity)
     except errors.InvalidArgument:
-        return await _by_text(container, text, user)
+        return await _by_text(container, text, identity)
 
 
-async def _by_id(container: Container, identifier: UUID, user: str) -> SearchResult:
+async def _by_id(container: Container, identifier: UUID, identity: str) -> SearchResult:
     missing: list[str] = []
     jobs, users = await asyncio.gather(
-        _hits(_job(container, str(identifier), user), missing), _hits(_user(container, str(identifier), user), missing)
+        _hits(_job(container, str(identifier), identity), missing),
+        _hits(_user(container, str(identifier), identity), missing),
     )
     if (hits := [*jobs, *users]) or missing or identifier.version != 7:
         return {"hits": hits, "jobs_path": "", "request_at": None, "is_complete": not missing}
@@ -80,7 +81,7 @@ async def _by_id(container: Container, identifier: UUID, user: str) -> SearchRes
     times = admin_service_pb2.JobFilter()
     times.create_time_from.FromDatetime(moment)
     times.create_time_until.FromDatetime(moment + AROUND_REQUEST)
-    jobs = await _hits(_jobs(container, times, user, identifier.hex), missing)
+    jobs = await _hits(_jobs(container, times, identity, identifier.hex), missing)
     query = {
         "after": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
         "before": f"{moment + AROUND_REQUEST:%Y-%m-%dT%H:%M:%SZ}",
@@ -94,15 +95,15 @@ async def _by_id(container: Container, identifier: UUID, user: str) -> SearchRes
     }
 
 
-async def _by_text(container: Container, text: str, user: str) -> SearchResult:
+async def _by_text(container: Container, text: str, identity: str) -> SearchResult:
     missing: list[str] = []
     sources: Sequence[Awaitable[list[Hit]]] = (
-        _users(container, text, user),
-        _errors(container, text, user),
-        _jobs(container, admin_service_pb2.JobFilter(text=text), user),
-        _kinds(container, text, user),
-        _schedules(container, text, user),
-        _workers(container, text, user),
+        _users(container, text, identity),
+        _errors(container, text, identity),
+        _jobs(container, admin_service_pb2.JobFilter(text=text), identity),
+        _kinds(container, text, identity),
+        _schedules(container, text, identity),
+        _workers(container, text, identity),
     )
     results = await asyncio.gather(*(_hits(source, missing) for source in sources))
     jobs_path = f"/admin/jobs?{urlencode({'text': text, 'system': 'yes'})}" if results[2] else ""
@@ -122,16 +123,16 @@ async def _hits(source: Awaitable[list[Hit]], missing: list[str]) -> list[Hit]:
         return []
 
 
-async def _job(container: Container, job_id: str, user: str) -> list[Hit]:
-    job = engine.owned_job((await container.jobs.get_job(user, job_id=job_id)).job)
+async def _job(container: Container, job_id: str, identity: str) -> list[Hit]:
+    job = engine.owned_job((await container.jobs.get_job(identity, job_id=job_id)).job)
     return [_job_hit(job)]
 
 
 async def _jobs(
-    container: Container, job_filter: admin_service_pb2.JobFilter, user: str, trace_id: str = ""
+    container: Container, job_filter: admin_service_pb2.JobFilter, identity: str, trace_id: str = ""
 ) -> list[Hit]:
     """Return the jobs of a list; only those of a trace, if some of them are."""
-    page = await container.engine.search_jobs(user, filter=job_filter, page_size=HITS)
+    page = await container.engine.search_jobs(identity, filter=job_filter, page_size=MAX_HITS)
     jobs = [engine.job_row(row) for row in page.rows]
     return [_job_hit(job) for job in [job for job in jobs if trace_id and job["trace_id"] == trace_id] or jobs]
 
@@ -147,13 +148,13 @@ def _job_hit(job: engine.OwnedJob) -> Hit:
     }
 
 
-async def _user(container: Container, user_id: str, user: str) -> list[Hit]:
-    accounts = (await container.admin.batch_get_users(user, user_ids=[user_id])).users
+async def _user(container: Container, user_id: str, identity: str) -> list[Hit]:
+    accounts = (await container.admin.batch_get_users(identity, user_ids=[user_id])).users
     return [_user_hit(account.user_id, account.email, account.name) for account in accounts]
 
 
-async def _users(container: Container, text: str, user: str) -> list[Hit]:
-    page = await container.admin.list_users(user, email_prefix=text, page_size=HITS, page_token="")
+async def _users(container: Container, text: str, identity: str) -> list[Hit]:
+    page = await container.admin.list_users(identity, email_prefix=text, page_size=MAX_HITS, page_token="")
     accounts = [account for account in page.users if account.email.lower() == text.lower()] or page.users
     return [_user_hit(account.user_id, account.email, account.name) for account in accounts]
 
@@ -162,8 +163,8 @@ def _user_hit(user_id: str, email: str, name: str) -> Hit:
     return {"type": "user", "title": email, "note": name, "path": f"/admin/users/{user_id}"}
 
 
-async def _errors(container: Container, text: str, user: str) -> list[Hit]:
-    groups = (await container.engine.list_error_groups(user, kind="")).groups
+async def _errors(container: Container, text: str, identity: str) -> list[Hit]:
+    groups = (await container.engine.list_error_groups(identity, kind="")).groups
 
     def hit(group: admin_service_pb2.ErrorGroup) -> Hit:
         query = {"state": "failed", "kind": group.kind, "system": "yes"}
@@ -184,8 +185,8 @@ async def _errors(container: Container, text: str, user: str) -> list[Hit]:
     )
 
 
-async def _kinds(container: Container, text: str, user: str) -> list[Hit]:
-    kinds = [kind.kind for kind in (await container.engine.list_kinds(user)).kinds if kind.kind != "*"]
+async def _kinds(container: Container, text: str, identity: str) -> list[Hit]:
+    kinds = [kind.kind for kind in (await container.engine.list_kinds(identity)).kinds if kind.kind != "*"]
     return _matching(
         kinds,
         text,
@@ -199,8 +200,8 @@ async def _kinds(container: Container, text: str, user: str) -> list[Hit]:
     )
 
 
-async def _schedules(container: Container, text: str, user: str) -> list[Hit]:
-    names = [schedule.registration.name for schedule in (await container.engine.list_schedules(user)).schedules]
+async def _schedules(container: Container, text: str, identity: str) -> list[Hit]:
+    names = [schedule.registration.name for schedule in (await container.engine.list_schedules(identity)).schedules]
     return _matching(
         names,
         text,
@@ -209,8 +210,8 @@ async def _schedules(container: Container, text: str, user: str) -> list[Hit]:
     )
 
 
-async def _workers(container: Container, text: str, user: str) -> list[Hit]:
-    workers = (await container.engine.list_workers(user)).workers
+async def _workers(container: Container, text: str, identity: str) -> list[Hit]:
+    workers = (await container.engine.list_workers(identity)).workers
     return _matching(
         workers,
         text,
@@ -229,4 +230,4 @@ def _matching(items: Iterable[T], text: str, texts: Callable[[T], Sequence[str]]
     needle = text.lower()
     partial = [item for item in items if any(needle in each.lower() for each in texts(item))]
     exact = [item for item in partial if any(needle == each.lower() for each in texts(item))]
-    return [hit(item) for item in (exact or partial)[:HITS]]
+    return [hit(item) for item in (exact or partial)[:MAX_HITS]]

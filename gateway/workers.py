@@ -63,7 +63,7 @@ def listener(address: tuple[str, int]) -> socket.socket:
     return _socket(address)
 
 
-async def orphaned() -> None:
+async def wait_until_orphaned() -> None:
     """Return once the parent process has ended."""
     parent = os.getppid()
     while os.getppid() == parent:  # noqa: ASYNC110 - there is no event to wait for
@@ -101,7 +101,7 @@ async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
         pid_file = directory / f"{number}{_PID}"
         try:
             pid_file.write_text(str(process.pid))
-            await _ended(process, stop)
+            await _wait_for_exit(process, stop)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -115,7 +115,7 @@ async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
         await run.wait(stop, pause)
 
 
-async def _ended(process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+async def _wait_for_exit(process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
     """Wait until the process has ended."""
     exited, stopping = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
     try:

@@ -10,25 +10,25 @@ import sqlalchemy as sa
 
 from chassis import errors, outbox
 from chassis.prepared import Prepared
-from lifecycle.machine import A, Error, Fence, Key, Machine
-from lifecycle.rows import Precondition, R, Rows
+from lifecycle.machine import ActionT, Error, Fence, Key, Machine
+from lifecycle.rows import Precondition, ResourceT, Rows
 from repruv.jobs.v1 import jobs_service_pb2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lifecycle(Generic[R, A]):
+class Lifecycle(Generic[ResourceT, ActionT]):
     """A resource whose state a job moves: demo mode, a platform connection, an export."""
 
-    rows: Rows[R, A]
+    rows: Rows[ResourceT, ActionT]
     outbox_table: sa.Table
     """The outbox of the service's schema."""
-    effects: Callable[[outbox.Transaction, R, A], Awaitable[None]]
+    effects: Callable[[outbox.Transaction, ResourceT, ActionT], Awaitable[None]]
     """Called in the transaction of each transition with the new snapshot: publishes its event, deletes what must go."""
-    submit: Callable[[R], jobs_service_pb2.SubmitJobRequest]
-    """Returns the submit of the resource's present job: the same for the same generation, so it may be repeated."""
+    submit: Callable[[ResourceT], jobs_service_pb2.SubmitJobRequest]
+    """Returns the submit of the resource's current job: the same for the same generation, so it may be repeated."""
 
     @property
-    def machine(self) -> Machine[A]:
+    def machine(self) -> Machine[ActionT]:
         """The states and transitions."""
         return self.rows.machine
 
@@ -36,13 +36,13 @@ class Lifecycle(Generic[R, A]):
         self,
         tx: outbox.Transaction,
         key: Key,
-        action: A,
+        action: ActionT,
         *,
         of_generation: int | None = None,
         error: Error | None = None,
         columns: Mapping[str, Any] | None = None,
         precondition: Precondition | None = None,
-    ) -> R | None:
+    ) -> ResourceT | None:
         """Change the state by `action` with all effects; None if the state, the generation or the precondition forbids it."""
         moved = await self.rows.move(
             tx.conn,
@@ -60,12 +60,12 @@ class Lifecycle(Generic[R, A]):
     async def move_locked(
         self,
         tx: outbox.Transaction,
-        resource: R,
-        action: A,
+        resource: ResourceT,
+        action: ActionT,
         *,
         error: Error | None = None,
         columns: Mapping[str, Any] | None = None,
-    ) -> R:
+    ) -> ResourceT:
         """Change the state of a resource that was locked and checked in this transaction, with all effects."""
         generation = resource.generation
         moved = await self.move(tx, resource.key, action, of_generation=generation, error=error, columns=columns)
@@ -77,11 +77,11 @@ class Lifecycle(Generic[R, A]):
         self,
         tx: outbox.Transaction,
         key: Key,
-        action: A,
+        action: ActionT,
         columns: Mapping[str, Any] | None = None,
         *,
         precondition: Precondition | None = None,
-    ) -> R | None:
+    ) -> ResourceT | None:
         """Begin a generation by `action`, with or without a row, with all effects.
 
         None if the state forbids it or the precondition is not met.
@@ -91,11 +91,11 @@ class Lifecycle(Generic[R, A]):
             await self.effects(tx, opened, action)
         return opened
 
-    async def begin_by(
-        self, tx: outbox.Transaction, fence: Fence, action: A, statement: Prepared, parameters: Mapping[str, Any]
-    ) -> R | None:
+    async def begin_with_transition(
+        self, tx: outbox.Transaction, fence: Fence, action: ActionT, statement: Prepared, parameters: Mapping[str, Any]
+    ) -> ResourceT | None:
         """Begin an attempt by `action` with all effects; None if the attempt may not write, or the state forbids it."""
-        moved = await self.rows.begin_by(tx.conn, fence, statement, parameters)
+        moved = await self.rows.begin_with_transition(tx.conn, fence, statement, parameters)
         if moved:
             await self.effects(tx, moved, action)
         return moved

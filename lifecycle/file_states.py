@@ -14,15 +14,16 @@ class State(StrEnum):
     """The state of a file. It can be downloaded only while it is `ready`."""
 
     NONE = "none"
-    """There is no file. Starting an export moves it out, and so does a retry of the job that was cancelled."""
+    """There is no file. The start of an export ends this state, and so does a retry of the job that was cancelled."""
     EXPORTING = "exporting"
-    """A job writes the file. Its last chunk moves it to ready; its end without success to failed or none.
+    """A job writes the file. Its last chunk changes the state to ready. If the job fails, the state becomes failed; if it is
+    cancelled, none.
     After a crash of the worker the next attempt writes what is missing."""
     READY = "ready"
-    """The file is complete. Another export replaces it, and the expiry moves it to none. So does the end of a job whose worker
-    could not report the last chunk: to none if it was cancelled, to failed if it failed."""
+    """The file is complete. Another export replaces it, and the expiry deletes it. If the worker could not report the last chunk,
+    the state follows the job: it becomes none if the job was cancelled, failed if it failed."""
     FAILED = "failed"
-    """The job ended without success; `error` says why. Another export and a retry of the job move it out, and the expiry."""
+    """The job ended without success; `error` says why. Another export, a retry of the job and the expiry end this state."""
 
 
 class Action(StrEnum):

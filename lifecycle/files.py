@@ -18,12 +18,12 @@ EXPIRED_BATCH = 20
 F = TypeVar("F", bound=File)
 
 
-def chunk_table(name: str, of: sa.Table) -> sa.Table:
-    """Return the table of the chunks of files; the primary key of `of`, the table of the files, is their owner."""
-    (owner,) = of.primary_key
+def chunk_table(name: str, files: sa.Table) -> sa.Table:
+    """Return the table of the chunks of files; the primary key of the table `files` is their owner."""
+    (owner,) = files.primary_key
     return sa.Table(
         name,
-        of.metadata,
+        files.metadata,
         sa.Column(owner.name, sa.ForeignKey(owner), primary_key=True),
         sa.Column("generation", sa.BigInteger, primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True),
@@ -67,7 +67,7 @@ class Chunks(Generic[F]):
 async def expire(
     lifecycle: Lifecycle[F, Action], *, age: timedelta, engine: AsyncEngine, relay: outbox.Sender | None
 ) -> int:
-    """Delete the files, and failures, that have not changed for `age`, a batch a transaction; return how many."""
+    """Delete the files, and failures, that have not changed for `age`, one batch per transaction; return how many."""
     total, count = 0, EXPIRED_BATCH
     while count == EXPIRED_BATCH:
         async with outbox.transaction(engine, lifecycle.outbox_table, relay) as tx:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-A = TypeVar("A", bound=StrEnum)
+ActionT = TypeVar("ActionT", bound=StrEnum)
 """The actions of a lifecycle."""
 
 Key = tuple[Any, ...]
@@ -77,13 +77,13 @@ class AttemptStart(StrEnum):
     """Fail with the error of the resource: an earlier attempt failed it and ended before it could report that, or the job was
     retried although its step never resumes."""
     SUPERSEDED = "superseded"
-    """Nothing, ever: the job is not of the present generation, it has ended, or a later attempt has begun."""
+    """Nothing, ever: the job is not of the current generation, it has ended, or a later attempt has begun."""
 
 
 class JobPhase(StrEnum):
     """What the state of a job means to the resource."""
 
-    WAITING = "waiting"
+    UNCLAIMED = "unclaimed"
     """Not claimed: submitted, or between two attempts."""
     HELD = "held"
     """A worker runs it."""
@@ -92,7 +92,7 @@ class JobPhase(StrEnum):
     CANCELLED = "cancelled"
 
 
-ENDED = frozenset({JobPhase.COMPLETED, JobPhase.FAILED, JobPhase.CANCELLED})
+FINISHED = frozenset({JobPhase.COMPLETED, JobPhase.FAILED, JobPhase.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,54 +110,54 @@ class JobUpdate:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending(Generic[A]):
+class Ending(Generic[ActionT]):
     """What the end of a job does to the resource: an action, and the error to store if it leads to a failure."""
 
-    action: A
+    action: ActionT
     error: Error | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step(Generic[A]):
+class Step(Generic[ActionT]):
     """What the job of one kind does: from the state `working`, which its handler moves to `done`."""
 
     working: StrEnum
     done: StrEnum
     """A job may still fail or be cancelled here, if its worker could not report the end of the work. The resource follows it if
     the transitions allow the action of that ending here."""
-    failed: Ending[A]
+    failed: Ending[ActionT]
     """Its error is stored if the job's own is missing or not accepted by `Machine.job_error`."""
-    cancelled: Ending[A]
-    completed: Ending[A]
+    cancelled: Ending[ActionT]
+    completed: Ending[ActionT]
     """The job completed, but the state was not moved. The handler moves it first, so committed writes were lost."""
-    rejected: Ending[A]
+    rejected: Ending[ActionT]
     """The jobs service will never accept the job."""
-    resume: A | None = None
+    resume: ActionT | None = None
     """The action that takes the work up again when a job that had ended is retried; None: it is never resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait(Generic[A]):
+class Wait(Generic[ActionT]):
     """A state that waits for the user as long as there is no job: after `limit` the action ends it."""
 
     state: StrEnum
     limit: timedelta
-    action: A
+    action: ActionT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Machine(Generic[A]):
+class Machine(Generic[ActionT]):
     """The transitions of a resource, and what its jobs do to it."""
 
     initial: StrEnum
     """The state of a resource without a row."""
-    transitions: Mapping[A, tuple[frozenset[Any], StrEnum]]
+    transitions: Mapping[ActionT, tuple[frozenset[Any], StrEnum]]
     """Action -> (from these states, to that state)."""
-    new_generation: frozenset[A]
+    new_generation: frozenset[ActionT]
     """The actions that take a new generation: writes and updates of an earlier job have no effect after them."""
-    steps: Mapping[str, Step[A]]
+    steps: Mapping[str, Step[ActionT]]
     """The step of each job kind."""
-    wait: Wait[A] | None = None
+    wait: Wait[ActionT] | None = None
     job_error: Callable[[Error], Error | None] = lambda error: error
     """Returns the error to store for a job's own; None to store that of `Step.failed`."""
 
@@ -174,7 +174,7 @@ class Machine(Generic[A]):
         """Return whether the resource waits for its user, without a job."""
         return self.wait is not None and resource.job_id is None and resource.state == self.wait.state
 
-    def start(self, resource: Resource, fence: Fence, kind: str) -> AttemptStart:
+    def decide_start(self, resource: Resource, fence: Fence, kind: str) -> AttemptStart:
         """Decide what an attempt of a job does when it begins."""
         if (resource.job_id, resource.generation, resource.job_kind) != (fence.job_id, fence.generation, kind):
             return AttemptStart.SUPERSEDED
@@ -192,17 +192,17 @@ class Machine(Generic[A]):
         return AttemptStart.SUPERSEDED
 
     def is_current(self, resource: Resource, update: JobUpdate) -> bool:
-        """Return whether the update is of the job of the present generation, and newer than those applied."""
+        """Return whether the update is of the job of the current generation, and newer than those applied."""
         is_of_job = resource.job_id == update.job_id and resource.generation == update.generation
         return is_of_job and update.version > resource.job_version and update.attempt >= resource.attempt
 
-    def settle(self, resource: Resource, update: JobUpdate) -> Ending[A] | None:
+    def settle(self, resource: Resource, update: JobUpdate) -> Ending[ActionT] | None:
         """Decide what an update does to the resource; None for nothing. Updates may come late, twice and in any order."""
         if not self.is_current(resource, update) or resource.job_kind is None:
             return None
         step = self.steps[resource.job_kind]
         match update.phase:
-            case JobPhase.WAITING:
+            case JobPhase.UNCLAIMED:
                 return self._resumption(resource, step)
             case JobPhase.HELD:
                 # A held attempt that is known here has begun, and may already have moved the state on.
@@ -230,13 +230,13 @@ class Machine(Generic[A]):
         resumes = self.steps[resource.job_kind].resume is not None
         return resumes and update.version > FIRST_CLAIM and not adds_nothing
 
-    def _failure(self, step: Step[A], update: JobUpdate) -> Ending[A]:
+    def _failure(self, step: Step[ActionT], update: JobUpdate) -> Ending[ActionT]:
         if step.failed.error is None or update.error is None:
             return step.failed
         return Ending(step.failed.action, self.job_error(update.error) or step.failed.error)
 
-    def _resumption(self, resource: Resource, step: Step[A]) -> Ending[A] | None:
+    def _resumption(self, resource: Resource, step: Step[ActionT]) -> Ending[ActionT] | None:
         return Ending(step.resume) if step.resume and self._resumes(resource, step) else None
 
-    def _resumes(self, resource: Resource, step: Step[A]) -> bool:
+    def _resumes(self, resource: Resource, step: Step[ActionT]) -> bool:
         return step.resume is not None and resource.state in self.transitions[step.resume][0]

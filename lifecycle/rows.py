@@ -17,9 +17,9 @@ from sqlalchemy.sql import dml, visitors
 
 from chassis import errors
 from chassis.prepared import Prepared
-from lifecycle.machine import A, Error, Fence, Key, Machine, Resource
+from lifecycle.machine import ActionT, Error, Fence, Key, Machine, Resource
 
-R = TypeVar("R", bound=Resource)
+ResourceT = TypeVar("ResourceT", bound=Resource)
 """The snapshot of a resource."""
 
 AGE = sa.bindparam("age", type_=sa.Interval)
@@ -36,17 +36,17 @@ class Precondition:
     parameters: Mapping[str, Any]
 
 
-class Rows(Generic[R, A]):
+class Rows(Generic[ResourceT, ActionT]):
     """The rows of one table. Its statements are built and compiled once: that takes longer than executing them."""
 
     def __init__(
         self,
-        machine: Machine[A],
+        machine: Machine[ActionT],
         table: sa.Table,
         *,
-        read: Callable[[Mapping[Any, Any]], R],
-        absent: Callable[..., R],
-        changes: Mapping[A, Mapping[str, Any]],
+        read: Callable[[Mapping[Any, Any]], ResourceT],
+        absent: Callable[..., ResourceT],
+        changes: Mapping[ActionT, Mapping[str, Any]],
     ) -> None:
         """`read` makes a snapshot of a row (see `common`), `absent` of the key of a resource without one.
 
@@ -58,15 +58,15 @@ class Rows(Generic[R, A]):
         self._read = read
         self._absent = absent
         self._changes = changes
-        self._moves: dict[tuple[A, frozenset[str], bool, sa.CTE | None], Prepared] = {}
+        self._moves: dict[tuple[ActionT, frozenset[str], bool, sa.CTE | None], Prepared] = {}
         self._updates: dict[frozenset[str], Prepared] = {}
-        self._opens: dict[tuple[A, frozenset[str], sa.CTE | None], Prepared] = {}
+        self._opens: dict[tuple[ActionT, frozenset[str], sa.CTE | None], Prepared] = {}
         self._names = tuple(table.c.keys())
         columns = table.c
         self.of_key = tuple(columns[name] == sa.bindparam(f"of_{name}") for name in self.key_names)
         get = sa.select(table).where(*self.of_key)
         lock = get.with_for_update()
-        hold = lock.where(
+        lock_for_write = lock.where(
             columns.job_id == sa.bindparam("job"),
             columns.generation == sa.bindparam("generation"),
             columns.attempt == sa.bindparam("attempt"),
@@ -78,20 +78,20 @@ class Rows(Generic[R, A]):
             .values(attempt=sa.bindparam("begun"))
         )
         record_job_version = sa.update(table).where(*self.of_key).values(job_version=sa.bindparam("new_version"))
-        self._get, self._lock, self._hold = Prepared(get), Prepared(lock), Prepared(hold)
+        self._get, self._lock, self._lock_for_write = Prepared(get), Prepared(lock), Prepared(lock_for_write)
         self._begin_attempt, self._record_job_version = Prepared(begin_attempt), Prepared(record_job_version)
-        # One condition a state: so the planner can prove that the predicate of a partial index holds.
+        # One condition per state, so that the planner can prove that the predicate of a partial index holds.
         is_working = sa.or_(
             *(sa.and_(columns.state == state, columns.job_id.is_not(None)) for state in machine.working)
         )
         is_stale = columns.changed_at < _now - AGE
         self._take_stale = Prepared(self.take_statement(is_working, is_stale, order=columns.checked_at.nulls_first()))
 
-    async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> R:
+    async def get(self, conn: AsyncConnection, key: Key, *, lock: bool = False) -> ResourceT:
         """Read a resource; with `lock`, no other transaction can change it."""
         return await self.execute(conn, self._lock if lock else self._get, key) or self._absent(*key)
 
-    async def hold(self, conn: AsyncConnection, fence: Fence, working: str) -> R | None:
+    async def lock_for_write(self, conn: AsyncConnection, fence: Fence, working: str) -> ResourceT | None:
         """Lock the row for a write of this attempt; None if the attempt may not write (any more)."""
         parameters = {
             "job": fence.job_id,
@@ -99,16 +99,16 @@ class Rows(Generic[R, A]):
             "attempt": fence.attempt,
             "working": working,
         }
-        return await self.execute(conn, self._hold, fence.key, parameters)
+        return await self.execute(conn, self._lock_for_write, fence.key, parameters)
 
     async def begin_attempt(self, conn: AsyncConnection, fence: Fence) -> None:
         """Fence off lower attempts: from now on they can write nothing."""
-        await self._begin_attempt.execute(conn, {**self.of(fence.key), "begun": fence.attempt})
+        await self._begin_attempt.execute(conn, {**self.key_parameters(fence.key), "begun": fence.attempt})
 
-    async def begin_by(
+    async def begin_with_transition(
         self, conn: AsyncConnection, fence: Fence, statement: Prepared, parameters: Mapping[str, Any]
-    ) -> R | None:
-        """Begin an attempt by a transition, by a `begin_by_statement`; None if its conditions are not met."""
+    ) -> ResourceT | None:
+        """Begin an attempt by a transition, by a `begin_with_transition_statement`; None if its conditions are not met."""
         fenced = {"job": fence.job_id, "of_generation": fence.generation, "new_attempt": fence.attempt}
         return await self.execute(conn, statement, fence.key, {**fenced, **parameters})
 
@@ -116,14 +116,14 @@ class Rows(Generic[R, A]):
         self,
         conn: AsyncConnection,
         key: Key,
-        action: A,
+        action: ActionT,
         columns: Mapping[str, Any] | None = None,
         *,
         precondition: Precondition | None = None,
-    ) -> R | None:
+    ) -> ResourceT | None:
         """Begin a generation by `action`, with or without a row; None if the state forbids it or the precondition is not met."""
         columns = columns or {}
-        parameters = {**_new(columns), **_parameters(precondition)}
+        parameters = {**_new(columns), **_precondition_parameters(precondition)}
         kind = (action, frozenset(columns), precondition.written if precondition else None)
         if (statement := self._opens.get(kind)) is None:
             statement = self._opens[kind] = Prepared(self._open_statement(*kind))
@@ -133,13 +133,13 @@ class Rows(Generic[R, A]):
         self,
         conn: AsyncConnection,
         key: Key,
-        action: A,
+        action: ActionT,
         *,
         of_generation: int | None = None,
         error: Error | None = None,
         columns: Mapping[str, Any] | None = None,
         precondition: Precondition | None = None,
-    ) -> R | None:
+    ) -> ResourceT | None:
         """Change the state by `action`, and columns with it; None if the state, the generation or the precondition forbids it.
 
         Error columns are set to `error`, or cleared. `attempt` never falls.
@@ -155,13 +155,15 @@ class Rows(Generic[R, A]):
             moved = self.move_statement(action, kind[1], is_guarded=kind[2])
             statement = self._moves[kind] = Prepared(moved if written is None else moved.where(_is_met(written)))
         guard = {} if of_generation is None else {"of_generation": of_generation}
-        return await self.execute(conn, statement, key, {**_new(values), **guard, **_parameters(precondition)})
+        return await self.execute(
+            conn, statement, key, {**_new(values), **guard, **_precondition_parameters(precondition)}
+        )
 
-    async def update(self, conn: AsyncConnection, key: Key, columns: Mapping[str, Any]) -> R:
+    async def update(self, conn: AsyncConnection, key: Key, columns: Mapping[str, Any]) -> ResourceT:
         """Set columns of a row that is locked, without a transition."""
         statement = self._updates.get(names := frozenset(columns))
         if statement is None:
-            new = {**self._parameters(names), "version": self.table.c.version + 1}
+            new = {**self._bind_parameters(names), "version": self.table.c.version + 1}
             statement = Prepared(sa.update(self.table).where(*self.of_key).values(new).returning(self.table))
             self._updates[names] = statement
         updated = await self.execute(conn, statement, key, _new(columns))
@@ -171,18 +173,18 @@ class Rows(Generic[R, A]):
 
     async def record_job_version(self, conn: AsyncConnection, key: Key, version: int) -> None:
         """Remember a job update that changed nothing, so that no older one changes something."""
-        await self._record_job_version.execute(conn, {**self.of(key), "new_version": version})
+        await self._record_job_version.execute(conn, {**self.key_parameters(key), "new_version": version})
 
-    async def take_stale(self, conn: AsyncConnection, *, age: timedelta, limit: int) -> list[R]:
+    async def take_stale(self, conn: AsyncConnection, *, age: timedelta, limit: int) -> list[ResourceT]:
         """Take resources whose job has been moving them for longer than `age`, the longest unchecked first."""
         return await self.take(conn, self._take_stale, age=age, limit=limit)
 
-    async def take(self, conn: AsyncConnection, statement: Prepared, *, age: timedelta, limit: int) -> list[R]:
+    async def take(self, conn: AsyncConnection, statement: Prepared, *, age: timedelta, limit: int) -> list[ResourceT]:
         """Take the first resources by a `take_statement`, each at most once per `age` over all replicas."""
         rows = await statement.execute(conn, {"age": age, "limit": limit})
         return [self._read(dict(zip(self._names, row, strict=True))) for row in rows]
 
-    async def list_overdue(self, conn: AsyncConnection, *, limit: int) -> list[R]:
+    async def list_overdue(self, conn: AsyncConnection, *, limit: int) -> list[ResourceT]:
         """List resources that have waited for their user for longer than `Wait.limit`, the longest first."""
         if (wait := self.machine.wait) is None:
             return []
@@ -191,35 +193,43 @@ class Rows(Generic[R, A]):
         statement = sa.select(self.table).where(*is_overdue).order_by(columns.changed_at).limit(limit)
         return [self._read(row) for row in (await conn.execute(statement)).mappings()]
 
-    async def lock_unchanged(self, conn: AsyncConnection, action: A, *, age: timedelta, limit: int) -> list[R]:
+    async def lock_unchanged(
+        self, conn: AsyncConnection, action: ActionT, *, age: timedelta, limit: int
+    ) -> list[ResourceT]:
         """Lock resources that `action` can move and that have not changed for `age`, the oldest first; skip locked ones."""
         changed_at = self.table.c.changed_at
-        statement = sa.select(self.table).where(self.can(action), changed_at <= _now - age).order_by(changed_at)
+        statement = (
+            sa.select(self.table).where(self.state_permits(action), changed_at <= _now - age).order_by(changed_at)
+        )
         rows = await conn.execute(statement.limit(limit).with_for_update(skip_locked=True))
         return [self._read(row) for row in rows.mappings()]
 
     async def execute(
         self, conn: AsyncConnection, statement: Prepared, key: Key, parameters: Mapping[str, Any] | None = None
-    ) -> R | None:
+    ) -> ResourceT | None:
         """Execute a statement that returns the whole row of a key; return its snapshot, or None if there was no such row."""
-        rows = await statement.execute(conn, {**self.of(key), **(parameters or {})})
+        rows = await statement.execute(conn, {**self.key_parameters(key), **(parameters or {})})
         return self._read(dict(zip(self._names, rows[0], strict=True))) if rows else None
 
-    def of(self, key: Key) -> dict[str, Any]:
+    def key_parameters(self, key: Key) -> dict[str, Any]:
         """Return the parameters of `of_key`."""
         return {f"of_{name}": value for name, value in zip(self.key_names, key, strict=True)}
 
-    def move_statement(self, action: A, columns: frozenset[str], *, is_guarded: bool) -> dml.ReturningUpdate[Any]:
+    def move_statement(self, action: ActionT, columns: frozenset[str], *, is_guarded: bool) -> dml.ReturningUpdate[Any]:
         """Return the statement that changes the state by `action`, and sets columns to their parameters `new_…`.
 
         Guarded, it does so only in the generation `of_generation`.
         """
-        values = {**self._transition(action), **self._parameters(columns)}
-        statement = sa.update(self.table).where(*self.of_key, self.can(action)).values(values).returning(self.table)
+        values = {**self._transition(action), **self._bind_parameters(columns)}
+        statement = (
+            sa.update(self.table).where(*self.of_key, self.state_permits(action)).values(values).returning(self.table)
+        )
         is_of_generation = self.table.c.generation == sa.bindparam("of_generation")
         return statement.where(is_of_generation) if is_guarded else statement
 
-    def begin_by_statement(self, action: A, names: frozenset[str] = frozenset()) -> dml.ReturningUpdate[Any]:
+    def begin_with_transition_statement(
+        self, action: ActionT, names: frozenset[str] = frozenset()
+    ) -> dml.ReturningUpdate[Any]:
         """Return the statement that begins an attempt by `action`, and sets columns to their parameters `new_…`.
 
         The caller may add conditions with `where`.
@@ -242,13 +252,15 @@ class Rows(Generic[R, A]):
         taken = sa.update(self.table).where(sa.tuple_(*self._key_columns()).in_(chosen)).values(checked_at=_now)
         return taken.returning(self.table)
 
-    def can(self, action: A) -> sa.ColumnElement[bool]:
+    def state_permits(self, action: ActionT) -> sa.ColumnElement[bool]:
         """Return the condition that the state permits an action."""
         sources, _ = self.machine.transitions[action]
         return self.table.c.state.in_(sorted(sources))
 
-    def _open_statement(self, action: A, names: frozenset[str], written: sa.CTE | None) -> dml.ReturningInsert[Any]:
-        new = self._parameters(names)
+    def _open_statement(
+        self, action: ActionT, names: frozenset[str], written: sa.CTE | None
+    ) -> dml.ReturningInsert[Any]:
+        new = self._bind_parameters(names)
         first = {
             **{name: sa.bindparam(f"of_{name}") for name in self.key_names},
             "state": self.machine.transitions[action][1],
@@ -266,10 +278,10 @@ class Rows(Generic[R, A]):
             insert = postgresql.insert(self.table).from_select(list(values), row.where(_is_met(written)))
         again = {**self._transition(action), "error_code": None, "error_message": None, **new}
         return insert.on_conflict_do_update(
-            index_elements=self._key_columns(), set_=again, where=self.can(action)
+            index_elements=self._key_columns(), set_=again, where=self.state_permits(action)
         ).returning(self.table)
 
-    def _transition(self, action: A) -> dict[str, Any]:
+    def _transition(self, action: ActionT) -> dict[str, Any]:
         columns = self.table.c
         new_generation = {"generation": columns.generation + 1, "attempt": 0, "job_version": 0}
         return {
@@ -282,7 +294,7 @@ class Rows(Generic[R, A]):
             **self._changes.get(action, {}),
         }
 
-    def _parameters(self, names: frozenset[str]) -> dict[str, sa.ColumnElement[Any]]:
+    def _bind_parameters(self, names: frozenset[str]) -> dict[str, sa.ColumnElement[Any]]:
         new: dict[str, sa.ColumnElement[Any]] = {
             name: sa.bindparam(f"new_{name}", type_=self.table.c[name].type) for name in sorted(names)
         }
@@ -298,7 +310,7 @@ class Rows(Generic[R, A]):
         return [self.table.c[name] for name in self.key_names]
 
 
-def common(row: Mapping[Any, Any]) -> dict[str, Any]:
+def common_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the fields of `Resource` but the state and the job's kind, which have types of their own."""
     return {
         "generation": row["generation"],
@@ -325,7 +337,7 @@ def _is_met(written: sa.CTE) -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(written))
 
 
-def _parameters(precondition: Precondition | None) -> Mapping[str, Any]:
+def _precondition_parameters(precondition: Precondition | None) -> Mapping[str, Any]:
     return precondition.parameters if precondition else {}
 
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors, outbox, postgres, transactions
 from lifecycle import rows, updates
 from lifecycle.declaration import Lifecycle
-from lifecycle.machine import ENDED, A, JobUpdate
-from lifecycle.rows import R
-from lifecycle.submitter import Submitter
+from lifecycle.machine import FINISHED, ActionT, JobUpdate
+from lifecycle.rows import ResourceT
+from lifecycle.submitter import LifecycleSubmitter
 from repruv.jobs.v1 import job_pb2
 from worker import JobsClient
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 15.0
 """Pause between sweeps while NATS is connected."""
-STALE = timedelta(seconds=10)
+STALE_AFTER = timedelta(seconds=10)
 BATCH = 20
 ROUNDS = 75
 """Batches of one sweep: it reads 1,500 jobs at most, so the backlog of an outage is settled in minutes."""
@@ -33,17 +33,17 @@ SUBMITS = 60
 few at a time do not delay those of the outbox."""
 
 
-class Settler(Generic[R, A]):
+class Settler(Generic[ResourceT, ActionT]):
     """Settles the resources of one lifecycle. Runs in every replica; SKIP LOCKED shares the sweep between them."""
 
     def __init__(
         self,
-        lifecycle: Lifecycle[R, A],
+        lifecycle: Lifecycle[ResourceT, ActionT],
         *,
         engine: AsyncEngine,
         relay: outbox.Relay,
         jobs: JobsClient,
-        submitter: Submitter,
+        submitter: LifecycleSubmitter,
     ) -> None:
         self.lifecycle = lifecycle
         self._rows = lifecycle.rows
@@ -54,13 +54,13 @@ class Settler(Generic[R, A]):
         self._jobs = jobs
         self._submitter = submitter
 
-    async def settle(self, update: JobUpdate) -> R:
+    async def settle(self, update: JobUpdate) -> ResourceT:
         """Apply a job update; return the resource after it."""
         async with self._single.connect() as conn:
             resource = await self._rows.get(conn, update.key)
         return await self._apply(resource, update)
 
-    async def repair(self, resource: R) -> tuple[R, job_pb2.Job | None]:
+    async def repair(self, resource: ResourceT) -> tuple[ResourceT, job_pb2.Job | None]:
         """Read repair: settle the resource by its job, or by the end of its wait; return the resource and the job.
 
         Without a job, or while the jobs service does not answer, the resource is unchanged.
@@ -78,18 +78,18 @@ class Settler(Generic[R, A]):
             resource = await self._apply(resource, update)
         return resource, job
 
-    async def sweep(self, *, age: timedelta = STALE) -> int:
-        """Settle transitions that last longer than `age`, up to `ROUNDS` batches; return how many were checked.
+    async def sweep(self, *, age: timedelta = STALE_AFTER) -> int:
+        """Settle transitions that last longer than `age`, up to `ROUNDS` batches; return how many were taken, checked or not.
 
         It ends with a batch of which none could be checked: the jobs service is down.
         """
-        checked, submits = 0, itertools.count()
+        taken, submits = 0, itertools.count()
         for _ in range(ROUNDS):
             count, failures = await self._sweep_batch(age, submits)
-            checked += count
+            taken += count
             if count < BATCH or failures == count:
                 break
-        return checked
+        return taken
 
     async def _sweep_batch(self, age: timedelta, submits: Iterator[int]) -> tuple[int, int]:
         """Check one batch; return its size, and how many of it could not be checked. `submits` counts those of the sweep."""
@@ -120,7 +120,7 @@ class Settler(Generic[R, A]):
                 count += 1
         return count
 
-    async def _check(self, resource: R, submits: Iterator[int]) -> None:
+    async def _check(self, resource: ResourceT, submits: Iterator[int]) -> None:
         job = await self._jobs.get(str(resource.job_id))
         if job is None:
             # Also while the outbox still holds the submit: it is idempotent.
@@ -129,7 +129,7 @@ class Settler(Generic[R, A]):
         elif update := updates.from_job(self._rows, job):
             await self._apply(resource, update)
 
-    async def _apply(self, resource: R, update: JobUpdate) -> R:
+    async def _apply(self, resource: ResourceT, update: JobUpdate) -> ResourceT:
         if not self._machine.has_effect(resource, update):
             return resource
         async with outbox.transaction(self._engine, self.lifecycle.outbox_table, self._relay) as tx:
@@ -140,7 +140,7 @@ class Settler(Generic[R, A]):
                 await self._rows.record_job_version(tx.conn, update.key, update.version)
                 return resource
             columns = {"job_version": update.version}
-            if update.phase in ENDED:
+            if update.phase in FINISHED:
                 columns["attempt"] = update.attempt
             settled = await self.lifecycle.move_locked(tx, resource, ending.action, error=ending.error, columns=columns)
         logger.info(
@@ -148,14 +148,14 @@ class Settler(Generic[R, A]):
         )
         return settled
 
-    async def _end_if_overdue(self, resource: R) -> R:
+    async def _end_if_overdue(self, resource: ResourceT) -> ResourceT:
         if not (wait := self._machine.wait) or not self._machine.is_waiting(resource) or not resource.changed_at:
             return resource
         async with self._single.connect() as conn:
             is_overdue = resource.changed_at <= await rows.now(conn) - wait.limit
         return await self._end_wait(resource) if is_overdue else resource
 
-    async def _end_wait(self, resource: R) -> R:
+    async def _end_wait(self, resource: ResourceT) -> ResourceT:
         wait = self._machine.wait
         async with outbox.transaction(self._engine, self.lifecycle.outbox_table, self._relay) as tx:
             present = await self._rows.get(tx.conn, resource.key, lock=True)

@@ -14,7 +14,7 @@ from worker import JobsClient
 from worker import outbox as worker_outbox
 
 
-class Submitter(worker_outbox.Submitter):
+class LifecycleSubmitter(worker_outbox.Submitter):
     """Submits the accepted jobs of a service to the jobs service. Rejected jobs of other kinds are only logged."""
 
     def __init__(self, engine: AsyncEngine, jobs: JobsClient, *lifecycles: Lifecycle[Any, Any]) -> None:

@@ -13,10 +13,10 @@ from worker import JobsClient
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 300.0
-"""The time between two passes while NATS is connected. A shorter one would keep the connection to the jobs service open."""
-AGE = timedelta(days=1)
-"""The time since their submit for which jobs are looked at."""
+PASS_SECONDS = 300.0
+"""Between two passes while NATS is connected. A shorter one would keep the connection to the jobs service open."""
+MAX_JOB_AGE = timedelta(days=1)
+"""The age, since their submit, up to which jobs are read."""
 MAX_FAILURES = 20
 """Failures that end a pass: the database does not answer."""
 PAGES = 5
@@ -40,11 +40,11 @@ class UnsuccessfulJobs:
         """Settle resources by the jobs that have ended since the last pass; return how many. One that fails stops no other."""
         count = failures = 0
         try:
-            listed = await self._jobs.list_unsuccessful(self._settlers, age=AGE, pages=PAGES)
+            listed = await self._jobs.list_unsuccessful(self._settlers, age=MAX_JOB_AGE, pages=PAGES)
             present = {(job.job_id, job.version) for job in listed}
             self._known_ends &= present
             for job_id, version in present - self._known_ends:
-                if await self._is_settled(job_id):
+                if await self._try_settle(job_id):
                     self._known_ends.add((job_id, version))
                     count += 1
                 elif (failures := failures + 1) == MAX_FAILURES:
@@ -53,7 +53,7 @@ class UnsuccessfulJobs:
             logger.warning("unsuccessful jobs not read", extra={"cause": error.code})
         return count
 
-    async def _is_settled(self, job_id: str) -> bool:
+    async def _try_settle(self, job_id: str) -> bool:
         """Settle the resource of a job; return False if that fails. Raises `Unavailable` if the jobs service does not answer."""
         try:
             if job := await self._jobs.get(job_id):

@@ -15,7 +15,7 @@ from grpc_tools import protoc
 ROOT = Path(__file__).parent
 GENERATED = ROOT / "gen"
 ATTEMPTS = 2
-"""A plugin is a process of its own, and has crashed where nothing was wrong. What is wrong fails twice."""
+"""A plugin of protoc sometimes crashes without cause, so one retry; a real error fails both times."""
 
 
 def generate(target: Path) -> None:

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 90
 RENEW_DAYS = 30
-"""A certificate that ends within so many days is renewed."""
+"""A certificate that ends within this many days is renewed."""
 BACKDATE = timedelta(minutes=5)
 """Clocks differ."""
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
@@ -71,7 +71,7 @@ def make(folder: Path, others: Sequence[str] = (), *, now: datetime | None = Non
     `others` are services outside this repository that call ours.
     """
     now = now or datetime.now(UTC)
-    authority = _Authority.of(folder / "authority", now)
+    authority = _Authority.load_or_create(folder / "authority", now)
     callers = [Identity(name=name, hosts=(name,), uses=(_CLIENT,)) for name in others]
     return [
         identity.name
@@ -87,7 +87,7 @@ class _Authority:
         self._pem = certificate.public_bytes(Encoding.PEM)
 
     @classmethod
-    def of(cls, folder: Path, now: datetime) -> _Authority:
+    def load_or_create(cls, folder: Path, now: datetime) -> _Authority:
         """Return the authority in `folder`; create it if it is missing."""
         try:
             certificate = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())

@@ -149,7 +149,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tls
     """Return the certificate of an identity; all are of one authority."""
     folder = tmp_path_factory.mktemp("certificates")
     certificates.make(folder)
-    return lambda name: certificates.of(folder, name)
+    return lambda name: certificates.load_certificate(folder, name)
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,8 @@ class JobsClient:
     ) -> tuple[list[job_pb2.Job], float]:
         """Claim up to `limit` jobs, `MAX_CLAIMS` at most. Return them and the duration of a lease in seconds.
 
-        The service holds the call until a job is ready, for up to `wait` seconds (at most 20). A cancelled call claims nothing.
+        The service holds the call until a job is ready, for up to `wait` seconds (at most 20). Jobs claimed
+        for a cancelled call are handed back.
         """
         request = jobs_service_pb2.ClaimJobsRequest(worker=worker, kinds=kinds, max_jobs=min(limit, MAX_CLAIMS))
         request.wait.FromTimedelta(timedelta(seconds=wait))
@@ -185,19 +186,19 @@ class JobsClient:
     async def report_progress(
         self, key: AttemptKey, progress: job_pb2.JobProgress | None, lines: Sequence[job_pb2.LogLine] = ()
     ) -> None:
-        """Report progress, log lines, or both. Raises `Aborted` for a stale attempt."""
+        """Report progress, log lines, or both. Raises `Aborted` for a superseded attempt."""
         request = jobs_service_pb2.ReportProgressRequest(attempt=_attempt(key), progress=progress, lines=lines)
         await self._request(self._stub.ReportProgress, request)
 
     async def finish(self, key: AttemptKey, outcome: outcomes.Finish) -> None:
-        """End an attempt. Raises `Aborted` for a stale attempt, `InvalidArgument` for an outcome that cannot be stored."""
+        """End an attempt. Raises `Aborted` for a superseded attempt, `InvalidArgument` for an outcome that cannot be stored."""
         outcome.attempt.job_id, outcome.attempt.attempt = key
         await self._finishes(_check_size(outcome, "result"))
 
     async def save_checkpoint(
         self, key: AttemptKey, name: str, value: Any, duration: timedelta | None = None, number: int = 0
     ) -> None:
-        """Save a JSON value. Raises `Aborted` for a stale attempt, `InvalidArgument`, `ResourceExhausted`."""
+        """Save a JSON value. Raises `Aborted` for a superseded attempt, `InvalidArgument`, `ResourceExhausted`."""
         request = jobs_service_pb2.SaveCheckpointRequest(
             attempt=_attempt(key),
             name=name,
@@ -208,7 +209,7 @@ class JobsClient:
         await self._request(self._stub.SaveCheckpoint, _check_size(request, "value"))
 
     async def get_checkpoints(self, key: AttemptKey) -> dict[str, Any]:
-        """Return the values that all attempts have saved. Raises `Aborted` for a stale attempt."""
+        """Return the values that all attempts have saved. Raises `Aborted` for a superseded attempt."""
         request = jobs_service_pb2.GetCheckpointsRequest(attempt=_attempt(key))
         response = await self._request(self._stub.GetCheckpoints, request)
         values = await cooperative.convert(protobuf.from_value, response.values.values())

@@ -21,6 +21,7 @@ from dev.embedded.postgres import Postgres
 from services.jobs import convert, domain
 
 TIMES = 2_000
+_OWNER = uuid.uuid4()
 
 
 async def main(url: str) -> None:
@@ -29,18 +30,19 @@ async def main(url: str) -> None:
     statement = sa.text("SELECT :number, :text")
     parameters = {"number": 1, "text": "x"}
 
-    async def round_trip() -> None:
-        (await conn.execute(statement, parameters)).all()
-
-    async def transaction() -> None:
-        async with engine.begin() as fresh:
-            await fresh.execute(statement, parameters)
-
-    async def driver() -> None:
-        await (await direct.execute("SELECT %s, %s", (1, "x"))).fetchall()
-
     async with engine.connect() as conn, await psycopg.AsyncConnection.connect(url, autocommit=True) as direct:
         direct.prepare_threshold = 1
+
+        async def driver() -> None:
+            await (await direct.execute("SELECT %s, %s", (1, "x"))).fetchall()
+
+        async def round_trip() -> None:
+            (await conn.execute(statement, parameters)).all()
+
+        async def transaction() -> None:
+            async with engine.begin() as fresh:
+                await fresh.execute(statement, parameters)
+
         await _measure("a statement by the driver alone", driver)
         await _measure("the same through SQLAlchemy", round_trip)
         await _measure("the same in a transaction of its own", transaction)
@@ -83,17 +85,14 @@ async def _event() -> None:
     convert.event_to_proto(job, sequence=1, reason="claimed", occurred_at=now).SerializeToString()
 
 
-_OWNER = uuid.uuid4()
-
-
 async def _measure(name: str, part: Callable[[], Awaitable[object]]) -> None:
     for _ in range(20):
         await part()
     cpu, began = time.process_time(), time.perf_counter()
     for _ in range(TIMES):
         await part()
-    taken, elapsed = time.process_time() - cpu, time.perf_counter() - began
-    print(f"{name:40} {taken / TIMES * 1e6:6.0f} µs of processor, {elapsed / TIMES * 1e6:6.0f} µs in all")
+    processor, elapsed = time.process_time() - cpu, time.perf_counter() - began
+    print(f"{name:40} {processor / TIMES * 1e6:6.0f} µs of processor, {elapsed / TIMES * 1e6:6.0f} µs in all")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from bench.jobs.peers.contract import WARM_UP, Record
 
 PILOT = 100
 """Jobs of the trial run that estimates the speed of the engine."""
-LEAST = 200
-SECONDS = 25.0
+MIN_JOBS = 200
+MAX_SECONDS = 25.0
 """Approximate upper bound of a measurement in seconds."""
-EVERY = 0.02
+PICKUP_INTERVAL = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +57,15 @@ class Figures:
     submits: Sequence[float]
 
 
-def fitting(count: int, rate: float, seconds: float = SECONDS) -> int:
+def fitting(count: int, rate: float, seconds: float = MAX_SECONDS) -> int:
     """Return the number of jobs that take about `seconds` at `rate`: at most `count`, but not too few."""
-    return min(count, max(LEAST, int(rate * seconds)))
+    return min(count, max(MIN_JOBS, int(rate * seconds)))
 
 
 def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -> Figures:
     """Run all measurements. Raises `Failed`."""
     path = target.directory / "record"
-    paced = round(plan.pickup_seconds / EVERY)
+    paced = round(plan.pickup_seconds / PICKUP_INTERVAL)
     numbers = Numbers(path, 3 * plan.count + paced + PILOT + 4 * WARM_UP)
     with target.working(path) as worker:
         status("first jobs")
@@ -76,7 +76,7 @@ def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -
         done = throughput(target, worker.pid, numbers, count)
         target.checkpoint()
         status("pickup")
-        picked, _ = target.run("submit", *numbers.take(paced), f"--every={EVERY}")
+        picked, _ = target.run("submit", *numbers.take(paced), f"--every={PICKUP_INTERVAL}")
     status(f"{count} waiting jobs")
     return Figures(
         throughput=done,
@@ -90,9 +90,9 @@ def throughput(
     target: MeasuredEngine, worker: int, numbers: Numbers, count: int, *, seconds: float = 0.0
 ) -> Throughput:
     """Submit with 20 clients while one worker works: `count` jobs, or as many as fit into `seconds`."""
-    before = cpu.taken(cpu.tree(worker))
+    before = cpu.processor_seconds(cpu.tree(worker))
     result, costs = target.run("submit", *numbers.take(count), f"--seconds={seconds}", seconds=seconds)
-    costs = {"worker": cpu.taken(cpu.tree(worker)) - before, "client": result["cpu"], **costs}
+    costs = {"worker": cpu.processor_seconds(cpu.tree(worker)) - before, "client": result["cpu"], **costs}
     return Throughput(
         count=len(result["submits"]),
         seconds=result["completed"] - result["began"],

@@ -90,4 +90,4 @@ class MeasuredEngine:
         )
 
     def _costs(self) -> dict[str, float]:
-        return {name: cpu.taken(pids) for name, pids in self.servers().items()}
+        return {name: cpu.processor_seconds(pids) for name, pids in self.servers().items()}

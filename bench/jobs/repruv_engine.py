@@ -94,10 +94,15 @@ def idle(stack: Stack, target: MeasuredEngine, seconds: float = IDLE_SECONDS) ->
             servers = {engine.name: cpu.tree(engine.pid) for engine in (stack.servers.postgres, stack.servers.nats)}
             return {**processes, "no-op worker": [worker.pid], **servers}
 
-        before, began = {name: cpu.taken(process_ids) for name, process_ids in pids().items()}, time.monotonic()
+        before, began = (
+            {name: cpu.processor_seconds(process_ids) for name, process_ids in pids().items()},
+            time.monotonic(),
+        )
         time.sleep(seconds)
         passed = time.monotonic() - began
-        used = {name: (cpu.taken(process_ids) - before[name]) / passed for name, process_ids in pids().items()}
+        used = {
+            name: (cpu.processor_seconds(process_ids) - before[name]) / passed for name, process_ids in pids().items()
+        }
         memory = {name: _memory(process_ids) for name, process_ids in pids().items()}
     return Idle(cpu=used, memory=memory)
 

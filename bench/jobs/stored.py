@@ -1,6 +1,6 @@
-"""`python -m bench.jobs.stored`: bytes of a finished job on disk, and the cost of a read of many owners' positions.
+"""`python -m bench.jobs.stored`: bytes of a finished job on disk, and the cost of a read of many owners' last sequences.
 
-For `bench.sizing`: gateways read the position of every owner with an open stream every two seconds.
+For `bench.sizing`: gateways read the last sequence of every owner with an open stream every two seconds.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ async def _read(url: str, owners: int) -> None:
     engine = postgres.engine(url, name="bench")
     async with engine.connect() as conn:
         pid = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
-        server, client = cpu.taken([pid]), time.process_time()
+        server, client = cpu.processor_seconds([pid]), time.process_time()
         for _ in range(READS):
             chosen = [_owner(random.randint(1, owners)) for _ in range(OWNERS_PER_CALL)]
-            positions = await event_log.last_sequences(conn, chosen)
+            sequences = await event_log.last_sequences(conn, chosen)
             pb.BatchGetEventPositionsResponse(
-                latest_sequences={str(owner): sequence for owner, sequence in positions.items()}
+                latest_sequences={str(owner): sequence for owner, sequence in sequences.items()}
             ).SerializeToString()
-        server, client = cpu.taken([pid]) - server, time.process_time() - client
+        server, client = cpu.processor_seconds([pid]) - server, time.process_time() - client
     await engine.dispose()
     print(
-        f"{OWNERS_PER_CALL} positions of {owners:,} owners: {server / READS * 1e3:.2f} ms of PostgreSQL, "
+        f"{OWNERS_PER_CALL} sequences of {owners:,} owners: {server / READS * 1e3:.2f} ms of PostgreSQL, "
         f"{client / READS * 1e3:.2f} ms of the jobs service"
     )
 

@@ -25,7 +25,7 @@ LOAD_GENERATOR = "this benchmark"
 
 
 @dataclass(slots=True, kw_only=True)
-class Measured:
+class Results:
     """The results of one system at one load."""
 
     durations: list[float] = field(default_factory=list)
@@ -72,11 +72,11 @@ async def run(system: System) -> list[Section]:
 
 
 async def _compare(system: System, monolith: stack.Monolith, rate: float, count: int) -> Section:
-    repruv_results, monolith_results = Measured(), Measured()
+    repruv_results, monolith_results = Results(), Results()
     client = http.Client(monolith.url)
     await _round(system, repruv_results, rate=20.0, count=40)
     await _monolith_round(client, monolith, monolith_results, rate=20.0, count=40)
-    repruv_results, monolith_results = Measured(), Measured()
+    repruv_results, monolith_results = Results(), Results()
     for _ in range(ROUNDS):
         await _round(system, repruv_results, rate=rate, count=count)
         await _monolith_round(client, monolith, monolith_results, rate=rate, count=count)
@@ -103,7 +103,7 @@ async def _compare(system: System, monolith: stack.Monolith, rate: float, count:
     return Section(title=f"Enable beside the monolith, {rate:.0f} requests/s", rows=rows, notes=notes)
 
 
-async def _round(system: System, measured: Measured, *, rate: float, count: int) -> None:
+async def _round(system: System, measured: Results, *, rate: float, count: int) -> None:
     users = await system.sign_up(count)
     await system.quiet()
     before = cpu.seconds(system.stack)
@@ -118,7 +118,7 @@ async def _round(system: System, measured: Measured, *, rate: float, count: int)
 
 
 async def _monolith_round(
-    client: http.Client, monolith: stack.Monolith, measured: Measured, *, rate: float, count: int
+    client: http.Client, monolith: stack.Monolith, measured: Results, *, rate: float, count: int
 ) -> None:
     sessions = [
         (await client.request("POST", "/register", expected=200, body={})).json()["session"] for _ in range(count)

@@ -44,7 +44,7 @@ class Monolith:
             "postgres": self.postgres.pid,
             "redis": self.redis.pid,
         }
-        return {name: cpu.taken(cpu.tree(pid)) for name, pid in pids.items()}
+        return {name: cpu.processor_seconds(cpu.tree(pid)) for name, pid in pids.items()}
 
 
 @contextlib.contextmanager

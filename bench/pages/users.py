@@ -54,7 +54,7 @@ class Users:
     def pages(self) -> list[Page]:
         """Return every page, those of running jobs first."""
 
-        def of(user: User, *paths: str) -> list[Page]:
+        def pages_of(user: User, *paths: str) -> list[Page]:
             return [Page(name=path, path=path, cookie=user.cookie) for path in paths]
 
         moving = [
@@ -71,9 +71,9 @@ class Users:
             *moving,
             *(Page(name=path, path=path) for path in ("/", "/login", "/register", "/forgot-password")),
             Page(name="/reset-password", path=f"/reset-password?token={'t' * 43}"),
-            *of(self.veteran, "/dashboard", "/jobs", "/notifications", *settings, "/reauthenticate"),
+            *pages_of(self.veteran, "/dashboard", "/jobs", "/notifications", *settings, "/reauthenticate"),
             *ended,
-            *of(self.admin, "/admin", *(f"/admin/{name}" for name in ADMIN)),
+            *pages_of(self.admin, "/admin", *(f"/admin/{name}" for name in ADMIN)),
             Page(name="/admin/users/{id}", path=f"/admin/users/{self.veteran.user_id}", cookie=self.admin.cookie),
         ]
 

@@ -27,7 +27,7 @@ from bench.system import System, User, running
 
 RATE, SECONDS = 15.0, 12.0
 SPARE_SECONDS = 60.0
-"""How much longer a step may take: before it there are users for so long, each of whom enables once."""
+"""Extra time of a step for which users are signed up in advance; each user enables once."""
 STEP_SECONDS = 120.0
 OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 150}
 PAUSE = {"DEMO_BATCH_PAUSE_MS": "600"}
@@ -42,7 +42,7 @@ WHERE kind = 'demo.enable' AND finished_at >= %s AND finished_at < %s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class StepResult:
     """What a step did to requests and jobs."""
 
     offered: load.Offered
@@ -117,8 +117,8 @@ async def _run(system: System, plan: Callable[[Replicas], Iterable[Step]], args:
 
 async def _measure(
     conn: psycopg.AsyncConnection, balancer: Balancer, step: Step, users: deque[User], *, rate: float, seconds: float
-) -> Measured:
-    """Offer the load for so many seconds, and until the step has ended."""
+) -> StepResult:
+    """Offer the load for `seconds`, and until the step has ended."""
     began, before = await _now(conn), len(balancer.repeated)
 
     async def enable(_: int) -> None:
@@ -134,7 +134,7 @@ async def _measure(
         await acting
     ended = await _now(conn)
     rows = await (await conn.execute(JOBS, (began, ended))).fetchall()
-    return Measured(
+    return StepResult(
         offered=offered,
         seconds=(ended - began).total_seconds(),
         repeated=len(balancer.repeated) - before,

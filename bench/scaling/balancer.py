@@ -40,8 +40,8 @@ class Balancer:
                 answer = await self._clients[index].request(
                     "POST", PATH, expected=202, cookie=user.cookie, body=options, headers={"Idempotency-Key": key}
                 )
-            except (OSError, http.Unexpected) as error:
-                if (isinstance(error, http.Unexpected) and error.answer.status not in AWAY) or attempt > REPEATS:
+            except (OSError, http.UnexpectedStatus) as error:
+                if (isinstance(error, http.UnexpectedStatus) and error.answer.status not in AWAY) or attempt > REPEATS:
                     raise
                 self.repeated.append(f"gateway {index + 1}: {error!r}")
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -39,7 +39,7 @@ PING_SECONDS = 13.5
 STREAMS_PER_PROCESS = 50_000
 POSITIONS_SECONDS, POSITIONS_PER_CALL = 2.0, 500
 POSITIONS_MS: Mapping[str, float] = {"postgres": 2.13, "jobs": 1.62}
-"""A read of 500 positions: `python -m bench.jobs.stored`."""
+"""A read of 500 last sequences: `python -m bench.jobs.stored`."""
 EVENTS_PER_JOB = 3
 """Submitted, started, ended."""
 

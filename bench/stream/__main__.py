@@ -42,33 +42,33 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _measure(args: argparse.Namespace, report: table.Report, status: Status) -> None:
-    with process.surroundings() as around:
+    with process.surroundings() as environment:
         if "repruv" in args.only:
             status.update("repruv: streams and events")
-            with process.gateway(around) as running:
-                await _streams(around, running, "repruv", args.streams, report, status)
+            with process.gateway(environment) as running:
+                await _streams(environment, running, "repruv", args.streams, report, status)
             status.update(f"repruv: {args.most} streams")
-            with process.gateway(around) as running:
+            with process.gateway(environment) as running:
                 crowd, held = await measure.hold(running, measure.gateway_head, args.most)
                 report.held("repruv", held, is_ours=True)
                 await crowd.cut()
             status.update("repruv: storm")
-            with process.gateway(around) as running, process.gateway(around) as other:
-                report.storm("the same process", await measure.storm(around, running, args.storm))
-                elsewhere = await measure.storm(around, running, args.storm, back_to=other)
+            with process.gateway(environment) as running, process.gateway(environment) as other:
+                report.storm("the same process", await measure.storm(environment, running, args.storm))
+                elsewhere = await measure.storm(environment, running, args.storm, back_to=other)
                 report.storm("another replica, to which they are strangers", elsewhere)
-                restarted = await measure.storm(around, running, args.storm, fresh=process.gateway(around))
+                restarted = await measure.storm(environment, running, args.storm, fresh=process.gateway(environment))
                 report.storm("a replica that was started after it happened", restarted)
             status.update("repruv: drain")
-            with process.gateway(around) as running:
+            with process.gateway(environment) as running:
                 report.drain(await measure.drain(running, args.drain))
         for name, packages in PEERS.items():
             if name in args.only:
-                await _peer(around, name, packages, args.streams, report, status)
+                await _peer(environment, name, packages, args.streams, report, status)
 
 
 async def _peer(
-    around: process.Surroundings,
+    environment: process.Surroundings,
     name: str,
     packages: Sequence[str],
     count: int,
@@ -78,14 +78,14 @@ async def _peer(
     title = installed.versions(name, *packages, peers=process.PEERS)
     status.update(title)
     try:
-        with process.peer(around, name) as running:
-            await _streams(around, running, title, count, report, status)
+        with process.peer(environment, name) as running:
+            await _streams(environment, running, title, count, report, status)
     except (installed.Missing, OSError, RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
         report.missing(title, error)
 
 
 async def _streams(
-    around: process.Surroundings,
+    environment: process.Surroundings,
     running: process.Running,
     title: str,
     count: int,
@@ -98,7 +98,7 @@ async def _streams(
     report.held(title, held, is_ours=is_ours)
     for rate in RATES:
         status.update(f"{title}: {rate} events/s")
-        flow = await measure.flow(around, running, crowd, rate=rate, seconds=FLOW_SECONDS, peers=not is_ours)
+        flow = await measure.flow(environment, running, crowd, rate=rate, seconds=FLOW_SECONDS, peers=not is_ours)
         report.flow(title, count, flow, is_ours=is_ours)
         await asyncio.sleep(1.0)
     await crowd.cut()

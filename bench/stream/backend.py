@@ -62,7 +62,7 @@ class Memory:
         self.calls: collections.Counter[str] = collections.Counter()
         self.revoked: set[int] = set()
 
-    def happen(self, owner_id: str) -> job_events_pb2.JobEvent:
+    def next_event(self, owner_id: str) -> job_events_pb2.JobEvent:
         """Create the next event of an owner, with its time."""
         sequence = self.latest[owner_id] = self.latest.get(owner_id, 0) + 1
         job = job_pb2.Job(
@@ -204,7 +204,7 @@ class Publisher:
         return sent
 
     async def _tell(self, owner_id: str, *, peers: bool) -> None:
-        event = self._memory.happen(owner_id)
+        event = self._memory.next_event(owner_id)
         if peers:
             text = json.dumps(views.job(event.job), separators=(",", ":"))
             await self._client.publish(f"peers.events.{owner_id}", text.encode())

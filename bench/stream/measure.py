@@ -15,7 +15,7 @@ from bench.stream.readers import Crowd
 
 WARM = 50
 SETTLE_SECONDS = 3.0
-MISSED = 2
+MISSED_EVENTS = 2
 Head = Callable[[int, int | None], bytes]
 
 
@@ -107,13 +107,19 @@ async def hold(running: process.Running, head: Head, count: int) -> tuple[Crowd,
 
 
 async def flow(
-    around: process.Surroundings, running: process.Running, crowd: Crowd, *, rate: float, seconds: float, peers: bool
+    environment: process.Surroundings,
+    running: process.Running,
+    crowd: Crowd,
+    *,
+    rate: float,
+    seconds: float,
+    peers: bool,
 ) -> Flow:
     """Measure events for the owners of all streams."""
     crowd.latencies = []
     cpu, began = running.cpu, time.perf_counter()
     arguments = {"owners": len(crowd.readers), "rate": rate, "seconds": seconds, "peers": peers}
-    sent = (await asyncio.to_thread(around.backend.do, "flow", **arguments))["sent"]
+    sent = (await asyncio.to_thread(environment.backend.do, "flow", **arguments))["sent"]
     cpu = (running.cpu - cpu) / (time.perf_counter() - began)
     deadline = time.perf_counter() + 10
     while len(crowd.latencies) < sent and time.perf_counter() < deadline:  # noqa: ASYNC110 - bounded by the clock
@@ -124,7 +130,7 @@ async def flow(
 
 
 async def storm(
-    around: process.Surroundings,
+    environment: process.Surroundings,
     running: process.Running,
     count: int,
     *,
@@ -138,14 +144,14 @@ async def storm(
     crowd = Crowd(running.port, gateway_head)
     await crowd.open(count)
     numbers = list(range(count))
-    await asyncio.to_thread(around.backend.do, "each", numbers=numbers, times=1)
+    await asyncio.to_thread(environment.backend.do, "each", numbers=numbers, times=1)
     await crowd.until(lambda: all(reader.received for reader in crowd.readers))
     cursors = [reader.cursor for reader in crowd.readers]
     await crowd.cut()
     missing = numbers[::2]
-    await asyncio.to_thread(around.backend.do, "each", numbers=missing, times=MISSED)
-    await asyncio.to_thread(around.backend.do, "calls")
-    missed_events = len(missing) * MISSED
+    await asyncio.to_thread(environment.backend.do, "each", numbers=missing, times=MISSED_EVENTS)
+    await asyncio.to_thread(environment.backend.do, "calls")
+    missed_events = len(missing) * MISSED_EVENTS
     with fresh or nullcontext(back_to or running) as target:
         back = Crowd(target.port, gateway_head)
         began = time.perf_counter()
@@ -153,11 +159,11 @@ async def storm(
         await back.until(lambda: sum(len(reader.received) for reader in back.readers) >= missed_events)
         seconds = time.perf_counter() - began
         await back.cut()
-    called = (await asyncio.to_thread(around.backend.do, "calls"))["calls"]
+    called = (await asyncio.to_thread(environment.backend.do, "calls"))["calls"]
     wrong = 0
     for number, reader in enumerate(back.readers):
         after = cursors[number] or 0
-        wrong += reader.received != ([] if number % 2 else list(range(after + 1, after + MISSED + 1)))
+        wrong += reader.received != ([] if number % 2 else list(range(after + 1, after + MISSED_EVENTS + 1)))
     return Storm(count=count, missed=missed_events, seconds=seconds, wrong=wrong, called=called)
 
 

@@ -85,7 +85,7 @@ class Running:
     @property
     def cpu(self) -> float:
         """Processor seconds since the start."""
-        return cpu.taken(cpu.tree(self.process.pid))
+        return cpu.processor_seconds(cpu.tree(self.process.pid))
 
 
 @contextlib.contextmanager
@@ -100,16 +100,16 @@ def surroundings() -> Iterator[Surroundings]:
 
 
 @contextlib.contextmanager
-def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
+def gateway(setup: Surroundings, **settings: str) -> Iterator[Running]:
     """Run the gateway as delivered, but without limits by address: all readers share one."""
-    target = f"127.0.0.1:{around.backend.port}"
+    target = f"127.0.0.1:{setup.backend.port}"
     port = subprocesses.free_port()
     environment = {
         "LISTEN": f"127.0.0.1:{port}",
         "AUTH_TARGET": target,
         "DEMO_TARGET": target,
         "JOBS_TARGET": target,
-        "NATS_URL": around.nats_url,
+        "NATS_URL": setup.nats_url,
         "IDENTITY_KEY": secrets.token_urlsafe(32),
         "TRUSTED_IDENTITY_KEYS": "gateway:" + secrets.token_urlsafe(32),
         "RATE_LIMIT_USER": "off",
@@ -124,11 +124,11 @@ def gateway(around: Surroundings, **settings: str) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def peer(around: Surroundings, name: str) -> Iterator[Running]:
+def peer(setup: Surroundings, name: str) -> Iterator[Running]:
     """Run a peer, installing its packages if needed. Raises `installed.Missing`."""
     python = installed.environment(name, PEERS) / "bin" / "python"
     port = subprocesses.free_port()
-    environment = {"PATH": os.environ["PATH"], "BENCH_PORT": str(port), "BENCH_NATS_URL": around.nats_url}
+    environment = {"PATH": os.environ["PATH"], "BENCH_PORT": str(port), "BENCH_NATS_URL": setup.nats_url}
     with server([str(python), str(PEERS / f"{name}_bench.py")], port, environment) as running:
         yield running
 

@@ -44,7 +44,7 @@ class Sample:
     streams: int
 
     @staticmethod
-    def of(running: process.Running) -> Sample:
+    def take(running: process.Running) -> Sample:
         """Measure the gateway."""
         metrics = dict(_metrics(running.port))
         return Sample(
@@ -63,8 +63,8 @@ class Sample:
 class Soak:
     """One gateway and its readers."""
 
-    def __init__(self, around: process.Surroundings, running: process.Running, count: int) -> None:
-        self._around = around
+    def __init__(self, environment: process.Surroundings, running: process.Running, count: int) -> None:
+        self._environment = environment
         self._running = running
         self._numbers = list(range(count))
         self._cursors: list[int | None] = [None] * count
@@ -72,7 +72,7 @@ class Soak:
     async def fill(self) -> None:
         """Fill the event memory of the gateway: from here on nothing may grow."""
         crowd = await self._come()
-        await self._do("each", numbers=self._numbers, times=feed.RING)
+        await self._do("each", numbers=self._numbers, times=feed.MAX_RING_FRAMES)
         await self._all_told(crowd)
         await crowd.cut()
 
@@ -90,7 +90,7 @@ class Soak:
             raise AssertionError("a stream ended whose session lives")
         await crowd.cut()
         await self._do("revoke", numbers=[])
-        await self._do("each", numbers=self._numbers[::2], times=measure.MISSED)
+        await self._do("each", numbers=self._numbers[::2], times=measure.MISSED_EVENTS)
         crowd = await self._come()
         await self._all_told(crowd)
         await crowd.cut()
@@ -113,22 +113,22 @@ class Soak:
             self._cursors[number] = reader.cursor
 
     async def _do(self, command: str, **arguments: object) -> dict[str, dict[str, int]]:
-        return await asyncio.to_thread(self._around.backend.do, command, **arguments)
+        return await asyncio.to_thread(self._environment.backend.do, command, **arguments)
 
 
 async def _soak(minutes: float, count: int) -> list[str]:
-    with process.surroundings() as around, process.gateway(around) as running:
-        soak, samples = Soak(around, running, count), list[Sample]()
+    with process.surroundings() as environment, process.gateway(environment) as running:
+        soak, samples = Soak(environment, running, count), list[Sample]()
         await soak.fill()
         until = time.monotonic() + minutes * 60
         while time.monotonic() < until or len(samples) < WARM_CYCLES + 2 * MEAN_OF:
             await soak.cycle()
-            # The sweep that reports tasks and feeds runs every two seconds.
+            # The check that reports tasks and feeds runs every two seconds.
             await asyncio.sleep(2.5)
-            samples.append(Sample.of(running))
+            samples.append(Sample.take(running))
             print(f"cycle {len(samples)}: {samples[-1]}; load {os.getloadavg()[0]:.1f}", flush=True)
         await asyncio.sleep(LINGER_SECONDS)
-        end = Sample.of(running)
+        end = Sample.take(running)
         print(f"after {LINGER_SECONDS:.0f} s without anybody: {end}")
         return _failures(samples, end)
 

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import exposition, ids, postgres
 from chassis.prepared import Prepared
 
-COUNTED = 100_000
+MAX_COUNT = 100_000
 """The highest count; more messages count as this many."""
 
 
 def measurement(engine: AsyncEngine, table: sa.Table) -> exposition.Measurement:
-    messages = sa.select(table.c.message_id).limit(COUNTED).subquery()
+    messages = sa.select(table.c.message_id).limit(MAX_COUNT).subquery()
     oldest = sa.select(table.c.message_id).order_by(table.c.message_id).limit(1).scalar_subquery()
     statement = Prepared(sa.select(sa.select(sa.func.count()).select_from(messages).scalar_subquery(), oldest))
     return exposition.Measurement("outbox", partial(_measure, postgres.autocommit(engine), statement))

@@ -82,7 +82,7 @@ class _Due(NamedTuple):
 
 @functools.cache
 def _return_taken(table: sa.Table) -> Prepared:
-    """Return the statement that makes messages due again; the try is not counted."""
+    """Return the statement that makes messages due again; the attempt is not counted."""
     taken = table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))
     return Prepared(sa.update(table).where(taken).values(attempts=table.c.attempts - 1, send_after=sa.func.now()))
 
@@ -102,15 +102,15 @@ class Relay:
         self._routes = routes
         self._wake = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
-        self._arrived: set[UUID] = set()
-        self._arrived_before: set[UUID] = set()
-        """The arrived messages at the last pass."""
+        self._accepted: set[UUID] = set()
+        self._accepted_before: set[UUID] = set()
+        """The accepted messages at the last cleanup."""
         self._unanswered: set[UUID] = set()
         self._poll_at = 0.0
-        self._pass_at = math.inf
+        self._clean_up_at = math.inf
 
     def send(self, messages: Iterable[Message]) -> None:
-        """Send committed messages in background tasks; polls send those that do not arrive.
+        """Send committed messages in background tasks; polls send those that are not accepted.
 
         Messages are not read back from the table, and rows of accepted ones are deleted in batches.
         """
@@ -122,7 +122,7 @@ class Relay:
 
     def deletion(self) -> AbstractContextManager[Sequence[UUID]]:
         """Return accepted messages whose rows the transaction in the context deletes."""
-        return self._deleting(list(itertools.islice(self._arrived, BATCH)))
+        return self._deleting(list(itertools.islice(self._accepted, BATCH)))
 
     def wake(self) -> None:
         """Poll now instead of at the next interval."""
@@ -134,14 +134,14 @@ class Relay:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            self._pass_at = math.inf
-            await self._delete_arrived(self._arrived & self._arrived_before)
-            self._arrived_before = set(self._arrived)
+            self._clean_up_at = math.inf
+            await self._delete_accepted(self._accepted & self._accepted_before)
+            self._accepted_before = set(self._accepted)
             if loop.time() >= self._poll_at:
                 self._poll_at = loop.time() + run.jittered(POLL_SECONDS)
                 await self._poll()
-            if self._arrived:
-                self._pass_within(DELETE_SECONDS)
+            if self._accepted:
+                self._clean_up_within(DELETE_SECONDS)
             if not await run.wait(self._wake, max(0.0, self._poll_at - loop.time())):
                 # A timer can fire a moment early: the loop would spin until the time has come.
                 self._poll_at = 0.0
@@ -149,8 +149,8 @@ class Relay:
     async def _poll(self) -> None:
         """Send the messages that are due.
 
-        A route whose receiver answers none of a batch is left out until the next poll: each try may last `SEND_TIMEOUT`, and the
-        messages of other routes would wait for it.
+        A route whose receiver answers none of a batch is left out until the next poll: each attempt may last `SEND_TIMEOUT`,
+        and the messages of other routes would wait for it.
         """
         silent: set[str] = set()
         is_complete = False
@@ -158,10 +158,10 @@ class Relay:
             async with self._single.connect() as conn:
                 rows = await _take_due(self._table).execute(conn, {"silent": list(silent)})
             due = [_Due(*row) for row in rows]
-            refused = [message for message in await asyncio.gather(*(self._try(*row) for row in due)) if message]
+            refused = [message for message in await asyncio.gather(*(self._send_due(*row) for row in due)) if message]
             answered = {self._route(row.subject) for row in due if row.message_id not in self._unanswered}
             silent |= {self._route(row.subject) for row in due} - answered
-            await self._delete_arrived(self._arrived)
+            await self._delete_accepted(self._accepted)
             if refused:
                 logger.warning(
                     "messages were not accepted and stay in the outbox",
@@ -179,28 +179,30 @@ class Relay:
             async with self._single.connect() as conn:
                 await _return_taken(self._table).execute(conn, {"message_ids": unanswered})
 
-    async def _delete_arrived(self, arrived: Collection[UUID]) -> None:
-        """Delete the rows of messages that have arrived, by one statement."""
-        if arrived:
-            with self._deleting(arrived) as message_ids:
+    async def _delete_accepted(self, accepted: Collection[UUID]) -> None:
+        """Delete the rows of accepted messages, by one statement."""
+        if accepted:
+            with self._deleting(accepted) as message_ids:
                 async with self._single.connect() as conn:
                     await _deletion(self._table).execute(conn, {"message_ids": message_ids})
 
     @contextmanager
     def _deleting(self, message_ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:
-        """Take arrived messages for a deletion; they return if it fails."""
+        """Take accepted messages for a deletion; they return if it fails."""
         taken = list(message_ids)
-        self._arrived.difference_update(taken)
+        self._accepted.difference_update(taken)
         try:
             yield taken
         except BaseException:
             if taken:
-                self._arrived.update(taken)
-                self._pass_within(DELETE_SECONDS)
+                self._accepted.update(taken)
+                self._clean_up_within(DELETE_SECONDS)
             raise
 
-    async def _try(self, message_id: UUID, subject: str, payload: bytes, attempts: int, traceparent: str | None) -> str:
-        """Send a message that was taken; return why it was not accepted, or an empty string."""
+    async def _send_due(
+        self, message_id: UUID, subject: str, payload: bytes, attempts: int, traceparent: str | None
+    ) -> str:
+        """Send a message that a poll has taken; return why it was not accepted, or an empty string."""
         try:
             await self._send(str(message_id), subject, payload, traceparent or "")
         except (errors.Unavailable, OSError) as error:
@@ -213,7 +215,7 @@ class Relay:
                     extra={"message_id": message_id, "subject": subject, "attempts": attempts},
                 )
             return repr(error)[:200]
-        self._on_arrived(message_id)
+        self._on_accepted(message_id)
         return ""
 
     async def _send_now(self, message: Message) -> None:
@@ -223,24 +225,24 @@ class Relay:
             logger.debug("a message was not accepted and stays in the outbox", extra={"cause": repr(error)[:200]})
             self._poll_soon()
         else:
-            self._on_arrived(message.message_id)
+            self._on_accepted(message.message_id)
 
-    def _on_arrived(self, message_id: UUID) -> None:
-        self._arrived.add(message_id)
-        self._pass_within(DELETE_SECONDS)
+    def _on_accepted(self, message_id: UUID) -> None:
+        self._accepted.add(message_id)
+        self._clean_up_within(DELETE_SECONDS)
 
-    def _pass_within(self, seconds: float) -> None:
-        """Begin the next pass within `seconds`. Without messages, passes are as rare as polls."""
+    def _clean_up_within(self, seconds: float) -> None:
+        """Begin the next cleanup within `seconds`. While no message is accepted, cleanups are as rare as polls."""
         loop = asyncio.get_running_loop()
-        if (due := loop.time() + seconds) < self._pass_at:
-            self._pass_at = due
+        if (due := loop.time() + seconds) < self._clean_up_at:
+            self._clean_up_at = due
             loop.call_at(due, self._wake.set)
 
     def _poll_soon(self) -> None:
         """Poll when the refused messages are due again, not only at the next interval."""
         seconds = RELAY_DELAY.total_seconds()
         self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + seconds)
-        self._pass_within(seconds)
+        self._clean_up_within(seconds)
 
     async def _send(self, message_id: str, subject: str, payload: bytes, traceparent: str) -> None:
         send = self._routes.get(self._route(subject))

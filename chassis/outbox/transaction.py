@@ -59,7 +59,7 @@ class Transaction:
             "subjects": [message.subject for message in messages],
             "payloads": [message.payload for message in messages],
             "delay": RELAY_DELAY if self._relay else timedelta(),
-            "arrived": list(self._deletion.enter_context(self._relay.deletion())) if self._relay else [],
+            "accepted": list(self._deletion.enter_context(self._relay.deletion())) if self._relay else [],
         }
         is_traced = any(message.traceparent for message in messages)
         if is_traced:
@@ -90,7 +90,7 @@ def _insertion(table: sa.Table, ctes: str, is_traced: bool) -> Prepared:
     return Prepared(
         sa.text(f"""
 WITH {ctes + "," if ctes else ""}
-deleted AS (DELETE FROM {table.fullname} WHERE message_id = ANY(CAST(:arrived AS uuid[])))
+deleted AS (DELETE FROM {table.fullname} WHERE message_id = ANY(CAST(:accepted AS uuid[])))
 INSERT INTO {table.fullname} (message_id, subject, payload, send_after{column})
 SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval){column}
 FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]){values})

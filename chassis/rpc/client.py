@@ -131,7 +131,7 @@ class Caller:
                 code = error.code().name
                 raise _error(error) from error
             finally:
-                calls.ended(code, started)
+                calls.record_end(code, started)
             return response
 
     async def hedged(
@@ -191,7 +191,7 @@ class Caller:
             raise _error(error) from error
         finally:
             call.cancel()
-            calls.ended(code)
+            calls.record_end(code)
 
     def _on_hedged_call_done(self, call: asyncio.Task[Any]) -> None:
         self._hedged_calls.discard(call)

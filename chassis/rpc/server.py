@@ -62,7 +62,7 @@ class Service:
     """Called before each rpc."""
 
     @classmethod
-    def of(
+    def from_servicer(
         cls,
         servicer: object,
         callers: Mapping[str, Container[str]],
@@ -203,7 +203,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 code = failure.status
                 return await _abort(context, failure)
             finally:
-                calls.ended(code, started)
+                calls.record_end(code, started)
 
         return guarded
 
@@ -227,7 +227,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 code = failure.status
                 await _abort(context, failure)
             finally:
-                calls.ended(code)
+                calls.record_end(code)
 
         return guarded
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from chassis import errors
 
-RUNNING = 4
+MAX_RUNNING = 4
 """Calls of one user that run at once: less than half of the transactions of a process, whose pool has ten or more."""
-WAITING = 100
+MAX_WAITING = 100
 RETRY_SECONDS = 1
 
 
@@ -24,7 +24,7 @@ class _Share:
 class Shares:
     """The shares of the users that have calls now."""
 
-    def __init__(self, *, running: int = RUNNING, waiting: int = WAITING) -> None:
+    def __init__(self, *, running: int = MAX_RUNNING, waiting: int = MAX_WAITING) -> None:
         """Let `running` calls of a user run at once, and `waiting` further ones wait."""
         self._running = running
         self._waiting = waiting

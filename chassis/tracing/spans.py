@@ -90,8 +90,8 @@ class Spans:
         self, name: str, parent: str, kind: Kind, attributes: Attributes | None, *, is_root: bool
     ) -> AbstractContextManager[None]:
         """Record a part of another process's span, or a new trace."""
-        around = trace.set_span_in_context(_remote(parent), Context()) if parent else Context()
-        return self._recorded(name, kind, attributes, around, ()) if parent or is_root else _NOTHING
+        parent_context = trace.set_span_in_context(_remote(parent), Context()) if parent else Context()
+        return self._recorded(name, kind, attributes, parent_context, ()) if parent or is_root else _NOTHING
 
     def continued(self, traceparent: str) -> AbstractContextManager[None]:
         """Let spans be parts of this position."""
@@ -103,9 +103,9 @@ class Spans:
         if not parents:
             return _NOTHING
         first, *others = map(_remote, parents)
-        around = trace.set_span_in_context(first, Context())
+        parent_context = trace.set_span_in_context(first, Context())
         links = [Link(other.get_span_context()) for other in others]
-        return self._recorded(name, "internal", None, around, links)
+        return self._recorded(name, "internal", None, parent_context, links)
 
     def note(self, name: str, attributes: Attributes) -> None:
         """Add to the current span."""
@@ -137,9 +137,9 @@ class Spans:
 
     @contextmanager
     def _recorded(
-        self, name: str, kind: Kind, attributes: Attributes | None, around: Context, links: Sequence[Link]
+        self, name: str, kind: Kind, attributes: Attributes | None, parent_context: Context, links: Sequence[Link]
     ) -> Iterator[None]:
-        span = self._tracer.start_span(name, around, _KINDS[kind], attributes, links)
+        span = self._tracer.start_span(name, parent_context, _KINDS[kind], attributes, links)
         try:
             with _current(span):
                 yield

@@ -16,7 +16,7 @@ def make(data_dir: Path) -> None:
     certificates.make(data_dir / "certificates")
 
 
-def of(data_dir: Path, name: str) -> tls.Certificate:
+def load_certificate(data_dir: Path, name: str) -> tls.Certificate:
     """Return the certificate of an identity."""
     folder = data_dir / "certificates" / name
     return tls.Certificate(

@@ -14,7 +14,7 @@ class AlreadyRunning(RuntimeError):
 
 
 @contextlib.contextmanager
-def of(data_dir: Path) -> Iterator[None]:
+def hold_ownership(data_dir: Path) -> Iterator[None]:
     """Own `data_dir` (created when missing) while the context lasts. The kernel frees it when we die."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (data_dir / "launcher.lock").open("a+") as file:

@@ -23,7 +23,7 @@ def run(data_dir: Path) -> int:
         )
         began = time.monotonic()
         promoted = PostgresPair(servers=(first, second)).promote()
-    except (targets.NothingRuns, ServerFailed) as error:
+    except (targets.NoRunningStack, ServerFailed) as error:
         print(error)
         return 1
     print(

@@ -122,7 +122,7 @@ class Replica:
             self.crashes += 1
             if time.monotonic() - started_at > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self._log(self.label, f"{_ended(self.exit_code)}; starting it again in {pause:g} s")
+            self._log(self.label, f"{_describe_exit(self.exit_code)}; starting it again in {pause:g} s")
             if self._stopping.wait(pause):
                 return
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -158,7 +158,7 @@ class Replica:
                 self._log(self.label, line.decode(errors="replace").rstrip())
 
 
-def _ended(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"exited with {code}"
     try:

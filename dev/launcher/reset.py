@@ -28,6 +28,6 @@ def run(data_dir: Path) -> int:
 
 def erase(data_dir: Path) -> None:
     """Delete all data of the stack in `data_dir`, links followed. Raises `AlreadyRunning` while it is in use."""
-    with ownership.of(data_dir):
+    with ownership.hold_ownership(data_dir):
         EmbeddedServers.highly_available(data_dir, postgres_password="").erase()
         shutil.rmtree(data_dir)

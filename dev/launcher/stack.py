@@ -100,7 +100,7 @@ class Stack:
     def start(self) -> None:
         """Start every process and wait until it is ready. Raises `StartFailed`, `Interrupted` or `AlreadyRunning`."""
         try:
-            self._exit_stack.enter_context(ownership.of(self.data_dir))
+            self._exit_stack.enter_context(ownership.hold_ownership(self.data_dir))
             self._read_definitions()
             if self._forks:
                 self._fork_server = self._exit_stack.enter_context(fork_server.running(self._inherited()))
@@ -180,7 +180,7 @@ class Stack:
 
     def certificate(self, name: str) -> tls.Certificate:
         """Return the certificate of a service."""
-        return certificates.of(self.data_dir, name)
+        return certificates.load_certificate(self.data_dir, name)
 
     def nats_url(self, user: str) -> str:
         """Return the URL of NATS for the account of a service. Connections must be encrypted."""
@@ -294,7 +294,7 @@ class Stack:
 
     def _protection(self) -> Protection:
         passwords = {name: self._variables[name] for name in keys.NATS_PASSWORDS}
-        return Protection(certificate=certificates.of(self.data_dir, "nats"), passwords=passwords)
+        return Protection(certificate=certificates.load_certificate(self.data_dir, "nats"), passwords=passwords)
 
     def _place_replicas(self) -> None:
         built = [definition for definition in self._definitions.values() if definition.image is None]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-class NothingRuns(RuntimeError):
+class NoRunningStack(RuntimeError):
     """No stack runs on this data directory."""
 
 
@@ -23,11 +23,11 @@ def forget(data_dir: Path) -> None:
 
 
 def read(data_dir: Path) -> dict[str, str]:
-    """Return the targets of the stack that runs on `data_dir`. Raises `NothingRuns`."""
+    """Return the targets of the stack that runs on `data_dir`. Raises `NoRunningStack`."""
     try:
         lines = _path(data_dir).read_text().splitlines()
     except FileNotFoundError:
-        raise NothingRuns(f"nothing runs on {data_dir}; `make up` starts it") from None
+        raise NoRunningStack(f"nothing runs on {data_dir}; `make up` starts it") from None
     return {name: target for name, _, target in (line.partition("=") for line in lines)}
 
 

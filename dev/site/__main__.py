@@ -21,7 +21,7 @@ def write(folder: Path) -> None:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (target / path).write_text(text)
     pages_of_references = [path for path in references if path.endswith(".md")]
-    settings = f"INHERIT: {SETTINGS}\n{navigation.of(written, pages_of_references)}"
+    settings = f"INHERIT: {SETTINGS}\n{navigation.build_navigation(written, pages_of_references)}"
     (folder / "mkdocs.yml").write_text(settings)
 
 

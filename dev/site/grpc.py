@@ -24,7 +24,9 @@ def pages() -> dict[str, str]:
     files: dict[str, list[FileDescriptorProto]] = defaultdict(list)
     for file in descriptors.files():
         files[file.package].append(file)
-    return {path_of(package.split(".")[1]): "\n".join(_page(package, of)) + "\n" for package, of in files.items()}
+    return {
+        path_of(package.split(".")[1]): "\n".join(_page(package, protos)) + "\n" for package, protos in files.items()
+    }
 
 
 def path_of(service: str) -> str:

@@ -27,7 +27,7 @@ FOLDERS = {"Runbook": "docs/runbook/", "Decisions": "docs/decisions/"}
 GLOSSARY = "docs/glossary.md"
 
 
-def of(pages: Iterable[str], references: Iterable[str]) -> str:
+def build_navigation(pages: Iterable[str], references: Iterable[str]) -> str:
     """Return the part of mkdocs.yml that places the pages and the generated references."""
     sections: dict[str, list[Any]] = {name: list(listed) for name, listed in SECTIONS.items()}
     placed = {page for listed in SECTIONS.values() for page in listed} | {GLOSSARY}

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from chassis import ids
 from gateway import payloads, search, views
 from gateway.api import schemas, schemas_engine
-from gateway.api.dependencies import Admin, Gateway, JobId, PageSize, PageToken, answer, route
+from gateway.api.dependencies import Admin, Gateway, JobId, PageSize, PageToken
+from gateway.api.responses import answer, route
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 
@@ -310,7 +311,7 @@ async def search_everything(
     q: Annotated[schemas.Text, Query(description="A job, request or user id, an address, an error text or a name.")],
 ) -> Response:
     """Find jobs, users, errors, kinds, schedules and workers."""
-    return answer(await search.search(gateway, q, user=session.identity))
+    return answer(await search.search(gateway, q, identity=session.identity))
 
 
 @router.get("/stuck", **route("Stuck jobs", schemas_engine.StuckJobs, "Longest first.", 403))

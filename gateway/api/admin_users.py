@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from gateway import inputs, views
 from gateway.api import schemas, schemas_admin
-from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, TokenId, UserId, answer, route
+from gateway.api.dependencies import Gateway, PageSize, PageToken, SignedIn, TokenId, UserId
+from gateway.api.responses import answer, route
 from repruv.auth.v1 import admin_service_pb2, auth_pb2
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -58,7 +59,7 @@ async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: S
     user = (
         await gateway.admin.set_user_role(session.identity, user_id=user_id, role=views.ASSIGNABLE_ROLES[body.role])
     ).user
-    return _ended(gateway, user)
+    return _forget_and_answer(gateway, user)
 
 
 @router.post(
@@ -67,7 +68,7 @@ async def set_user_role(user_id: UserId, body: schemas_admin.NewRole, session: S
 )
 async def disable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
     """Close an account, not one's own. 403 `reauthentication_required`."""
-    return _ended(gateway, (await gateway.admin.disable_user(session.identity, user_id=user_id)).user)
+    return _forget_and_answer(gateway, (await gateway.admin.disable_user(session.identity, user_id=user_id)).user)
 
 
 @router.post("/users/{user_id}/enable", **route("Open an account again", schemas_admin.OneUser, "Open.", 403, 404))
@@ -86,7 +87,7 @@ async def request_user_deletion(
     """Begin the deletion of an account, not one's own. 403 `reauthentication_required`."""
     immediately = bool(body and body.immediately)
     response = await gateway.admin.request_user_deletion(session.identity, user_id=user_id, immediately=immediately)
-    return _ended(gateway, response.user)
+    return _forget_and_answer(gateway, response.user)
 
 
 @router.delete(
@@ -189,6 +190,6 @@ def _neighbours(
     return {"next_page_token": page.next_page_token, "previous_page_token": page.previous_page_token}
 
 
-def _ended(gateway: Gateway, changed: auth_pb2.User) -> Response:
+def _forget_and_answer(gateway: Gateway, changed: auth_pb2.User) -> Response:
     gateway.sessions.forget_revoked(changed.user_id, None)
     return answer({"user": views.user(changed)})

@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from chassis import errors
 from gateway import clients, views
-from gateway.api import dependencies, schemas_auth
-from gateway.api.dependencies import MAYBE, PUBLIC, Gateway, Reads, answer, documented, route
+from gateway.api import dependencies, responses, schemas_auth
+from gateway.api.dependencies import Gateway, ReadSession
+from gateway.api.responses import OPTIONAL_SESSION, PUBLIC, answer, documented, route
 from gateway.identity.client_info import client_info
 from gateway.middleware import headers
 from repruv.auth.v1 import auth_service_pb2
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 EMAIL_SENT = "We sent an email to this address. Open the link in it to continue."
 SIGNED_IN = "The account; the session's cookie is set."
 """The response to a sign-in."""
-_CHALLENGED: dependencies.Documented = {
+_CHALLENGED: responses.OpenApiResponses = {
     202: {"model": schemas_auth.Challenge, "description": "A code is needed too: send it to `/auth/login/code`."},
 }
 
@@ -125,7 +126,7 @@ async def token(body: schemas_auth.TokenLogin, request: Request, gateway: Gatewa
     return answer({"token": signed_in.token, "expires_at": views.time(signed_in.session.absolute_expire_time)})
 
 
-@router.post("/logout", **route("Sign out", None, "Signed out.", 403, status=204, extra=MAYBE))
+@router.post("/logout", **route("Sign out", None, "Signed out.", 403, status=204, extra=OPTIONAL_SESSION))
 async def logout(request: Request, gateway: Gateway) -> Response:
     """End the session and delete the cookie. A request without a valid session succeeds too."""
     response = Response(status_code=204, headers=headers.SIGNED_OUT)
@@ -140,9 +141,9 @@ async def logout(request: Request, gateway: Gateway) -> Response:
 
 
 @router.get("/me", **route("Who is signed in", views.Me, "The signed-in user."))
-async def me(session: Reads, gateway: Gateway) -> Response:
+async def me(session: ReadSession, gateway: Gateway) -> Response:
     """Return the signed-in user and the page to open first: demo mode while there is no data."""
-    return answer(views.me(session.user, await gateway.demo.find_demo(user=session.identity)))
+    return answer(views.me(session.user, await gateway.demo.find_demo(identity=session.identity)))
 
 
 async def signed_in_by(request: Request, gateway: Gateway, signed_in: clients.SignInResponse) -> Response:

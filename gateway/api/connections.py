@@ -8,7 +8,8 @@ from starlette.responses import RedirectResponse, Response
 from chassis import errors
 from gateway import redirects, views
 from gateway.api import dependencies, schemas_connections
-from gateway.api.dependencies import Gateway, Reads, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, ReadSession, SignedIn
+from gateway.api.responses import answer, route
 from gateway.middleware import headers
 from repruv.auth.v1 import connections_service_pb2
 
@@ -19,14 +20,14 @@ _PARAMETERS = {"state": "state", "code": "code", "error": "error", "iss": "issue
 
 
 @router.get("", **route("List connections", schemas_connections.Connections, "One for each platform."))
-async def list_connections(session: Reads, gateway: Gateway) -> Response:
+async def list_connections(session: ReadSession, gateway: Gateway) -> Response:
     """Return one connection for each platform, disconnected ones included."""
     connections = (await gateway.connections.list_connections(session.identity)).connections
     return answer({"connections": [views.connection(item) for item in connections]})
 
 
 @router.get("/{platform}", **route("Get a connection", views.Connection, "The connection.", 404))
-async def get_connection(platform: str, session: Reads, gateway: Gateway) -> Response:
+async def get_connection(platform: str, session: ReadSession, gateway: Gateway) -> Response:
     """Return a connection."""
     return answer(
         views.connection((await gateway.connections.get_connection(session.identity, platform=platform)).connection)

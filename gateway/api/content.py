@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas
-from gateway.api.dependencies import Gateway, PageSize, PageToken, Reads, answer, route
+from gateway.api.dependencies import Gateway, PageSize, PageToken, ReadSession
+from gateway.api.responses import answer, route
 from repruv.demo.v1 import demo_service_pb2
 
 Days = Annotated[int, Query(ge=1, le=180, description="The number of days in `interactions_per_day`.")]
@@ -23,14 +24,14 @@ router = APIRouter(tags=["content"])
 @router.get(
     "/metrics/dashboard", **route("The dashboard's numbers", views.Dashboard, "The numbers, at most a minute old.")
 )
-async def dashboard(session: Reads, gateway: Gateway, days: Days = 30) -> Response:
+async def dashboard(session: ReadSession, gateway: Gateway, days: Days = 30) -> Response:
     """Return the metrics of the visible data."""
     return answer(views.dashboard(await gateway.demo.get_dashboard(session.identity, days=days)))
 
 
 @router.get("/content", **route("List content items", views.Content, "A page of them."))
 async def list_content(
-    session: Reads,
+    session: ReadSession,
     gateway: Gateway,
     page_size: PageSize = 20,
     page_token: PageToken = "",
@@ -43,7 +44,7 @@ async def list_content(
 
 @router.get("/interactions", **route("List interactions", views.Interactions, "A page of them."))
 async def list_interactions(
-    session: Reads,
+    session: ReadSession,
     gateway: Gateway,
     page_size: PageSize = 20,
     page_token: PageToken = "",

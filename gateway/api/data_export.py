@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from gateway import downloads
-from gateway.api.dependencies import Gateway, SignedIn, accepted, answer, documented, route
+from gateway.api.dependencies import Gateway, SignedIn
+from gateway.api.responses import accepted, answer, documented, route
 from gateway.identity.client_info import client_info
 from gateway.views import data_exports as views
 
@@ -43,5 +44,5 @@ async def download_data_export(session: SignedIn, gateway: Gateway) -> Response:
     changed_at = (await gateway.data_exports.get(session.identity)).data_export.change_time.ToDatetime()
     name = f"repruv-data-{changed_at:%Y-%m-%d}.zip"
     return await downloads.attachment(
-        gateway.data_exports.download_export(user=session.identity), name, "application/zip"
+        gateway.data_exports.download_export(identity=session.identity), name, "application/zip"
     )

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas_admin, schemas_auth
-from gateway.api.dependencies import PUBLIC, Gateway, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, SignedIn
+from gateway.api.responses import PUBLIC, answer, route
 from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth/deletion", tags=["security"])

@@ -7,8 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
 from gateway import idempotency, views
-from gateway.api import dependencies, schemas
-from gateway.api.dependencies import Gateway, Reads, Writes, accepted, answer, route
+from gateway.api import responses, schemas
+from gateway.api.dependencies import Gateway, ReadSession, WriteSession
+from gateway.api.responses import accepted, answer, route
 from repruv.demo.v1 import demo_service_pb2
 
 router = APIRouter(prefix="/demo", tags=["demo"])
@@ -22,11 +23,11 @@ router = APIRouter(prefix="/demo", tags=["demo"])
         "Accepted; `Location` is the job.",
         *(400, 403, 409),
         status=202,
-        extra=dependencies.IDEMPOTENCY,
+        extra=responses.IDEMPOTENCY,
     ),
 )
 async def enable(
-    request: Request, session: Writes, gateway: Gateway, body: schemas.EnableDemo | None = None
+    request: Request, session: WriteSession, gateway: Gateway, body: schemas.EnableDemo | None = None
 ) -> Response:
     """Enable demo mode. The response comes at once; a job creates the data, and its events show the progress."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
@@ -51,10 +52,10 @@ async def enable(
         "Accepted; `Location` is the job.",
         *(400, 403, 409),
         status=202,
-        extra=dependencies.IDEMPOTENCY,
+        extra=responses.IDEMPOTENCY,
     ),
 )
-async def disable(request: Request, session: Writes, gateway: Gateway) -> Response:
+async def disable(request: Request, session: WriteSession, gateway: Gateway) -> Response:
     """Disable demo mode. The data is hidden at once; a job deletes it."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     response = await gateway.demo.disable_demo(session.identity, idempotency_key=key)
@@ -62,14 +63,14 @@ async def disable(request: Request, session: Writes, gateway: Gateway) -> Respon
 
 
 @router.get("/status", **route("Get demo mode", views.DemoStatus, "The current state."))
-async def status(session: Reads, gateway: Gateway) -> Response:
+async def status(session: ReadSession, gateway: Gateway) -> Response:
     """Return the state of demo mode, with the progress of its job."""
     response = await gateway.demo.get_demo(session.identity)
     return answer(views.demo_status(response.demo, response.job if response.HasField("job") else None))
 
 
 @router.post("/dismiss", **route("Dismiss a failure", views.DemoStatus, "Disabled.", 403, 409))
-async def dismiss(session: Writes, gateway: Gateway) -> Response:
+async def dismiss(session: WriteSession, gateway: Gateway) -> Response:
     """Move a failed demo mode to disabled."""
     dismissed = await gateway.demo.dismiss_demo(session.identity)
     return answer(views.demo_status(dismissed.demo, None))

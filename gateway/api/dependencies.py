@@ -1,44 +1,19 @@
-"""Dependencies and helpers of the API's routes: container, session, parameters, responses and their documentation."""
+"""Dependencies of the API's routes: container, session, parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator
-from starlette.responses import JSONResponse, Response
 
 from chassis import errors
-from gateway import inputs, problems
+from gateway import inputs
 from gateway.api import schemas
 from gateway.container import Container
 from gateway.identity import authentication, sessions
 from repruv.auth.v1 import auth_pb2
-
-BASE = "/api/v1"
-PUBLIC: dict[str, Any] = {"security": []}
-"""OpenAPI of routes that need no session."""
-MAYBE: dict[str, Any] = {"security": [{}, {"cookie": []}, {"bearer": []}]}
-"""OpenAPI of routes that also work without a session."""
-Documented = dict[int | str, dict[str, Any]]
-_MEANINGS = {
-    400: "The request is malformed.",
-    401: "No valid session or API token.",
-    403: "Another site sent the request, or the user or API token is not allowed to do this; `code` has the reason.",
-    404: "It does not exist, or belongs to another user.",
-    406: "The client does not accept an event stream.",
-    409: "The current state does not allow it; `code` has the reason.",
-    413: "The body is larger than 64 KiB.",
-    415: "The body is not JSON in UTF-8.",
-    422: "An input is invalid; `errors` names it.",
-    429: "Too many requests; `Retry-After` has the delay.",
-    503: "A service is unavailable; try again.",
-    504: "A service did not answer in time; the request may have had an effect.",
-}
-_ALWAYS = (401, 422, 429, 503, 504)
-
 
 # Dependencies are coroutines even if they do not wait: FastAPI runs plain functions in a thread, which costs more.
 
@@ -71,8 +46,8 @@ async def may_write(request: Request, gateway: Gateway) -> sessions.Session:
     return await authentication.session_of(request, gateway.sessions, gateway.cookie, scope="write")
 
 
-Reads = Annotated[sessions.Session, Depends(may_read)]
-Writes = Annotated[sessions.Session, Depends(may_write)]
+ReadSession = Annotated[sessions.Session, Depends(may_read)]
+WriteSession = Annotated[sessions.Session, Depends(may_write)]
 _SCOPES: dict[object, str] = {may_read: "read", may_write: "write"}
 
 
@@ -132,56 +107,3 @@ UserId = Annotated[str, Depends(user_id)]
 SessionId = Annotated[str, Depends(session_id)]
 PasskeyId = Annotated[str, Depends(passkey_id)]
 TokenId = Annotated[str, Depends(token_id)]
-
-
-def answer(body: Mapping[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return a JSON response that no cache may keep."""
-    return JSONResponse(body, status, headers={"Cache-Control": "private, no-store", **(headers or {})})
-
-
-def accepted(body: Mapping[str, object], job_id: str, *, replayed: bool) -> Response:
-    """Return the response to an accepted job: 202, its `Location`, and whether the idempotency key was used before."""
-    headers = {"Location": f"{BASE}/jobs/{job_id}"}
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return answer(body, 202, headers)
-
-
-def route(
-    summary: str,
-    model: type | None,
-    description: str,
-    *problem_statuses: int,
-    status: int = 200,
-    extra: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the arguments of a route: its summary, its success and its problems. `extra` goes into OpenAPI."""
-    responses = documented(status, model, description, *problem_statuses)
-    return {"summary": summary, "status_code": status, "responses": responses, "openapi_extra": extra}
-
-
-def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> Documented:
-    """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
-    responses: Documented = {status: {"description": description, **({"model": model} if model else {})}}
-    of_bodies = {413, 415} if 400 in problem_statuses else set()
-    for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
-        responses[code] = problem_response(code)
-    return responses
-
-
-def problem_response(status: int) -> dict[str, Any]:
-    """Return the OpenAPI response of a problem."""
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": _MEANINGS[status], "content": content}
-
-
-IDEMPOTENCY = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-            "description": "The same key with the same request gives the same job for 24 hours.",
-        }
-    ]
-}

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from chassis import errors
 from gateway.api import schemas_events
-from gateway.api.dependencies import Admin, Documented, Gateway, JobId, Reads, answer, documented, route
+from gateway.api.dependencies import Admin, Gateway, JobId, ReadSession
+from gateway.api.responses import OpenApiResponses, answer, documented, route
 from gateway.stream import poll, response
 
 router = APIRouter(tags=["events"])
@@ -36,7 +37,7 @@ Wait = Annotated[float, Query(ge=0, le=poll.MAX_WAIT_SECONDS, description="How l
 LastEventId = Annotated[str | None, Query(description="The id of the last event that the client has.")]
 
 
-def _documented(*problem_statuses: int) -> Documented:
+def _documented(*problem_statuses: int) -> OpenApiResponses:
     responses = documented(200, None, "The stream.", 406, 429, *problem_statuses)
     responses[200]["content"] = {response.MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}
     return responses
@@ -44,7 +45,7 @@ def _documented(*problem_statuses: int) -> Documented:
 
 @router.get("/events", summary="Everything that happens", responses=_documented())
 async def user_events(
-    request: Request, session: Reads, gateway: Gateway, last_event_id: LastEventId = None
+    request: Request, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
     """Stream the user's events: `hello` first, then `job`, `demo`, `connection`, `export` and `notification`.
 
@@ -64,7 +65,7 @@ async def user_events(
         "The new events; none if none came within `wait` seconds.",
     ),
 )
-async def poll_events(session: Reads, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
+async def poll_events(session: ReadSession, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
     """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.
 
     New events are returned at once, else the first within `wait` seconds. Every transition is returned, in order, once,
@@ -76,11 +77,11 @@ async def poll_events(session: Reads, gateway: Gateway, after: After = None, wai
 
 @router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))
 async def job_events(
-    job_id: JobId, request: Request, session: Reads, gateway: Gateway, last_event_id: LastEventId = None
+    job_id: JobId, request: Request, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
     """Stream one job's events, as above; the stream ends after the job's last event."""
     _require_acceptance(request)
-    job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
+    job = await gateway.pending_jobs.get_job(job_id, identity=session.identity)
     return await gateway.streams.open(session, _cursor(request, last_event_id), job)
 
 
@@ -98,7 +99,7 @@ async def watched_job_events(
     The stream does not end with the job, since a retry may follow.
     """
     _require_acceptance(request)
-    job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
+    job = await gateway.pending_jobs.get_job(job_id, identity=session.identity)
     return await gateway.streams.open(session, _cursor(request, last_event_id), job, is_operator=True)
 
 

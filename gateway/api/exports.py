@@ -7,8 +7,9 @@ from starlette.responses import Response, StreamingResponse
 
 from chassis import errors
 from gateway import downloads, idempotency
-from gateway.api import dependencies
-from gateway.api.dependencies import Gateway, Reads, Writes, accepted, answer, documented, route
+from gateway.api import responses
+from gateway.api.dependencies import Gateway, ReadSession, WriteSession
+from gateway.api.responses import accepted, answer, documented, route
 from gateway.views import exports as views
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -24,10 +25,10 @@ _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
         "Accepted; `Location` is the job.",
         *(400, 403, 409),
         status=202,
-        extra=dependencies.IDEMPOTENCY,
+        extra=responses.IDEMPOTENCY,
     ),
 )
-async def start(request: Request, session: Writes, gateway: Gateway) -> Response:
+async def start(request: Request, session: WriteSession, gateway: Gateway) -> Response:
     """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))
     response = await gateway.exports.start_export(session.identity, idempotency_key=key)
@@ -36,13 +37,13 @@ async def start(request: Request, session: Writes, gateway: Gateway) -> Response
 
 
 @router.get("", **route("Status of the export", views.ExportStatus, "The export."))
-async def status(session: Reads, gateway: Gateway) -> Response:
+async def status(session: ReadSession, gateway: Gateway) -> Response:
     """Return the user's export; its job has the progress."""
     return answer(views.export_status((await gateway.exports.get_export(session.identity)).export))
 
 
 @router.get("/file", summary="Download the file", response_class=StreamingResponse, responses=_FILE)
-async def file(session: Reads, gateway: Gateway) -> Response:
+async def file(session: ReadSession, gateway: Gateway) -> Response:
     """Return the file: CSV by RFC 4180 in UTF-8, at most 64 MiB. 404 unless the export is ready.
 
     Cells that a spreadsheet would run as a formula begin with an apostrophe.
@@ -52,5 +53,5 @@ async def file(session: Reads, gateway: Gateway) -> Response:
         raise errors.NotFound("There is no exported file.", code="export_not_found")
     name = f"repruv-reviews-{export.change_time.ToDatetime():%Y-%m-%d}.csv"
     return await downloads.attachment(
-        gateway.exports.download_export(user=session.identity), name, "text/csv; charset=utf-8"
+        gateway.exports.download_export(identity=session.identity), name, "text/csv; charset=utf-8"
     )

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas
-from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, Reads, Writes, answer, route
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, ReadSession, WriteSession
+from gateway.api.responses import answer, route
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -20,7 +21,7 @@ POLL_SECONDS = "2"
 
 @router.get("", **route("List jobs", views.Jobs, "A page of them, newest first unless requested otherwise."))
 async def list_jobs(
-    session: Reads,
+    session: ReadSession,
     gateway: Gateway,
     status: Annotated[list[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
     kind: Annotated[list[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
@@ -46,9 +47,9 @@ async def list_jobs(
 @router.get(
     "/{job_id}/status", operation_id="jobs_get_job_status", **route("Get a job (same)", views.Job, "The job.", 404)
 )
-async def get_job(job_id: JobId, request: Request, session: Reads, gateway: Gateway) -> Response:
+async def get_job(job_id: JobId, request: Request, session: ReadSession, gateway: Gateway) -> Response:
     """Return a job. With `If-None-Match` the response for an unchanged job is an empty 304."""
-    job = await gateway.pending_jobs.get_job(job_id, user=session.identity)
+    job = await gateway.pending_jobs.get_job(job_id, identity=session.identity)
     headers = _cache_headers(job)
     if _matches(", ".join(request.headers.getlist("if-none-match")), headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -59,10 +60,10 @@ async def get_job(job_id: JobId, request: Request, session: Reads, gateway: Gate
     "/{job_id}/history",
     **route("Get the history of a job", views.JobHistory, "Its attempts and transitions, oldest first.", 404),
 )
-async def get_job_history(job_id: JobId, session: Reads, gateway: Gateway) -> Response:
+async def get_job_history(job_id: JobId, session: ReadSession, gateway: Gateway) -> Response:
     """Return a job's attempts and transitions."""
     call = partial(gateway.jobs.get_job_history, session.identity, job_id=job_id)
-    history = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    history = await gateway.pending_jobs.wait(job_id, call, identity=session.identity)
     return answer(views.job_history(job_id, history))
 
 
@@ -72,20 +73,20 @@ async def get_job_history(job_id: JobId, session: Reads, gateway: Gateway) -> Re
         "Cancel a job", views.Job, "Cancelled, or cancelling until its worker has answered.", 403, 404, 409, status=202
     ),
 )
-async def cancel_job(job_id: JobId, session: Writes, gateway: Gateway) -> Response:
+async def cancel_job(job_id: JobId, session: WriteSession, gateway: Gateway) -> Response:
     """Stop a job: at once if no worker holds it, else by asking the worker."""
     call = partial(gateway.jobs.cancel_job, session.identity, job_id=job_id)
-    response = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    response = await gateway.pending_jobs.wait(job_id, call, identity=session.identity)
     return answer(views.job(response.job), 202)
 
 
 @router.post(
     "/{job_id}/retry", **route("Retry a job", views.Job, "The same job, pending again.", 403, 404, 409, status=202)
 )
-async def retry_job(job_id: JobId, session: Writes, gateway: Gateway) -> Response:
+async def retry_job(job_id: JobId, session: WriteSession, gateway: Gateway) -> Response:
     """Reopen a failed or cancelled job with a fresh budget of attempts."""
     call = partial(gateway.jobs.retry_job, session.identity, job_id=job_id)
-    response = await gateway.pending_jobs.wait(job_id, call, user=session.identity)
+    response = await gateway.pending_jobs.wait(job_id, call, identity=session.identity)
     return answer(views.job(response.job), 202)
 
 

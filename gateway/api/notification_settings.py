@@ -7,14 +7,15 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas_profile
-from gateway.api.dependencies import Gateway, Reads, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, ReadSession, SignedIn
+from gateway.api.responses import answer, route
 from repruv.auth.v1 import auth_service_pb2
 
 router = APIRouter(prefix="/auth/notification-settings", tags=["security"])
 
 
 @router.get("", **route("Read the notification settings", views.NotificationSettings, "The settings."))
-async def get_notification_settings(session: Reads) -> Response:
+async def get_notification_settings(session: ReadSession) -> Response:
     """Return what the user is notified of."""
     return answer(views.notification_settings(session.user))
 

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway import views
-from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, Reads, Writes, answer, route
+from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, ReadSession, WriteSession
+from gateway.api.responses import answer, route
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/notifications", tags=["notifications"])
     ),
 )
 async def list_notifications(
-    session: Reads, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
+    session: ReadSession, gateway: Gateway, page_size: PageSize = 20, page_token: PageToken = ""
 ) -> Response:
     """Return the finished jobs that the user has not read."""
     page = await gateway.jobs.list_notifications(session.identity, page_size=page_size, page_token=page_token)
@@ -26,7 +27,7 @@ async def list_notifications(
 
 
 @router.post("/read-all", **route("All were read", None, "None is unread.", 403, status=204))
-async def read_all(session: Writes, gateway: Gateway) -> Response:
+async def read_all(session: WriteSession, gateway: Gateway) -> Response:
     """Mark all notifications as read."""
     await gateway.jobs.mark_notifications_read(session.identity, job_ids=[])
     return Response(status_code=204)
@@ -35,7 +36,7 @@ async def read_all(session: Writes, gateway: Gateway) -> Response:
 @router.post(
     "/{job_id}/read", **route("Mark a notification as read", None, "It is read, or was before.", 403, 404, status=204)
 )
-async def read(job_id: JobId, session: Writes, gateway: Gateway) -> Response:
+async def read(job_id: JobId, session: WriteSession, gateway: Gateway) -> Response:
     """Mark one notification as read."""
     await gateway.jobs.mark_notifications_read(session.identity, job_ids=[job_id])
     return Response(status_code=204)

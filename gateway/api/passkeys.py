@@ -8,7 +8,8 @@ from starlette.responses import Response
 from gateway import views
 from gateway.api import schemas_auth, schemas_passkeys
 from gateway.api.auth import SIGNED_IN, signed_in_by
-from gateway.api.dependencies import PUBLIC, Gateway, PasskeyId, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, PasskeyId, SignedIn
+from gateway.api.responses import PUBLIC, answer, route
 from gateway.api.security import FRESH, refreshed
 from gateway.identity.client_info import client_info
 

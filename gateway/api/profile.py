@@ -7,14 +7,15 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas_profile
-from gateway.api.dependencies import Gateway, Reads, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, ReadSession, SignedIn
+from gateway.api.responses import answer, route
 from repruv.auth.v1 import auth_service_pb2
 
 router = APIRouter(prefix="/auth/profile", tags=["security"])
 
 
 @router.get("", **route("Read the profile", views.Profile, "The profile."))
-async def get_profile(session: Reads) -> Response:
+async def get_profile(session: ReadSession) -> Response:
     """Return how the user is named and reads pages."""
     return answer(views.profile(session.user))
 

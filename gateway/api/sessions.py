@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas_auth
-from gateway.api.dependencies import Gateway, SessionId, SignedIn, answer, route
+from gateway.api.dependencies import Gateway, SessionId, SignedIn
+from gateway.api.responses import answer, route
 from gateway.middleware import headers
 
 router = APIRouter(prefix="/auth/sessions", tags=["sessions"])
@@ -30,7 +31,7 @@ async def revoke_all_sessions(
     kept_session_id = session.session_id if body and body.keep_current else ""
     await gateway.auth.revoke_all_sessions(session.identity, except_session_id=kept_session_id)
     gateway.sessions.forget_revoked(session.user_id, None)
-    return _ended(gateway, is_current=not kept_session_id)
+    return _answer_ended(gateway, is_current=not kept_session_id)
 
 
 @router.delete("/{session_id}", **route("End a session", None, "It has ended, or had already.", 403, 404, status=204))
@@ -42,10 +43,10 @@ async def revoke_session(session_id: SessionId, session: SignedIn, gateway: Gate
     is_current = session_id == session.session_id
     await gateway.auth.revoke_session(session.identity, session_id=session_id, reason="logout" if is_current else "")
     gateway.sessions.forget_revoked(session.user_id, {session_id})
-    return _ended(gateway, is_current=is_current)
+    return _answer_ended(gateway, is_current=is_current)
 
 
-def _ended(gateway: Gateway, *, is_current: bool) -> Response:
+def _answer_ended(gateway: Gateway, *, is_current: bool) -> Response:
     response = Response(status_code=204, headers=headers.SIGNED_OUT if is_current else None)
     if is_current:
         gateway.cookie.clear(response)

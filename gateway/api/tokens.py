@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from gateway import views
 from gateway.api import schemas_tokens
-from gateway.api.dependencies import Gateway, SignedIn, TokenId, answer, route
+from gateway.api.dependencies import Gateway, SignedIn, TokenId
+from gateway.api.responses import answer, route
 from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth/api-tokens", tags=["security"])

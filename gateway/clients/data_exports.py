@@ -21,6 +21,6 @@ class DataExports(service.Client):
         self.get = self.rpc(stub.GetDataExport, pb.GetDataExportRequest)
         self._stub = stub
 
-    def download_export(self, *, user: str) -> AsyncGenerator[bytes, None]:
+    def download_export(self, *, identity: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of the archive. Raises `NotFound` or `PermissionDenied` before the first one."""
-        return self.download(self._stub.DownloadDataExport, pb.DownloadDataExportRequest(), user)
+        return self.download(self._stub.DownloadDataExport, pb.DownloadDataExportRequest(), identity)

@@ -29,10 +29,10 @@ class Demo(service.Client):
         self.list_content = self.rpc(stub.ListContent, pb.ListContentRequest)
         self.list_interactions = self.rpc(stub.ListInteractions, pb.ListInteractionsRequest)
 
-    async def find_demo(self, *, user: str) -> demo_pb2.Demo | None:
+    async def find_demo(self, *, identity: str) -> demo_pb2.Demo | None:
         """Return the user's demo mode; None while the demo service is unavailable."""
         try:
-            return (await self.get_demo.quick(user)).demo
+            return (await self.get_demo.quick(identity)).demo
         except errors.Unavailable as error:
             logger.warning("demo mode is not known", extra={"cause": error.code})
             return None

@@ -21,6 +21,6 @@ class Exports(service.Client):
         self.get_export = self.rpc(stub.GetExport, pb.GetExportRequest)
         self._stub = stub
 
-    def download_export(self, *, user: str) -> AsyncGenerator[bytes, None]:
+    def download_export(self, *, identity: str) -> AsyncGenerator[bytes, None]:
         """Yield the parts of the file. Raises `NotFound` before the first one."""
-        return self.download(self._stub.DownloadExport, pb.DownloadExportRequest(), user)
+        return self.download(self._stub.DownloadExport, pb.DownloadExportRequest(), identity)

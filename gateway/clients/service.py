@@ -37,20 +37,20 @@ class Rpc(Generic[P, Request, Response]):
         self._method = method
         self._request = request
 
-    def __call__(self, user: str, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
+    def __call__(self, identity: str, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
         """Call it. Raises the error in the response."""
-        return self._client.call(self._method, self._request(*args, **fields), user)
+        return self._client.call(self._method, self._request(*args, **fields), identity)
 
-    def quick(self, user: str, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
+    def quick(self, identity: str, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
         """Call it, and fail soon while the service is unavailable."""
-        return self._client.call(self._method, self._request(*args, **fields), user, quick=True)
+        return self._client.call(self._method, self._request(*args, **fields), identity, quick=True)
 
     def public(self, *args: P.args, **fields: P.kwargs) -> Awaitable[Response]:
         """Call it without a user."""
         return self._client.call(self._method, self._request(*args, **fields), "")
 
-    def send(self, user: str, request: Request, *, quick: bool = False) -> Awaitable[Response]:
-        return self._client.call(self._method, request, user, quick=quick)
+    def send(self, identity: str, request: Request, *, quick: bool = False) -> Awaitable[Response]:
+        return self._client.call(self._method, request, identity, quick=quick)
 
 
 class Peer:
@@ -102,14 +102,16 @@ class Client:
         self,
         method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
-        user: str,
+        identity: str,
         *,
         quick: bool = False,
     ) -> Response:
         """Return the response to `request`, or raise the error in it."""
         timeout = self.quick_timeout if quick else self.timeout
         try:
-            return await self._peer.caller(method, request, timeout=timeout, user_token=user, wait_for_ready=not quick)
+            return await self._peer.caller(
+                method, request, timeout=timeout, user_token=identity, wait_for_ready=not quick
+            )
         except errors.DeadlineExceeded as error:
             if self._peer.channel.get_state() is grpc.ChannelConnectivity.READY:
                 raise
@@ -117,10 +119,10 @@ class Client:
             raise errors.Unavailable(f"The {self._peer.name} service does not answer; try again.") from error
 
     async def download(
-        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Any], request: Request, user: str
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Any], request: Request, identity: str
     ) -> AsyncGenerator[bytes, None]:
         """Yield the parts of a file. Raises the error in the response before the first one."""
-        call = self._peer.caller.stream(method, request, timeout=DOWNLOAD_TIMEOUT, user_token=user)
+        call = self._peer.caller.stream(method, request, timeout=DOWNLOAD_TIMEOUT, user_token=identity)
         async with aclosing(call) as responses:
             async for response in responses:
                 yield response.data

@@ -185,7 +185,7 @@ def is_free(path: str) -> bool:
 
 
 def _credentials(scope: Scope) -> bytes | None:
-    """Return a digest of the caller's credentials; None without any."""
+    """Return a digest of the caller's credentials; None if it sends none."""
     cookie = None
     for name, value in scope["headers"]:
         if name == b"authorization":

@@ -40,7 +40,7 @@ class RequestId:
             }
             with tracing.root(scope["method"], parent, "server", attributes):
                 await self._pass_on(
-                    scope, receive, _noting(scope, send), request_id or tracing.trace_id(tracing.position())
+                    scope, receive, _record_span(scope, send), request_id or tracing.trace_id(tracing.position())
                 )
         else:
             await self._pass_on(scope, receive, send, request_id or tracing.trace_id(parent) or ids.uuid7().hex)
@@ -53,7 +53,7 @@ class RequestId:
             logs.request_id.reset(token)
 
 
-def _noting(scope: Scope, send: Send) -> Send:
+def _record_span(scope: Scope, send: Send) -> Send:
     """Add the route and the status to the span of a request. Not the path: it may hold what is secret."""
 
     async def note(message: Message) -> None:

@@ -76,7 +76,7 @@ class Anonymous:
         more: Mapping[str, Any] | None = None,
     ) -> Response:
         """Show a form with its mistakes. Raises `error` again if it is not about the form."""
-        status, form = forms.refused(error, fields)
+        status, form = forms.refused_form(error, fields)
         response = self.show(request, template, form, status=status, more=more)
         response.headers.update(forms.retry_headers(error, status))
         return response

@@ -168,7 +168,7 @@ def segments(counts: Mapping[Any, int], names: Iterable[str], *, width: float = 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """The parts of one day or week, on top of each other; none without any interaction."""
+    """The parts of one day or week, on top of each other; none if there is no interaction."""
 
     date: str
     until: str

@@ -31,20 +31,20 @@ def is_current(job: job_pb2.Job, demo: views.Json, connections: Sequence[views.C
     return True
 
 
-async def is_replaced(container: Container, job: job_pb2.Job, *, user: str) -> bool:
+async def is_replaced(container: Container, job: job_pb2.Job, *, identity: str) -> bool:
     """Return whether the owner has a newer job of the same resource, for operators, who do not read the resource."""
     kinds = DEMO if job.spec.kind in DEMO else CONNECTION if is_connection(job) else ()
     if not kinds:
         return False
     request = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, kinds=kinds, page_size=NEWEST)
-    newest = (await container.jobs.list_jobs.send(user, request)).jobs
+    newest = (await container.jobs.list_jobs.send(identity, request)).jobs
     return any(other.job_id > job.job_id and _resource(other) == _resource(job) for other in newest)
 
 
-async def require_not_replaced(container: Container, job_id: str, *, user: str) -> None:
+async def require_not_replaced(container: Container, job_id: str, *, identity: str) -> None:
     """Check a job before its retry. Raises `FailedPrecondition` `job_replaced`, `NotFound`."""
-    job = (await container.jobs.get_job(user, job_id=job_id)).job
-    if await is_replaced(container, job, user=user):
+    job = (await container.jobs.get_job(identity, job_id=job_id)).job
+    if await is_replaced(container, job, identity=identity):
         raise errors.FailedPrecondition("A newer job has replaced this one.", code="job_replaced")
 
 

@@ -98,7 +98,7 @@ class DemoMode(Page):
         try:
             job_id = _job_id(fields)
             call = partial(self._container.jobs.retry_job, session.identity, job_id=job_id)
-            await self._container.pending_jobs.wait(job_id, call, user=session.identity)
+            await self._container.pending_jobs.wait(job_id, call, identity=session.identity)
         except errors.Error as error:
             return self.redirect(_origin(fields), flash_code=_flash_of(error))
         return self.redirect(_origin(fields))
@@ -109,7 +109,7 @@ class DemoMode(Page):
         try:
             job_id = _job_id(fields)
             call = partial(self._container.jobs.cancel_job, session.identity, job_id=job_id)
-            response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
+            response = await self._container.pending_jobs.wait(job_id, call, identity=session.identity)
         except errors.Error as error:
             return self.redirect(_origin(fields), flash_code=_flash_of(error))
         return self.redirect(

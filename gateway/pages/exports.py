@@ -60,7 +60,7 @@ class Exports(Page):
             export = (await self._container.exports.get_export.quick(identity)).export
             job = None
             if export_views.export_state(export) == "exporting":
-                job = views.job(await self._container.pending_jobs.get_job(export.job_id, user=identity))
+                job = views.job(await self._container.pending_jobs.get_job(export.job_id, identity=identity))
                 if job["status"] in views.FINISHED:
                     job, export = None, (await self._container.exports.get_export.quick(identity)).export
         except (errors.Unavailable, errors.NotFound):

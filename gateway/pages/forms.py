@@ -51,7 +51,7 @@ def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict
     raise error
 
 
-def refused(error: errors.Error, fields: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+def refused_form(error: errors.Error, fields: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     """Return status and form to show again after `error`, without what must not be repeated. Raises as `mistakes_of`."""
     status, mistakes = mistakes_of(error, fields.keys())
     return status, filled({name: text for name, text in fields.items() if name not in SECRETS}, mistakes)

@@ -52,7 +52,7 @@ class Job(Page):
         """Show a job with its history."""
         visitor = await self.begin(request, with_demo=False)
         job_id = _job_id(request)
-        job = await self._container.pending_jobs.get_job(job_id, user=visitor.identity)
+        job = await self._container.pending_jobs.get_job(job_id, identity=visitor.identity)
         is_operator = visitor.session.user.role == auth_pb2.USER_ROLE_ADMIN
         is_own = job.spec.owner_id == visitor.session.user_id
         history, children, demo, log, owners, connections = await asyncio.gather(
@@ -60,7 +60,9 @@ class Job(Page):
             self._children(job, visitor.identity),
             loaders.demo_status(self._container.demo, visitor.identity),
             self._log(job_id, request.query_params.get("log", ""), visitor.identity) if is_operator else _nothing(),
-            people.addresses(self._container, [job.spec.owner_id], user=visitor.identity) if not is_own else _nothing(),
+            people.addresses(self._container, [job.spec.owner_id], identity=visitor.identity)
+            if not is_own
+            else _nothing(),
             self._connections(job, visitor.identity),
         )
         view = views.job(job)
@@ -88,7 +90,7 @@ class Job(Page):
             and (
                 current_jobs.is_current(job, demo, connections)
                 if is_own
-                else not await current_jobs.is_replaced(self._container, job, user=visitor.identity)
+                else not await current_jobs.is_replaced(self._container, job, identity=visitor.identity)
             ),
             "can_cancel": view["cancellable"],
             "is_legacy": job.spec.kind.startswith(views.LEGACY),
@@ -111,7 +113,7 @@ class Job(Page):
         """Reopen the job, unless a newer one has replaced it."""
 
         async def retry(identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
-            await current_jobs.require_not_replaced(self._container, job_id, user=identity)
+            await current_jobs.require_not_replaced(self._container, job_id, identity=identity)
             return await self._container.jobs.retry_job(identity, job_id=job_id)
 
         return await self._act(request, retry, "job_retried")
@@ -120,7 +122,7 @@ class Job(Page):
         session, fields = await self.read_form(request, "origin")
         job_id = _job_id(request)
         call = partial(act, session.identity, job_id=job_id)
-        response = await self._container.pending_jobs.wait(job_id, call, user=session.identity)
+        response = await self._container.pending_jobs.wait(job_id, call, identity=session.identity)
         if views.job_state(response.job) == "cancelling":
             flash_code = "job_cancelling"
         flash_code = flash.about(flash_code, response.job.spec.kind)

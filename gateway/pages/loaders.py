@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 INTERACTIONS = 8
 CONTENT = 6
-ARRIVING = 4
-READS = 3
+MAX_ARRIVING = 4
+MAX_READS = 3
 OLDER_THAN_ANY = -1
 """A version older than any other: an open page fetches its fragment at the first demo event of its stream."""
 
@@ -111,12 +111,12 @@ async def connections(client: clients.Connections, identity: str) -> list[views.
 async def overview(
     client: clients.Demo, identity: str, filters: InteractionFilter = UNFILTERED, *, days: int = 30
 ) -> Overview:
-    """Read what the dashboard shows, with numbers of so many days, again if a transition came between.
+    """Read what the dashboard shows, with numbers of `days` days, again if a transition came between.
 
     Raises `InvalidArgument` for a foreign page.
     """
     result = await _overview(client, identity, filters, days)
-    for _ in range(READS - 1):
+    for _ in range(MAX_READS - 1):
         if result.is_of_one_moment:
             break
         result = await _overview(client, identity, filters, days)
@@ -138,7 +138,7 @@ async def _overview(client: clients.Demo, identity: str, filters: InteractionFil
     )
     most_viewed = demo_service_pb2.ListContentRequest(page_size=CONTENT, order_by="most_viewed")
     demo, numbers, interactions, content = await asyncio.gather(
-        demo_status(client, identity, arriving=ARRIVING),
+        demo_status(client, identity, arriving=MAX_ARRIVING),
         _if_there(client.get_dashboard.quick(identity, days=days)),
         _if_there(client.list_interactions.send(identity, latest, quick=True)),
         _if_there(client.list_content.send(identity, most_viewed, quick=True)),

@@ -209,5 +209,7 @@ class Login(anonymous.Anonymous):
             return None
 
     async def _first_page(self, session: sessions.Session) -> str:
-        path: str = views.me(session.user, await self._container.demo.find_demo(user=session.identity))["redirect_path"]
+        path: str = views.me(session.user, await self._container.demo.find_demo(identity=session.identity))[
+            "redirect_path"
+        ]
         return path

@@ -75,7 +75,7 @@ class Page:
         self, error: errors.Error, fields: Mapping[str, str], show: Callable[..., Awaitable[Response]]
     ) -> Response:
         """Show the form that failed with `error`, by `show(form, status=…)`. Raises `error` if it is not about the form."""
-        status, form = forms.refused(error, fields)
+        status, form = forms.refused_form(error, fields)
         response = await show(form, status=status)
         response.headers.update(forms.retry_headers(error, status))
         return response

@@ -29,7 +29,7 @@ LIVE_PAGES = frozenset(
     for path in templating.TEMPLATES.rglob("*_live.html")
 )
 """Pages with a part that changes while they are open."""
-UNREAD = 5
+MAX_UNREAD = 5
 """Notifications on every page; the page of notifications has the rest."""
 GUEST_SETTINGS = (views.PROFILE_PATH, views.DEMO_PATH)
 """The settings that guests have."""
@@ -95,16 +95,16 @@ class Visitor:
 async def begin(request: Request, container: Container, *, with_demo: bool = True, is_outage: bool = False) -> Visitor:
     """Load what every page needs. Call it before reading what the page shows. Raises `Unauthenticated`.
 
-    A page that follows demo mode reads it after this, `with_demo=False`: its state must not be older than the position.
-    During an outage the page does without position, notifications and demo mode, and calls nothing for them.
+    A page that follows demo mode reads it after this, `with_demo=False`: its state must not be older than the cursor.
+    During an outage the page does without cursor, notifications and demo mode, and calls nothing for them.
     """
     session = await session_of(request, container)
     _require_account(session, request.url.path)
     is_fragment = request.headers.get(FRAGMENT_HEADER) == FRAGMENT
-    position, unread, demo = None, None, None
+    cursor, unread, demo = None, None, None
     if not is_outage:
-        position, unread, demo = await asyncio.gather(
-            _position(session, container, is_fragment=is_fragment),
+        cursor, unread, demo = await asyncio.gather(
+            _cursor(session, container, is_fragment=is_fragment),
             _unread(session, container),
             _demo(session, container) if with_demo else _nothing(),
         )
@@ -113,7 +113,7 @@ async def begin(request: Request, container: Container, *, with_demo: bool = Tru
         session=session,
         reader=Reader.of_user(request, session.user),
         is_fragment=is_fragment,
-        last_event_id=position,
+        last_event_id=cursor,
         # A fragment has no place for it: the next whole page shows it.
         flash=None if is_fragment else getattr(request.state, _FLASH, None) or flash.take(request),
         form_token=container.form_tokens.of_session(session.session_id),
@@ -171,13 +171,13 @@ def form_handler(act: Handler, show: Handler, *, flash_codes: Mapping[str, str] 
     return handle
 
 
-async def _position(session: sessions.Session, container: Container, *, is_fragment: bool) -> str | None:
-    if is_fragment:  # The page that it goes into already has a position.
+async def _cursor(session: sessions.Session, container: Container, *, is_fragment: bool) -> str | None:
+    if is_fragment:  # The page that it goes into already has a cursor.
         return None
     try:
-        return str(await container.streams.position(session.user_id))
+        return str(await container.streams.last_sequence(session.user_id))
     except errors.Error as error:
-        logger.warning("position in the event stream is not available", extra={"cause": error.code})
+        logger.warning("cursor of the event stream is not available", extra={"cause": error.code})
         return None
 
 
@@ -191,7 +191,7 @@ async def _nothing() -> None:
 
 async def _unread(session: sessions.Session, container: Container) -> views.Notifications | None:
     try:
-        return await notices.unread(container, session, page_size=UNREAD, quick=True)
+        return await notices.unread(container, session, page_size=MAX_UNREAD, quick=True)
     except errors.Error as error:
         logger.warning("notifications are not available", extra={"cause": error.code})
         return None

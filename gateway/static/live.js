@@ -30,7 +30,7 @@ const live = () => document.getElementById('live');
 
 let pending = null; // the newest fragment, until it is on the page
 
-/** Starts with the data attributes of the body: `stream`, a URL, and `lastEventId`, the position of the page. */
+/** Starts with the data attributes of the body: `stream`, a URL, and `lastEventId`, the cursor of the page. */
 export function start({ stream, lastEventId }) {
   addEventListener('pageshow', ({ persisted }) => persisted && checkUser());
   // A static page still shows that its session has ended.

@@ -6,7 +6,7 @@ import { isTerminal, pollUntil, watchJob } from './repruv.js';
 
 /**
  * The live state of a job: `{ job, state, error }`. Without a job id the hook waits for one. `initial` is the job when the
- * server rendered the page, `lastEventId` the position of the page.
+ * server rendered the page, `lastEventId` the cursor of the page.
  */
 export function useJob(jobId, { initial = null, lastEventId, user, pollInterval, background } = {}) {
   const store = useMemo(

@@ -33,19 +33,21 @@ class EventReader:
 
     def __init__(self, jobs: JobsService) -> None:
         self._jobs = jobs
-        self._positions = batching.Batcher(self._read_positions, max_items=OWNERS_PER_CALL, max_wait=MAX_WAIT_SECONDS)
+        self._last_sequences = batching.Batcher(
+            self._read_last_sequences, max_items=OWNERS_PER_CALL, max_wait=MAX_WAIT_SECONDS
+        )
         self._events = batching.Batcher(self._read_events, max_items=OWNERS_PER_CALL, max_wait=MAX_WAIT_SECONDS)
 
-    async def position(self, owner_id: str) -> int:
+    async def last_sequence(self, owner_id: str) -> int:
         """Return the newest sequence of an owner, read after this call. Raises `Unavailable`."""
-        return await self._positions(owner_id)
+        return await self._last_sequences(owner_id)
 
-    async def positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
+    async def last_sequences(self, owner_ids: Sequence[str]) -> dict[str, int]:
         """Return the newest sequence of each owner. Raises `Unavailable`."""
-        positions: dict[str, int] = {}
+        last_sequences: dict[str, int] = {}
         for first in range(0, len(owner_ids), OWNERS_PER_CALL):
-            positions |= await self._jobs.batch_get_event_positions(owner_ids[first : first + OWNERS_PER_CALL])
-        return positions
+            last_sequences |= await self._jobs.batch_get_event_positions(owner_ids[first : first + OWNERS_PER_CALL])
+        return last_sequences
 
     async def events(self, owner_id: str, *, after: int) -> Page:
         """Return an owner's events after a sequence, or the first of them.
@@ -54,9 +56,9 @@ class EventReader:
         """
         return await self._events((owner_id, after))
 
-    async def _read_positions(self, owner_ids: list[str]) -> Sequence[int]:
-        positions = await self._jobs.batch_get_event_positions(list(dict.fromkeys(owner_ids)))
-        return [positions[owner_id] for owner_id in owner_ids]
+    async def _read_last_sequences(self, owner_ids: list[str]) -> Sequence[int]:
+        last_sequences = await self._jobs.batch_get_event_positions(list(dict.fromkeys(owner_ids)))
+        return [last_sequences[owner_id] for owner_id in owner_ids]
 
     async def _read_events(self, cursors: list[Cursor]) -> Sequence[Page | Exception]:
         results: list[Page | Exception] = []

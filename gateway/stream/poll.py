@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.identity import sessions
-from gateway.stream import connection, feed, frames
+from gateway.stream import frames
+from gateway.stream.feed import Feed
+from gateway.stream.stream import SESSION_ENDED, Stream
 
 MAX_WAIT_SECONDS = 25.0
 
@@ -77,22 +79,22 @@ class BufferSink:
         return True
 
 
-async def poll(stream: connection.Connection, owner: feed.Feed, cursor: Cursor, *, wait: float) -> PollResult:
+async def poll(stream: Stream, feed: Feed, cursor: Cursor, *, wait: float) -> PollResult:
     """Return what is new after `cursor`, or else what comes first within `wait` seconds. Raises `Unauthenticated`."""
     deadline = asyncio.get_running_loop().time() + wait
     sink = BufferSink()
     stream.start(sink)
     hello, *received = sink.take()
     resumed = bool(json.loads(hello.data)["resumed"])
-    if resumed and cursor.versions == versions(owner):
-        resources = {latest.source.event for latest in owner.resources}
+    if resumed and cursor.versions == versions(feed):
+        resources = {snapshots.source.event for snapshots in feed.resources}
         received = [frame for frame in received if frame.event not in resources]
     while not _events(received) and not sink.has_ended and await sink.wait(deadline):
         received += sink.take()
-    if stream.close_reason in connection.SESSION_ENDED:
+    if stream.close_reason in SESSION_ENDED:
         raise sessions.SessionInvalid()
     ids = [frame.id for frame in (hello, *received) if frame.id is not None]
-    after = Cursor(sequence=ids[-1], versions=versions(owner))
+    after = Cursor(sequence=ids[-1], versions=versions(feed))
     return PollResult(resumed=resumed, events=_events(received), after=after)
 
 
@@ -103,9 +105,9 @@ def part(missed: list[frames.Frame], cursor: Cursor) -> PollResult:
     return PollResult(resumed=True, events=events, after=after)
 
 
-def versions(owner: feed.Feed) -> str:
+def versions(feed: Feed) -> str:
     """Return a string that changes whenever a resource without a sequence does."""
-    return ".".join(str(sum(snapshot.version for snapshot in latest.latest)) for latest in owner.resources)
+    return ".".join(str(sum(snapshot.version for snapshot in snapshots.latest)) for snapshots in feed.resources)
 
 
 def _events(received: list[frames.Decoded]) -> list[dict[str, Any]]:

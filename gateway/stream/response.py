@@ -7,11 +7,12 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.stream import connection, raw_connection
+from gateway.stream import raw_connection
+from gateway.stream.stream import Stream
 
 MEDIA_TYPE = "text/event-stream"
 STARTED = "repruv.started"
-"""ASGI extension of `HandOff`: the list to which a started stream adds itself."""
+"""ASGI extension of `TakeOverMiddleware`: the list to which a started stream adds itself."""
 
 
 class EventStream(Response):
@@ -19,7 +20,7 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, stream: connection.Connection) -> None:
+    def __init__(self, stream: Stream) -> None:
         # The connection closes with the stream; a next request of the client on it would race with that.
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Connection": "close"}
         super().__init__(headers=headers, media_type=f"{MEDIA_TYPE}; charset=utf-8")
@@ -27,7 +28,7 @@ class EventStream(Response):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head; the body follows when all between here and `HandOff` have returned."""
+        """Send the head; the body follows when all between here and `TakeOverMiddleware` have returned."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         except BaseException:
@@ -36,7 +37,7 @@ class EventStream(Response):
         scope["extensions"][STARTED].append(self._stream)
 
 
-class HandOff:
+class TakeOverMiddleware:
     """Hands started streams to their sockets, so that no state of the request lives as long as its stream."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -47,7 +48,7 @@ class HandOff:
         if scope["type"] != "http" or not scope["path"].endswith("/events"):
             await self._app(scope, receive, send)
             return
-        started: list[connection.Connection] = []
+        started: list[Stream] = []
         take_over: Callable[[raw_connection.Writer], None] = scope["extensions"][raw_connection.TAKE_OVER]
         # A copy, because the framework adds to it.
         inner = {**scope, "extensions": {**scope["extensions"], STARTED: started}}

@@ -23,7 +23,7 @@ MAX_REFRESHES = 10
 Snapshot = TypeVar("Snapshot")
 
 
-class Snapshots(Generic[Snapshot]):
+class SourceSnapshots(Generic[Snapshot]):
     """The latest snapshots of one owner and source, at most 64."""
 
     __slots__ = (
@@ -37,7 +37,7 @@ class Snapshots(Generic[Snapshot]):
         "source",
     )
 
-    def __init__(self, source: Source[Snapshot], jobs: Snapshots[job_pb2.Job] | None = None) -> None:
+    def __init__(self, source: Source[Snapshot], jobs: SourceSnapshots[job_pb2.Job] | None = None) -> None:
         """`jobs` are the owner's jobs, which the snapshots must not contradict."""
         self.source = source
         self._jobs = jobs

@@ -17,7 +17,7 @@ from provision.legacy.source import Row
 
 NAME_LIMIT = 100
 PLATFORM = re.compile(r"[a-z0-9-]{1,32}")
-HISTORY = timedelta(days=365)
+HISTORY_AGE = timedelta(days=365)
 """Jobs are kept as history until this long after their end."""
 KIND_PREFIX = "legacy."
 INTERRUPTED = "legacy_interrupted"
@@ -130,7 +130,7 @@ def job(row: Row, owner_id: uuid.UUID, now: datetime) -> Mapped:
         return Mapped(None, ["time_unusable"])
     started_at = max(_moment(row.get("started_at"), now) or created_at, created_at)
     finished_at = max(_moment(row.get("finished_at"), now) or started_at, started_at)
-    if finished_at < now - HISTORY:
+    if finished_at < now - HISTORY_AGE:
         return Mapped(None, ["job_too_old"])
     notes = []
     error: tuple[str, str] | None = None

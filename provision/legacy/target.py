@@ -86,7 +86,7 @@ def insert_connections(conn: sa.Connection, connections: Sequence[Values]) -> se
 
 def insert_jobs(conn: sa.Connection, jobs: Sequence[Values]) -> set[uuid.UUID]:
     """Insert finished jobs, and their kinds with the retention of history; return the ids of those that are new."""
-    kinds = [{"kind": kind, "retention": mapping.HISTORY} for kind in sorted({job["kind"] for job in jobs})]
+    kinds = [{"kind": kind, "retention": mapping.HISTORY_AGE} for kind in sorted({job["kind"] for job in jobs})]
     _insert(conn, KINDS, kinds, KINDS.c.kind)
     return _insert(conn, JOBS, [_SPEC | job for job in jobs], JOBS.c.job_id)
 

@@ -21,7 +21,7 @@ from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
 from lifecycle import unsuccessful_jobs
 from lifecycle.settler import SWEEP_SECONDS, Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from lifecycle.subscriber import Subscriber
 from services.auth import domain, email_handler, maintenance, schema, servicer
 from services.auth.admin import seed
@@ -110,23 +110,27 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        background.start("cleaning", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine)))
+        background.start(
+            "delete expired", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine))
+        )
         background.start("settle", partial(nats.every, SWEEP_SECONDS, connections.settler.sweep))
         background.start("settle data exports", partial(nats.every, SWEEP_SECONDS, settler.sweep))
         unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, connections.settler, settler)
-        background.start("settle unsuccessful", partial(nats.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
+        background.start(
+            "settle unsuccessful", partial(nats.every, unsuccessful_jobs.PASS_SECONDS, unsuccessful.settle)
+        )
         background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service.of(servicer.AuthServicer(context), servicer.CALLERS),
-                    server.Service.of(
+                    server.Service.from_servicer(servicer.AuthServicer(context), servicer.CALLERS),
+                    server.Service.from_servicer(
                         admin_servicer.AuthAdminServicer(context, connections.effects), admin_servicer.CALLERS
                     ),
-                    server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
-                    server.Service.of(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
-                    server.Service.of(
+                    server.Service.from_servicer(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
+                    server.Service.from_servicer(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
+                    server.Service.from_servicer(
                         data_export_servicer.DataExportServicer(data_exports), data_export_servicer.CALLERS
                     ),
                     connections.service(demo_client.DemoMode(demo_channel, call)),
@@ -213,10 +217,10 @@ def _connections(
     nats: bus.Bus,
     offered: Sequence[platforms.Platform],
     withdrawn: Sequence[platforms.Platform] = (),
-) -> tuple[Submitter, outbox.Relay, wiring.Wiring]:
+) -> tuple[LifecycleSubmitter, outbox.Relay, wiring.Wiring]:
     """Return the submitter, the relay and the wiring of connections, which `serve` and `work` share."""
     effects = Effects({platform.name: platform.title for platform in (*offered, *withdrawn)})
-    submitter = Submitter(engine, jobs, effects.lifecycle(), DATA_EXPORT)
+    submitter = LifecycleSubmitter(engine, jobs, effects.lifecycle(), DATA_EXPORT)
     relay = outbox.Relay(engine, schema.outbox, {"auth.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     connections = wiring.Wiring(
         engine=engine,

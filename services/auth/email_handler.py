@@ -126,7 +126,7 @@ class EmailJobHandler:
             case Purpose.NOTICE_OF_EMAIL_CHANGE:
                 return await self._notice_of_email_change(user_id, uuid.UUID(payload.change_id))
             case Purpose.NOTICE if payload.notice is not None:
-                return templates.notice(to, payload.notice, public_url=public_url)
+                return templates.account_change(to, payload.notice, public_url=public_url)
             case purpose if render := self.renderers.get(purpose):
                 # The owner of an address that is not verified has not asked for anything.
                 return await render(account.user, payload.about) if account.user.email_verified_at else None

@@ -14,7 +14,7 @@ from chassis.outbox import metrics as outbox_metrics
 from chassis.rpc import client, server
 from lifecycle import unsuccessful_jobs
 from lifecycle.settler import SWEEP_SECONDS, Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from lifecycle.subscriber import Subscriber
 from services.demo import erasure, expiry, handlers, operations, owner_rows, reconciler, schema, servicer, views
 from services.demo.declaration import DEMO_MODE
@@ -39,7 +39,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     # No retries here: an rpc waits for each call, and the outbox repeats submits.
     channel = client.channel(config.jobs_target, service=worker.client.SERVICE, certificate=certificate)
     jobs = JobsClient(channel, client.Caller(identity.Signer("demo", config.identity_key)))
-    submitter = Submitter(engine, jobs, DEMO_MODE, EXPORT)
+    submitter = LifecycleSubmitter(engine, jobs, DEMO_MODE, EXPORT)
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
     demo = operations.Operations(engine, settler, relay)
@@ -47,8 +47,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     exports = exports_operations.Operations(engine, exports_settler, relay)
     nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filters=("demo.>",))
     nats.on_connected(relay.wake)
-    reconcile = reconciler.Reconciler(engine)
-    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), owner_rows.of(engine))
+    maintenance = reconciler.Reconciler(engine)
+    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), owner_rows.build_owner_rows(engine))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)
@@ -58,17 +58,24 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("settle", partial(nats.every, SWEEP_SECONDS, settler.sweep))
         background.start("settle exports", partial(nats.every, SWEEP_SECONDS, exports_settler.sweep))
         unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, settler, exports_settler)
-        background.start("settle unsuccessful", partial(nats.every, unsuccessful_jobs.SECONDS, unsuccessful.settle))
+        background.start(
+            "settle unsuccessful", partial(nats.every, unsuccessful_jobs.PASS_SECONDS, unsuccessful.settle)
+        )
         background.start("expire exports", partial(run.every, exports_operations.EXPIRY_SECONDS, exports.expire))
-        background.start("stalled", partial(run.every, reconciler.STALLED_SECONDS, reconcile.end_stalled))
-        background.start("clean", partial(run.every, reconciler.SWEEP_SECONDS, reconcile.clean))
-        background.start("expire", partial(run.every, reconciler.EXPIRY_SECONDS, reconcile.delete_expired))
+        background.start(
+            "end stalled transactions",
+            partial(run.every, reconciler.STALLED_SECONDS, maintenance.end_stalled_transactions),
+        )
+        background.start(
+            "delete orphaned rows", partial(run.every, reconciler.ORPHANS_SECONDS, maintenance.delete_orphaned_rows)
+        )
+        background.start("delete old keys", partial(run.every, reconciler.KEYS_SECONDS, maintenance.delete_old_keys))
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service.of(demo_servicer, servicer.CALLERS, servicer.SCOPES),
-                    server.Service.of(
+                    server.Service.from_servicer(demo_servicer, servicer.CALLERS, servicer.SCOPES),
+                    server.Service.from_servicer(
                         exports_servicer.ExportsServicer(exports), exports_servicer.CALLERS, exports_servicer.SCOPES
                     ),
                 ],
@@ -97,7 +104,7 @@ async def work(config: WorkerSettings, stop: asyncio.Event) -> None:
     channel = worker.client.channel(config.jobs_target, certificate)
     call = client.Caller(identity.Signer("demo", config.identity_key))
     jobs = JobsClient(channel, call)
-    submitter = Submitter(engine, jobs, DEMO_MODE, EXPORT)
+    submitter = LifecycleSubmitter(engine, jobs, DEMO_MODE, EXPORT)
     # A relay here too: the event of a transition is sent when it is committed, not when a replica of `serve` polls next.
     relay = outbox.Relay(engine, schema.outbox, {"demo.events.": nats.publish, worker_outbox.PREFIX: submitter.send})
     nats.on_connected(relay.wake)

@@ -17,21 +17,22 @@ class State(StrEnum):
     """The state of an owner's demo mode. Its rows are visible only while it is `enabled`."""
 
     DISABLED = "disabled"
-    """There is no demo data. EnableDemo moves it out, and so does a retry of the enable job that was cancelled.
-    Nothing runs here: rows that a crash left behind are invisible, and the sweeper deletes them."""
+    """There is no demo data. EnableDemo ends this state, and so does a retry of the enable job that was cancelled.
+    Nothing runs here: rows that a crash left behind are invisible, and the reconciler deletes them."""
     ENABLING = "enabling"
-    """A job writes the rows. Its last write moves it to enabled; its end without success to failed or disabled.
-    A crash of the worker loses nothing: the next attempt continues at the counters. A crash of this service before the
-    job was submitted: the outbox submits it. A lost job event: a read or the sweep asks the jobs service."""
+    """A job writes the rows. Its last write changes the state to enabled. If the job fails, the state becomes failed; if it is
+    cancelled, disabled. After a crash of the worker the next attempt continues at the counters. After a crash of this
+    service before the submit of the job the outbox submits it. After the loss of a job event a read or the sweep asks the
+    jobs service."""
     ENABLED = "enabled"
-    """The rows are complete and visible. DisableDemo and the expiry move it out. So does the end without success of a job
-    whose worker could not report the last write: to disabled if it was cancelled, to failed if it failed."""
+    """The rows are complete and visible. DisableDemo and the expiry end this state. So does a job that ends without success
+    because its worker could not report the last write: the state becomes disabled if it was cancelled, failed if it failed."""
     DISABLING = "disabling"
-    """A job deletes the rows. Its last delete moves it to disabled; its end without success to failed.
-    A crash of the worker loses nothing: the next attempt continues at the counters."""
+    """A job deletes the rows. Its last delete changes the state to disabled. If the job fails or is cancelled, the state
+    becomes failed. After a crash of the worker the next attempt continues at the counters."""
     FAILED = "failed"
-    """The last job ended without success; `error` says why. EnableDemo and DismissDemo move it out, and a retry of the
-    job moves it back to the transition it failed in. Nothing runs here; its rows are kept for that retry, invisible."""
+    """The last job ended without success; `error` says why. EnableDemo and DismissDemo end this state, and a retry of the
+    job returns to the transition that failed. Nothing runs here; the rows are kept for that retry, invisible."""
 
 
 class JobKind(StrEnum):
@@ -169,15 +170,15 @@ _REFUSALS: Mapping[tuple[Action, State], tuple[str, str]] = {
 }
 
 
-class Changed(Exception):
+class StateChanged(Exception):
     """The state permits the refused action: it has changed since the refusal."""
 
 
 def refusal(action: Action, state: State) -> errors.FailedPrecondition:
-    """Return the error for an owner whose demo mode does not permit `action` in `state`. Raises `Changed` if it does."""
+    """Return the error for an owner whose demo mode does not permit `action` in `state`. Raises `StateChanged` if it does."""
     if action is Action.DISMISS:
         return errors.FailedPrecondition("Only a failed demo mode can be dismissed.", code="demo_not_failed")
     if (action, state) not in _REFUSALS:
-        raise Changed
+        raise StateChanged
     code, message = _REFUSALS[action, state]
     return errors.FailedPrecondition(message, code=code)

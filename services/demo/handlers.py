@@ -1,6 +1,6 @@
-"""The handlers of the jobs `demo.enable` and `demo.disable`: rows in bulk, every write fenced, every write a checkpoint.
+"""The handlers of the jobs `demo.enable` and `demo.disable`: rows in bulk, every write fenced, every write with its counters.
 
-Counters change in the transaction that writes or removes the rows they count. So an attempt that was overtaken can write
+Counters change in the transaction that writes or removes the rows they count. So a superseded attempt can write
 nothing, and the next one continues exactly where it stopped.
 """
 
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 WRITE_BATCH = 5_000
 REMOVE_BATCH = 5_000
 PAUSED_BATCH = 100
-"""Rows a transaction while there is a pause between them, so that progress can be watched."""
+"""Rows per transaction while there is a pause between them, so that progress can be watched."""
 
-SMALL = 200
+MAX_SMALL_ROWS = 200
 """Rows that the event loop makes, and one transaction writes, within milliseconds."""
 WRITING = "Writing interactions"
 
-Attempt = attempts.Attempt[Mode, Action]
+FencedAttempt = attempts.FencedAttempt[Mode, Action]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +52,14 @@ class Dependencies:
 
 async def enable(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
     """Write the rows that the options ask for, and make them visible."""
-    attempt = Attempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
+    attempt = FencedAttempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
     mode = await _write_at_once(dependencies, context, attempt)
     if mode is None:
         async with attempt.begin() as tx:
             mode, is_done = tx.resource, tx.is_done
         if not is_done:
-            _fail_on_purpose(dependencies, attempt)
-            await _remove_strays(dependencies, attempt, mode)
+            _fail_if_configured(dependencies, attempt)
+            await _remove_uncounted_rows(dependencies, attempt, mode)
             await _write_rows(dependencies, context, attempt, mode)
     spec = options.spec(mode)
     await context.progress(spec.interaction_count, spec.interaction_count, WRITING)
@@ -73,16 +73,16 @@ async def enable(dependencies: Dependencies, context: worker.Context) -> dict[st
 
 async def disable(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
     """Remove the rows, and count them."""
-    attempt = Attempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
+    attempt = FencedAttempt(DEMO_MODE, dependencies.engine, dependencies.relay, context)
     async with attempt.begin() as tx:
         mode, is_done = tx.resource, tx.is_done
     if not is_done:
-        _fail_on_purpose(dependencies, attempt)
+        _fail_if_configured(dependencies, attempt)
         mode = await _remove_rows(dependencies, context, attempt, mode)
     return {"content_removed": mode.content_removed, "interactions_removed": mode.interactions_removed}
 
 
-def _fail_on_purpose(dependencies: Dependencies, attempt: Attempt) -> None:
+def _fail_if_configured(dependencies: Dependencies, attempt: FencedAttempt) -> None:
     if attempt.kind in dependencies.failing:
         logger.warning("DEMO_FAIL_HANDLERS names this kind")
         raise worker.JobFailed(
@@ -90,34 +90,35 @@ def _fail_on_purpose(dependencies: Dependencies, attempt: Attempt) -> None:
         )
 
 
-async def _write_at_once(dependencies: Dependencies, context: worker.Context, attempt: Attempt) -> Mode | None:
+async def _write_at_once(dependencies: Dependencies, context: worker.Context, attempt: FencedAttempt) -> Mode | None:
     """Begin, write all rows and complete in one transaction: a small data set is done before progress matters.
 
-    None if it is not small, or not undisturbed. A cancel request that arrives during the write rolls everything back.
+    None if the data set is too large, or a pause, a cancel or a configured failure needs separate steps. A cancel request
+    that arrives during the write rolls everything back.
     """
-    is_disturbed = dependencies.pause_seconds or context.is_cancelled or attempt.kind in dependencies.failing
-    if is_disturbed or not _is_first(attempt):
+    needs_steps = dependencies.pause_seconds or context.is_cancelled or attempt.kind in dependencies.failing
+    if needs_steps or not _is_first(attempt):
         return None
-    limit = {"most_rows": min(SMALL, dependencies.write_batch)}
-    async with attempt.begin_by(Action.COMPLETE_ENABLE, storage.COMPLETE_SMALL_ENABLE, limit) as tx:
+    limit = {"most_rows": min(MAX_SMALL_ROWS, dependencies.write_batch)}
+    async with attempt.begin_with_transition(Action.COMPLETE_ENABLE, storage.COMPLETE_SMALL_ENABLE, limit) as tx:
         if tx is None:
             return None
         mode = tx.resource
         spec = options.spec(mode)
         items = dataset.content(spec)
         interactions = _make_batch(spec, items, 0, spec.interaction_count) if spec.interaction_count else []
-        await tx.store(rows.SMALL, rows.small_parameters(mode.owner_id, mode.generation, items, interactions))
+        await tx.store(rows.INSERT_SMALL, rows.small_parameters(mode.owner_id, mode.generation, items, interactions))
         if context.is_cancelled:
             raise worker.Cancelled("requested")
     return mode
 
 
-def _is_first(attempt: Attempt) -> bool:
+def _is_first(attempt: FencedAttempt) -> bool:
     """Return whether this is an owner's very first attempt. Before it there are no rows."""
     return (attempt.fence.generation, attempt.fence.attempt) == (1, 1)
 
 
-async def _write_rows(dependencies: Dependencies, context: worker.Context, attempt: Attempt, mode: Mode) -> None:
+async def _write_rows(dependencies: Dependencies, context: worker.Context, attempt: FencedAttempt, mode: Mode) -> None:
     spec = options.spec(mode)
     total = spec.interaction_count
     if context.attempt > 1:
@@ -184,14 +185,14 @@ def _make_batch(
     return [row for row in interactions if first <= row.position < end]
 
 
-async def _remove_strays(dependencies: Dependencies, attempt: Attempt, mode: Mode) -> None:
+async def _remove_uncounted_rows(dependencies: Dependencies, attempt: FencedAttempt, mode: Mode) -> None:
     """Remove rows that no counter counts: of older generations, and of an attempt that was cancelled."""
     if _is_first(attempt):
         return
     count = limit = dependencies.remove_batch
     while count == limit:
         async with attempt.fenced() as tx:
-            count = await rows.remove_strays(
+            count = await rows.remove_uncounted_rows(
                 tx.conn,
                 mode.owner_id,
                 mode.generation,
@@ -201,7 +202,7 @@ async def _remove_strays(dependencies: Dependencies, attempt: Attempt, mode: Mod
             )
 
 
-async def _stop_if_cancelled(dependencies: Dependencies, context: worker.Context, attempt: Attempt) -> None:
+async def _stop_if_cancelled(dependencies: Dependencies, context: worker.Context, attempt: FencedAttempt) -> None:
     """If asked to stop, remove the rows, leave demo mode disabled, and raise `worker.Cancelled`."""
     if not context.is_cancelled:
         return
@@ -217,7 +218,7 @@ async def _stop_if_cancelled(dependencies: Dependencies, context: worker.Context
     raise worker.Cancelled("requested")
 
 
-async def _remove_rows(dependencies: Dependencies, context: worker.Context, attempt: Attempt, mode: Mode) -> Mode:
+async def _remove_rows(dependencies: Dependencies, context: worker.Context, attempt: FencedAttempt, mode: Mode) -> Mode:
     total = mode.content_written + mode.interactions_written
     limit = dependencies.remove_batch
     while mode.state is State.DISABLING:

@@ -26,7 +26,7 @@ def check_key(key: str) -> None:
 def precondition(owner_id: UUID, key: str, request: tuple[object, ...], job_id: UUID) -> Precondition:
     """Return the precondition that this request binds the key. If it is not met, `bind_key` returns the reason."""
     return Precondition(
-        written=storage.KEY_CLAIMED,
+        written=storage.KEY_BOUND,
         parameters=storage.key_parameters(
             owner_id, key, request_hash=_hash(request), job_id=job_id, lifetime=KEY_LIFETIME
         ),
@@ -36,7 +36,7 @@ def precondition(owner_id: UUID, key: str, request: tuple[object, ...], job_id: 
 async def bind_key(conn: AsyncConnection, owner_id: UUID, key: str, request: tuple[object, ...], job_id: UUID) -> UUID:
     """Return the job of the first request with this key: `job_id` if it is this one. Raises `idempotency_key_reused`."""
     request_hash = _hash(request)
-    bound_hash, bound_job = await storage.claim_key(
+    bound_hash, bound_job = await storage.bind_key(
         conn, owner_id, key, request_hash=request_hash, job_id=job_id, lifetime=KEY_LIFETIME
     )
     if bound_hash != request_hash:

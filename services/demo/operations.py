@@ -115,7 +115,7 @@ class Operations:
         idempotency.check_key(key)
         for _ in range(TRIES):
             # A transition of another call may be committed between the refused one and the read of its reason.
-            with contextlib.suppress(domain.Changed):
+            with contextlib.suppress(domain.StateChanged):
                 return await self._try_accept(owner_id, action, begin, key=key, request=request)
         raise errors.Unavailable("Demo mode is changing; try again.", code="contended")
 

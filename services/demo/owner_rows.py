@@ -27,6 +27,6 @@ LEFT_OUT: Mapping[str, str] = {
 """Tables that are left out, with the reason."""
 
 
-def of(engine: AsyncEngine) -> OwnerRows:
+def build_owner_rows(engine: AsyncEngine) -> OwnerRows:
     """Return the rows of owners in a database."""
     return OwnerRows(engine=engine, tables=TABLES, left_out=LEFT_OUT)

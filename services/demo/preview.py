@@ -10,7 +10,7 @@ from services.demo import dataset, options
 
 CONTENT = 12
 INTERACTIONS = 60
-SHOWN = 3
+EXAMPLES = 3
 SEED = 7
 # An example is shown without times.
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,6 +45,6 @@ def _example(profile_type: str, niche: str) -> Example:
     different = {(row.kind, row.sentiment): row for row in dataset.interactions(spec, items, 0)}
     return Example(
         profile=dataset.profile(spec),
-        content=tuple(items[:SHOWN]),
-        interactions=tuple(different.values())[:SHOWN],
+        content=tuple(items[:EXAMPLES]),
+        interactions=tuple(different.values())[:EXAMPLES],
     )

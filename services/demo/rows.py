@@ -34,7 +34,7 @@ def _insert(table: sa.Table, types: Sequence[str]) -> str:
 SELECT :owner, :generation, * FROM unnest({arrays})"""  # noqa: S608 - names of our tables
 
 
-SMALL = f"""items AS ({_insert(content, _CONTENT_TYPES)}),
+INSERT_SMALL = f"""items AS ({_insert(content, _CONTENT_TYPES)}),
 reviews AS ({_insert(interactions, _INTERACTION_TYPES)})"""
 """CTEs that write few rows: this costs less than two COPYs. Their parameters are those of `small_parameters`."""
 _ctid: sa.ColumnElement[Any] = sa.literal_column("ctid")
@@ -92,7 +92,7 @@ async def remove_generation(conn: AsyncConnection, owner_id: UUID, generation: i
     return removed
 
 
-async def remove_strays(
+async def remove_uncounted_rows(
     conn: AsyncConnection,
     owner_id: UUID,
     generation: int,

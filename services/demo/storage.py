@@ -1,4 +1,4 @@
-"""Rows of demo modes and idempotency keys: one function a query. A state changes by guarded updates only."""
+"""Rows of demo modes and idempotency keys: one function per query. A state changes by guarded updates only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import dml
 
 from chassis.prepared import Prepared
-from lifecycle.rows import Rows, common
+from lifecycle.rows import Rows, common_fields
 from services.demo import domain
 from services.demo.domain import Action, DemoOptions, JobKind, Mode, State
 from services.demo.schema import demo_modes, idempotency_keys
@@ -40,7 +40,7 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
 
 def _mode(row: Mapping[Any, Any]) -> Mode:
     return Mode(
-        **common(row),
+        **common_fields(row),
         owner_id=row["owner_id"],
         state=State(row["state"]),
         job_kind=JobKind(row["job_kind"]) if row["job_kind"] else None,
@@ -69,7 +69,7 @@ def _options(row: Mapping[Any, Any]) -> DemoOptions:
 MODES = Rows(domain.MACHINE, demo_modes, read=_mode, absent=lambda owner_id: Mode(owner_id=owner_id), changes=_CHANGES)
 
 COMPLETE_SMALL_ENABLE = Prepared(
-    MODES.begin_by_statement(Action.COMPLETE_ENABLE).where(
+    MODES.begin_with_transition_statement(Action.COMPLETE_ENABLE).where(
         demo_modes.c.content_count + demo_modes.c.interaction_count <= sa.bindparam("most_rows")
     )
 )
@@ -111,7 +111,7 @@ async def lock_free_mode(conn: AsyncConnection, owner_id: UUID) -> Mode | None:
 
 
 async def delete_unused_mode(conn: AsyncConnection, owner_id: UUID) -> None:
-    """Delete the row of an owner without any generation, which only `lock_free_mode` inserts."""
+    """Delete the row of an owner without a generation, which only `lock_free_mode` inserts."""
     await conn.execute(sa.delete(demo_modes).where(demo_modes.c.owner_id == owner_id, demo_modes.c.generation == 0))
 
 
@@ -135,7 +135,7 @@ def key_parameters(
     return {"owner": owner_id, "new_key": key, "hash": request_hash, "job": job_id, "lifetime": lifetime}
 
 
-async def claim_key(
+async def bind_key(
     conn: AsyncConnection, owner_id: UUID, key: str, *, request_hash: bytes, job_id: UUID, lifetime: timedelta
 ) -> tuple[bytes, UUID]:
     """Bind an idempotency key to this request unless it is bound already; return the hash and the job it is bound to.
@@ -143,7 +143,7 @@ async def claim_key(
     A second call with the same key waits here until the transaction of the first has ended.
     """
     parameters = key_parameters(owner_id, key, request_hash=request_hash, job_id=job_id, lifetime=lifetime)
-    rows = await _CLAIM_KEY.execute(conn, parameters)
+    rows = await _BIND_KEY.execute(conn, parameters)
     if not rows:
         rows = await _BOUND_KEY.execute(conn, {"owner": owner_id, "new_key": key})
     request_hash_bound, bound_job = rows[0]
@@ -160,7 +160,7 @@ async def delete_old_keys(conn: AsyncConnection, *, age: timedelta, limit: int) 
     return (await conn.execute(sa.delete(idempotency_keys).where(key.in_(old)))).rowcount
 
 
-def _claim_key_statement() -> dml.ReturningInsert[Any]:
+def _bind_key_statement() -> dml.ReturningInsert[Any]:
     bound = {
         "request_hash": sa.bindparam("hash", type_=sa.LargeBinary),
         "job_id": sa.bindparam("job", type_=sa.Uuid),
@@ -171,13 +171,13 @@ def _claim_key_statement() -> dml.ReturningInsert[Any]:
     )
     is_over = idempotency_keys.c.created_at < _now - sa.bindparam("lifetime", type_=sa.Interval)
     key = [idempotency_keys.c.owner_id, idempotency_keys.c.key]
-    claimed = insert.on_conflict_do_update(index_elements=key, set_=bound, where=is_over)
-    return claimed.returning(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
+    upsert = insert.on_conflict_do_update(index_elements=key, set_=bound, where=is_over)
+    return upsert.returning(idempotency_keys.c.request_hash, idempotency_keys.c.job_id)
 
 
-KEY_CLAIMED = _claim_key_statement().cte("key_claimed")
+KEY_BOUND = _bind_key_statement().cte("key_bound")
 """The idempotency key, if it is bound to this request now. Its parameters are those of `key_parameters`."""
-_CLAIM_KEY = Prepared(_claim_key_statement())
+_BIND_KEY = Prepared(_bind_key_statement())
 _BOUND_KEY = Prepared(
     sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(
         idempotency_keys.c.owner_id == sa.bindparam("owner"), idempotency_keys.c.key == sa.bindparam("new_key")

@@ -62,7 +62,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     job_watches.subscribe(nats)
     jobs.waiters.subscribe(nats)
     jobs_servicer = servicer.JobsServicer(
-        jobs, job_watches, notifications.Notifications(engine, nats), owner_rows.of(engine)
+        jobs, job_watches, notifications.Notifications(engine, nats), owner_rows.build_owner_rows(engine)
     )
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
     job_overview = overview.Overview(engine)
@@ -79,9 +79,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         jobs,
         runs.Runs(jobs),
     )
-    tasks = maintenance.Maintenance(jobs)
+    job_maintenance = maintenance.Maintenance(jobs)
     nats.on_changed(jobs.changed.set)
-    loops = reconciler.Reconciler(tasks, is_caught_up=lambda: nats.is_caught_up)
+    loops = reconciler.Reconciler(job_maintenance, is_caught_up=lambda: nats.is_caught_up)
     nats.on_connected(relay.wake)
     channel = worker.client.channel(_own_target(config.listen), certificate, pings=False)
     job_worker = worker.Worker(
@@ -102,21 +102,23 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        background.start("rescuer", rescuer.Rescuer(tasks).run)
+        background.start("rescuer", rescuer.Rescuer(job_maintenance).run)
         background.start("reconciler", loops.run)
-        background.start("fire", schedules.run)
-        background.start("rates", recorder.Recorder(engine).run)
-        background.start("backlog", partial(run.every, backlog.MEASURE_SECONDS, jobs.backlog.measure))
-        background.start("tidy", partial(run.every, reconciler.TIDY_SECONDS, loops.tidy))
-        background.start("overrun", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun))
-        background.start("watches", job_watches.read)
-        background.start("watches-poll", job_watches.poll)
+        background.start("fire schedules", schedules.run)
+        background.start("record rates", recorder.Recorder(engine).run)
+        background.start("measure backlog", partial(run.every, backlog.MEASURE_SECONDS, jobs.backlog.measure))
+        background.start("repair missed", partial(run.every, reconciler.REPAIR_SECONDS, loops.repair_missed))
+        background.start(
+            "end overrun attempts", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun_attempts)
+        )
+        background.start("read watches", job_watches.read)
+        background.start("poll watches", job_watches.poll)
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,
                 services=[
-                    server.Service.of(jobs_servicer, servicer.CALLERS, servicer.SCOPES),
-                    server.Service.of(admin, admin_servicer.CALLERS, authorize=access.require_operator),
+                    server.Service.from_servicer(jobs_servicer, servicer.CALLERS, servicer.SCOPES),
+                    server.Service.from_servicer(admin, admin_servicer.CALLERS, authorize=access.require_operator),
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,

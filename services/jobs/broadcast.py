@@ -55,7 +55,7 @@ class Broadcaster:
     async def _send(self, messages: Sequence[Broadcast]) -> None:
         for subject, payload, traceparent in messages:
             with tracing.continued(traceparent):
-                await self._bus.publish_ephemeral(subject, payload)
+                await self._bus.broadcast(subject, payload)
 
     def _on_sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

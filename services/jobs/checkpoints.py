@@ -18,14 +18,14 @@ from services.jobs.schema import checkpoints
 
 MAX_CHECKPOINTS = 1_000
 MAX_NAME_LENGTH = 100
-LASTING = timedelta(minutes=1)
+MIN_ATTEMPT_AGE = timedelta(minutes=1)
 """Age of an attempt from which its changed checkpoints are progress of the job."""
-HISTORY = 200
+MAX_HISTORY_ROWS = 200
 SHOWN_BYTES = 100
 MAX_BYTES = 2 << 20
 """The size of all checkpoints of a job: one call returns them."""
 
-# The lock of the job's row orders a checkpoint of a stale attempt: it is stored before the next claim, or not at all.
+# The lock of the job's row orders a checkpoint of a superseded attempt: it is stored before the next claim, or not at all.
 _SAVE = sa.text(f"""
 WITH held AS (
     SELECT job_id FROM jobs.jobs
@@ -97,7 +97,7 @@ async def save(conn: AsyncConnection, job_id: UUID, attempt: int, checkpoint: Ch
         "number": checkpoint.number,
         "max": MAX_CHECKPOINTS,
         "max_bytes": MAX_BYTES,
-        "lasting": LASTING,
+        "lasting": MIN_ATTEMPT_AGE,
     }
     is_held, is_left, has_bytes, _ = (await conn.execute(_SAVE, parameters)).one()
     if not is_held:
@@ -118,7 +118,7 @@ async def history(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, 
     value = sa.case((checkpoints.c.size <= SHOWN_BYTES, text)).label("value")
     columns = (checkpoints.c.name, checkpoints.c.attempt, checkpoints.c.saved_at, checkpoints.c.seconds, value)
     statement = sa.select(*columns).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.saved_at.desc())
-    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
+    return [dict(row) for row in (await conn.execute(statement.limit(MAX_HISTORY_ROWS))).mappings()][::-1]
 
 
 async def get(conn: AsyncConnection, job_id: UUID, attempt: int, *, kind_prefix: str) -> dict[str, Any]:

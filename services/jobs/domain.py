@@ -41,8 +41,8 @@ SMALL_PAYLOAD_BYTES = 16 * 1024
 CLAIM_BYTES = 512 * 1024
 """A claim ends with the job whose payload reaches this size: the conversion of more would delay heartbeats."""
 
-DELETED_KNOWN = timedelta(days=7)
-"""How long after its creation a deleted job is known: an outbox may repeat its submit for so long."""
+DELETED_ID_LIFETIME = timedelta(days=7)
+"""How long after its creation a deleted job is known: an outbox may repeat its submit for this long."""
 
 _UNDO_KEY = "undo:"
 _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
@@ -50,16 +50,16 @@ _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 class State(StrEnum):
     SCHEDULED = "scheduled"
-    """Waits for run_at or for its children. The reconciler of any replica moves it out; a crash loses nothing."""
+    """Waits for run_at or for its children. The reconciler of any replica ends this state; a crash loses nothing."""
     PENDING = "pending"
-    """Can be claimed once it has a slot of its concurrency key. A claim, a cancel or its deadline moves it out; a lost
-    wake-up delays the claim by a second."""
+    """Can be claimed once it has a slot of its concurrency key. A claim, a cancel or its deadline ends this state; a
+    lost wake-up delays the claim by a second."""
     RUNNING = "running"
-    """A worker holds the lease. Its finish moves the job out; after a crash, the rescue does, once the lease has expired."""
+    """A worker holds the lease. The end of the attempt ends this state; after a crash a rescue does, when the lease expires."""
     RETRYING = "retrying"
-    """Waits until run_at for its next attempt. A claim, a cancel or its deadline moves it out."""
+    """Waits until run_at for its next attempt. A claim, a cancel or its deadline ends this state."""
     CANCELLING = "cancelling"
-    """The worker was asked to stop. Its finish moves the job out, whatever the outcome; after a crash, the rescue cancels it."""
+    """The worker was asked to stop. The end of the attempt ends this state, whatever the outcome; after a crash a rescue does."""
     COMPLETED = "completed"
     """The handler finished. Final."""
     FAILED = "failed"
@@ -68,7 +68,7 @@ class State(StrEnum):
     """Stopped before its work was done. Only a retry by its owner reopens it."""
 
 
-TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+FINISHED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 FIRST_CLAIM = 2
 """The version of a job after its first claim; version 1 is the submit."""
 CLAIMABLE = frozenset({State.PENDING, State.RETRYING})
@@ -85,7 +85,7 @@ class Action(StrEnum):
     FAIL = "fail"
     RETRY_LATER = "retry_later"
     SNOOZE = "snooze"
-    EXPIRE = "expire"
+    FAIL_OVERDUE = "fail_overdue"
     REQUEST_CANCEL = "request_cancel"
     CANCEL = "cancel"
     RETRY = "retry"
@@ -100,7 +100,7 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.RETRY_LATER: (frozenset({State.RUNNING}), State.RETRYING),
     # Until run_at, or until the last child has ended.
     Action.SNOOZE: (frozenset({State.RUNNING}), State.SCHEDULED),
-    Action.EXPIRE: (frozenset({State.SCHEDULED, State.PENDING, State.RETRYING}), State.FAILED),
+    Action.FAIL_OVERDUE: (frozenset({State.SCHEDULED, State.PENDING, State.RETRYING}), State.FAILED),
     Action.REQUEST_CANCEL: (frozenset({State.RUNNING}), State.CANCELLING),
     Action.CANCEL: (
         frozenset({State.SCHEDULED, State.PENDING, State.RETRYING, State.RUNNING, State.CANCELLING}),
@@ -109,12 +109,15 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     Action.RETRY: (frozenset({State.FAILED, State.CANCELLED}), State.PENDING),
 }
 """Action -> (source states, target state). The guards of all updates are built from this table."""
-WAITING = TRANSITIONS[Action.EXPIRE][0]
-"""States in which a job waits to be claimed, and its deadline can fail it."""
+UNCLAIMED = TRANSITIONS[Action.FAIL_OVERDUE][0]
+"""States in which a job waits for a claim, and its deadline can fail it."""
 DELAYED = frozenset({TRANSITIONS[Action.SNOOZE][1], TRANSITIONS[Action.RETRY_LATER][1]})
 """States in which a job may wait for run_at."""
-ORPHANS_CHILDREN = TERMINAL - {State.COMPLETED} | {State.CANCELLING}
+ORPHANS_CHILDREN = FINISHED - {State.COMPLETED} | {State.CANCELLING}
 """States of a parent in which its unfinished children are cancelled."""
+_BEFORE_FIRST_OUTCOME = frozenset({State.SCHEDULED, State.PENDING, State.RUNNING})
+LONG_RUN = timedelta(minutes=1)
+"""The run time from which the end of a notifying job is published: its owner may have left meanwhile."""
 OCCUPIES_SLOT = HELD | {TRANSITIONS[Action.RETRY_LATER][1]}
 """States in which a job takes a slot of its concurrency key whether it is ready or not."""
 
@@ -276,13 +279,7 @@ def is_routine(job: Job) -> bool:
     Nothing precedes these transitions that they could overtake, and a handler moves its resource before its job completes, so
     no other service has to act on them.
     """
-    return job.state is State.COMPLETED or (job.version <= FIRST_CLAIM and job.state in _BEGINNING)
-
-
-_BEGINNING = frozenset({State.SCHEDULED, State.PENDING, State.RUNNING})
-
-LONG_RUN = timedelta(minutes=1)
-"""The run time from which the end of a notifying job is published: its owner may have left meanwhile."""
+    return job.state is State.COMPLETED or (job.version <= FIRST_CLAIM and job.state in _BEFORE_FIRST_OUTCOME)
 
 
 def is_long_ended(job: Job) -> bool:

@@ -1,10 +1,9 @@
-"""The work of the reconciler: expired leases, due and overdue jobs, fair ranks. Statements and their functions."""
+"""Statements of the reconciler: due, overdue and overrun jobs, fair ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,34 +14,22 @@ from services.jobs.domain import Action, Job, State
 _FIND_WORK = sql.prepared(f"""
 SELECT
     coalesce(t.run_at <= now(), false) AS due,
-    coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS waiting,
+    coalesce(t.deadline <= now(), false) AS overdue, EXISTS (SELECT 1 FROM jobs.jobs WHERE ready) AS has_ready_jobs,
     CAST(extract(epoch FROM least(t.run_at, t.deadline) - now()) AS double precision) AS seconds_to_next
 FROM (SELECT
     (SELECT min(run_at) FROM jobs.jobs
         WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children) AS run_at,
     (SELECT min(deadline) FROM jobs.jobs
-        WHERE deadline IS NOT NULL AND state IN {sql.WAITING}) AS deadline) t
+        WHERE deadline IS NOT NULL AND state IN {sql.UNCLAIMED}) AS deadline) t
 """)
-"""Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each duty."""
+"""Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each task."""
 
-_SECONDS_TO_EXPIRY = sql.prepared(f"""
-SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FROM jobs.jobs WHERE state IN {sql.HELD}
-""")
-
-_LOCK_EXPIRED_JOBS = sql.prepared(f"""
-SELECT {sql.light_columns("j")} FROM jobs.jobs j
-WHERE j.state IN {sql.HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
-    AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
-LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-""")
-
-_IS_EXPIRED = f"state IN {sql.HELD} AND lease_until < now()"
 _IS_DUE = f"state = '{State.SCHEDULED}' AND NOT ready AND NOT awaits_children AND run_at <= now()"
-_IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.WAITING}"
+_IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.UNCLAIMED}"
 _OF_OWNER = "owner_id = coalesce(CAST(:owner_id AS uuid), owner_id)"
-_EXPIRED_OWNERS, _DUE_OWNERS, _OVERDUE_OWNERS = (
+_DUE_OWNERS, _OVERDUE_OWNERS = (
     sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {condition} LIMIT :limit")
-    for condition in (_IS_EXPIRED, _IS_DUE, _IS_OVERDUE)
+    for condition in (_IS_DUE, _IS_OVERDUE)
 )
 
 _OVERRUN = f"""FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
@@ -77,10 +64,10 @@ RETURNING j.kind
 """)
 """Makes retrying jobs ready whose backoff is over."""
 
-_EXPIRE_JOBS = sql.prepared(f"""
-UPDATE jobs.jobs j SET state = {sql.target_of(Action.EXPIRE)}, ready = false, awaits_children = false, finished_at = now(),
+_FAIL_OVERDUE_JOBS = sql.prepared(f"""
+UPDATE jobs.jobs j SET state = {sql.target_of(Action.FAIL_OVERDUE)}, ready = false, awaits_children = false, finished_at = now(),
     error_code = :code, error_message = :message, version = j.version + 1
-WHERE j.state IN {sql.sources_of(Action.EXPIRE)} AND j.job_id = ANY(ARRAY(
+WHERE j.state IN {sql.sources_of(Action.FAIL_OVERDUE)} AND j.job_id = ANY(ARRAY(
     SELECT job_id FROM jobs.jobs
     WHERE {_IS_OVERDUE} AND {_OF_OWNER}
     ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
@@ -110,7 +97,7 @@ FROM (
 ) f
 WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
 """)
-"""Advances the fair rank of each kind to that of its next job; without any, beyond the highest claimed rank."""
+"""Advances the fair rank of each kind to that of its next job, or beyond the highest claimed rank if no job is ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,37 +108,16 @@ class PendingWork:
     """The run_at of a scheduled or retrying job has passed."""
     overdue: bool
     """The deadline of a waiting job has passed."""
-    waiting: bool
+    has_ready_jobs: bool
     """A job is ready, so fair ranks may have to advance."""
     seconds_to_next: float | None
-    """Seconds until the next run_at or deadline; None without any."""
+    """Seconds until the next run_at or deadline; None if no job has one."""
 
 
 async def find_work(conn: AsyncConnection) -> PendingWork:
     """Return the work of the reconciler."""
-    ((due, overdue, waiting, seconds_to_next),) = await _FIND_WORK.execute(conn, {})
-    return PendingWork(due=due, overdue=overdue, waiting=waiting, seconds_to_next=seconds_to_next)
-
-
-async def seconds_to_expiry(conn: AsyncConnection) -> float | None:
-    """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
-    ((seconds,),) = await _SECONDS_TO_EXPIRY.execute(conn, {})
-    return None if seconds is None else float(seconds)
-
-
-async def expired_jobs(
-    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None = None
-) -> list[Job]:
-    """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
-
-    After a restart of the database the workers get time to renew their leases.
-    """
-    return await storage.execute(conn, _LOCK_EXPIRED_JOBS, {"limit": limit, "grace": grace, "owner_id": owner_id})
-
-
-async def expired_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of jobs with an expired lease."""
-    return [owner_id for (owner_id,) in await _EXPIRED_OWNERS.execute(conn, {"limit": limit})]
+    ((due, overdue, has_ready_jobs, seconds_to_next),) = await _FIND_WORK.execute(conn, {})
+    return PendingWork(due=due, overdue=overdue, has_ready_jobs=has_ready_jobs, seconds_to_next=seconds_to_next)
 
 
 async def overrun_jobs(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
@@ -185,7 +151,7 @@ async def fail_overdue(conn: AsyncConnection, *, limit: int, owner_id: UUID | No
     """Fail waiting jobs (of one owner) whose deadline has passed."""
     error = domain.DEADLINE_EXCEEDED
     parameters = {"limit": limit, "owner_id": owner_id, "code": error.code, "message": error.message}
-    return await storage.execute(conn, _EXPIRE_JOBS, parameters)
+    return await storage.execute(conn, _FAIL_OVERDUE_JOBS, parameters)
 
 
 async def overdue_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
@@ -198,6 +164,6 @@ async def ready_kinds(conn: AsyncConnection) -> list[str]:
 
 
 async def advance_fair_ranks(conn: AsyncConnection, claimed: Mapping[str, int]) -> None:
-    """Advance the fair rank of each kind to that of its next job; without any, beyond the rank in `claimed`."""
+    """Advance the fair rank of each kind to that of its next job, or beyond the rank in `claimed` if no job is ready."""
     parameters = {"kinds": list(claimed), "ranks": list(claimed.values())}
     await _ADVANCE_FAIR_RANKS.execute(conn, parameters)

@@ -16,12 +16,12 @@ from services.jobs.transaction import Transaction
 
 BATCH = 100
 """Unfinished jobs that one call cancels."""
-DELETED = 1_000
+DELETE_BATCH = 1_000
 """Finished jobs, and events, that one call deletes."""
-SCANNED = 2_000
+SCAN_BATCH = 2_000
 """Jobs of other owners that one call searches for mentions."""
 REASON = "account_deleted"
-_CANCELLABLE = frozenset(domain.State) - domain.TERMINAL - {domain.State.CANCELLING}
+_CANCELLABLE = frozenset(domain.State) - domain.FINISHED - {domain.State.CANCELLING}
 _START = UUID(int=0)
 _uuids = postgresql.ARRAY(sa.Uuid)
 
@@ -79,19 +79,19 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         await _cancel(tx, owner_id)
     async with jobs.transaction() as tx:
         conn = tx.conn
-        finished = list((await conn.execute(_FINISHED, {"owner_id": owner_id, "limit": DELETED})).scalars())
+        finished = list((await conn.execute(_FINISHED, {"owner_id": owner_id, "limit": DELETE_BATCH})).scalars())
         await _delete(tx, finished)
         has_jobs = bool(await conn.scalar(_HAS_JOBS, {"owner_id": owner_id}))
         has_events = False
         if not has_jobs:
             has_events = (
-                await conn.execute(_DELETE_EVENTS, {"owner_id": owner_id, "limit": DELETED})
-            ).rowcount == DELETED
+                await conn.execute(_DELETE_EVENTS, {"owner_id": owner_id, "limit": DELETE_BATCH})
+            ).rowcount == DELETE_BATCH
             await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
         await kind_changes.forget_actor(conn, owner_id)
     sought = [str(owner_id), *(text.lower() for text in texts)]
     async with jobs.transaction() as tx:
-        parameters = {"after": after or _START, "limit": SCANNED, "texts": sought}
+        parameters = {"after": after or _START, "limit": SCAN_BATCH, "texts": sought}
         page = (await tx.conn.execute(_MENTIONING, parameters)).all()
         mentioning = [row for row in page if row.is_mentioning]
         await _delete(tx, [row.job_id for row in mentioning if row.is_finished])
@@ -100,7 +100,7 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
     return Erased(
         deleted=len(finished) + sum(row.is_finished for row in mentioning),
         is_complete=not has_jobs and not has_events and is_clean and not is_unsent,
-        next_job_id=page[-1].job_id if len(page) == SCANNED else None,
+        next_job_id=page[-1].job_id if len(page) == SCAN_BATCH else None,
     )
 
 

@@ -40,7 +40,9 @@ async def end(tx: Transaction, finishes: Sequence[Finish]) -> list[Job | errors.
     await _append_lines(tx, [(job.job_id, job.attempt, outcome) for job, outcome, _ in decisions.values()])
     current = jobs | {job.job_id: job for job in moved_jobs.values()}
     return [
-        moved_jobs[positions[position]] if position in positions else await _late(tx, current.get(finish[0]), finish)
+        moved_jobs[positions[position]]
+        if position in positions
+        else await _answer_superseded(tx, current.get(finish[0]), finish)
         for position, finish in enumerate(finishes)
     ]
 
@@ -115,7 +117,7 @@ async def _append_lines(tx: Transaction, ended: Sequence[Finish]) -> None:
         await log_lines.append(tx.conn, lines, is_end=True)
 
 
-async def _late(tx: Transaction, job: Job | None, finish: Finish) -> Job | errors.Error:
+async def _answer_superseded(tx: Transaction, job: Job | None, finish: Finish) -> Job | errors.Error:
     """Answer a finish of an attempt that holds no lease; repeating the recorded outcome is no error."""
     job_id, attempt, outcome = finish
     if job is None:
@@ -137,6 +139,6 @@ def is_lease_lost(result: object) -> bool:
 
 
 def lease_lost(job_id: UUID, attempt: int) -> errors.Aborted:
-    """Return the error for a write of a stale attempt, and count it."""
+    """Return the error for a write of a superseded attempt, and count it."""
     counters.FENCED_WRITES.inc()
     return errors.Aborted(f"Attempt {attempt} of job {job_id} no longer holds the lease.", code="lease_lost")

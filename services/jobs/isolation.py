@@ -1,4 +1,4 @@
-"""Batches that fail because of some of their items run again in parts, so that the other items do not fail with these."""
+"""Retries a failed batch in smaller parts, so that one bad item does not fail the others."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class JobLists:
         )
 
     async def _read(self, filters: list_storage.Filters) -> list[Job]:
-        return await self._unreadable_rows.around(
+        return await self._unreadable_rows.retry_after_repair(
             partial(self._list, filters), lambda conn: list_storage.list_job_ids(conn, **filters)
         )
 

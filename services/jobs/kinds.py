@@ -19,7 +19,7 @@ from services.jobs import domain, schema, worker_versions
 from services.jobs.schema import kinds
 
 FRESH_SECONDS = 2.0
-CACHED = 10_000
+MAX_CACHED_KINDS = 10_000
 MAX_SCHEMA_BYTES = 16_384
 DEFAULTS = ("max_attempts", "backoff", "max_backoff", "attempt_timeout", "total_timeout", "priority")
 
@@ -120,7 +120,7 @@ class Kinds:
             if len(rows) < len(missing):
                 await conn.execute(_INSERT, {"names": missing})
                 rows = await _read(conn, missing)
-        if len(self._cached) > CACHED:
+        if len(self._cached) > MAX_CACHED_KINDS:
             self._cached.clear()
         loaded = {row["kind"]: (time.monotonic(), _kind(row)) for row in rows}
         if forgotten == self._forgotten:

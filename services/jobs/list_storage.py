@@ -14,11 +14,11 @@ from services.jobs.domain import Job, State
 from services.jobs.schema import attempts, job_events, jobs
 from services.jobs.storage import LIGHT, built_jobs
 
-HISTORY = 1_000
+MAX_HISTORY_ROWS = 1_000
 """Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
 
 
-AHEAD = 1_000
+MAX_JOBS_AHEAD = 1_000
 """How far the jobs before a waiting one are counted."""
 
 
@@ -55,7 +55,7 @@ def listed(statement: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
         statement = statement.where(jobs.c.parent_id == parent_id)
     if states := filters["states"]:
         statement = statement.where(jobs.c.state.in_(states))
-        if domain.TERMINAL.isdisjoint(states):
+        if domain.FINISHED.isdisjoint(states):
             # For the index of unfinished jobs: the time must not grow with the history.
             statement = statement.where(jobs.c.finished_at.is_(None))
     if kinds := filters["kinds"]:
@@ -72,10 +72,10 @@ async def count_jobs(conn: AsyncConnection, **filters: Unpack[Filters]) -> int:
 
 
 async def count_ahead(conn: AsyncConnection, job: Job) -> int:
-    """Count the ready jobs of its kind that are claimed before a ready job, among the first `AHEAD` of its kind."""
+    """Count the ready jobs of its kind that are claimed before a ready job, among the first `MAX_JOBS_AHEAD` of its kind."""
     key = (jobs.c.priority, jobs.c.fair_rank, jobs.c.job_id)
     queue = sa.select(*key).where(jobs.c.kind == job.spec.kind, jobs.c.ready)
-    first = queue.order_by(jobs.c.priority.desc(), jobs.c.fair_rank, jobs.c.job_id).limit(AHEAD).subquery()
+    first = queue.order_by(jobs.c.priority.desc(), jobs.c.fair_rank, jobs.c.job_id).limit(MAX_JOBS_AHEAD).subquery()
     place = sa.tuple_(-first.c.priority, first.c.fair_rank, first.c.job_id)
     is_before = place < sa.tuple_(-job.spec.priority, job.fair_rank, job.job_id)
     return int((await conn.execute(sa.select(sa.func.count()).select_from(first).where(is_before))).scalar_one())
@@ -90,13 +90,13 @@ async def list_kinds(conn: AsyncConnection, owner_id: UUID, *, limit: int) -> li
 
 
 async def list_attempts(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Return the newest `HISTORY` attempts of a job, oldest first."""
+    """Return the newest `MAX_HISTORY_ROWS` attempts of a job, oldest first."""
     statement = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt.desc())
-    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
+    return [dict(row) for row in (await conn.execute(statement.limit(MAX_HISTORY_ROWS))).mappings()][::-1]
 
 
 async def list_transitions(conn: AsyncConnection, job_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """Return the newest `HISTORY` transitions of a job, oldest first."""
+    """Return the newest `MAX_HISTORY_ROWS` transitions of a job, oldest first."""
     columns = [column for column in job_events.c if column is not job_events.c.event]
     statement = sa.select(*columns).where(job_events.c.job_id == job_id).order_by(job_events.c.sequence.desc())
-    return [dict(row) for row in (await conn.execute(statement.limit(HISTORY))).mappings()][::-1]
+    return [dict(row) for row in (await conn.execute(statement.limit(MAX_HISTORY_ROWS))).mappings()][::-1]

@@ -1,4 +1,4 @@
-"""Duties of the reconciler and the rescuer: each is one transaction over up to `BATCH` jobs and returns how many it moved."""
+"""Tasks of the reconciler and the rescuer: each is one transaction over up to `BATCH` jobs and returns how many it moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres, transactions
-from services.jobs import counters, domain, due, finish, isolation, outcomes, storage, unreadable
+from services.jobs import counters, domain, due, expired_leases, finish, isolation, outcomes, storage, unreadable
 from services.jobs.operations import Operations
 from services.jobs.transaction import Transaction
 
@@ -25,7 +25,7 @@ BATCH = 100
 
 
 class OwnersOf(Protocol):
-    """Returns owners of the jobs that a duty would move."""
+    """Returns owners of the jobs that a task would move."""
 
     async def __call__(self, conn: AsyncConnection, *, limit: int) -> list[UUID]:
         """Return up to `limit` owners."""
@@ -44,21 +44,21 @@ class Maintenance:
         async with transactions.begin(self._single) as conn:
             return await due.find_work(conn)
 
-    async def seconds_to_expiry(self) -> float | None:
+    async def seconds_to_lease_expiry(self) -> float | None:
         """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
         async with transactions.begin(self._single) as conn:
-            return await due.seconds_to_expiry(conn)
+            return await expired_leases.seconds_to_lease_expiry(conn)
 
     async def rescue(self, *, grace: timedelta) -> int:
         """Return jobs with an expired lease to the queue, or end them; none within `grace` of the database's start.
 
         Jobs of an owner whose row is locked wait for the next rescue.
         """
-        return await self._by_owner(partial(self._rescue, grace), due.expired_owners)
+        return await self._by_owner(partial(self._rescue, grace), expired_leases.owners_with_expired_lease)
 
     async def _rescue(self, grace: timedelta, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
-            expired = await due.expired_jobs(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
+            expired = await expired_leases.jobs_with_expired_lease(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
             rescued = await _end(tx, expired, lambda _: outcomes.Crashed())
         counters.RESCUED.inc(len(expired))
@@ -67,14 +67,14 @@ class Maintenance:
             logger.warning("lease expired", extra={"job_id": job.job_id, "worker": job.worker, "state": state})
         return len(expired)
 
-    async def end_overrun(self) -> int:
+    async def end_overrun_attempts(self) -> int:
         """End attempts that outlive their timeout although their workers renew the leases: the handlers ignore it.
 
         Jobs of an owner whose row is locked wait for the next pass.
         """
-        return await self._by_owner(self._end_overrun, due.overrun_owners)
+        return await self._by_owner(self._end_overrun_attempts, due.overrun_owners)
 
-    async def _end_overrun(self, owner_id: UUID | None = None) -> int:
+    async def _end_overrun_attempts(self, owner_id: UUID | None = None) -> int:
         async with self.jobs.transaction() as tx:
             overrun = await due.overrun_jobs(tx.conn, limit=BATCH, owner_id=owner_id)
             await _end(tx, overrun, _overrun)
@@ -107,28 +107,28 @@ class Maintenance:
             tx.transitions += [(job, "deadline_exceeded") for job in failed]
         return len(failed)
 
-    async def _by_owner(self, duty: Callable[[UUID | None], Awaitable[int]], owners_of: OwnersOf) -> int:
-        """Run a duty for all owners; if the row of one is locked, run it for each of them."""
+    async def _by_owner(self, task: Callable[[UUID | None], Awaitable[int]], owners_of: OwnersOf) -> int:
+        """Run a task for all owners; if the row of one is locked, run it for each of them."""
         try:
-            return await self._around_unreadable(partial(duty, None))
+            return await self._retry_after_repair(partial(task, None))
         except DBAPIError as error:
             if not isolation.is_contended(error):
                 raise
         async with self._single.connect() as conn:
             owners = await owners_of(conn, limit=BATCH)
-        return sum(await asyncio.gather(*(self._of_owner(duty, owner_id) for owner_id in owners)))
+        return sum(await asyncio.gather(*(self._of_owner(task, owner_id) for owner_id in owners)))
 
-    async def _of_owner(self, duty: Callable[[UUID | None], Awaitable[int]], owner_id: UUID) -> int:
+    async def _of_owner(self, task: Callable[[UUID | None], Awaitable[int]], owner_id: UUID) -> int:
         async with self._room:
             try:
-                return await self._around_unreadable(partial(duty, owner_id))
+                return await self._retry_after_repair(partial(task, owner_id))
             except DBAPIError as error:
                 if not isolation.is_contended(error):
                     raise
                 return 0
 
-    async def _around_unreadable(self, step: Callable[[], Awaitable[int]]) -> int:
-        return await self.jobs.unreadable_rows.around(step, unreadable.movable(BATCH))
+    async def _retry_after_repair(self, task: Callable[[], Awaitable[int]]) -> int:
+        return await self.jobs.unreadable_rows.retry_after_repair(task, unreadable.maintenance_candidates(BATCH))
 
     async def cancel_orphans(self) -> int:
         """Cancel unfinished children of parents that failed or were cancelled.
@@ -166,9 +166,9 @@ class Maintenance:
             await due.advance_fair_ranks(conn, claimed)
 
 
-async def drain(duty: Callable[[], Awaitable[int]]) -> None:
-    """Repeat a duty until it moves less than a full batch."""
-    while await duty() == BATCH:
+async def drain(task: Callable[[], Awaitable[int]]) -> None:
+    """Repeat a task until it moves less than a full batch."""
+    while await task() == BATCH:
         pass
 
 

@@ -93,7 +93,7 @@ def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
     return json.dumps([_inserted(position, *submit) for position, submit in enumerate(submits)])
 
 
-def ends(decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]]) -> str:
+def ends_to_json(decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]]) -> str:
     """Return decisions as the JSON that `statements.END_ATTEMPTS` takes."""
     return json.dumps([_end(job, outcome, decision) for job, outcome, decision in decisions])
 

@@ -15,7 +15,7 @@ from repruv.jobs.v1 import job_events_pb2
 from services.jobs import broadcast, channels, domain, mapping
 from services.jobs.schema import jobs
 
-COUNTED = 100
+MAX_COUNT = 100
 """The highest unread count; more notifications count as this many."""
 MARK_BATCH = 1_000
 MAX_KINDS = 100
@@ -116,7 +116,7 @@ def _unread(
 
 
 async def _count(conn: AsyncConnection, unread: sa.ColumnElement[bool]) -> tuple[int, datetime]:
-    counted = sa.select(jobs.c.job_id).where(unread).limit(COUNTED).subquery()
+    counted = sa.select(jobs.c.job_id).where(unread).limit(MAX_COUNT).subquery()
     row = (await conn.execute(sa.select(sa.func.count(), sa.func.now()).select_from(counted))).one()
     return row[0], row[1]
 

@@ -38,7 +38,8 @@ from services.jobs import (
     submit,
     unreadable,
 )
-from services.jobs.claims import claim, fair_ranks, handoff, long_poll, waiters
+from services.jobs.claims import claim, fair_ranks, long_poll, waiters
+from services.jobs.claims.handoff import Handoff, find_waiter
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
 from services.jobs.schedules import cron
@@ -71,7 +72,7 @@ class History:
     is_paused: bool
     """Whether claims of its kind are paused while it waits for one."""
     jobs_ahead: int | None
-    """How many ready jobs of its kind are claimed before it, at most `list_storage.AHEAD`; None unless it is ready."""
+    """How many ready jobs of its kind are claimed before it, at most `list_storage.MAX_JOBS_AHEAD`; None unless it is ready."""
     lacks_worker: bool
     """Whether it waits while its kind has no worker."""
     awaits_slot: bool
@@ -102,26 +103,26 @@ class Operations:
         self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
 
     @asynccontextmanager
-    async def transaction(self, offer: handoff.Handoff | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(self, handoff: Handoff | None = None) -> AsyncIterator[Transaction]:
         """Open a transaction; after its commit, publish its events and send its wake-ups.
 
-        If jobs have become ready in it, `offer` claims them for its call.
+        If jobs have become ready in it, `handoff` claims them for its call.
         """
-        offer = offer or handoff.Handoff(None)
+        handoff = handoff or Handoff(None)
         try:
             async with outbox.transaction(self.engine, schema.outbox, self._relay) as outgoing:
                 tx = Transaction(outgoing.conn)
                 yield tx
                 await tx.apply_effects()
-                await offer.claim(tx, lease=self.lease)
+                await handoff.claim(tx, lease=self.lease)
                 outgoing.publish(*await tx.write_events())
-            offer.commit()
+            handoff.commit()
         except IntegrityError as error:
             if postgres.violated_constraint(error) == "jobs_unique_key":
                 raise submit.unique_key_taken(None) from error
             raise
         finally:
-            offer.end()
+            handoff.end()
         for kind, ready in (+tx.wakeups).items():
             self.waiters.wake(kind, ready)
         if tx.broadcasts:
@@ -173,7 +174,9 @@ class Operations:
         return domain.owned((await self.get_many([job_id])).get(job_id), owner_id)
 
     async def get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
-        return await self.unreadable_rows.around(partial(self._get_many, job_ids), unreadable.of(job_ids))
+        return await self.unreadable_rows.retry_after_repair(
+            partial(self._get_many, job_ids), unreadable.candidates_from_ids(job_ids)
+        )
 
     async def _get_many(self, job_ids: Collection[UUID]) -> dict[UUID, Job]:
         async with self._single.connect() as conn:
@@ -187,14 +190,14 @@ class Operations:
             transitions = await list_storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
             ahead = await list_storage.count_ahead(conn, job) if job.ready else None
-        is_waiting, kind = job.state in domain.WAITING, job.spec.kind
+        is_unclaimed, kind = job.state in domain.UNCLAIMED, job.spec.kind
         return History(
             attempts=attempts,
             transitions=transitions,
             checkpoints=saved,
-            is_paused=is_waiting and await self.kinds.are_paused([kind]),
+            is_paused=is_unclaimed and await self.kinds.are_paused([kind]),
             jobs_ahead=ahead,
-            lacks_worker=is_waiting and not (await self.kinds.get([kind]))[kind].has_worker,
+            lacks_worker=is_unclaimed and not (await self.kinds.get([kind]))[kind].has_worker,
             awaits_slot=job.state is State.PENDING and not job.ready,
         )
 
@@ -207,7 +210,7 @@ class Operations:
             job = domain.owned(await storage.lock_job(tx.conn, job_id), owner_id)
             if job.state in {State.CANCELLED, State.CANCELLING}:
                 return job
-            if job.state in domain.TERMINAL:
+            if job.state in domain.FINISHED:
                 message = f"The job has already ended: it is {job.state}."
                 raise errors.FailedPrecondition(message, code="job_already_finished")
             cancelled = await tx.cancel(job, reason)
@@ -242,7 +245,7 @@ class Operations:
         async with self._single.connect() as conn:
             return await event_log.pages(conn, cursors, limit=limit, size=EVENTS_PAGE_BYTES)
 
-    async def positions(self, owner_ids: Collection[UUID]) -> dict[UUID, int]:
+    async def last_sequences(self, owner_ids: Collection[UUID]) -> dict[UUID, int]:
         """Return the newest sequence of each owner that has events."""
         async with self._single.connect() as conn:
             return await event_log.last_sequences(conn, owner_ids)
@@ -262,8 +265,8 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Claim ready jobs for a worker, each under a new attempt and a lease."""
-        return await self.unreadable_rows.around(
-            partial(self._claim, worker=worker, kinds=kinds, limit=limit), unreadable.ready(kinds, limit)
+        return await self.unreadable_rows.retry_after_repair(
+            partial(self._claim, worker=worker, kinds=kinds, limit=limit), unreadable.claim_candidates(kinds, limit)
         )
 
     async def _claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
@@ -281,7 +284,7 @@ class Operations:
         return await self._heartbeats(worker, held, kind_prefix) if held else []
 
     async def finish(self, job_id: UUID, attempt: int, outcome: outcomes.Outcome) -> Job:
-        """End an attempt. Repeating an outcome is no error. Raises `lease_lost` for a stale attempt, `kind_not_owned`."""
+        """End an attempt. Repeating an outcome is no error. Raises `lease_lost` for a superseded attempt, `kind_not_owned`."""
         return await self._finishes((job_id, attempt, outcome))
 
     async def finish_many(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
@@ -289,10 +292,10 @@ class Operations:
         return await self._finish_batch(finishes)
 
     async def _submit_batch(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
-        return await isolation.run(self._submit_readable, submits, _owners_of_submits)
+        return await isolation.run(self._submit_with_handoff, submits, _owners_of_submits)
 
-    async def _submit_readable(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
-        waiter = await handoff.find_waiter(self.waiters, self.kinds, submits)
+    async def _submit_with_handoff(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
+        waiter = await find_waiter(self.waiters, self.kinds, submits)
         try:
             return await self._submit_once(submits, waiter)
         except Exception as error:
@@ -304,22 +307,22 @@ class Operations:
     async def _submit_once(
         self, submits: Sequence[tuple[UUID, domain.Spec]], waiter: waiters.Waiter | None
     ) -> Sequence[SubmitResult]:
-        offer = handoff.Handoff(waiter)
-        async with self.transaction(offer) as tx:
-            if len(submits) == 1 and (job := await offer.start(tx, *submits[0], lease=self.lease)):
+        handoff = Handoff(waiter)
+        async with self.transaction(handoff) as tx:
+            if len(submits) == 1 and (job := await handoff.store_as_claimed(tx, *submits[0], lease=self.lease)):
                 return [(job, True)]
             return await tx.submit(submits, is_last=waiter is None)
 
     async def _finish_batch(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
-        results = await isolation.run(self._finish_readable, finishes, self._owners_of_finishes)
+        results = await isolation.run(self._finish_with_repair, finishes, self._owners_of_finishes)
         if lost := [item[:2] for item, result in zip(finishes, results, strict=True) if finish.is_lease_lost(result)]:
             async with self._single.connect() as conn:
                 await storage.forgive_crashes(conn, lost=lost)
         return results
 
-    async def _finish_readable(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
-        job_ids = unreadable.of({job_id for job_id, _, _ in finishes})
-        return await self.unreadable_rows.around(partial(self._finish_once, finishes), job_ids)
+    async def _finish_with_repair(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
+        job_ids = unreadable.candidates_from_ids({job_id for job_id, _, _ in finishes})
+        return await self.unreadable_rows.retry_after_repair(partial(self._finish_once, finishes), job_ids)
 
     async def _owners_of_finishes(self, finishes: Sequence[Finish]) -> Sequence[UUID | None]:
         async with self._single.connect() as conn:

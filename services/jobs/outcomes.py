@@ -11,7 +11,7 @@ from typing import Any
 from services.jobs.domain import DEADLINE_EXCEEDED, Action, Job, JobError, LogLine, Progress, Spec, State
 
 CRASH_LIMIT = 5
-"""After so many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
+"""After this many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
 FORGIVEN_CRASHES = 20
 """Crashes of a job that its workers may have survived; further ones count."""
 

@@ -7,27 +7,27 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from services.jobs import maintenance
+from services.jobs.maintenance import Maintenance, drain
 
 MIN_PAUSE_SECONDS = 0.25
-MAX_PAUSE = 0.5
-"""In leases, while a job is held."""
-LATE = 0.25
+MAX_PAUSE_LEASES = 0.5
+"""The longest pause in leases, while a job is held."""
+LATE_LEASES = 0.25
 """In leases. A rescue that is later than this means that this process stood still: heartbeats leave three quarters of a lease."""
-MAX_IDLE_PAUSE = 1 - LATE
-"""In leases, while no job is held. A new lease cannot expire before a late rescue."""
+MAX_IDLE_PAUSE_LEASES = 1 - LATE_LEASES
+"""The longest pause in leases, while no job is held. A new lease cannot expire before a late rescue."""
 
 
 class Rescuer:
     """Runs in every replica; replicas share the work by SKIP LOCKED."""
 
-    def __init__(self, tasks: maintenance.Maintenance, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._maintenance = tasks
-        self._grace = tasks.jobs.lease
-        self._lease = tasks.jobs.lease.total_seconds()
+    def __init__(self, maintenance: Maintenance, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._maintenance = maintenance
+        self._grace = maintenance.jobs.lease
+        self._lease = maintenance.jobs.lease.total_seconds()
         self._clock = clock
         self._rescue_after = self._clock() + self._lease
-        self._rescue_due = self._clock() + self._lease * MAX_PAUSE
+        self._rescue_due = self._clock() + self._lease * MAX_PAUSE_LEASES
 
     async def run(self) -> None:
         """Rescue forever, whenever the next lease expires."""
@@ -38,15 +38,15 @@ class Rescuer:
     async def rescue_expired(self) -> float:
         """Rescue jobs if a lease has expired; return the seconds until the next call."""
         try:
-            seconds = await self._maintenance.seconds_to_expiry()
+            seconds = await self._maintenance.seconds_to_lease_expiry()
         except Exception:
             self._rescue_after = self._clock() + self._lease
             raise
         await self.rescue(expired=seconds is not None and seconds < 0)
         if seconds is None:
-            self._rescue_due = self._clock() + self._lease * MAX_IDLE_PAUSE
-            return self._lease * MAX_IDLE_PAUSE
-        return min(self._lease * MAX_PAUSE, max(MIN_PAUSE_SECONDS, seconds))
+            self._rescue_due = self._clock() + self._lease * MAX_IDLE_PAUSE_LEASES
+            return self._lease * MAX_IDLE_PAUSE_LEASES
+        return min(self._lease * MAX_PAUSE_LEASES, max(MIN_PAUSE_SECONDS, seconds))
 
     async def rescue(self, *, expired: bool = True) -> None:
         """Rescue jobs with expired leases, unless workers could not renew: then they first get time to do so.
@@ -54,14 +54,14 @@ class Rescuer:
         That time is one lease after a start or an error of the database, half a lease after a standstill of this process.
         """
         now = self._clock()
-        if now - self._rescue_due > self._lease * LATE:
+        if now - self._rescue_due > self._lease * LATE_LEASES:
             # Each worker sends two heartbeats in half a lease.
             self._rescue_after = max(self._rescue_after, now + self._lease / 2)
         try:
             if expired and now >= self._rescue_after:
-                await maintenance.drain(partial(self._maintenance.rescue, grace=self._grace))
+                await drain(partial(self._maintenance.rescue, grace=self._grace))
         except Exception:
             self._rescue_after = self._clock() + self._lease
             raise
         finally:
-            self._rescue_due = self._clock() + self._lease * MAX_PAUSE
+            self._rescue_due = self._clock() + self._lease * MAX_PAUSE_LEASES

@@ -29,10 +29,10 @@ PAUSE_SECONDS = 0.05
 """The pause between batches, in favour of transactions on jobs."""
 UNKNOWN_KIND = timedelta(days=7)
 WORKER_UNSEEN = timedelta(days=1)
-KIND_UNUSED = timedelta(days=1)
+UNUSED_KIND_AGE = timedelta(days=1)
 """The age at which a kind without worker, limits and jobs is deleted."""
-SCHEDULE_UNREGISTERED = timedelta(days=7)
-"""A schedule that no worker has registered for so long was removed from the program."""
+UNREGISTERED_SCHEDULE_AGE = timedelta(days=7)
+"""A schedule that no worker has registered for this long was removed from the program."""
 
 Report = Callable[[int], Awaitable[None]]
 """Receives the number of jobs deleted so far."""
@@ -84,7 +84,7 @@ DELETE_JOBS = sa.text("""
         ON CONFLICT DO NOTHING
     )
     SELECT job_id FROM deleted
-""").bindparams(sa.bindparam("known", type_=sa.Interval, value=domain.DELETED_KNOWN))
+""").bindparams(sa.bindparam("known", type_=sa.Interval, value=domain.DELETED_ID_LIFETIME))
 DELETE_NOTES = sa.text("""
     DELETE FROM jobs.deleted_jobs WHERE job_id = ANY(ARRAY(
         SELECT job_id FROM jobs.deleted_jobs WHERE job_id < :oldest ORDER BY job_id LIMIT :limit))
@@ -211,7 +211,7 @@ async def _clean_batch(conn: AsyncConnection, kind: str, until: datetime, positi
 
 
 async def _clean_notes(engine: AsyncEngine) -> None:
-    oldest = ids.uuid7_of(datetime.now(UTC) - domain.DELETED_KNOWN, "")
+    oldest = ids.uuid7_of(datetime.now(UTC) - domain.DELETED_ID_LIFETIME, "")
     for _ in range(MAX_NOTES_BATCHES):
         async with engine.begin() as conn:
             result = await conn.execute(DELETE_NOTES, {"oldest": oldest, "limit": NOTES_BATCH})
@@ -222,7 +222,7 @@ async def _clean_notes(engine: AsyncEngine) -> None:
 async def _clean_rest(engine: AsyncEngine) -> Deleted:
     async with engine.begin() as conn:
         workers = await conn.execute(_DELETE_WORKERS, {"age": WORKER_UNSEEN})
-        kinds = await conn.execute(DELETE_KINDS, {"age": KIND_UNUSED})
-        schedules = await storage.delete_unregistered(conn, age=SCHEDULE_UNREGISTERED)
+        kinds = await conn.execute(DELETE_KINDS, {"age": UNUSED_KIND_AGE})
+        schedules = await storage.delete_unregistered(conn, age=UNREGISTERED_SCHEDULE_AGE)
         await kind_changes.delete_old(conn)
     return Deleted(workers=workers.rowcount, kinds=kinds.rowcount, schedules=schedules)

@@ -180,15 +180,15 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         self, request: pb.BatchGetEventPositionsRequest, context: Context
     ) -> pb.BatchGetEventPositionsResponse:
         if identity.caller().user:
-            raise errors.PermissionDenied("Only services read positions.")
+            raise errors.PermissionDenied("Only services read last sequences.")
         if len(request.owner_ids) > 10_000:
             raise errors.InvalidArgument("owner_ids must be at most 10,000.", field="owner_ids")
         owner_ids = [
             access.require_log(ids.parse(owner_id, "owner_ids"), "owner_ids") for owner_id in request.owner_ids
         ]
-        positions = await self.jobs.positions(owner_ids)
+        last_sequences = await self.jobs.last_sequences(owner_ids)
         return pb.BatchGetEventPositionsResponse(
-            latest_sequences={str(owner_id): sequence for owner_id, sequence in positions.items()}
+            latest_sequences={str(owner_id): sequence for owner_id, sequence in last_sequences.items()}
         )
 
     async def WatchJob(

@@ -14,7 +14,7 @@ class Settings(settings.Backend):
     listen: str = "0.0.0.0:50053"
     database_url: str
     jobs_lease_seconds: float = 3.0
-    """The lease: without a heartbeat for so long, another worker gets the jobs."""
+    """The lease: without a heartbeat for this long, another worker gets the jobs."""
 
     @property
     def pool_size(self) -> int:

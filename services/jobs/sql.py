@@ -66,10 +66,10 @@ SPEC_VALUES = ", ".join(f"make_interval(secs => g.{name})" if name in _INTERVALS
 MOVES = ", ".join(
     f"('{action}', '{source}')" for action, (sources, _) in domain.TRANSITIONS.items() for source in sorted(sources)
 )
-TERMINAL = states(domain.TERMINAL)
+FINISHED = states(domain.FINISHED)
 HELD = states(domain.HELD)
 DELAYED = states(domain.DELAYED)
-WAITING = states(domain.WAITING)
+UNCLAIMED = states(domain.UNCLAIMED)
 PENDING = f"'{State.PENDING}'"
 OCCUPIES_SLOT = states(domain.OCCUPIES_SLOT)
 HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
@@ -94,7 +94,10 @@ that the lost events may have had: cursors of readers become unknown, instead of
 
 
 def numbered(moved: str) -> str:
-    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each job's event, 0 without."""
+    """Return the end of a statement whose CTE `moved` has the moved jobs: it adds the sequence of each event.
+
+    The sequence is 0 for owners without a log.
+    """
     return f"""
 , counted AS (SELECT owner_id, count(*) AS count FROM {moved} WHERE {HAS_LOG} GROUP BY owner_id),
 advanced AS (

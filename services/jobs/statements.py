@@ -67,7 +67,7 @@ LOCK_JOBS = sql.prepared(
 )
 HOLDERS = sql.prepared(f"""
 SELECT unique_key, job_id FROM jobs.jobs
-WHERE unique_key = ANY(:unique_keys) AND state NOT IN {sql.TERMINAL}
+WHERE unique_key = ANY(:unique_keys) AND state NOT IN {sql.FINISHED}
 """)
 """The unfinished jobs with these unique keys."""
 
@@ -87,7 +87,7 @@ UPDATE jobs.jobs p SET
     version = p.version + 1
 FROM unnest(CAST(:parent_ids AS uuid[]), CAST(:ended AS integer[]), CAST(:unsuccessful AS integer[]))
     AS g (parent_id, ended, unsuccessful)
-WHERE p.job_id = g.parent_id AND p.state NOT IN {sql.TERMINAL}
+WHERE p.job_id = g.parent_id AND p.state NOT IN {sql.FINISHED}
 RETURNING {sql.light_columns("p")}
 """)
 """Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
@@ -141,8 +141,8 @@ FROM counted c LEFT JOIN advanced a ON a.owner_id = c.owner_id LEFT JOIN claimed
 Limited kinds are left out unless their rows in `kinds` are locked.
 
 Advances the sequences of the owners of these jobs and of earlier transitions by the number of their events. An owner's first new
-sequence (0 for the system) comes with its jobs, or with an empty row without any. All owners of a transaction are thus locked at
-once, in one order.
+sequence (0 for the system) comes with its jobs, or in a row of NULLs if no job of the owner was claimed. All owners
+of a transaction are thus locked at once, in one order.
 """
 
 LOCK_LIMITED = sql.prepared("""
@@ -265,7 +265,7 @@ WITH given AS (
         awaits_children boolean, {_LAST_PROGRESS_COLUMNS})
 ), ended AS (
     UPDATE jobs.jobs j SET state = g.state, version = j.version + 1, worker = NULL, lease_until = NULL,
-        finished_at = CASE WHEN g.state IN {sql.TERMINAL} THEN now() END, run_at = now() + make_interval(secs => g.delay),
+        finished_at = CASE WHEN g.state IN {sql.FINISHED} THEN now() END, run_at = now() + make_interval(secs => g.delay),
         ready = g.state = '{State.RETRYING}' AND g.delay = 0, awaits_children = g.awaits_children,
         progress_done = CASE WHEN g.awaits_children THEN j.children_ended ELSE {_LAST_PROGRESS_DONE} END,
         progress_total = CASE WHEN g.awaits_children THEN j.children_total ELSE coalesce(g.progress_total, j.progress_total) END,
@@ -317,7 +317,7 @@ WITH given AS (
 """Completes jobs without parent or concurrency key, the most common end, without reading them first; numbers their events."""
 FORGIVE_CRASHES = sql.prepared(f"""
 WITH free AS MATERIALIZED (
-    SELECT j.job_id FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) AND j.crashes > 0 AND j.state NOT IN {sql.TERMINAL}
+    SELECT j.job_id FROM jobs.jobs j WHERE j.job_id = ANY(:job_ids) AND j.crashes > 0 AND j.state NOT IN {sql.FINISHED}
         AND (SELECT count(*) FROM jobs.attempts a WHERE a.job_id = j.job_id AND a.error_code = 'lease_lost') < :limit
     FOR NO KEY UPDATE OF j SKIP LOCKED
 ), survived AS (
@@ -334,7 +334,7 @@ UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM sur
 
 
 _ORPHANS = f"""FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
-WHERE c.parent_id IS NOT NULL AND c.state NOT IN {sql.states(domain.TERMINAL | {State.CANCELLING})}
+WHERE c.parent_id IS NOT NULL AND c.state NOT IN {sql.states(domain.FINISHED | {State.CANCELLING})}
     AND p.state IN {sql.states(domain.ORPHANS_CHILDREN)}"""
 OWNERS_OF_ORPHANS = sql.prepared(f"SELECT DISTINCT c.owner_id {_ORPHANS} LIMIT :limit")
 

@@ -62,7 +62,7 @@ async def start_job(
 
 
 async def deleted(conn: AsyncConnection, job_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the ids whose jobs were deleted within `domain.DELETED_KNOWN` of their creation."""
+    """Return those of the ids whose jobs were deleted within `domain.DELETED_ID_LIFETIME` of their creation."""
     if not job_ids:
         return set()
     statement = sa.select(deleted_jobs.c.job_id).where(deleted_jobs.c.job_id.in_(job_ids))
@@ -241,7 +241,7 @@ async def end_attempts(
     sequence_of: SequenceByJob | None = None,
 ) -> dict[UUID, Job]:
     """Apply decisions to held jobs; return the jobs whose attempt still held the lease."""
-    parameters = {"rows": mapping.ends(decisions)}
+    parameters = {"rows": mapping.ends_to_json(decisions)}
     if sequence_of is None:
         return _by_id(await execute(conn, statements.END_ATTEMPTS, parameters))
     return _by_id(await _numbered(conn, statements.END_ATTEMPTS_NUMBERED, parameters, sequence_of))

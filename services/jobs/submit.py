@@ -96,7 +96,7 @@ def _refuse_parent(spec: domain.Spec, parents: Mapping[UUID, Job]) -> errors.Err
     parent = parents.get(spec.parent_id)
     if parent is None or parent.spec.owner_id != spec.owner_id:
         return errors.NotFound("parent_id names no job of this owner.", code="parent_not_found", field="parent_id")
-    if parent.state in domain.TERMINAL | {domain.State.CANCELLING}:
+    if parent.state in domain.FINISHED | {domain.State.CANCELLING}:
         message = f"The parent takes no more children: it is {parent.state}."
         return errors.FailedPrecondition(message, code="parent_ended", field="parent_id")
     return None

@@ -33,7 +33,7 @@ LONG_ENDED = "notifications.long_ended"
 """The subject, after `jobs.events.`, of the ends of long notifying jobs. No kind has this prefix: it is no service."""
 MESSAGE_BYTES = 96 * 1024
 """Bytes of events in one message; a larger single event gets its own message."""
-_FREES_SLOT = domain.TERMINAL | {State.SCHEDULED}
+_FREES_SLOT = domain.FINISHED | {State.SCHEDULED}
 
 
 class Transaction:
@@ -137,7 +137,7 @@ class Transaction:
         for job, reason in self.transitions:
             if job.spec.parent_id is None or job.spec.parent_id in reopened:
                 continue
-            if job.state in domain.TERMINAL:
+            if job.state in domain.FINISHED:
                 ended_children[job.spec.parent_id] += 1
                 unsuccessful[job.spec.parent_id] += job.state is not State.COMPLETED
             elif reason == "retried":

@@ -60,7 +60,7 @@ WITH failed AS (
     UPDATE jobs.jobs SET state = '{domain.State.FAILED}', ready = false, awaits_children = false, worker = NULL,
         lease_until = NULL, cancel_reason = NULL, finished_at = now(), error_code = :code, error_message = :message,
         version = version + 1, {_REPAIRED}
-    WHERE job_id = ANY(:job_ids) AND state NOT IN {sql.TERMINAL}
+    WHERE job_id = ANY(:job_ids) AND state NOT IN {sql.FINISHED}
     RETURNING {_columns}
 ), ended AS (
     UPDATE jobs.attempts a SET finished_at = now(), outcome = 'failed', error_code = :code, error_message = :message
@@ -72,19 +72,19 @@ SELECT * FROM failed
 _REPAIR = Prepared(
     sa.text(f"""
 UPDATE jobs.jobs SET {_bounded("finished_at", _FIRST, _LAST)}, {_REPAIRED}
-WHERE job_id = ANY(:job_ids) AND state IN {sql.TERMINAL}
+WHERE job_id = ANY(:job_ids) AND state IN {sql.FINISHED}
 """)
 )
-_READY = sa.text("""
+_CLAIM_CANDIDATES = sa.text("""
 SELECT c.job_id FROM unnest(CAST(:kinds AS text[])) AS requested (kind) CROSS JOIN LATERAL (
     SELECT j.job_id FROM jobs.jobs j WHERE j.kind = requested.kind AND j.ready
     ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT :limit) c
 """)
-_MOVABLE = sa.text(f"""
+_MAINTENANCE_CANDIDATES = sa.text(f"""
 (SELECT job_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit)
 UNION ALL (SELECT job_id FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
     AND run_at <= now() ORDER BY run_at LIMIT :limit)
-UNION ALL (SELECT job_id FROM jobs.jobs WHERE deadline <= now() AND state IN {sql.WAITING}
+UNION ALL (SELECT job_id FROM jobs.jobs WHERE deadline <= now() AND state IN {sql.UNCLAIMED}
     ORDER BY deadline LIMIT :limit)
 """)
 
@@ -98,7 +98,7 @@ class Unreadable:
         self._single = postgres.autocommit(engine)
         self._transaction = transaction
 
-    async def around(self, work: Callable[[], Awaitable[Result]], candidates: Candidates) -> Result:
+    async def retry_after_repair(self, work: Callable[[], Awaitable[Result]], candidates: Candidates) -> Result:
         """Await `work()`; if it meets an unreadable row, repair the unreadable jobs among `candidates` and repeat it once."""
         try:
             return await work()
@@ -154,17 +154,17 @@ def is_unreadable(error: Exception) -> bool:
     return isinstance(error, (ValueError, ArithmeticError, RecursionError))
 
 
-def ready(kinds: Collection[str], limit: int) -> Candidates:
+def claim_candidates(kinds: Collection[str], limit: int) -> Candidates:
     """Return the jobs of these kinds that a claim of `limit` jobs would take."""
-    return partial(_select, _READY, {"kinds": list(kinds), "limit": limit})
+    return partial(_select, _CLAIM_CANDIDATES, {"kinds": list(kinds), "limit": limit})
 
 
-def movable(limit: int) -> Candidates:
+def maintenance_candidates(limit: int) -> Candidates:
     """Return jobs with an expired lease, due jobs and overdue jobs, `limit` of each."""
-    return partial(_select, _MOVABLE, {"limit": limit})
+    return partial(_select, _MAINTENANCE_CANDIDATES, {"limit": limit})
 
 
-def of(job_ids: Collection[UUID]) -> Candidates:
+def candidates_from_ids(job_ids: Collection[UUID]) -> Candidates:
     """Return these jobs."""
 
     async def candidates(_: AsyncConnection) -> Collection[UUID]:

@@ -136,13 +136,13 @@ class Watches:
         watch = _JobWatch()
         with self._registered(self._of_job, str(job_id), watch):
             watched_owner = owner_id or (await self._jobs.get(job_id, owner_id=None)).spec.owner_id
-            async with self._following(str(watched_owner)):
+            async with self._follow_owner(str(watched_owner)):
                 watch.show(await self._jobs.get(job_id, owner_id=owner_id))
                 while True:
                     job = await watch.next()
                     if job.version > after_version:
                         yield job
-                    if job.state in domain.TERMINAL:
+                    if job.state in domain.FINISHED:
                         return
 
     async def watch_owner(self, owner_id: UUID, *, after: int) -> AsyncGenerator[bytes, None]:
@@ -152,9 +152,9 @@ class Watches:
         """
         watch = _OwnerWatch()
         with self._registered(self._of_owner, str(owner_id), watch):
-            async with self._following(str(owner_id)):
+            async with self._follow_owner(str(owner_id)):
                 if after == NOW:
-                    after = (await self._jobs.positions([owner_id])).get(owner_id, 0)
+                    after = (await self._jobs.last_sequences([owner_id])).get(owner_id, 0)
                 while True:
                     watch.position = after
                     watch.more.clear()
@@ -175,8 +175,8 @@ class Watches:
             for job_id in self._of_job:
                 self._notify_job(job_id, versions.get(job_id))
         if self._of_owner:
-            positions = await self._jobs.positions(list(map(UUID, self._of_owner)))
-            for owner_id, sequence in positions.items():
+            last_sequences = await self._jobs.last_sequences(list(map(UUID, self._of_owner)))
+            for owner_id, sequence in last_sequences.items():
                 self._notify_owner(str(owner_id), sequence)
 
     def _receive(self, subject: str, payload: bytes) -> None:
@@ -223,7 +223,7 @@ class Watches:
                 del watches[key]
 
     @asynccontextmanager
-    async def _following(self, owner_id: str) -> AsyncGenerator[None, None]:
+    async def _follow_owner(self, owner_id: str) -> AsyncGenerator[None, None]:
         """Receive the messages of an owner. What is read inside is followed by a message about each later change."""
         if (entry := self._followed.get(owner_id)) is None:
             subjects = [f"{EVENTS}{owner_id}", f"{PROGRESS}{owner_id}"]

@@ -61,7 +61,7 @@ def environment(system: System) -> dict[str, str]:
     certificates.make(folder, [outsider.NAME])
     return {
         "PATH": os.environ["PATH"],
-        "CERTIFICATES": str(Path(local.of(system.data_dir, outsider.NAME).certificate).parent),
+        "CERTIFICATES": str(Path(local.load_certificate(system.data_dir, outsider.NAME).certificate).parent),
         "IDENTITY_KEY": outsider.IDENTITY_KEY,
         "JOBS_TARGET": system.target("jobs"),
     }

@@ -50,7 +50,7 @@ async def test_same_key_many_times_at_once_gets_one_job(system: System, user: Us
     await other.close()
 
 
-async def test_same_key_with_another_wish_is_refused(user: User) -> None:
+async def test_same_key_with_another_request_is_refused(user: User) -> None:
     key = secrets.token_urlsafe(16)
     await user.enable(OPTIONS, key=key)
     other = await user.post(

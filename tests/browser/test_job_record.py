@@ -58,7 +58,7 @@ async def test_operator_reads_why_a_job_failed_and_the_owner_a_safe_message(
     await page.reload()  # the first page stores the zone in a cookie
     traceback = page.get_by_role("region", name="Traceback of attempt 3")
     await expect(traceback).to_contain_text("raise worker.JobFailed(")
-    await expect(page.get_by_text("services/demo/handlers.py:_fail_on_purpose").first).to_be_visible()
+    await expect(page.get_by_text("services/demo/handlers.py:_fail_if_configured").first).to_be_visible()
     await expect(page.get_by_role("region", name="Log lines")).to_contain_text("DEMO_FAIL_HANDLERS names this kind")
     await expect(page.get_by_role("region", name="Payload as JSON")).to_contain_text('"generation": 1')
 

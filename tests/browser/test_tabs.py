@@ -74,7 +74,7 @@ class Tabs:
         await self.user.wait_for_status("disabled")
 
     async def streams(self, count: int) -> None:
-        """Wait until the gateway holds so many streams beside the reader's."""
+        """Wait until the gateway holds `count` streams beside the reader's."""
 
         async def probe() -> bool:
             metrics = (await self.user.http.get("/metrics")).text

@@ -38,7 +38,7 @@ class Clocks:
         return {"LD_PRELOAD": str(self._library), "CLOCK_OFFSET_FILE": str(self._file(name))}
 
     def set(self, name: str, seconds: int) -> None:
-        """Let the clock of the first replica be wrong by so many seconds, at once."""
+        """Let the clock of the first replica be wrong by `seconds`, at once."""
         with self._file(name).open("r+b") as file:
             file.write(_encode(seconds))
 

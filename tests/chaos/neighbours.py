@@ -17,14 +17,14 @@ from tests.chaos.journal import Journal
 
 TROUBLE_SECONDS = 20.0
 DELAY_BOUND_SECONDS = 8.0
-"""A change of demo mode takes at most so long, from the call to its visible end.
+"""A change of demo mode takes at most this long, from the call to its visible end.
 
 A change that waits for the trouble of others ends with the trouble.
 """
 SLOWER = 4.0
-"""On a slow machine a change may take so many times as long as the slowest one without trouble."""
+"""On a slow machine a change may take this many times as long as the slowest one without trouble."""
 LONGEST_SECONDS = 0.8 * TROUBLE_SECONDS
-"""However slow the machine is, a change that takes so long has waited for the trouble."""
+"""However slow the machine is, a change that takes this long has waited for the trouble."""
 BYSTANDERS = 5
 FLOOD_CLIENTS = 8
 IDLE_STREAMS = 5

@@ -53,7 +53,7 @@ class Nemesis:
         self._loop = asyncio.get_running_loop()
 
     async def rage(self, seconds: float) -> None:
-        """Disturb processes for so long. Once: all workers fail their jobs, a clock steps, a pause in a transaction, an upgrade.
+        """Disturb processes. Once: all workers fail their jobs, a clock steps, a pause in a transaction, an upgrade.
 
         All the time a clock of each service is wrong by seconds.
         """

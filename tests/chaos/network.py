@@ -49,7 +49,7 @@ class Network:
         self._loop = asyncio.get_running_loop()
 
     async def rage(self, seconds: float) -> None:
-        """Disturb for so long; once: a snapshot, streams full, one deleted, NATS without its store, disks full."""
+        """Disturb for `seconds`; once: a snapshot, streams full, one deleted, NATS without its store, disks full."""
         ends_at = self._loop.time() + seconds
         if self._spares_engines:
             await self._disturb_until(ends_at)

@@ -31,7 +31,7 @@ def test_security_events_are_filtered_by_every_kind() -> None:
 
 
 def test_pages_count_as_many_jobs_ahead_as_the_jobs_service() -> None:
-    assert labels.MAX_AHEAD == list_storage.AHEAD
+    assert labels.MAX_AHEAD == list_storage.MAX_JOBS_AHEAD
 
 
 @pytest.mark.parametrize(

@@ -44,15 +44,19 @@ BANNED = re.compile(
         | succession | arrivals | telling | vouch(es|ed)? | told | tell\ of | by\ itself | somebody's\ eye | what\ is\ no
         | hasten | heal(s|ed)? | tend(s|ed)? | in\ the\ hands | unless\ given
         | nobody\ hears | the\ door | on\ its\ way | in\ the\ very | comes\ to\ an\ end
+        | overtaken | stale\ attempts? | strays | sweepers? | for\ so\ long | for\ so\ many | moves?\ it\ out
     )\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 VAGUE_NAMES = frozenset(
     {
+        "around",
         "asked",
         "begun",
         "both",
+        "can",
         "caught",
+        "does",
         "found",
         "given",
         "gone",
@@ -66,6 +70,7 @@ VAGUE_NAMES = frozenset(
         "mine",
         "needed",
         "none",
+        "of",
         "one",
         "ours",
         "said",
@@ -78,7 +83,7 @@ VAGUE_NAMES = frozenset(
         "who",
     }
 )
-"""Participles and pronouns that name no thing, with or without a leading underscore."""
+"""Participles, prepositions and pronouns that name no thing, with or without a leading underscore."""
 OPENERS = re.compile(r"(Give|Gives|Say|Says)\b")
 
 

@@ -60,11 +60,11 @@ async def jobs_of(signer: Callable[[str], identity.Signer]) -> AsyncIterator[Cal
     """Return the jobs service at a target as a service sees it whose state its jobs move. To be called in the event loop."""
     opened = []
 
-    def of(service: str, target: str) -> JobsClient:
+    def client_of(service: str, target: str) -> JobsClient:
         opened.append(worker_client.channel(target))
         return JobsClient(opened[-1], client.Caller(signer(service)))
 
-    yield of
+    yield client_of
     for channel in opened:
         await channel.close()
 

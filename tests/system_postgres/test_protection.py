@@ -74,7 +74,7 @@ def test_connection_requires_encryption_and_a_certificate(url: str, query: str, 
 
 def test_a_certificate_of_another_authority_is_refused(url: str, certificate: Certificates, tmp_path: Path) -> None:
     local.make(tmp_path)
-    foreign = local.of(tmp_path, "demo")
+    foreign = local.load_certificate(tmp_path, "demo")
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
         is_encrypted(database_url.complete(url, foreign))
     trusting = tls.Certificate(foreign.certificate, foreign.key, certificate("demo").authority)

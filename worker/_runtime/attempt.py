@@ -19,7 +19,7 @@ from worker._api.secrets import Secrets
 from worker._runtime import failures, recorder
 from worker._runtime.invocation import Prepare
 from worker._runtime.metrics import KindMetrics
-from worker._runtime.progress import ProgressReporter
+from worker._runtime.progress import AttemptReporter
 from worker.client import JobsClient
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 CANCEL_GRACE_SECONDS = 10.0
 STOP_AGAIN_SECONDS = 1.0
 """The least time between two cancellations of a handler that ignores them."""
-INTERNAL_ERRORS = 5
-"""An outcome that causes so many internal errors of the jobs service is taken as refused."""
+MAX_INTERNAL_ERRORS = 5
+"""An outcome that causes this many internal errors of the jobs service is taken as refused."""
 SLOW_SECONDS = 1.0
 """Attempts that took longer, or did not complete, are logged."""
 
@@ -44,7 +44,7 @@ class StopReason(enum.Enum):
     """The lease is lost: another attempt may run, and the outcome of this one is not wanted."""
 
 
-class Attempt:
+class AttemptRunner:
     """Runs one claimed job to its end."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Attempt:
         self._grace = grace
         self._secrets = Secrets(self.context.payload, sensitive)
         self._recorder = recorder.Recorder(self._secrets.mask)
-        self._progress = ProgressReporter(self.context, self._recorder, jobs, on_lost=self.context.on_lost)
+        self._progress = AttemptReporter(self.context, self._recorder, jobs, on_lost=self.context.on_lost)
         self._timeout, self._has_deadline = _timeout(job)
         self._traceparent = job.spec.traceparent
         self._stop_reason: StopReason | None = None
@@ -121,11 +121,11 @@ class Attempt:
         tracing.note(attributes={"job.outcome": delivered or "lost"})
         if delivered is None:
             self._metrics.lost.inc()
-            logger.warning("attempt lost its lease", extra=self._log)
+            logger.warning("attempt lost its lease", extra=self._log_fields)
             return
         self._metrics.finished[delivered].inc()
         if seconds > SLOW_SECONDS or delivered != "completed":
-            logger.info("attempt ended", extra={**self._log, "outcome": delivered, "seconds": round(seconds, 3)})
+            logger.info("attempt ended", extra={**self._log_fields, "outcome": delivered, "seconds": round(seconds, 3)})
 
     def request_cancel(self) -> None:
         """Ask the handler to stop, and stop it after the grace period."""
@@ -149,19 +149,19 @@ class Attempt:
         self._hard_stop = asyncio.get_running_loop().call_later(seconds, self.stop, reason)
 
     @property
-    def _log(self) -> dict[str, object]:
+    def _log_fields(self) -> dict[str, object]:
         return {"job_id": self.context.job_id, "kind": self.context.kind, "attempt": self.context.attempt}
 
     async def _run_handler(self) -> outcomes.Finish:
         if self._stop_reason:
-            return self._stopped()
+            return self._stop_outcome()
         try:
             with recorder.recording(self._recorder):
                 result = await self._handle()
         except outcomes.RAISED as error:
             return self._from_exception(error)
         except TimeoutError as error:
-            logger.warning("attempt timed out", extra=self._log)
+            logger.warning("attempt timed out", extra=self._log_fields)
             # Its cause is the place where the handler was cancelled.
             exception = self._describe(error)
             if self._has_deadline:
@@ -175,41 +175,41 @@ class Attempt:
                 if self._task:
                     for _ in range(self._cancels):
                         self._task.uncancel()
-                return self._stopped()
+                return self._stop_outcome()
             if self._task and self._task.cancelling():
                 raise
             # The handler raised it without being cancelled.
-            return self._internal(error)
+            return self._internal_failure(error)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker and its other jobs
             if isinstance(error, BaseExceptionGroup) and (raised := outcomes.from_group(error)):
                 return self._from_exception(raised)
-            return self._internal(error)
+            return self._internal_failure(error)
         try:
             return outcomes.completed(result)
         except Exception as error:
-            logger.exception("result is not JSON", extra=self._log)
-            return self._refused(error)
+            logger.exception("result is not JSON", extra=self._log_fields)
+            return self._refusal_failure(error)
 
     def _from_exception(self, error: JobFailed | Cancelled | Snooze | WaitForChildren) -> outcomes.Finish:
         if isinstance(error, JobFailed):
-            logger.warning("attempt failed", extra={**self._log, "code": error.code, "cause": error.message})
+            logger.warning("attempt failed", extra={**self._log_fields, "code": error.code, "cause": error.message})
             exception = self._describe(error)
             return outcomes.failed(error.code, error.message, retryable=error.retryable, exception=exception)
         return outcomes.from_exception(error)
 
-    def _internal(self, error: BaseException) -> outcomes.Finish:
-        logger.exception("attempt failed", extra=self._log)
+    def _internal_failure(self, error: BaseException) -> outcomes.Finish:
+        logger.exception("attempt failed", extra=self._log_fields)
         message = "Something went wrong on our side."
         return outcomes.failed("internal", message, retryable=True, exception=self._describe(error))
 
-    def _refused(self, error: Exception) -> outcomes.Finish:
+    def _refusal_failure(self, error: Exception) -> outcomes.Finish:
         message = f"The outcome could not be stored: {str(error)[:300]}"
         return outcomes.failed("result_refused", message, retryable=False, exception=self._describe(error))
 
     def _describe(self, error: BaseException) -> job_pb2.JobException:
         return failures.describe(error, self._secrets.mask)
 
-    def _stopped(self) -> outcomes.Finish:
+    def _stop_outcome(self) -> outcomes.Finish:
         return outcomes.released() if self._stop_reason is StopReason.RELEASED else outcomes.cancelled("requested")
 
     async def _handle(self) -> object:
@@ -227,7 +227,7 @@ class Attempt:
                         translated = error if isinstance(error, errors.Error) else self._translate(error)
                         if not isinstance(translated, errors.Unavailable):
                             raise
-                        logger.warning("attempt waits", extra={**self._log, "cause": translated.code})
+                        logger.warning("attempt waits", extra={**self._log_fields, "cause": translated.code})
                     await asyncio.sleep(pause)
                     self.context.restart()
         except TimeoutError:
@@ -240,7 +240,7 @@ class Attempt:
     async def _deliver(self, outcome: outcomes.Finish) -> str | None:
         """Send the outcome until it is stored. Return the stored outcome, or None when another attempt has taken over."""
         is_refused = False
-        failures = 0
+        internal_errors = 0
         for pause in backoff(first=0.1):
             if self._stop_reason is StopReason.LOST:
                 return None
@@ -250,19 +250,20 @@ class Attempt:
             except (errors.Aborted, errors.NotFound):
                 return None
             except (errors.Unavailable, errors.ResourceExhausted) as error:
-                logger.warning("outcome not delivered yet", extra={**self._log, "cause": error.code})
+                logger.warning("outcome not delivered yet", extra={**self._log_fields, "cause": error.code})
                 await asyncio.sleep(pause)
             except errors.Error as error:
-                if isinstance(error, errors.Internal) and (failures := failures + 1) % INTERNAL_ERRORS:
-                    logger.warning("outcome not stored yet", extra={**self._log, "cause": error.code})
+                internal_errors += isinstance(error, errors.Internal)
+                if isinstance(error, errors.Internal) and internal_errors % MAX_INTERNAL_ERRORS:
+                    logger.warning("outcome not stored yet", extra={**self._log_fields, "cause": error.code})
                     await asyncio.sleep(pause)
                     continue
                 # For example too large: a repetition would be refused too.
-                logger.exception("outcome refused", extra=self._log)
+                logger.exception("outcome refused", extra=self._log_fields)
                 if is_refused:
                     return None
                 is_refused = True
-                outcome = self._refused(error)
+                outcome = self._refusal_failure(error)
             else:
                 return outcome.WhichOneof("outcome")
         return None

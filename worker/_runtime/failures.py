@@ -43,7 +43,7 @@ def _describe(error: BaseException, mask: Mask) -> job_pb2.JobException:
     return job_pb2.JobException(
         type=_name(origin),
         message=_head(mask(_printable(str(origin))), MESSAGE_BYTES),
-        traceback=_ends(mask(_printable(text)), TRACEBACK_BYTES),
+        traceback=_head_and_tail(mask(_printable(text)), TRACEBACK_BYTES),
         place=_place(origin.__traceback__ or error.__traceback__)[-NAME_LENGTH:],
     )
 
@@ -102,7 +102,7 @@ def _head(text: str, limit: int) -> str:
     return text.encode()[:limit].decode(errors="ignore")
 
 
-def _ends(text: str, limit: int) -> str:
+def _head_and_tail(text: str, limit: int) -> str:
     encoded = text.encode()
     if len(encoded) <= limit:
         return text

@@ -34,7 +34,7 @@ class Heartbeats:
         self, worker: str, jobs: JobsClient, slots: Slots, liveness: Liveness, *, lease: Callable[[], float]
     ) -> None:
         """`lease` returns the duration of a lease in seconds."""
-        self.now = asyncio.Event()
+        self.beat_now = asyncio.Event()
         """Set it to send a heartbeat at once."""
         self._worker = worker
         self._jobs = jobs
@@ -56,8 +56,8 @@ class Heartbeats:
                 if not is_occupied:
                     continue
             pause = min(self._lease() / BEATS_PER_LEASE, MAX_PAUSE_SECONDS)
-            await run.wait(self.now, pause if is_answered else min(pause, REPEAT_SECONDS))
-            self.now.clear()
+            await run.wait(self.beat_now, pause if is_answered else min(pause, REPEAT_SECONDS))
+            self.beat_now.clear()
             if self._slots and not self._liveness.stalled:
                 # A worker that no longer claims must not keep its leases.
                 is_answered = await self._beat(pause)

@@ -23,7 +23,7 @@ ATTACHED_BYTES = 32 * 1024
 """Log lines that go with an outcome. More are sent before it."""
 
 
-class ProgressReporter:
+class AttemptReporter:
     """Starts its task at the first report or log line of the handler. Most handlers do neither."""
 
     def __init__(self, context: Context, recorder: Recorder, jobs: JobsClient, *, on_lost: Callable[[], None]) -> None:
@@ -51,14 +51,14 @@ class ProgressReporter:
         """Send what was not sent yet: the latest report and the log lines. Raises the errors of `chassis.errors`."""
         while self._has_news:
             progress = self._latest if self._latest is not self._sent else None
-            lines = self._recorder.unsent()
+            lines = self._recorder.next_unsent()
             await self._jobs.report_progress(self._context.key, progress, lines)
-            self._recorder.sent(lines)
+            self._recorder.drop_sent(lines)
             self._sent = progress or self._sent
 
     async def finish(self, outcome: jobs_service_pb2.FinishJobRequest) -> None:
         """Add to an outcome what was not sent yet, which saves a call, or send it before. Raises as `flush`."""
-        lines = self._recorder.unsent()
+        lines = self._recorder.next_unsent()
         is_attached = outcome.HasField("completed") or self._latest is self._sent
         if not is_attached or sum(len(line.text) for line in lines) > ATTACHED_BYTES:
             await self.flush()

@@ -73,7 +73,7 @@ class Recorder:
         """Whether lines wait to be sent."""
         return bool(self._unsent)
 
-    def unsent(self) -> list[job_pb2.LogLine]:
+    def next_unsent(self) -> list[job_pb2.LogLine]:
         """Return the oldest lines that were not sent, as many as one call carries."""
         with self._lock:
             size = 0
@@ -83,7 +83,7 @@ class Recorder:
                     return self._unsent[:position]
             return list(self._unsent)
 
-    def sent(self, lines: list[job_pb2.LogLine]) -> None:
+    def drop_sent(self, lines: list[job_pb2.LogLine]) -> None:
         """Drop lines that are stored."""
         with self._lock:
             del self._unsent[: len(lines)]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from worker._api.jobs import AttemptKey
-from worker._runtime.attempt import Attempt, StopReason
+from worker._runtime.attempt import AttemptRunner, StopReason
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Slots:
         self._on_free = on_free
         self._stuck_threads = stuck_threads
         self._running_handlers = 0
-        self._attempts: dict[AttemptKey, Attempt] = {}
+        self._attempts: dict[AttemptKey, AttemptRunner] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_occupied = asyncio.Event()
         """Set while the worker holds an attempt."""
@@ -51,7 +51,7 @@ class Slots:
         """The keys of the attempts whose handlers run."""
         return [key for key, attempt in self._attempts.items() if attempt.is_running]
 
-    def start(self, attempt: Attempt) -> None:
+    def start(self, attempt: AttemptRunner) -> None:
         """Run an attempt."""
         self._attempts[attempt.key] = attempt
         self.is_occupied.set()
@@ -80,7 +80,7 @@ class Slots:
             if attempt := self._attempts.get(key):
                 attempt.request_cancel()
 
-    async def _run(self, attempt: Attempt) -> None:
+    async def _run(self, attempt: AttemptRunner) -> None:
         try:
             await attempt.run()
         except Exception:

@@ -19,14 +19,14 @@ from repruv.jobs.v1 import job_pb2, kind_pb2
 from worker import liveness
 from worker._api.kinds import Kind, Schedule, by_name
 from worker._runtime import heartbeats, invocation, recorder
-from worker._runtime.attempt import CANCEL_GRACE_SECONDS, Attempt, StopReason
+from worker._runtime.attempt import CANCEL_GRACE_SECONDS, AttemptRunner, StopReason
 from worker._runtime.claims import LOOP, WAIT_SECONDS, Claims
 from worker._runtime.heartbeats import Heartbeats
 from worker._runtime.metrics import Metrics
 from worker._runtime.processes import Processes
-from worker._runtime.release import release
 from worker._runtime.slots import Slots
 from worker._runtime.threads import Threads
+from worker._runtime.version import program_version
 from worker.client import JobsClient
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ MAX_CONCURRENCY = 1_000
 MAX_KINDS = 100
 REGISTER_SECONDS = 30.0
 DRAIN_SECONDS = 10.0
-RELEASE_SECONDS = 3.0
+HAND_BACK_SECONDS = 3.0
 ABANDON_SECONDS = 1.0
 """Time that attempts whose outcomes could not be delivered have to end."""
 
@@ -72,7 +72,7 @@ class Worker:
             raise ValueError(f"concurrency must be between 1 and {MAX_CONCURRENCY}")
         self.name = f"{name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._registrations = [registration for kind in all_kinds for registration in kind.registrations()]
-        self._info = kind_pb2.WorkerInfo(host=socket.gethostname(), version=release(), concurrency=concurrency)
+        self._info = kind_pb2.WorkerInfo(host=socket.gethostname(), version=program_version(), concurrency=concurrency)
         self._info.start_time.GetCurrentTime()
         self._schedules = [schedule.registration() for schedule in schedules]
         if not 1 <= len(self._registrations) <= MAX_KINDS or len(self._schedules) > MAX_KINDS:
@@ -143,7 +143,7 @@ class Worker:
         metrics.claimed.inc()
         if job.attempt == 1:
             metrics.waited.observe(_waited(job))
-        attempt = Attempt(
+        attempt = AttemptRunner(
             job,
             self._prepare[job.spec.kind],
             self._jobs,
@@ -178,7 +178,7 @@ class Worker:
         await asyncio.wait(slots.tasks, timeout=self._drain_seconds)
         slots.stop(slots.keys, StopReason.RELEASED)
         if slots.tasks:
-            _, abandoned = await asyncio.wait(slots.tasks, timeout=RELEASE_SECONDS)
+            _, abandoned = await asyncio.wait(slots.tasks, timeout=HAND_BACK_SECONDS)
             for task in abandoned:
                 # The outcome was not delivered; the lease will expire.
                 task.cancel()
@@ -191,7 +191,7 @@ class Worker:
 
     async def _on_cancel(self, received: buses.Received) -> None:
         # Only a wake-up: the answer to the heartbeat decides.
-        self._heartbeats.now.set()
+        self._heartbeats.beat_now.set()
 
 
 def _waited(job: job_pb2.Job) -> float:

@@ -15,13 +15,13 @@ from typing import Any
 import nats
 import uvicorn
 
-QUEUED = 100
+MAX_QUEUED = 100
 
 queues: dict[str, set[asyncio.Queue[tuple[int, str]]]] = {}
 _count = 0
 
 
-async def hear(message: Any) -> None:
+async def deliver(message: Any) -> None:
     """Deliver an event to its owner's streams."""
     global _count
     _count += 1
@@ -33,7 +33,7 @@ async def hear(message: Any) -> None:
 @contextlib.contextmanager
 def listening(user: str) -> Any:
     """Return a queue of the events of a user."""
-    queue: asyncio.Queue[tuple[int, str]] = asyncio.Queue(QUEUED)
+    queue: asyncio.Queue[tuple[int, str]] = asyncio.Queue(MAX_QUEUED)
     queues.setdefault(user, set()).add(queue)
     try:
         yield queue
@@ -47,7 +47,7 @@ def listening(user: str) -> Any:
 async def lifespan(app: object) -> AsyncIterator[None]:
     """Consume events from NATS."""
     client = await nats.connect(os.environ["BENCH_NATS_URL"])
-    await client.subscribe("peers.events.>", cb=hear)
+    await client.subscribe("peers.events.>", cb=deliver)
     yield
     await client.close()
 

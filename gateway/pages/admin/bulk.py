@@ -38,7 +38,7 @@ class Bulk(AdminPage):
         # The confirmed jobs are those that change: a period does not move on until the button is pressed.
         query = job_query.read(request.query_params, visitor.reader.zone).fixed(datetime.now(UTC))
         change = request.query_params.get("change", "")
-        owner_id = await people.owner_id(self._container, query.owner, user=visitor.identity) if query.owner else ""
+        owner_id = await people.owner_id(self._container, query.owner, identity=visitor.identity) if query.owner else ""
         if change not in engine.JOB_CHANGES or owner_id is None:
             return self.redirect(query.address())
         try:
@@ -78,7 +78,7 @@ class Bulk(AdminPage):
         """Submit the job and show it."""
         session, values = await self.read_form(request, "change", "per_second", "job_id", *_QUERY)
         query = job_query.read(values)
-        owner_id = await people.owner_id(self._container, query.owner, user=session.identity) if query.owner else ""
+        owner_id = await people.owner_id(self._container, query.owner, identity=session.identity) if query.owner else ""
         if values["change"] not in engine.JOB_CHANGES or owner_id is None or not values["per_second"].isdecimal():
             raise errors.InvalidArgument("change, owner or per_second is invalid.", field="change")
         selected = query.message(owner_id)

@@ -15,7 +15,7 @@ from gateway.views import engine
 
 STUCK_PATH = "/admin/stuck"
 WORKERS_PATH = "/admin/workers"
-STUCK = 100
+MAX_STUCK_JOBS = 100
 JOBS_OF_GROUP = 5
 
 
@@ -29,9 +29,9 @@ class Health(AdminPage):
     async def show_stuck(self, request: Request) -> Response:
         """Show stuck jobs by reason and kind, the worst first, with the first jobs of each group."""
         visitor = await self.begin(request)
-        client, user = self._container.engine, visitor.identity
+        client, identity = self._container.engine, visitor.identity
         problems, stuck = await asyncio.gather(
-            client.list_problems(user), client.list_stuck_jobs(user, page_size=STUCK)
+            client.list_problems(identity), client.list_stuck_jobs(identity, page_size=MAX_STUCK_JOBS)
         )
         jobs = [engine.stuck(stuck_job) for stuck_job in stuck.jobs]
         groups = [
@@ -42,7 +42,7 @@ class Health(AdminPage):
             for problem in map(engine.problem, problems.problems)
             if problem["reason"] != "failing"
         ]
-        owners = await people.addresses(self._container, (job["job"]["owner_id"] for job in jobs), user=user)
+        owners = await people.addresses(self._container, (job["job"]["owner_id"] for job in jobs), identity=identity)
         context = {
             "groups": [(problem, of_group[:JOBS_OF_GROUP]) for problem, of_group in groups],
             "addresses": owners,

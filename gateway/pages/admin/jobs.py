@@ -38,10 +38,10 @@ class Jobs(AdminPage):
         token = job_query.page_token(request)
         if job_id := _job_id(query.text):
             return self.redirect(f"/jobs/{job_id}")
-        engine_client, user = self._container.engine, visitor.identity
-        owner_id = await people.owner_id(self._container, query.owner, user=user) if query.owner else ""
+        engine_client, identity = self._container.engine, visitor.identity
+        owner_id = await people.owner_id(self._container, query.owner, identity=identity) if query.owner else ""
         page, counts = admin_service_pb2.SearchJobsResponse(), admin_service_pb2.CountJobsResponse()
-        kinds = (await engine_client.list_kinds(user)).kinds
+        kinds = (await engine_client.list_kinds(identity)).kinds
         try:
             if owner_id is not None:
                 rpc_request = admin_service_pb2.SearchJobsRequest(
@@ -51,8 +51,8 @@ class Jobs(AdminPage):
                     page_token=token,
                 )
                 page, counts = await asyncio.gather(
-                    engine_client.search_jobs.send(user, rpc_request),
-                    engine_client.count_jobs(user, filter=rpc_request.filter),
+                    engine_client.search_jobs.send(identity, rpc_request),
+                    engine_client.count_jobs(identity, filter=rpc_request.filter),
                 )
         except errors.InvalidArgument:
             # A token of other filters, or an invalid name of a kind.
@@ -63,7 +63,7 @@ class Jobs(AdminPage):
             **choices(query, [kind.kind for kind in kinds]),
             "rows": rows,
             "counts": engine.job_counts(counts),
-            "addresses": await people.addresses(self._container, (row["owner_id"] for row in rows), user=user),
+            "addresses": await people.addresses(self._container, (row["owner_id"] for row in rows), identity=identity),
             "origin": query.address(page_token=token),
             "previous": query.address(page_token=page.previous_page_token) if page.previous_page_token else "",
             "next": query.address(page_token=page.next_page_token) if page.next_page_token else "",
@@ -79,7 +79,7 @@ class Jobs(AdminPage):
         """Reopen a job, unless a newer one has replaced it."""
 
         async def retry(identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
-            await current_jobs.require_not_replaced(self._container, job_id, user=identity)
+            await current_jobs.require_not_replaced(self._container, job_id, identity=identity)
             return await self._container.jobs.retry_job(identity, job_id=job_id)
 
         return await self._act(request, retry, "job_retried")

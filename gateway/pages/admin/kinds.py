@@ -26,7 +26,7 @@ from repruv.jobs.v1 import admin_service_pb2, kind_pb2
 
 PATH = "/admin/kinds"
 LIMITS = ("max_running", "max_running_per_key", "rate_count", "rate_period_seconds")
-MOST = 2**31 - 1
+MAX_INT32 = 2**31 - 1
 LONGEST_SECONDS = 86_400
 
 
@@ -100,7 +100,7 @@ class Kinds(AdminPage):
         actors = (change["actor_id"] or "" for change in details["changes"])
         is_everything_paused, addresses = await asyncio.gather(
             self._is_everything_paused(visitor.identity),
-            people.addresses(self._container, actors, user=visitor.identity),
+            people.addresses(self._container, actors, identity=visitor.identity),
         )
         payload, owner = {}, ""
         if job_id := replayed or request.query_params.get("replay", ""):
@@ -128,16 +128,16 @@ class Kinds(AdminPage):
             ),
         }
 
-    async def _details(self, request: Request, user: str) -> engine.KindDetails:
+    async def _details(self, request: Request, identity: str) -> engine.KindDetails:
         name = request.path_params["kind"]
         try:
-            return engine.kind_details(await self._container.engine.get_kind(user, kind=name))
+            return engine.kind_details(await self._container.engine.get_kind(identity, kind=name))
         except errors.InvalidArgument:
             raise errors.NotFound("There is no such job type.", code="kind_not_found") from None
 
-    async def _is_everything_paused(self, user: str) -> bool:
+    async def _is_everything_paused(self, identity: str) -> bool:
         try:
-            everything = (await self._container.engine.get_kind(user, kind="*")).kind
+            everything = (await self._container.engine.get_kind(identity, kind="*")).kind
         except errors.NotFound:
             return False
         return everything.HasField("pause_time")
@@ -223,8 +223,8 @@ class Kinds(AdminPage):
             f"{schedules.PATH}/{registration.name}", flash_code=flash.about("schedule_saved", registration.name)
         )
 
-    async def _owner_id(self, owner: str, user: str) -> str:
-        owner_id = await people.owner_id(self._container, owner, user=user) if owner else ""
+    async def _owner_id(self, owner: str, identity: str) -> str:
+        owner_id = await people.owner_id(self._container, owner, identity=identity) if owner else ""
         if owner_id is None:
             raise errors.InvalidArgument("There is no such user.", field="owner")
         return owner_id
@@ -258,7 +258,7 @@ class Kinds(AdminPage):
         try:
             await self._container.engine.set_kind_limits(session.identity, kind=name, limits=_limits(fields))
         except errors.InvalidArgument as error:
-            status, form = forms.refused(error, fields)
+            status, form = forms.refused_form(error, fields)
             visitor = await self.begin(request)
             return visitor.show(
                 "admin/kind", f"{PATH}/{name}", {**await self._kind(request, visitor), "form": form}, status=status
@@ -310,11 +310,11 @@ def _limits(fields: dict[str, str]) -> kind_pb2.KindLimits:
     """Return the limits of a form; empty: no limit. Raises `InvalidArgument` naming all invalid fields."""
     limits, period, validation = kind_pb2.KindLimits(), Duration(), errors.Validation()
     with validation.field():
-        limits.max_running = _count(fields, "max_running", MOST)
+        limits.max_running = _count(fields, "max_running", MAX_INT32)
     with validation.field():
-        limits.max_running_per_key = _count(fields, "max_running_per_key", MOST)
+        limits.max_running_per_key = _count(fields, "max_running_per_key", MAX_INT32)
     with validation.field():
-        limits.rate_count = _count(fields, "rate_count", MOST)
+        limits.rate_count = _count(fields, "rate_count", MAX_INT32)
     with validation.field():
         period.FromTimedelta(timedelta(seconds=_count(fields, "rate_period_seconds", LONGEST_SECONDS)))
     validation.end()

@@ -45,13 +45,15 @@ class Overview(AdminPage):
         visitor = await self.begin(request)
         span = request.query_params.get("span", "")
         span = span if span in SPANS else "1h"
-        client, user = self._container.engine, visitor.identity
+        client, identity = self._container.engine, visitor.identity
         missing: list[str] = []
         rates, problems, kinds, workers = await asyncio.gather(
-            _read(client.get_rates(user, span=SPANS[span][2]), admin_service_pb2.GetRatesResponse(), "rates", missing),
-            _read(client.list_problems(user), admin_service_pb2.ListProblemsResponse(), "problems", missing),
-            _read(client.list_kinds(user), admin_service_pb2.ListKindsResponse(), "job types", missing),
-            _read(client.list_workers(user), admin_service_pb2.ListWorkersResponse(), "workers", missing),
+            _read(
+                client.get_rates(identity, span=SPANS[span][2]), admin_service_pb2.GetRatesResponse(), "rates", missing
+            ),
+            _read(client.list_problems(identity), admin_service_pb2.ListProblemsResponse(), "problems", missing),
+            _read(client.list_kinds(identity), admin_service_pb2.ListKindsResponse(), "job types", missing),
+            _read(client.list_workers(identity), admin_service_pb2.ListWorkersResponse(), "workers", missing),
         )
         if len(missing) == PARTS:
             raise errors.Unavailable("Jobs aren't responding. Try again in a moment.")

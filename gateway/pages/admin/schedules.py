@@ -137,13 +137,13 @@ class Schedules(AdminPage):
             "job_id": str(ids.uuid7()),
         }
 
-    async def _with_kind(self, request: Request, user: str) -> tuple[engine.ScheduleDetails, engine.KindDetails]:
-        details = await self._details(request, user)
-        kind = await self._container.engine.get_kind(user, kind=details["schedule"]["kind"])
+    async def _with_kind(self, request: Request, identity: str) -> tuple[engine.ScheduleDetails, engine.KindDetails]:
+        details = await self._details(request, identity)
+        kind = await self._container.engine.get_kind(identity, kind=details["schedule"]["kind"])
         return details, engine.kind_details(kind)
 
-    async def _details(self, request: Request, user: str) -> engine.ScheduleDetails:
-        response = await self._container.engine.get_schedule(user, name=request.path_params["name"])
+    async def _details(self, request: Request, identity: str) -> engine.ScheduleDetails:
+        response = await self._container.engine.get_schedule(identity, name=request.path_params["name"])
         return engine.schedule_details(response)
 
 
@@ -171,9 +171,9 @@ def registration(
     )
 
 
-async def require_new(container: Container, name: str, user: str) -> None:
+async def require_new(container: Container, name: str, identity: str) -> None:
     """Raise `InvalidArgument` if there is a schedule of this name: a new one must not replace it."""
-    schedules = (await container.engine.list_schedules(user)).schedules
+    schedules = (await container.engine.list_schedules(identity)).schedules
     if any(schedule.registration.name == name for schedule in schedules):
         raise errors.InvalidArgument("There is a schedule of this name. Choose another name.", field="name")
 

@@ -32,7 +32,7 @@ class Search(AdminPage):
         """Go to the only hit, or show all."""
         visitor = await self.begin(request)
         text = inputs.plain(request.query_params.get("q", ""))[: search.MAX_TEXT]
-        result = await search.search(self._container, text, user=visitor.identity)
+        result = await search.search(self._container, text, identity=visitor.identity)
         hits = result["hits"]
         jobs = [hit for hit in hits if hit["type"] == "job"]
         # The group of a single failed job leads to nothing else.

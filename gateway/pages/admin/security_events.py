@@ -32,7 +32,7 @@ class SecurityEvents(AdminPage):
         token = request.query_params.get("page_token", "")
         user_id: str | None = ""
         if filters["user"]:
-            user_id = await people.owner_id(self._container, filters["user"], user=visitor.identity)
+            user_id = await people.owner_id(self._container, filters["user"], identity=visitor.identity)
         rpc_request = admin_service_pb2.ListSecurityEventsRequest(
             user_id=user_id or "",
             kinds=[filters["kind"]] if filters["kind"] else [],
@@ -50,7 +50,7 @@ class SecurityEvents(AdminPage):
         concerned = [user_id for event in page.events for user_id in (event.user_id, event.actor_id)]
         context = {
             "events": [views.security_event(event) for event in page.events],
-            "addresses": await people.addresses(self._container, concerned, user=visitor.identity),
+            "addresses": await people.addresses(self._container, concerned, identity=visitor.identity),
             "event_kinds": labels.SECURITY_EVENTS,
             "filters": filters,
             **lists.context(PATH, filters, page, token),

@@ -93,7 +93,7 @@ class Users(AdminPage):
             "api_tokens": [views.api_token(api_token) for api_token in response.api_tokens],
             "events": [views.security_event(event) for event in events.events],
             "addresses": await people.addresses(
-                self._container, (event.actor_id for event in events.events), user=visitor.identity
+                self._container, (event.actor_id for event in events.events), identity=visitor.identity
             ),
             "is_own": user_id == visitor.session.user_id,
         }

@@ -23,10 +23,10 @@ class Connections(Source[connection_pb2.Connection]):
         """Return a connection after a transition."""
         return auth_events_pb2.ConnectionEvent.FromString(payload).connection
 
-    async def fetch(self, user: str, *, quick: bool = False) -> Fetched[connection_pb2.Connection]:
+    async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[connection_pb2.Connection]:
         """Fetch the connections to all platforms."""
         rpc = self._connections.list_connections
-        return Fetched((await (rpc.quick if quick else rpc)(user)).connections)
+        return Fetched((await (rpc.quick if quick else rpc)(identity)).connections)
 
     def key(self, snapshot: connection_pb2.Connection) -> str:
         """Return the platform."""

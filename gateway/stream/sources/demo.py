@@ -23,10 +23,10 @@ class Demo(Source[demo_pb2.Demo]):
         """Return demo mode after a transition."""
         return demo_events_pb2.DemoEvent.FromString(payload).demo
 
-    async def fetch(self, user: str, *, quick: bool = False) -> Fetched[demo_pb2.Demo]:
+    async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[demo_pb2.Demo]:
         """Fetch demo mode and its job."""
         rpc = self._demo.get_demo
-        response = await (rpc.quick if quick else rpc)(user)
+        response = await (rpc.quick if quick else rpc)(identity)
         return Fetched([response.demo], [response.job] if response.HasField("job") else [])
 
     def job_id(self, snapshot: demo_pb2.Demo) -> str:

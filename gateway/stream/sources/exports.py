@@ -23,9 +23,9 @@ class Exports(Source[exports_service_pb2.Export]):
         """Return an export after a transition."""
         return exports_service_pb2.ExportEvent.FromString(payload).export
 
-    async def fetch(self, user: str, *, quick: bool = False) -> Fetched[exports_service_pb2.Export]:
+    async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[exports_service_pb2.Export]:
         rpc = self._exports.get_export
-        return Fetched([(await (rpc.quick if quick else rpc)(user)).export])
+        return Fetched([(await (rpc.quick if quick else rpc)(identity)).export])
 
     def job_id(self, snapshot: exports_service_pb2.Export) -> str:
         """Return the job of the latest export."""

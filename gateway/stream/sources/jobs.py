@@ -1,4 +1,4 @@
-"""Jobs: their transitions, numbered in one sequence an owner, and the progress between them."""
+"""Jobs: their transitions, numbered in one sequence per owner, and the progress between them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Jobs(Source[job_pb2.Job]):
         """Return the transitions in a message; each names its owner."""
         return job_events_pb2.JobEvents.FromString(payload).events
 
-    async def fetch_unfinished(self, owner_id: str, user: str) -> Sequence[job_pb2.Job]:
-        """Fetch the newest 100 unfinished jobs of an owner, as `user`. Raises `errors.Error`."""
+    async def fetch_unfinished(self, owner_id: str, identity: str) -> Sequence[job_pb2.Job]:
+        """Fetch the newest 100 unfinished jobs of an owner, as the user of `identity`. Raises `errors.Error`."""
         request = jobs_service_pb2.ListJobsRequest(owner_id=owner_id, states=UNFINISHED, page_size=MAX_UNFINISHED)
-        return (await self._jobs.list_jobs.send(user, request)).jobs
+        return (await self._jobs.list_jobs.send(identity, request)).jobs
 
     async def fetch_progress(self, owner_id: str) -> Sequence[job_pb2.Job]:
         """Fetch the newest 20 jobs of an owner that workers hold. Raises `errors.Error`."""

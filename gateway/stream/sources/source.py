@@ -19,7 +19,7 @@ class Fetched(NamedTuple, Generic[Snapshot]):
 
 
 class Source(Generic[Snapshot]):
-    """One kind of event. Sources keep no state; `snapshots.Snapshots` does, for each owner."""
+    """One kind of event. Sources keep no state; `SourceSnapshots` does, for each owner."""
 
     event: str
     """The name of the event in the stream."""
@@ -36,7 +36,7 @@ class Source(Generic[Snapshot]):
         """Return the snapshot in a NATS message."""
         raise NotImplementedError
 
-    async def fetch(self, user: str, *, quick: bool = False) -> Fetched[Snapshot]:
+    async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[Snapshot]:
         """Fetch the current snapshots of a user. `quick` fails at once if the service is down. Raises `errors.Error`."""
         raise NotImplementedError
 

@@ -22,7 +22,7 @@ from services.auth.context import (
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.email.jobs import Purpose
-from services.auth.email.templates import Notice
+from services.auth.email.templates import AccountChange
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.second_factor import storage as factor_storage
 from services.auth.sessions import storage as session_storage
@@ -151,4 +151,4 @@ async def _replace_password(tx: outbox.Transaction, user: domain.User, password_
     await account_storage.set_password(tx.conn, user.user_id, password_hash)
     await factor_storage.void_challenges(tx.conn, user.user_id)
     await links.void_link(tx.conn, user.user_id, Purpose.RESET)
-    tx.publish(email_jobs.notice(user.user_id, Notice.PASSWORD_CHANGED))
+    tx.publish(email_jobs.account_change(user.user_id, AccountChange.PASSWORD_CHANGED))

@@ -22,17 +22,17 @@ class State(StrEnum):
     """The state of a connection. Secrets are stored in connecting, connected and disconnecting only."""
 
     DISCONNECTED = "disconnected"
-    """There is no access. BeginConnect moves it out. Nothing runs here."""
+    """There is no access. BeginConnect ends this state. Nothing runs here."""
     CONNECTING = "connecting"
-    """Without a job the user is at the platform: FinishConnect moves it on, or, after ten minutes, a schedule or a read
-    moves it out. With a job, the job moves it out; a lost end of the job is found by events, reads and the sweep."""
+    """Without a job the user is at the platform: FinishConnect submits the job; after ten minutes a schedule or a read ends
+    this state. With a job, the job ends it; a lost end of the job is found by events, reads and the sweep."""
     CONNECTED = "connected"
-    """There is access. Refresh jobs renew it, and move it to failed when the platform refuses; Disconnect moves it out. So does
-    the end without success of a connect job whose worker could not report the last write."""
+    """There is access. Refresh jobs renew it; if the platform refuses, the state becomes failed. Disconnect ends this state,
+    and so does a connect job that ends without success because its worker could not report the last write."""
     DISCONNECTING = "disconnecting"
-    """A job revokes the access. Its end moves it to disconnected, whatever the end is: then the secrets are deleted."""
+    """A job revokes the access. However it ends, the state becomes disconnected and the secrets are deleted."""
     FAILED = "failed"
-    """The last step ended without success; `error` says why. BeginConnect and Disconnect move it out. No secret is
+    """The last step ended without success; `error` says why. BeginConnect and Disconnect end this state. No secret is
     stored: without a new consent of the user it could not be used."""
 
 

@@ -157,7 +157,7 @@ class Vault:
             "expires_at": _now + tokens.lifetime if tokens.lifetime is not None else None,
         }
         guard = (table.c.generation == of_generation, table.c.revision == of_revision)
-        statement = sa.update(table).where(*_of(connection.user_id, connection.platform), *guard).values(row)
+        statement = sa.update(table).where(*_is_connection(connection.user_id, connection.platform), *guard).values(row)
         issued_at: datetime | None = (await conn.execute(statement.returning(table.c.issued_at))).scalar_one_or_none()
         return issued_at or await self._issued_already(conn, connection, tokens, of_generation, of_revision + 1)
 
@@ -176,7 +176,7 @@ class Vault:
 
     async def get(self, conn: AsyncConnection, connection: Connection) -> Stored | None:
         """Read and decrypt the secrets; None if there are none. Raises `DecryptionFailed`."""
-        statement = sa.select(table).where(*_of(connection.user_id, connection.platform))
+        statement = sa.select(table).where(*_is_connection(connection.user_id, connection.platform))
         if (row := (await conn.execute(statement)).mappings().first()) is None:
             return None
 
@@ -252,19 +252,19 @@ async def take_authorization(
 
 async def mark_code_sent(conn: AsyncConnection, connection: Connection, *, is_sent: bool) -> None:
     """Record that the code is being sent to the platform, or that the platform certainly did not use it."""
-    statement = sa.update(table).where(*_of(connection.user_id, connection.platform))
+    statement = sa.update(table).where(*_is_connection(connection.user_id, connection.platform))
     await conn.execute(statement.values(code_sent_at=_now if is_sent else None))
 
 
 async def issued_at(conn: AsyncConnection, connection: Connection) -> datetime:
     """Return when the tokens of a connection were issued. It must have tokens."""
-    statement = sa.select(table.c.issued_at).where(*_of(connection.user_id, connection.platform))
+    statement = sa.select(table.c.issued_at).where(*_is_connection(connection.user_id, connection.platform))
     time: datetime = (await conn.execute(statement)).scalar_one()
     return time
 
 
 async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
-    await conn.execute(sa.delete(table).where(*_of(user_id, platform)))
+    await conn.execute(sa.delete(table).where(*_is_connection(user_id, platform)))
     of_connection = (authorizations.c.user_id == user_id, authorizations.c.platform == platform)
     await conn.execute(sa.delete(authorizations).where(*of_connection))
 
@@ -274,7 +274,7 @@ async def delete_expired(conn: AsyncConnection, *, older: timedelta = timedelta(
     return (await conn.execute(sa.delete(authorizations).where(authorizations.c.expires_at <= _now - older))).rowcount
 
 
-def _of(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_connection(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:
     return table.c.user_id == user_id, table.c.platform == platform
 
 

@@ -1,4 +1,4 @@
-"""Rows of connections and of their items: one function a query. A state changes by guarded updates only."""
+"""Rows of connections and of their items: one function per query. A state changes by guarded updates only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
-from lifecycle.rows import Rows, common
+from lifecycle.rows import Rows, common_fields
 from services.auth.connections import domain, secrets
 from services.auth.connections.domain import Account, Action, Connection, Item, JobKind, State
 from services.auth.connections.schema import connections, items
@@ -45,7 +45,7 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
 
 def _connection(row: Mapping[Any, Any]) -> Connection:
     return Connection(
-        **common(row),
+        **common_fields(row),
         user_id=row["user_id"],
         platform=row["platform"],
         state=State(row["state"]),

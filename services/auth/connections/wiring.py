@@ -11,7 +11,7 @@ import worker
 from chassis import outbox
 from chassis.rpc import server
 from lifecycle.settler import Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from services.auth.connections import operations, secrets, servicer
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds
@@ -33,7 +33,7 @@ class Wiring:
         *,
         engine: AsyncEngine,
         jobs: JobsClient,
-        submitter: Submitter,
+        submitter: LifecycleSubmitter,
         effects: Effects,
         relay: outbox.Relay,
         offered: Sequence[Platform],
@@ -64,7 +64,9 @@ class Wiring:
             demo=demo,
             public_url=self._public_url,
         )
-        return server.Service.of(servicer.ConnectionsServicer(connections), servicer.CALLERS, servicer.SCOPES)
+        return server.Service.from_servicer(
+            servicer.ConnectionsServicer(connections), servicer.CALLERS, servicer.SCOPES
+        )
 
     def kinds(self, jobs: worker.JobsClient) -> list[worker.Kind[Any]]:
         """Return the kinds that the worker runs; their schedules are `kinds.SCHEDULES`."""

@@ -1,6 +1,6 @@
 """The handler of the job `auth.export-data`: chunks are written in fenced transactions.
 
-An attempt that was overtaken writes nothing. The next one begins again: rows may have changed, and the archive is small.
+A superseded attempt writes nothing. The next one begins again: rows may have changed, and the archive is small.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis import outbox
-from lifecycle.attempts import Attempt
+from lifecycle.attempts import FencedAttempt
 from lifecycle.file_states import Action
 from services.auth.data_export import domain, storage
 from services.auth.data_export.archive import Archive
@@ -37,7 +37,7 @@ class Exporter:
 
     async def export(self, context: worker.Context) -> dict[str, Any]:
         """Write the archive; its last chunk makes it ready. Cancelling deletes it."""
-        attempt = Attempt(DATA_EXPORT, self.engine, self.relay, context)
+        attempt = FencedAttempt(DATA_EXPORT, self.engine, self.relay, context)
         async with attempt.begin() as tx:
             current, is_done = tx.resource, tx.is_done
             if not is_done:
@@ -52,7 +52,7 @@ class Exporter:
             archive.discard()
 
     async def _export(
-        self, context: worker.Context, attempt: Attempt[DataExport, Action], archive: Archive, current: DataExport
+        self, context: worker.Context, attempt: FencedAttempt[DataExport, Action], archive: Archive, current: DataExport
     ) -> dict[str, Any]:
         left_out: dict[str, str] = {}
         services = self.sources.services
@@ -75,7 +75,9 @@ class Exporter:
         await context.progress(len(services) + 1, len(services) + 1, "Your data is exported")
         return {"bytes": current.byte_count}
 
-    async def _write(self, attempt: Attempt[DataExport, Action], data: bytes, *, is_last: bool = False) -> DataExport:
+    async def _write(
+        self, attempt: FencedAttempt[DataExport, Action], data: bytes, *, is_last: bool = False
+    ) -> DataExport:
         async with attempt.fenced() as tx:
             before = tx.resource
             if before.byte_count + len(data) > self.max_bytes:

@@ -19,7 +19,7 @@ from services.auth.data_export import domain, storage
 from services.auth.data_export.declaration import DATA_EXPORT
 from services.auth.data_export.domain import DataExport
 from services.auth.email import jobs as email_jobs
-from services.auth.email.templates import Notice
+from services.auth.email.templates import AccountChange
 
 EXPIRY_SECONDS = 60.0
 
@@ -43,7 +43,7 @@ class DataExports:
                 raise domain.DataExportRunning()
             await throttling.count_each(tx.conn, throttling.of_data_exports(actor.user_id))
             await record(tx.conn, Kind.DATA_EXPORT_REQUESTED, by_owner(actor, client))
-            tx.publish(email_jobs.notice(actor.user_id, Notice.DATA_EXPORT_REQUESTED))
+            tx.publish(email_jobs.account_change(actor.user_id, AccountChange.DATA_EXPORT_REQUESTED))
         return started
 
     async def get(self, actor: auth_domain.Actor) -> tuple[DataExport, datetime]:

@@ -18,4 +18,4 @@ data_exports = sa.Table(
     sa.Column("expires_at", sa.DateTime(timezone=True)),
 )
 
-data_export_chunks = files.chunk_table("data_export_chunks", of=data_exports)
+data_export_chunks = files.chunk_table("data_export_chunks", data_exports)

@@ -1,4 +1,4 @@
-"""Rows of data exports and their chunks: one function a query."""
+"""Rows of data exports and their chunks: one function per query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from lifecycle.file_states import Action, State
 from lifecycle.files import Chunks
-from lifecycle.rows import Rows, common
+from lifecycle.rows import Rows, common_fields
 from services.auth.data_export import domain
 from services.auth.data_export.domain import DataExport
 from services.auth.data_export.schema import data_export_chunks, data_exports
@@ -20,7 +20,7 @@ _NO_FILE = {**EMPTY, "expires_at": None}
 
 def _data_export(row: Mapping[Any, Any]) -> DataExport:
     columns = {name: row[name] for name in ("user_id", "job_kind", "chunk_count", "byte_count", "expires_at")}
-    return DataExport(**common(row), **columns, state=State(row["state"]))
+    return DataExport(**common_fields(row), **columns, state=State(row["state"]))
 
 
 DATA_EXPORTS = Rows(

@@ -31,7 +31,7 @@ BATCH = 200
 STEPS = 5
 SETTLE = timedelta(minutes=6)
 """Time after the last session has ended: signed identities live five minutes, and a call with one may still run."""
-REVOKING = timedelta(hours=24)
+REVOCATION_TIMEOUT = timedelta(hours=24)
 """Time for which platforms may refuse to revoke tokens; then the tokens are deleted."""
 WAIT = timedelta(seconds=10)
 """The pause while something of the user ends in another service."""
@@ -128,7 +128,7 @@ class Erasure:
         async with self.engine.begin() as conn:
             if not await storage.has_access(conn, erasing.user_id):
                 return
-            if erasing.erasing_for < REVOKING:
+            if erasing.erasing_for < REVOCATION_TIMEOUT:
                 raise worker.Snooze(self.wait)
             deleted = await storage.give_up_revocations(conn, erasing.user_id)
         if deleted:

@@ -24,7 +24,7 @@ from services.auth.deletion import jobs, storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.email.jobs import Purpose
-from services.auth.email.templates import Notice
+from services.auth.email.templates import AccountChange
 from services.auth.second_factor import storage as factor_storage
 from services.auth.sessions import storage as session_storage
 from worker import outbox as worker_outbox
@@ -98,7 +98,7 @@ async def cancel(tx: outbox.Transaction, user_id: uuid.UUID, origin: Origin) -> 
         await links.void_link(tx.conn, user_id, Purpose.DELETION)
         publish_revocation(tx, await session_storage.refreshed(tx.conn, user_id))
         await record(tx.conn, Kind.DELETION_CANCELLED, origin)
-        tx.publish(email_jobs.notice(user_id, Notice.DELETION_CANCELLED))
+        tx.publish(email_jobs.account_change(user_id, AccountChange.DELETION_CANCELLED))
 
 
 async def is_erasing(conn: AsyncConnection, user_id: uuid.UUID) -> bool:

@@ -12,7 +12,7 @@ from typing import Unpack
 
 import worker
 from chassis import outbox
-from services.auth.email.templates import Notice
+from services.auth.email.templates import AccountChange
 from worker import outbox as worker_outbox
 
 KIND = "auth.email"
@@ -60,7 +60,7 @@ class Payload:
     """A `Purpose`, or that of an email about events of jobs (`services.auth.notifications`)."""
     user_id: str = ""
     email: str = ""
-    notice: Notice | None = None
+    notice: AccountChange | None = None
     session_id: str = ""
     change_id: str = ""
     token_id: str = ""
@@ -93,7 +93,7 @@ def deletion(user_id: uuid.UUID) -> outbox.Message:
     return _submit(Payload(Purpose.DELETION, user_id=str(user_id)))
 
 
-def notice(user_id: uuid.UUID, change: Notice) -> outbox.Message:
+def account_change(user_id: uuid.UUID, change: AccountChange) -> outbox.Message:
     """Return the job that notifies the owner of a change."""
     return _submit(Payload(Purpose.NOTICE, user_id=str(user_id), notice=change))
 

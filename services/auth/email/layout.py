@@ -85,14 +85,16 @@ def _page(subject: str, paragraphs: Paragraphs, action: tuple[str, str], closing
     return _PAGE.format(
         subject=html.escape(subject),
         dark=_DARK,
-        paragraphs="\n".join(f'<p style="margin:0 0 12px">{_inner(paragraph)}</p>' for paragraph in paragraphs),
+        paragraphs="\n".join(
+            f'<p style="margin:0 0 12px">{_paragraph_html(paragraph)}</p>' for paragraph in paragraphs
+        ),
         link=html.escape(link),
         title=html.escape(title),
         closing=html.escape(closing),
     )
 
 
-def _inner(paragraph: str | Linked) -> str:
+def _paragraph_html(paragraph: str | Linked) -> str:
     if isinstance(paragraph, str):
         return html.escape(paragraph)
     return (

@@ -12,7 +12,7 @@ from services.auth.email import layout
 from services.auth.email.message import Email
 
 
-class Notice(StrEnum):
+class AccountChange(StrEnum):
     """A change that the account's owner is notified of, in case another person made it."""
 
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a change, no password
@@ -25,25 +25,25 @@ class Notice(StrEnum):
 
 
 _CHANGES = {
-    Notice.PASSWORD_CHANGED: ("Your password was changed", "The password of your Repruv account was changed"),
-    Notice.SECOND_FACTOR_ENABLED: (
+    AccountChange.PASSWORD_CHANGED: ("Your password was changed", "The password of your Repruv account was changed"),
+    AccountChange.SECOND_FACTOR_ENABLED: (
         "Your second factor is on",
         "Signing in to your Repruv account now requires a code from your authenticator app",
     ),
-    Notice.SECOND_FACTOR_DISABLED: (
+    AccountChange.SECOND_FACTOR_DISABLED: (
         "Your second factor is off",
         "Signing in to your Repruv account no longer requires a code from your authenticator app",
     ),
-    Notice.PASSKEY_ADDED: (
+    AccountChange.PASSKEY_ADDED: (
         "A passkey was added",
         "A passkey was added to your Repruv account. It allows signing in without the password",
     ),
-    Notice.PASSKEY_REMOVED: ("A passkey was removed", "A passkey was removed from your Repruv account"),
-    Notice.DATA_EXPORT_REQUESTED: (
+    AccountChange.PASSKEY_REMOVED: ("A passkey was removed", "A passkey was removed from your Repruv account"),
+    AccountChange.DATA_EXPORT_REQUESTED: (
         "A copy of your data was requested",
         "A copy of everything in your Repruv account was requested. It can be downloaded only after a fresh sign-in",
     ),
-    Notice.DELETION_CANCELLED: (
+    AccountChange.DELETION_CANCELLED: (
         "Your account will not be deleted",
         "The deletion of your Repruv account was cancelled",
     ),
@@ -105,7 +105,7 @@ def deletion(to: str, *, public_url: str, token: str, due_at: datetime, zone: tz
     )
 
 
-def notice(to: str, change: Notice, *, public_url: str) -> Email:
+def account_change(to: str, change: AccountChange, *, public_url: str) -> Email:
     """Notify the owner of a change to the account."""
     subject, sentence = _CHANGES[change]
     return layout.email(

@@ -25,7 +25,7 @@ SUBJECT = "notifications.long_ended"
 """The subject of the events, after `jobs.events.`."""
 MAX_READ = 1_000
 """The newest unread jobs that are looked through."""
-LISTED = 10
+MAX_LISTED_JOBS = 10
 """Jobs that an email names; it counts the others."""
 _ENDS = {job_pb2.JOB_STATE_COMPLETED: True, job_pb2.JOB_STATE_FAILED: False}
 
@@ -87,7 +87,7 @@ class EndedJobs:
         token, read = "", 0
         while read < MAX_READ:
             page = await self.jobs.list_notifications(str(user_id), page_token=token)
-            ended_jobs = [_ended(job) for job in page.jobs if job.state in _ENDS and job.HasField("start_time")]
+            ended_jobs = [_ended_job(job) for job in page.jobs if job.state in _ENDS and job.HasField("start_time")]
             unread += ended_jobs
             read, token = read + len(page.jobs), page.next_page_token
             if not token or any(job.finished_at < since for job in ended_jobs):
@@ -95,7 +95,7 @@ class EndedJobs:
         return unread
 
 
-def _ended(job: job_pb2.Job) -> EndedJob:
+def _ended_job(job: job_pb2.Job) -> EndedJob:
     return EndedJob(
         job_id=uuid.UUID(job.job_id),
         kind=job.spec.kind,
@@ -128,9 +128,9 @@ def _email(to: str, ended_jobs: Sequence[EndedJob], *, zone: tzinfo, public_url:
                 f"{_ending(job)} after {_duration(job.run_time)}, {layout.local_time(job.finished_at, zone)}",
                 f"{public_url}/jobs/{job.job_id}",
             )
-            for job in ended_jobs[:LISTED]
+            for job in ended_jobs[:MAX_LISTED_JOBS]
         ),
-        *([f"And {len(ended_jobs) - LISTED} more."] if len(ended_jobs) > LISTED else []),
+        *([f"And {len(ended_jobs) - MAX_LISTED_JOBS} more."] if len(ended_jobs) > MAX_LISTED_JOBS else []),
     ]
     return layout.email(
         to, f"Jobs: {' and '.join(counts)}", paragraphs, ("View notifications", f"{public_url}/notifications"), closing

@@ -15,7 +15,7 @@ from services.auth import current_session, domain, tokens, validation
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session
 from services.auth.email import jobs as email_jobs
-from services.auth.email.templates import Notice
+from services.auth.email.templates import AccountChange
 from services.auth.passkeys import storage as passkey_storage
 from services.auth.passkeys.domain import (
     PASSKEYS_PER_USER,
@@ -83,7 +83,7 @@ class Passkeys:
             passkey = await passkey_storage.insert_passkey(tx.conn, actor.user_id, verified, display_name)
             if passkey is None:
                 raise PasskeyTaken()
-            tx.publish(email_jobs.notice(actor.user_id, Notice.PASSKEY_ADDED))
+            tx.publish(email_jobs.account_change(actor.user_id, AccountChange.PASSKEY_ADDED))
             details = {"name": display_name, "aaguid": str(verified.aaguid)}
             await record(tx.conn, Kind.PASSKEY_ADDED, by_owner(actor), **details)
         logger.info("passkey added", extra={"user_id": actor.user_id, "passkey_id": passkey.passkey_id})
@@ -107,7 +107,7 @@ class Passkeys:
             name = await passkey_storage.delete_passkey(tx.conn, actor.user_id, passkey_id)
             if name is None:
                 raise PasskeyNotFound()
-            tx.publish(email_jobs.notice(actor.user_id, Notice.PASSKEY_REMOVED))
+            tx.publish(email_jobs.account_change(actor.user_id, AccountChange.PASSKEY_REMOVED))
             await record(tx.conn, Kind.PASSKEY_REMOVED, by_owner(actor), name=name)
         logger.info("passkey removed", extra={"user_id": actor.user_id, "passkey_id": passkey_id})
 

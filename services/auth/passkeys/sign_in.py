@@ -48,7 +48,7 @@ class PasskeySignIn:
         self, *, ceremony: str, credential: str, client: domain.Client, is_remembered: bool
     ) -> NewSession:
         """Begin the session of the user whose passkey signed. No code is needed: the authenticator verified its user."""
-        challenge = await self._spend(ceremony, Purpose.LOGIN, None, client)
+        challenge = await self._use_ceremony(ceremony, Purpose.LOGIN, None, client)
         new: NewSession | None = None
         async with self.context.transaction() as tx:
             verdict = await self._verify(tx.conn, credential, challenge, owner=None)
@@ -85,7 +85,7 @@ class PasskeySignIn:
         self, actor: domain.Actor, *, ceremony: str, credential: str, client: domain.Client
     ) -> tuple[domain.Session, str]:
         """Reauthenticate; the session continues under a new token. Raises `SessionInvalid`."""
-        challenge = await self._spend(ceremony, Purpose.REAUTHENTICATE, actor.session_id, client)
+        challenge = await self._use_ceremony(ceremony, Purpose.REAUTHENTICATE, actor.session_id, client)
         new_session: tuple[domain.Session, str] | None = None
         async with self.context.transaction() as tx:
             await lock_account(tx.conn, actor.user_id)
@@ -101,7 +101,7 @@ class PasskeySignIn:
             raise PasskeyInvalid()
         return new_session
 
-    async def _spend(
+    async def _use_ceremony(
         self, ceremony: str, purpose: Purpose, session_id: uuid.UUID | None, client: domain.Client
     ) -> bytes:
         """Spend a ceremony in a transaction of its own, so that it counts once even if the signature is refused."""

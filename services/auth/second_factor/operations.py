@@ -17,7 +17,7 @@ from services.auth.context import (
     replace_token,
 )
 from services.auth.email import jobs as email_jobs
-from services.auth.email.templates import Notice
+from services.auth.email.templates import AccountChange
 from services.auth.second_factor import codes, verification
 from services.auth.second_factor import storage as factor_storage
 from services.auth.sessions import storage as session_storage
@@ -79,7 +79,7 @@ class SecondFactor:
                 raise domain.SecondFactorNotBegun()
             else:
                 recovery_codes = await _replace_recovery_codes(tx, actor, secret)
-                session, token = await _finish_change(tx, actor, Notice.SECOND_FACTOR_ENABLED)
+                session, token = await _finish_change(tx, actor, AccountChange.SECOND_FACTOR_ENABLED)
                 await throttling.forget(conn, limits)
                 await record(conn, Kind.SECOND_FACTOR_ENABLED, by_owner(actor))
                 enabled = EnabledFactor(recovery_codes=recovery_codes, session=session, token=token)
@@ -99,7 +99,7 @@ class SecondFactor:
             else:
                 await factor_storage.delete_factor(conn, user.user_id)
                 await factor_storage.void_challenges(conn, user.user_id)
-                new_session = await _finish_change(tx, actor, Notice.SECOND_FACTOR_DISABLED)
+                new_session = await _finish_change(tx, actor, AccountChange.SECOND_FACTOR_DISABLED)
                 if kind is verification.CodeKind.RECOVERY:
                     await record(conn, Kind.RECOVERY_CODE_USED, by_owner(actor))
                 await record(conn, Kind.SECOND_FACTOR_DISABLED, by_owner(actor))
@@ -123,11 +123,13 @@ class SecondFactor:
         return self.context.keyring.decrypt(factor.sealed_secret, associated_data=codes.associated_data(factor.user_id))
 
 
-async def _finish_change(tx: outbox.Transaction, actor: domain.Actor, notice: Notice) -> tuple[domain.Session, str]:
+async def _finish_change(
+    tx: outbox.Transaction, actor: domain.Actor, notice: AccountChange
+) -> tuple[domain.Session, str]:
     session, token = await replace_token(tx, actor)
     # The other sessions continue, but caches hold an outdated user.
     publish_revocation(tx, await session_storage.refreshed(tx.conn, actor.user_id))
-    tx.publish(email_jobs.notice(actor.user_id, notice))
+    tx.publish(email_jobs.account_change(actor.user_id, notice))
     return session, token
 
 

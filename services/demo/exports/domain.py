@@ -42,5 +42,5 @@ TOO_LARGE = Error(code="export_too_large", message="The file would be larger tha
 
 
 def refusal(error: Error) -> errors.FailedPrecondition:
-    """Return the error for a request that the present state forbids."""
+    """Return the error for a request that the current state forbids."""
     return errors.FailedPrecondition(error.message, code=error.code)

@@ -1,6 +1,6 @@
 """The handler of the job `demo.export`: each chunk is written in a fenced transaction that changes the counters too.
 
-An attempt that was overtaken writes nothing, and the next one continues after the last chunk.
+A superseded attempt writes nothing, and the next one continues after the last chunk.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 import worker
-from lifecycle.attempts import Attempt, FencedTransaction
+from lifecycle.attempts import FencedAttempt, FencedTransaction
 from lifecycle.file_states import Action, State
 from lifecycle.machine import Error
 from services.demo import storage as demo_storage
@@ -25,8 +25,8 @@ CHUNK_ROWS = 1_000
 async def export(
     dependencies: Dependencies, context: worker.Context, *, max_bytes: int = domain.MAX_BYTES
 ) -> dict[str, Any]:
-    """Write the file, a chunk a transaction; the last one makes it ready. Cancelling deletes it."""
-    attempt = Attempt(EXPORT, dependencies.engine, dependencies.relay, context)
+    """Write the file, one chunk per transaction; the last one makes it ready. Cancelling deletes it."""
+    attempt = FencedAttempt(EXPORT, dependencies.engine, dependencies.relay, context)
     async with attempt.begin() as tx:
         current, is_done = tx.resource, tx.is_done
     while not is_done:

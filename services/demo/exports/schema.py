@@ -23,4 +23,4 @@ exports = sa.Table(
     sa.Column("expires_at", _time),
 )
 
-export_chunks = files.chunk_table("export_chunks", of=exports)
+export_chunks = files.chunk_table("export_chunks", exports)

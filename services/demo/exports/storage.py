@@ -1,4 +1,4 @@
-"""Rows of exports and their chunks: one function a query."""
+"""Rows of exports and their chunks: one function per query."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lifecycle.file_states import Action, State
 from lifecycle.files import Chunks
-from lifecycle.rows import Rows, common
+from lifecycle.rows import Rows, common_fields
 from services.demo.exports import domain
 from services.demo.exports.domain import Export
 from services.demo.exports.schema import export_chunks, exports
@@ -22,7 +22,7 @@ _NO_FILE = {"rows_written": 0, "chunk_count": 0, "byte_count": 0, "expires_at": 
 def _export(row: Mapping[Any, Any]) -> Export:
     names = ("owner_id", "job_kind", "demo_generation", "row_count", "rows_written", "chunk_count", "byte_count")
     columns = {name: row[name] for name in (*names, "expires_at")}
-    return Export(**common(row), **columns, state=State(row["state"]))
+    return Export(**common_fields(row), **columns, state=State(row["state"]))
 
 
 EXPORTS = Rows(

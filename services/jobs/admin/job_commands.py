@@ -16,7 +16,7 @@ from services.jobs.admin.connection import Connection
 MAX_PAGE = 100
 WATCH_TRIES = 30
 """Attempts in a row to reopen a watch, a second apart, before the command fails."""
-_ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
+_FINISHED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 
 
 async def list_jobs(jobs: Connection, args: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ async def watch(jobs: Connection, args: argparse.Namespace) -> int:
     """Watch a job until it has ended, across restarts of the jobs service; return 0 if it completed."""
     last = job_pb2.Job(job_id=args.job_id)
     tries = 0
-    while last.state not in _ENDED:
+    while last.state not in _FINISHED:
         try:
             request = jobs_service_pb2.WatchJobRequest(job_id=args.job_id, after_version=last.version)
             async with aclosing(jobs.stream(jobs.jobs.WatchJob, request)) as snapshots:

@@ -63,7 +63,7 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
         for attempt in history.attempts
     ]
     if history.HasField("jobs_ahead"):
-        more = " or more" if history.jobs_ahead >= list_storage.AHEAD else ""
+        more = " or more" if history.jobs_ahead >= list_storage.MAX_JOBS_AHEAD else ""
         print(f"waits: {history.jobs_ahead:,}{more} jobs of its kind are ahead\n")
     header = ("ATTEMPT", "WORKER", "STARTED", "FINISHED", "OUTCOME", "REACHED", "ERROR")
     tables.show(header, attempts, nothing="no attempts yet")

@@ -31,7 +31,7 @@ async def search(jobs: Connection, args: argparse.Namespace) -> int:
     text = args.text.strip()[:100]
     if "@" in text:
         raise errors.InvalidArgument(arguments.ADDRESS, field="text")
-    hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _others(jobs, text)]
+    hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _find_in_lists(jobs, text)]
     header = ("TYPE", "NAME", "DETAILS")
     if args.json:
         print(json.dumps([dict(zip(map(str.lower, header), hit, strict=True)) for hit in hits], ensure_ascii=False))
@@ -71,19 +71,19 @@ async def _of_request(jobs: Connection, request_id: UUID) -> AsyncIterator[Hit]:
         yield _job(job)
 
 
-async def _others(jobs: Connection, text: str) -> AsyncIterator[Hit]:
+async def _find_in_lists(jobs: Connection, text: str) -> AsyncIterator[Hit]:
     groups = (await jobs.call(jobs.admin.ListErrorGroups, messages.ListErrorGroupsRequest())).groups
     for group in groups:
-        if _has(text, group.code, group.exception_type, group.place, group.fingerprint, group.message):
+        if _any_contains(text, group.code, group.exception_type, group.place, group.fingerprint, group.message):
             yield "error", group.fingerprint or group.code, f"{group.kind} {group.count:,} failed: {group.message}"
     for kind in (await jobs.call(jobs.admin.ListKinds, messages.ListKindsRequest())).kinds:
-        if _has(text, kind.kind):
+        if _any_contains(text, kind.kind):
             yield "kind", kind.kind, f"{sum(kind.counts.values()):,} unfinished"
     for schedule in (await jobs.call(jobs.admin.ListSchedules, messages.ListSchedulesRequest())).schedules:
-        if _has(text, schedule.registration.name):
+        if _any_contains(text, schedule.registration.name):
             yield "schedule", schedule.registration.name, f"next {tables.since(schedule, 'next_time')}"
     for worker in (await jobs.call(jobs.admin.ListWorkers, messages.ListWorkersRequest())).workers:
-        if _has(text, worker.worker, worker.info.host):
+        if _any_contains(text, worker.worker, worker.info.host):
             yield "worker", worker.worker, f"{worker.held_count:,} jobs"
 
 
@@ -91,5 +91,5 @@ def _job(job: job_pb2.Job) -> Hit:
     return "job", job.job_id, f"{job.spec.kind} {tables.state(job.state)} {tables.error(job.error)}"
 
 
-def _has(text: str, *values: str) -> bool:
+def _any_contains(text: str, *values: str) -> bool:
     return any(text.lower() in value.lower() for value in values)

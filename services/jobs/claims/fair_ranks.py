@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.jobs.domain import Job
 
-AHEAD = 100
+MAX_CLAIMS_AHEAD = 100
 """Claims of all kinds after which the ranks are worth a statement."""
 MAX_KINDS = 10_000
 
@@ -23,7 +23,7 @@ class ClaimedRanks:
     @property
     def is_ahead(self) -> bool:
         """Whether the fair ranks of the kinds should advance even if no job is ready."""
-        return self._count >= AHEAD
+        return self._count >= MAX_CLAIMS_AHEAD
 
     def add(self, job: Job) -> None:
         """Note a claimed job."""

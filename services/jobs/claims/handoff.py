@@ -36,7 +36,9 @@ class Handoff:
         self._claimed: list[Job] | None = None
         self._is_committed = False
 
-    async def start(self, tx: Transaction, job_id: UUID, spec: domain.Spec, *, lease: timedelta) -> Job | None:
+    async def store_as_claimed(
+        self, tx: Transaction, job_id: UUID, spec: domain.Spec, *, lease: timedelta
+    ) -> Job | None:
         """Store a job for the call, already claimed, by one statement; return it as it was submitted.
 
         None if a claim must decide what the call gets, or the job needs more than this statement.

@@ -36,7 +36,7 @@ class LongPoll:
         self._returning: set[asyncio.Task[None]] = set()
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int, wait: timedelta) -> list[Job]:
-        """Claim jobs; without any, wait up to `wait` for one. Empty at once when the service stops or too many calls wait.
+        """Claim jobs; if none is ready, wait up to `wait` for one. Empty at once when the service stops or too many calls wait.
 
         A cancelled call stops waiting, and hands back what it may have claimed.
         """

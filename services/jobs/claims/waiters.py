@@ -164,7 +164,7 @@ class Waiters:
         return next((waiter for waiter in waiting if waiter.is_idle), None)
 
     def wake(self, kind: str, jobs: int) -> None:
-        """Wake the longest waiting calls for so many newly ready jobs, here first, then in other replicas."""
+        """Wake the longest waiting calls for `jobs` newly ready jobs, here first, then in other replicas."""
         if remaining := self.wake_here(kind, jobs):
             self._send(
                 channels.WAKE.subject(kind),

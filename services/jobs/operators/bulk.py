@@ -50,7 +50,7 @@ _MESSAGES = {Change.RETRY: "Retrying jobs", Change.CANCEL: "Cancelling jobs"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """The change, the fields of the `JobFilter` that are set, and the jobs a second."""
+    """The change, the fields of the `JobFilter` that are set, and the jobs per second."""
 
     change: Change
     filter: dict[str, Any] = field(default_factory=dict)

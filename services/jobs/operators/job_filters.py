@@ -21,8 +21,8 @@ from services.jobs.operators import overview
 MAX_KINDS = 20
 MAX_TEXT = 100
 
-_UNFINISHED = frozenset(State) - domain.TERMINAL
-_UNSUCCESSFUL = domain.TERMINAL - {State.COMPLETED}
+_UNFINISHED = frozenset(State) - domain.FINISHED
+_UNSUCCESSFUL = domain.FINISHED - {State.COMPLETED}
 _LIKE = re.compile(r"([\\%_])")
 
 
@@ -119,7 +119,7 @@ class JobFilter:
             return {State.FAILED} if self.problem == overview.FAILING_REASON else set(_UNFINISHED)
         if self.error_code or self.fingerprint:
             return {State.FAILED, *_UNFINISHED}
-        return set(domain.TERMINAL) if self.finished_from or self.finished_until else set()
+        return set(domain.FINISHED) if self.finished_from or self.finished_until else set()
 
     def range(self) -> str:
         """Return the condition on the ids, which carry the times of the submits."""

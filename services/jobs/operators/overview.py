@@ -133,13 +133,13 @@ ALIVE = timedelta(minutes=2)
 """A kind registered, or a worker seen, within this time counts as alive."""
 WAITING_TOO_LONG = timedelta(minutes=5)
 CANCELLING_TOO_LONG = timedelta(minutes=1)
-FAILING = timedelta(hours=1)
+FAILING_WINDOW = timedelta(hours=1)
 """A failed job makes its kind a problem for this time."""
 FAILING_REASON = "failing"
 REASONS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
 """The reasons of problems, the worst first."""
 MAX_PROBLEMS = 100
-CRASHING = 2
+STUCK_CRASHES = 2
 """A job is stuck if it waits or is being cancelled for longer, or has crashed as often."""
 
 
@@ -147,9 +147,9 @@ _STUCK_PARAMETERS = {
     "alive": ALIVE,
     "waiting": WAITING_TOO_LONG,
     "cancelling": CANCELLING_TOO_LONG,
-    "crashes": CRASHING,
+    "crashes": STUCK_CRASHES,
 }
-PROBLEM_PARAMETERS = {**_STUCK_PARAMETERS, "failing": FAILING}
+PROBLEM_PARAMETERS = {**_STUCK_PARAMETERS, "failing": FAILING_WINDOW}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

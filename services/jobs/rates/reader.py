@@ -96,7 +96,7 @@ class Reader:
         for kind, moment, completed, failed, cancelled, waiting, waits in rows:
             position = int((moment - begins_at).total_seconds()) // _SECONDS[step]
             if 0 <= position < points:
-                _of(by_kind, kind, points).points[position] = Point(
+                _rates_of_kind(by_kind, kind, points).points[position] = Point(
                     completed=completed,
                     failed=failed,
                     cancelled=cancelled,
@@ -104,9 +104,9 @@ class Reader:
                     wait_p95=histogram.percentile(waits, 0.95) if waits else None,
                 )
         for kind, bucket, wait_count, run_count in durations:
-            rates = _of(by_kind, kind, points)
+            rates = _rates_of_kind(by_kind, kind, points)
             rates.waits[bucket], rates.runs[bucket] = wait_count, run_count
-        total = by_kind.pop(domain.ALL_KINDS, None) or _of({}, domain.ALL_KINDS, points)
+        total = by_kind.pop(domain.ALL_KINDS, None) or _rates_of_kind({}, domain.ALL_KINDS, points)
         return Rates(
             total=total,
             kinds=[by_kind[kind] for kind in sorted(by_kind)],
@@ -116,7 +116,7 @@ class Reader:
         )
 
 
-def _of(by_kind: dict[str, KindRates], kind: str, points: int) -> KindRates:
+def _rates_of_kind(by_kind: dict[str, KindRates], kind: str, points: int) -> KindRates:
     if kind not in by_kind:
         by_kind[kind] = KindRates(kind=kind, points=[Point() for _ in range(points)])
     return by_kind[kind]

@@ -19,9 +19,9 @@ from services.jobs import domain
 from services.jobs.schedules import time_zones
 
 MAX_CATCH_UP = 100
-"""`CatchUp.ALL` fires at most so many missed times, the latest ones."""
+"""`CatchUp.ALL` fires at most this many missed times, the latest ones."""
 YEAR = timedelta(days=365)
-LATE = timedelta(minutes=1)
+MISSED_AFTER = timedelta(minutes=1)
 """A time longer ago than this was missed."""
 MAX_CRON_LENGTH = 200
 OPERATOR = "operator."
@@ -149,7 +149,7 @@ def due(schedule: Schedule, now: datetime) -> list[datetime]:
     registration = schedule.registration
     limit = MAX_CATCH_UP if registration.catch_up is CatchUp.ALL else 1
     times = CronExpression(registration.cron, registration.time_zone).last(schedule.next_at, now, limit=limit)
-    return [time for time in times if registration.catch_up is not CatchUp.NONE or now - time <= LATE]
+    return [time for time in times if registration.catch_up is not CatchUp.NONE or now - time <= MISSED_AFTER]
 
 
 def next_times(registration: Registration, now: datetime, count: int) -> list[datetime]:

@@ -124,7 +124,7 @@ async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> tuple[dict[st
 
 
 async def seconds_to_next(conn: AsyncConnection) -> float | None:
-    """Return the seconds until the next schedule is due, at most 0 if one is; None without any."""
+    """Return the seconds until the next schedule is due, at most 0 if one is; None if there is no schedule."""
     [(seconds,)] = await _SECONDS_TO_NEXT.execute(conn, {})
     return None if seconds is None else float(seconds)
 

@@ -145,10 +145,12 @@ async def served(context: Context, verifier: identity.Verifier) -> AsyncIterator
     serving = server.serving(
         listen="127.0.0.1:0",
         services=[
-            server.Service.of(servicer.AuthServicer(context), servicer.CALLERS),
-            server.Service.of(admin_servicer.AuthAdminServicer(context, Effects({})), admin_servicer.CALLERS),
-            server.Service.of(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
-            server.Service.of(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
+            server.Service.from_servicer(servicer.AuthServicer(context), servicer.CALLERS),
+            server.Service.from_servicer(
+                admin_servicer.AuthAdminServicer(context, Effects({})), admin_servicer.CALLERS
+            ),
+            server.Service.from_servicer(passkey_servicer.PasskeyServicer(context), passkey_servicer.CALLERS),
+            server.Service.from_servicer(token_servicer.ApiTokenServicer(context), token_servicer.CALLERS),
         ],
         verifier=verifier,
         translate=postgres.translate,

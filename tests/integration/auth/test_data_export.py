@@ -20,7 +20,7 @@ from chassis.owner_rows import Part
 from lifecycle import updates
 from lifecycle.file_states import State
 from lifecycle.settler import Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from services.auth import domain as auth_domain
 from services.auth.context import Context
 from services.auth.data_export import domain, storage
@@ -66,7 +66,7 @@ def data_exports(context: Context) -> DataExports:
     """The operations."""
     jobs = cast(worker.JobsClient, Jobs())
     assert context.relay is not None
-    submitter = Submitter(context.engine, jobs, DATA_EXPORT)
+    submitter = LifecycleSubmitter(context.engine, jobs, DATA_EXPORT)
     relay = cast(Any, context.relay)
     return DataExports(
         context, Settler(DATA_EXPORT, engine=context.engine, relay=relay, jobs=jobs, submitter=submitter)

@@ -21,7 +21,7 @@ from worker import testing
 
 
 class Engine:
-    """Stands in for the jobs service: erases owners in so many calls."""
+    """Stands in for the jobs service: erases owners in a given number of calls."""
 
     def __init__(self) -> None:
         self.incomplete = 0

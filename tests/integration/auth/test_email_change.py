@@ -37,7 +37,7 @@ async def refused(gateway: Gateway, rpc: str, **fields: Any) -> None:
 
 
 async def address(gateway: Gateway, account: Account) -> str:
-    """Return the present address of an account whose first session is alive."""
+    """Return the current address of an account whose first session is alive."""
     return str((await gateway.validate(account.token)).user.email)
 
 

@@ -31,7 +31,7 @@ class Protected:
     token: str
 
     async def fresh_step(self) -> None:
-        """Wait for the next step if the present one is about to end."""
+        """Wait for the next step if the current one is about to end."""
         if (left := 30 - time.time() % 30) < 5:
             await asyncio.sleep(left)
 

@@ -73,13 +73,13 @@ async def test_bus_recovers_after_nats_was_killed(server: Nats, eventually: Even
             return not tested_bus.is_connected
 
         await eventually(is_gone)
-        await tested_bus.publish_ephemeral("jobs.wake.x", b"without a subscriber")
+        await tested_bus.broadcast("jobs.wake.x", b"without a subscriber")
         with pytest.raises(ConnectionError):
             await tested_bus.publish("id-1", "jobs.events.owner", b"first")
         await asyncio.to_thread(server.start)
         await eventually(is_connected)
         await tested_bus.publish("id-1", "jobs.events.owner", b"first")
-        await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+        await tested_bus.broadcast("jobs.wake.x", b"ring")
         await eventually(recorder.has(b"first"))
         await eventually(ephemeral.has(b"ring"))
     assert reconnects == 2
@@ -152,7 +152,7 @@ async def test_bus_may_start_before_nats(tmp_path: Path, eventually: Eventually)
         await eventually(is_connected)
 
         async def is_heard() -> bool:
-            await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+            await tested_bus.broadcast("jobs.wake.x", b"ring")
             return b"ring" in recorder.payloads
 
         await eventually(is_heard)
@@ -189,7 +189,7 @@ async def test_bus_replaces_a_client_that_does_not_reconnect(
         await asyncio.to_thread(server.start)
         await eventually(is_caught_up)
         await tested_bus.publish("id-1", "jobs.events.owner", b"first")
-        await tested_bus.publish_ephemeral("jobs.wake.x", b"ring")
+        await tested_bus.broadcast("jobs.wake.x", b"ring")
         await eventually(recorder.has(b"first"))
         await eventually(ephemeral.has(b"ring"))
 

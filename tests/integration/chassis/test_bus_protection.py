@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     folder = tmp_path_factory.mktemp("protected")
     local.make(folder)
     protection = Protection(
-        certificate=local.of(folder, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
+        certificate=local.load_certificate(folder, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
     )
     engine = Nats(folder, protection=protection)
     engine.start()
@@ -88,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
 
 
 def server_certificate(server: Nats, user: str) -> tls.Certificate:
-    return local.of(server.data_dir, user)
+    return local.load_certificate(server.data_dir, user)
 
 
 @asynccontextmanager
@@ -187,7 +187,7 @@ async def test_messages_of_jobs_reach_their_subscribers(server: Nats, eventually
 async def test_lost_streams_are_recreated_by_their_services(tmp_path: Path, eventually: Eventually) -> None:
     local.make(tmp_path)
     protection = Protection(
-        certificate=local.of(tmp_path, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
+        certificate=local.load_certificate(tmp_path, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
     )
     engine = Nats(tmp_path, protection=protection)
     await asyncio.to_thread(engine.start)

@@ -116,25 +116,25 @@ async def test_encryption_without_a_client_certificate_is_refused(
 async def test_the_certificate_of_another_authority_is_refused(
     target: str, certificate: Certificates, own_folder: Path, signer: Signers
 ) -> None:
-    foreign = local.of(own_folder, "demo")
+    foreign = local.load_certificate(own_folder, "demo")
     with pytest.raises(errors.Unavailable):
         await get_job(target, foreign, signer("demo"))
     # The same, but believing the server: then it is the server that refuses.
     shutil.copy(certificate("demo").authority, foreign.authority)
     with pytest.raises(errors.Unavailable):
-        await get_job(target, local.of(own_folder, "demo"), signer("demo"))
+        await get_job(target, local.load_certificate(own_folder, "demo"), signer("demo"))
 
 
 async def test_an_expired_certificate_is_refused(
     own_folder: Path, verifier: identity.Verifier, signer: Signers
 ) -> None:
-    async with serving(local.of(own_folder, "jobs"), verifier) as (target, _):
-        await get_job(target, local.of(own_folder, "demo"), signer("demo"))
+    async with serving(local.load_certificate(own_folder, "jobs"), verifier) as (target, _):
+        await get_job(target, local.load_certificate(own_folder, "demo"), signer("demo"))
         shutil.rmtree(own_folder / "certificates/demo")
         long_ago = datetime.now(UTC) - timedelta(days=certificates.LEAF_DAYS + 1)
         certificates.make(own_folder / "certificates", now=long_ago)
         with pytest.raises(errors.Unavailable):
-            await get_job(target, local.of(own_folder, "demo"), signer("demo"))
+            await get_job(target, local.load_certificate(own_folder, "demo"), signer("demo"))
 
 
 @pytest.mark.parametrize("service_name", ["demo", "auth", "provision"])
@@ -206,8 +206,8 @@ async def test_certificates_are_replaced_while_calls_run(
     signer: Signers,
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
-    async with serving(local.of(own_folder, "jobs"), verifier) as (target, servicer):
-        certificate = local.of(own_folder, "gateway")
+    async with serving(local.load_certificate(own_folder, "jobs"), verifier) as (target, servicer):
+        certificate = local.load_certificate(own_folder, "gateway")
         channel = client.channel(target, service=SERVICE, certificate=certificate)
         stub = jobs_service_pb2_grpc.JobsServiceStub(channel)
         call = client.Caller(signer("gateway"))
@@ -223,14 +223,14 @@ async def test_certificates_are_replaced_while_calls_run(
         for name in ("gateway", "jobs"):
             shutil.rmtree(own_folder / "certificates" / name)
         assert certificates.make(own_folder / "certificates") == ["jobs", "gateway"]
-        new = local.of(own_folder, "gateway").material().certificate
+        new = local.load_certificate(own_folder, "gateway").material().certificate
 
         async def is_shown() -> bool:
             return new in servicer.certificates
 
         await eventually(is_shown)
         served = await asyncio.to_thread(_certificate_of, target)
-        assert served.encode() == local.of(own_folder, "jobs").material().certificate
+        assert served.encode() == local.load_certificate(own_folder, "jobs").material().certificate
         stop.set()
         await asyncio.gather(*working)
         # What was under way goes on over the connection that it began on.

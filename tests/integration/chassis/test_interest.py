@@ -172,7 +172,7 @@ async def test_interests_survive_an_outage_and_begin_during_one(server: Nats, ev
         assert await opened.wait()
         await asyncio.wait_for(during.late.wait(), SOON)
         for subject in ("test.before", "test.during", "test.gone"):
-            await tested_bus.publish_ephemeral(subject, b"after")
+            await tested_bus.broadcast(subject, b"after")
         await eventually(before.has(b"after"))
         await eventually(during.has(b"after"))
         assert after.received == []
@@ -197,7 +197,7 @@ async def test_server_that_does_not_answer_delays_only_the_first(server: Nats, m
         monkeypatch.undo()
         while not await second.wait():
             pass
-        await tested_bus.publish_ephemeral("test.first", b"x")
+        await tested_bus.broadcast("test.first", b"x")
         await arrived(client_of(tested_bus), tested_bus)
         assert recorder.received == [("test.first", b"x")]
 
@@ -212,7 +212,7 @@ async def test_interests_begin_before_the_first_connection_and_come_back_after_t
         running = asyncio.ensure_future(tested_bus.run())
         await asyncio.wait_for(ready.wait(), SOON)
         assert await opened.wait()
-        await tested_bus.publish_ephemeral("test.early", b"x")
+        await tested_bus.broadcast("test.early", b"x")
         await arrived(client_of(tested_bus), tested_bus)
         assert len(recorder.received) == number
         running.cancel()

@@ -146,20 +146,20 @@ async def test_burst_of_one_user_leaves_the_server_to_others(
 
     burst = [
         asyncio.create_task(get_job(running_server, call, user_token=first_response, timeout=60.0))
-        for _ in range(shares.RUNNING + shares.WAITING + 1)
+        for _ in range(shares.MAX_RUNNING + shares.MAX_WAITING + 1)
     ]
     refused = await asyncio.wait(burst, return_when=asyncio.FIRST_COMPLETED)
     (first,) = refused[0]
     assert isinstance(error := first.exception(), errors.ResourceExhausted)
     assert (error.code, error.details["retry_after_seconds"]) == ("too_many_calls", "1")
-    await running(shares.RUNNING)
+    await running(shares.MAX_RUNNING)
     others = [asyncio.create_task(get_job(running_server, call, user_token=token)) for token in (other, "")]
-    await running(shares.RUNNING + len(others))
-    for waiting in burst[: shares.RUNNING + 10]:
+    await running(shares.MAX_RUNNING + len(others))
+    for waiting in burst[: shares.MAX_RUNNING + 10]:
         waiting.cancel()
     servicer.hang.set()
     results = await asyncio.gather(*burst, *others, return_exceptions=True)
-    assert [type(result) for result in results].count(type(None)) >= shares.WAITING - 10 + len(others)
+    assert [type(result) for result in results].count(type(None)) >= shares.MAX_WAITING - 10 + len(others)
     await get_job(running_server, call, user_token=first_response)
 
 

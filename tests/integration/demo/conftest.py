@@ -17,7 +17,7 @@ from chassis import outbox
 from dev import subprocesses
 from lifecycle.machine import Error, JobPhase, JobUpdate
 from lifecycle.settler import Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from repruv.demo.v1 import demo_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import dataset, domain, handlers, operations, options, rows, schema, storage, views
@@ -82,7 +82,7 @@ class Demo:
 
 def make_demo(engine: AsyncEngine, jobs: JobsClient) -> Demo:
     """Build demo mode with a relay that submits jobs after the commit, but neither polls nor publishes."""
-    submitter = Submitter(engine, jobs, DEMO_MODE)
+    submitter = LifecycleSubmitter(engine, jobs, DEMO_MODE)
     relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submitter.send})
     settler = Settler(DEMO_MODE, engine=engine, relay=relay, jobs=jobs, submitter=submitter)
     return Demo(operations=operations.Operations(engine, settler, relay), settler=settler, relay=relay)
@@ -124,7 +124,7 @@ class Owner:
     async def context(
         self, attempt: int = 1, kind: type[testing.RecordingContext] = testing.RecordingContext
     ) -> worker.Context:
-        """The context of an attempt of the present job."""
+        """The context of an attempt of the current job."""
         mode = await self.mode()
         return kind(
             job_id=str(mode.job_id),
@@ -142,7 +142,7 @@ class Owner:
         return await self.demo.settler.settle(update)
 
     async def update(self, phase: JobPhase, *, attempt: int = 1, version: int = 100) -> JobUpdate:
-        """An update of the present job."""
+        """An update of the current job."""
         mode = await self.mode()
         assert mode.job_id
         assert mode.job_kind

@@ -16,7 +16,7 @@ from chassis import errors, outbox
 from lifecycle.file_states import State
 from lifecycle.machine import Error, JobPhase, JobUpdate
 from lifecycle.settler import Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from repruv.demo.v1 import exports_service_pb2
 from services.demo import handlers as demo_handlers
 from services.demo import schema as demo_schema
@@ -37,7 +37,7 @@ class Exporter:
         self.key = (owner.owner_id,)
         self.engine = owner.engine
         relay = outbox.Relay(owner.engine, demo_schema.outbox, {})
-        submitter = Submitter(owner.engine, jobs, EXPORT)
+        submitter = LifecycleSubmitter(owner.engine, jobs, EXPORT)
         self.settler = Settler(EXPORT, engine=owner.engine, relay=relay, jobs=jobs, submitter=submitter)
         self.operations = operations.Operations(owner.engine, self.settler, relay)
 
@@ -154,7 +154,7 @@ async def test_the_next_attempt_continues_after_the_last_chunk(exporter: Exporte
     assert len(await exporter.rows()) == ROWS
 
 
-async def test_stale_attempt_writes_nothing(exporter: Exporter) -> None:
+async def test_superseded_attempt_writes_nothing(exporter: Exporter) -> None:
     await exporter.start()
     late = await exporter.context(1)
     ready = await exporter.run(2)

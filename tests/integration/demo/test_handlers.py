@@ -1,4 +1,4 @@
-"""The handlers on a real database: exact rows after crashes, no writes by stale attempts."""
+"""The handlers on a real database: exact rows after crashes, no writes by superseded attempts."""
 
 from __future__ import annotations
 
@@ -71,42 +71,42 @@ async def test_attempt_with_a_lost_lease_stops_and_the_next_one_resumes(owner: O
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_stale_attempt_cannot_write_after_a_newer_one_started(owner: Owner) -> None:
+async def test_superseded_attempt_cannot_write_after_a_newer_one_started(owner: Owner) -> None:
     await owner.enable()
     zombie, newer = [cast(Paused, await owner.context(attempt=n, kind=Paused)) for n in (1, 2)]
     newer.pauses_at = 1_400
-    overtaken = asyncio.create_task(handlers.enable(owner.dependencies, zombie))
+    superseded = asyncio.create_task(handlers.enable(owner.dependencies, zombie))
     await zombie.stands.wait()
-    overtaking = asyncio.create_task(handlers.enable(owner.dependencies, newer))
+    newest = asyncio.create_task(handlers.enable(owner.dependencies, newer))
     await newer.stands.wait()
     before = await owner.mode(), await owner.counts()
     assert before[0].state is State.ENABLING
     zombie.go.set()
     with pytest.raises(worker.Cancelled) as excinfo:
-        await overtaken
+        await superseded
     assert excinfo.value.reason == "superseded"
     assert (await owner.mode(), await owner.counts()) == before
     newer.go.set()
-    await overtaking
+    await newest
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_stale_attempt_cannot_delete_after_a_newer_one_started(owner: Owner) -> None:
+async def test_superseded_attempt_cannot_delete_after_a_newer_one_started(owner: Owner) -> None:
     await owner.enabled()
     await owner.disable()
     zombie, newer = [cast(Paused, await owner.context(attempt=n, kind=Paused)) for n in (1, 2)]
     newer.pauses_at = 1_400
-    overtaken = asyncio.create_task(handlers.disable(owner.dependencies, zombie))
+    superseded = asyncio.create_task(handlers.disable(owner.dependencies, zombie))
     await zombie.stands.wait()
-    overtaking = asyncio.create_task(handlers.disable(owner.dependencies, newer))
+    newest = asyncio.create_task(handlers.disable(owner.dependencies, newer))
     await newer.stands.wait()
     before = await owner.mode(), await owner.counts()
     zombie.go.set()
     with pytest.raises(worker.Cancelled, match="superseded"):
-        await overtaken
+        await superseded
     assert (await owner.mode(), await owner.counts()) == before
     newer.go.set()
-    assert await overtaking == {"content_removed": 12, "interactions_removed": 2_500}
+    assert await newest == {"content_removed": 12, "interactions_removed": 2_500}
 
 
 @pytest.mark.parametrize("phase", [JobPhase.FAILED, JobPhase.CANCELLED])

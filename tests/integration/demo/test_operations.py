@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, outbox, postgres
 from lifecycle.machine import JobPhase
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from repruv.jobs.v1 import job_pb2
 from services.demo import declaration, domain, idempotency, operations, schema, storage
 from services.demo.declaration import DEMO_MODE
@@ -62,7 +62,7 @@ async def test_outbox_submits_undelivered_jobs_after_a_delay(
     (delay,) = [remaining for remaining, payload in stored_messages if payload == request]
     assert timedelta() < delay <= outbox.RELAY_DELAY
     for _ in range(2):
-        await Submitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
+        await LifecycleSubmitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))
 
 
@@ -70,7 +70,7 @@ async def test_failed_submit_is_retried(owner: Owner, engine: AsyncEngine, silen
     accepted = await owner.enable()
     request = declaration.submit(accepted.mode).SerializeToString()
     with pytest.raises(errors.Unavailable):
-        await Submitter(engine, silent_jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
+        await LifecycleSubmitter(engine, silent_jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     assert (await owner.mode()).state is State.ENABLING
 
 
@@ -80,7 +80,7 @@ async def test_rejected_job_fails_demo_mode(owner: Owner, engine: AsyncEngine, j
     submit.spec.payload.update({"generation": 77})
     await jobs.submit_request(submit)
     request = declaration.submit(accepted.mode).SerializeToString()
-    await Submitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
+    await LifecycleSubmitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     mode = await owner.mode()
     assert mode.state is State.FAILED
     assert mode.error

@@ -30,7 +30,7 @@ def loops(engine: AsyncEngine) -> reconciler.Reconciler:
 
 async def clean(loops: reconciler.Reconciler) -> None:
     """Walk through all owners once."""
-    await loops.clean()
+    await loops.delete_orphaned_rows()
 
 
 async def test_lost_end_of_a_job_is_settled_by_the_sweep(
@@ -100,7 +100,7 @@ async def test_a_jobs_service_that_is_down_changes_nothing(owner: Owner) -> None
     assert await owner.mode() == accepted.mode
 
 
-async def test_the_sweeper_keeps_rows_of_current_generations(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_maintenance_keeps_rows_of_current_generations(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
@@ -117,7 +117,7 @@ async def test_the_sweeper_keeps_rows_of_current_generations(owner: Owner, loops
     assert await owner.counts() == (12, 2_500)
 
 
-async def test_the_sweeper_deletes_what_a_cancelled_enable_left(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_maintenance_deletes_what_a_cancelled_enable_left(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enable()
     with pytest.raises(RuntimeError):
         await handlers.enable(owner.dependencies, await owner.context(kind=Crashing))
@@ -126,7 +126,7 @@ async def test_the_sweeper_deletes_what_a_cancelled_enable_left(owner: Owner, lo
     assert await owner.counts() == (0, 0)
 
 
-async def test_sweeper_deletes_rows_of_an_enable_that_was_cancelled_after_its_last_write(
+async def test_maintenance_deletes_rows_of_an_enable_that_was_cancelled_after_its_last_write(
     owner: Owner, loops: reconciler.Reconciler
 ) -> None:
     await owner.enabled()
@@ -135,7 +135,7 @@ async def test_sweeper_deletes_rows_of_an_enable_that_was_cancelled_after_its_la
     assert await owner.counts() == (0, 0)
 
 
-async def test_sweeper_deletes_dismissed_rows(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_maintenance_deletes_dismissed_rows(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enabled()
     await owner.disable()
     with pytest.raises(RuntimeError):
@@ -148,14 +148,14 @@ async def test_sweeper_deletes_dismissed_rows(owner: Owner, loops: reconciler.Re
     assert await owner.counts() == (0, 0)
 
 
-async def test_the_sweeper_deletes_older_generations_only(owner: Owner, loops: reconciler.Reconciler) -> None:
+async def test_maintenance_deletes_older_generations_only(owner: Owner, loops: reconciler.Reconciler) -> None:
     await owner.enabled()
     await owner.write_strays(generation=0)
     await clean(loops)
     assert await owner.stored() == await owner.asked_for()
 
 
-async def test_the_sweeper_skips_a_locked_owner(
+async def test_maintenance_skips_a_locked_owner(
     owner: Owner, loops: reconciler.Reconciler, engine: AsyncEngine
 ) -> None:
     await owner.enabled(interactions=0)
@@ -169,7 +169,7 @@ async def test_the_sweeper_skips_a_locked_owner(
     assert await owner.counts() == (12, 0)
 
 
-async def test_the_sweeper_walks_through_all_owners_in_steps(
+async def test_maintenance_walks_through_all_owners_in_steps(
     make_owner: Callable[..., Owner], loops: reconciler.Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners = [make_owner() for _ in range(5)]
@@ -179,15 +179,15 @@ async def test_the_sweeper_walks_through_all_owners_in_steps(
     await clean(loops)
     for owner in owners:
         await owner.write_strays(generation=0, content=1)
-    monkeypatch.setattr(reconciler, "WALK", 3)
+    monkeypatch.setattr(reconciler, "WALK_BATCH", 3)
     removed = 0
     while removed < 5:
-        removed += await loops.clean()
+        removed += await loops.delete_orphaned_rows()
     assert removed == 5
     assert [await owner.counts() for owner in owners] == [(2, 0)] * 5
 
 
-async def test_sweeper_leaves_no_row_of_an_owner_without_demo_mode(
+async def test_maintenance_leaves_no_row_of_an_owner_without_demo_mode(
     loops: reconciler.Reconciler, engine: AsyncEngine
 ) -> None:
     owner_id = uuid4()
@@ -214,7 +214,7 @@ async def test_old_keys_are_deleted(owner: Owner, loops: reconciler.Reconciler, 
     async with engine.begin() as conn:
         of_owner = sa.update(keys).where(keys.c.owner_id == owner.owner_id, keys.c.key == "old")
         await conn.execute(of_owner.values(created_at=sa.text("now() - interval '25 h'")))
-    assert await loops.delete_expired() >= 1
+    assert await loops.delete_old_keys() >= 1
     async with engine.connect() as conn:
         left = (await conn.execute(sa.select(keys.c.key).where(keys.c.owner_id == owner.owner_id))).scalars().all()
         assert list(left) == ["young"]
@@ -243,7 +243,7 @@ async def test_silent_writer_does_not_block_an_owner(
             async with silent.cursor() as cursor, cursor.copy("COPY demo.content FROM STDIN") as copy:
 
                 async def has_ended() -> bool:
-                    await loops.end_stalled(age=timedelta(seconds=0.1))
+                    await loops.end_stalled_transactions(age=timedelta(seconds=0.1))
                     return not await is_alive(engine, silent)
 
                 await eventually(has_ended)
@@ -271,12 +271,12 @@ async def test_slow_writer_is_not_ended_while_its_rows_arrive(
                 for _ in range(5):
                     await copy.write(b"x" * 200_000)
                     await eventually(has_arrived)
-                    await loops.end_stalled(age=timedelta())  # may end sessions of others
+                    await loops.end_stalled_transactions(age=timedelta())  # may end sessions of others
                     assert await is_alive(engine, slow)
                     await has_arrived()
 
                 async def has_ended() -> bool:
-                    await loops.end_stalled(age=timedelta())
+                    await loops.end_stalled_transactions(age=timedelta())
                     return not await is_alive(engine, slow)
 
                 await eventually(has_ended)

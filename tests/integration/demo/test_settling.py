@@ -63,14 +63,14 @@ async def test_a_cancelled_disable_ends_failed(owner: Owner) -> None:
 async def test_retry_resumes_a_failed_transition(owner: Owner, state: State) -> None:
     await started(owner, state)
     await owner.settle(await owner.update(JobPhase.FAILED, version=5))
-    resumed = await owner.settle(await owner.update(JobPhase.WAITING, version=6))
+    resumed = await owner.settle(await owner.update(JobPhase.UNCLAIMED, version=6))
     assert (resumed.state, resumed.error) == (state, None)
 
 
 async def test_retry_resumes_a_cancelled_enable(owner: Owner) -> None:
     await started(owner, State.ENABLING)
     await owner.settle(await owner.update(JobPhase.CANCELLED, version=5))
-    assert (await owner.settle(await owner.update(JobPhase.WAITING, version=6))).state is State.ENABLING
+    assert (await owner.settle(await owner.update(JobPhase.UNCLAIMED, version=6))).state is State.ENABLING
 
 
 async def test_every_order_of_the_events_of_a_retried_job_ends_the_same(make_owner: object) -> None:
@@ -80,10 +80,10 @@ async def test_every_order_of_the_events_of_a_retried_job_ends_the_same(make_own
         owner: Owner = make_owner()
         await owner.enable(interactions=1_000)
         story = [
-            await owner.update(JobPhase.WAITING, attempt=0, version=1),
+            await owner.update(JobPhase.UNCLAIMED, attempt=0, version=1),
             await owner.update(JobPhase.HELD, attempt=1, version=2),
             await owner.update(JobPhase.FAILED, attempt=1, version=4),
-            await owner.update(JobPhase.WAITING, attempt=1, version=5),
+            await owner.update(JobPhase.UNCLAIMED, attempt=1, version=5),
         ]
         for index in order:
             for _ in range(2):
@@ -91,7 +91,7 @@ async def test_every_order_of_the_events_of_a_retried_job_ends_the_same(make_own
         assert (await owner.mode()).state is State.ENABLING, order
 
 
-async def test_failure_of_a_stale_attempt_changes_nothing(owner: Owner) -> None:
+async def test_failure_of_a_superseded_attempt_changes_nothing(owner: Owner) -> None:
     await started(owner, State.ENABLING)
     late = await owner.update(JobPhase.FAILED, attempt=1, version=5)
     with pytest.raises(RuntimeError):
@@ -110,7 +110,7 @@ async def test_update_of_an_older_generation_changes_nothing(owner: Owner) -> No
     assert await owner.settle(late) == before
 
 
-@pytest.mark.parametrize("phase", [JobPhase.WAITING, JobPhase.HELD, JobPhase.COMPLETED])
+@pytest.mark.parametrize("phase", [JobPhase.UNCLAIMED, JobPhase.HELD, JobPhase.COMPLETED])
 async def test_job_that_goes_well_does_not_move_an_enabled_demo_mode(owner: Owner, phase: JobPhase) -> None:
     await owner.enabled(interactions=10)
     assert (await owner.settle(await owner.update(phase))).state is State.ENABLED
@@ -124,7 +124,7 @@ async def test_enable_whose_last_write_was_not_reported_follows_its_job_and_can_
     await owner.enabled(interactions=interactions)
     settled = await owner.settle(await owner.update(phase, version=5))
     assert (settled.state, settled.enabled_at) == (state, None)
-    await owner.settle(await owner.update(JobPhase.WAITING, version=6))
+    await owner.settle(await owner.update(JobPhase.UNCLAIMED, version=6))
     await handlers.enable(owner.dependencies, await owner.context(attempt=2))
     assert (await owner.mode()).state is State.ENABLED
     assert await owner.stored() == await owner.asked_for()

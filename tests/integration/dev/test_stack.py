@@ -113,13 +113,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
 
 def test_tools_beside_a_stack_find_its_services_while_it_runs(make_stack: MakeStack) -> None:
     stack = make_stack()
-    with pytest.raises(targets.NothingRuns):
+    with pytest.raises(targets.NoRunningStack):
         targets.read(stack.data_dir)
     stack.start()
     database = f"127.0.0.1:{stack.servers.postgres.port}"
     assert targets.read(stack.data_dir) == {"postgres": database, "gateway": stack.target("gateway")}
     stack.stop()
-    with pytest.raises(targets.NothingRuns):
+    with pytest.raises(targets.NoRunningStack):
         targets.read(stack.data_dir)
 
 

@@ -85,7 +85,7 @@ async def test_all_streams_catch_up_automatically(
         sequences = await asyncio.gather(*(transitions(stream, 3) for stream in streams))
         assert sequences == [[1, 2, 3]] * len(streams)
 
-        # NATS is live again, and no sweep still in progress sends a transition twice.
+        # NATS is live again, and no check still in progress sends a transition twice.
         answers = await asyncio.gather(*map(disable, accounts))
         assert {answer.status_code for answer in answers} <= {202, 409}
         for account, answer in zip(accounts, answers, strict=True):

@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import server
 from gateway.identity import sessions
-from gateway.stream import connection, frames, raw_connection, response
+from gateway.stream import frames, raw_connection, response
+from gateway.stream import stream as streams
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
 
@@ -31,7 +32,7 @@ class Auth:
         return answer
 
 
-class Stream(connection.Connection):
+class Stream(streams.Stream):
     """A stream whose sink the tests can see."""
 
     sink: raw_connection.Sink | None = None
@@ -47,13 +48,13 @@ async def opened() -> Stream:
 
 
 @asynccontextmanager
-async def serving(stream: connection.Connection) -> AsyncGenerator[server.Server, None]:
+async def serving(stream: streams.Stream) -> AsyncGenerator[server.Server, None]:
     """Answer the first request with this stream."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await response.EventStream(stream)(scope, receive, send)
 
-    async with running_app(response.HandOff(app)) as running:
+    async with running_app(response.TakeOverMiddleware(app)) as running:
         yield running
 
 
@@ -129,7 +130,7 @@ async def flood(stream: Stream) -> int:
 
 
 async def test_a_stalled_reader_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.2)
+    monkeypatch.setattr(streams, "SEND_TIMEOUT", 0.2)
     stream = await opened()
     end_event = asyncio.Event()
     stream.on_end = end_event.set
@@ -138,7 +139,7 @@ async def test_a_stalled_reader_is_disconnected(monkeypatch: pytest.MonkeyPatch)
         await flood(stream)
         await end_event.wait()
         assert not (await rest(client)).endswith(b"0\r\n\r\n")
-        assert stream.close_reason == connection.STALLED
+        assert stream.close_reason == streams.STALLED
 
 
 async def test_a_slow_reader_gets_the_newest_snapshot_only() -> None:
@@ -168,7 +169,7 @@ async def test_a_reader_too_slow_for_transitions_is_reset_and_disconnected() -> 
     async with serving(stream) as running, client_of(running) as client:
         await until(lambda: stream.sink is not None)
         await flood(stream)
-        for sequence in range(1, connection.MAX_TRANSITIONS + 50):
+        for sequence in range(1, streams.MAX_TRANSITIONS + 50):
             stream.send(transition(sequence))
         assert stream.queued == 1
         tail = (await rest(client))[-400:]
@@ -322,7 +323,7 @@ async def test_a_client_that_disconnects_during_the_opening_leaves_no_stream() -
             client.shutdown(socket.SHUT_RDWR)
         await end_event.wait()
         assert not running.server_state.connections
-    assert stream.close_reason == connection.DISCONNECTED
+    assert stream.close_reason == streams.DISCONNECTED
 
 
 def protocols() -> int:

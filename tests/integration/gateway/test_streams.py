@@ -65,7 +65,7 @@ async def test_a_stream_has_every_transition_once_and_in_order(any_url: str, reg
 
         job_id = await enable(account)
         events: list[Event] = []
-        # NATS does not order the two, and without it each is found by its own sweep.
+        # NATS does not order the two, and without it each is found by its own check.
         while not (any(map(is_job("completed"), events)) and any(map(is_demo("enabled"), events))):
             event = await stream.next()
             assert event is not None
@@ -221,7 +221,7 @@ async def test_stream_that_has_missed_too_much_begins_with_a_reset(
     account: Account, gateway_settings: Callable[[], Settings], monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
     monkeypatch.setattr(opening, limit, value)
-    monkeypatch.setattr(feed, "RING", 1)
+    monkeypatch.setattr(feed, "MAX_RING_FRAMES", 1)
     await enable_to_the_end(account)
     async with (
         gateway_serving(gateway_settings()) as url,

@@ -55,12 +55,12 @@ class Model(RuleBasedStateMachine):
         for job_id, job in self.last_jobs.items():
             assert 0 <= job.attempt <= job.max_attempts
             assert 0 <= job.crashes <= outcomes.CRASH_LIMIT
-            assert (job.finished_at is not None) == (job.state in domain.TERMINAL)
+            assert (job.finished_at is not None) == (job.state in domain.FINISHED)
             was = before.get(job_id)
             if was and was.state is not job.state:
                 steps_between = [(was.state, between) for between in State if (between, job.state) in LEGAL]
                 assert (was.state, job.state) in LEGAL or any(step in LEGAL for step in steps_between)
-                assert was.state not in domain.TERMINAL or job_id in self.retried
+                assert was.state not in domain.FINISHED or job_id in self.retried
             if was and job != was:
                 assert job.version > was.version or replace(job, ready=was.ready) == was or self.is_shifted(was, job)
         self.retried.clear()
@@ -79,10 +79,10 @@ class Model(RuleBasedStateMachine):
 
     def parents_know_their_children(self) -> None:
         for parent in self.last_jobs.values():
-            if parent.state in domain.TERMINAL:
+            if parent.state in domain.FINISHED:
                 continue
             states = [job.state for job in self.last_jobs.values() if job.spec.parent_id == parent.job_id]
-            terminal_states = [state for state in states if state in domain.TERMINAL]
+            terminal_states = [state for state in states if state in domain.FINISHED]
             unsuccessful = len(terminal_states) - terminal_states.count(State.COMPLETED)
             truth = domain.Children(total=len(states), ended=len(terminal_states), unsuccessful=unsuccessful)
             assert parent.children == truth
@@ -120,7 +120,7 @@ class Model(RuleBasedStateMachine):
             claimed = self.run(self.jobs.claim(worker="last", kinds=self.kinds, limit=100))
             self.run(jobs_helpers.complete(self.jobs, *(job.job_id for job in claimed)))
             self.run(self.promote())
-        assert {job.state for job in self.probe().values()} <= domain.TERMINAL, "something was forgotten"
+        assert {job.state for job in self.probe().values()} <= domain.FINISHED, "something was forgotten"
 
     # The rest is how.
 
@@ -134,7 +134,7 @@ class Model(RuleBasedStateMachine):
             options = {"concurrency_key": "key"}
         elif what == "unique":
             options = {"unique_key": self.kind}
-            living = [job for job in self.last_jobs.values() if job.state not in domain.TERMINAL]
+            living = [job for job in self.last_jobs.values() if job.state not in domain.FINISHED]
             refusal = "unique_key_taken" if any(job.spec.unique_key == self.kind for job in living) else None
         elif what == "deadline":
             options = {"total_timeout": jobs_helpers.HOUR}
@@ -145,7 +145,7 @@ class Model(RuleBasedStateMachine):
         elif what == "child" and self.last_jobs:
             parent = self.last_jobs[parent_id or self.job(which)]
             options = {"parent_id": parent.job_id, "concurrency_key": "key" if which % 2 else None}
-            is_closed = parent.state in domain.TERMINAL | {State.CANCELLING}
+            is_closed = parent.state in domain.FINISHED | {State.CANCELLING}
             refusal = "parent_ended" if is_closed else None
         payload = {"n": len(self.last_jobs)}
         return domain.Spec(kind=self.kind, owner_id=self.owner_id, payload=payload, **options, **policy), refusal

@@ -19,7 +19,7 @@ OLD = "2 minutes"
 
 
 async def age_attempt(engine: AsyncEngine, job_id: UUID, age: str) -> None:
-    """Let the attempts of a job have begun so long ago."""
+    """Let the attempts of a job have begun that long ago."""
     statement = sa.text("UPDATE jobs.attempts SET started_at = now() - CAST(:age AS interval) WHERE job_id = :id")
     async with engine.begin() as conn:
         await conn.execute(statement, {"age": age, "id": job_id})
@@ -125,11 +125,11 @@ async def test_attempt_that_ignores_its_timeout_is_ended_by_the_service(
         await age_attempt(jobs_engine, held.job_id, "10 minutes 59 seconds")
     await jobs.cancel(other.job_id, owner_id=None, reason="unwanted")
     keys = [(job.job_id, 1), (other.job_id, 1)]
-    await Maintenance(jobs).end_overrun()
+    await Maintenance(jobs).end_overrun_attempts()
     assert len(await jobs.heartbeat(worker="w1", held=keys)) == 2
     for held in (job, other):
         await age_attempt(jobs_engine, held.job_id, "11 minutes 1 second")
-    await Maintenance(jobs).end_overrun()
+    await Maintenance(jobs).end_overrun_attempts()
     assert await jobs.heartbeat(worker="w1", held=keys) == []
     response = await jobs.get(job.job_id, owner_id=None)
     assert response.error is not None

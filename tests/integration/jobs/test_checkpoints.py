@@ -1,4 +1,4 @@
-"""Checkpoints: later attempts read them, and a stale attempt saves none."""
+"""Checkpoints: later attempts read them, and a superseded attempt saves none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_later_attempt_reads_checkpoints_of_earlier_ones(
     assert await jobs.reports.get_checkpoints(job_id, 2) == {**values, "a": {"n": 2}}
 
 
-async def test_stale_attempt_neither_saves_nor_reads_checkpoints(
+async def test_superseded_attempt_neither_saves_nor_reads_checkpoints(
     jobs: Operations, jobs_engine: AsyncEngine, job_id: UUID, kind: str
 ) -> None:
     await jobs.reports.save_checkpoint(job_id, 1, "a", 1)

@@ -30,7 +30,7 @@ LOCK_OWNER = "SELECT 1 FROM jobs.owners WHERE owner_id = :id FOR NO KEY UPDATE"
 @pytest.fixture
 async def jobs(quiet_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Operations]:
     """Yield a replica that waits for locks as briefly as the service does."""
-    # A busy machine ends no part of a batch for so long. What waits for a lock fails by the bound of its wait.
+    # A busy machine ends no part of a batch within this time. What waits for a lock fails by the bound of its wait.
     monkeypatch.setattr(isolation, "STILL_SECONDS", 30.0)
     engine = postgres.engine(quiet_url, name="test-hurried", pool_size=40, lock_seconds=operations.LOCK_SECONDS)
     relay = outbox.Relay(engine, schema.outbox, {})
@@ -218,7 +218,7 @@ async def test_rescue_does_not_wait_for_a_locked_owner(
 
 
 @pytest.mark.parametrize(
-    ("change", "duty", "state"),
+    ("change", "task", "state"),
     [
         ("run_at = now()", Maintenance.promote_due, State.PENDING),
         ("deadline = now()", Maintenance.fail_overdue, State.FAILED),
@@ -230,7 +230,7 @@ async def test_due_jobs_do_not_wait_for_a_locked_owner(
     submit_job: jobs_helpers.Submit,
     locked: Locks,
     change: str,
-    duty: Callable[[Maintenance], Awaitable[int]],
+    task: Callable[[Maintenance], Awaitable[int]],
     state: State,
 ) -> None:
     later = datetime.now(UTC) + jobs_helpers.HOUR
@@ -242,37 +242,37 @@ async def test_due_jobs_do_not_wait_for_a_locked_owner(
     for job_id in waiting.values():
         await jobs_helpers.shift(jobs_engine, job_id, change)
     async with locked(LOCK_OWNER, blocked):
-        await duty(Maintenance(jobs))
+        await task(Maintenance(jobs))
         states = [await jobs_helpers.state(jobs, waiting[owner]) for owner in (blocked, other)]
         assert states == [State.SCHEDULED, state]
-    await duty(Maintenance(jobs))
+    await task(Maintenance(jobs))
     assert await jobs_helpers.state(jobs, waiting[blocked]) is state
 
 
-@pytest.mark.parametrize("duty", ["orphans", "overrun"])
+@pytest.mark.parametrize("task", ["orphans", "overrun"])
 async def test_tidying_does_not_wait_for_a_locked_owner(
-    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks, duty: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks, task: str
 ) -> None:
     blocked, other = uuid4(), uuid4()
     tidied: dict[UUID, UUID] = {}
     for owner in (blocked, other):
         job = await submit_job(owner_id=owner)
         tidied[owner] = job.job_id
-        if duty == "orphans":
+        if task == "orphans":
             tidied[owner] = (await submit_job(owner_id=owner, parent_id=job.job_id, kind=f"{kind}.child")).job_id
     claimed = await jobs.claim(worker="w1", kinds=[kind], limit=2)
-    if duty == "orphans":
+    if task == "orphans":
         await jobs.finish_many([(job.job_id, 1, jobs_helpers.FINAL) for job in claimed])
         run, ended = Maintenance(jobs).cancel_orphans, State.CANCELLED
     else:
         async with jobs_engine.begin() as conn:
             aged = sa.text("UPDATE jobs.attempts SET started_at = now() - interval '1 day' WHERE job_id = ANY(:ids)")
             await conn.execute(aged, {"ids": list(tidied.values())})
-        run, ended = Maintenance(jobs).end_overrun, State.RETRYING
+        run, ended = Maintenance(jobs).end_overrun_attempts, State.RETRYING
     async with locked(LOCK_OWNER, blocked):
         await run()
         states = [await jobs_helpers.state(jobs, tidied[owner]) for owner in (blocked, other)]
-        assert states == [State.PENDING if duty == "orphans" else State.RUNNING, ended]
+        assert states == [State.PENDING if task == "orphans" else State.RUNNING, ended]
     await run()
     assert await jobs_helpers.state(jobs, tidied[blocked]) is ended
 

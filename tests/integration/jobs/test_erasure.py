@@ -66,7 +66,7 @@ def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search few jobs in one call."""
-    monkeypatch.setattr(erasure, "SCANNED", 2)
+    monkeypatch.setattr(erasure, "SCAN_BATCH", 2)
 
 
 @pytest.mark.usefixtures("small_pages")

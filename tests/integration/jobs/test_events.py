@@ -335,7 +335,7 @@ async def test_rolled_back_change_publishes_nothing(
             await tx.submit([(ids.uuid7(), spec())])
             raise ZeroDivisionError
     assert await published_messages(jobs_engine, kind) == []
-    assert await jobs.positions([owner_id]) == {}
+    assert await jobs.last_sequences([owner_id]) == {}
 
 
 async def test_a_retry_makes_a_notification_unread_again(
@@ -379,8 +379,8 @@ async def test_events_that_a_failover_lost_make_cursors_unknown(
         with pytest.raises(errors.OutOfRange) as excinfo:
             await jobs.list_events(owner_id, after=cursor, limit=10)
         assert excinfo.value.code == "cursor_unknown"
-    newest = (await jobs.positions([owner_id]))[owner_id]
+    newest = (await jobs.last_sequences([owner_id]))[owner_id]
     events, latest = await jobs.list_events(owner_id, after=newest - 2, limit=10)
     assert (len(events), latest) == (2, newest)
     await submit_job()
-    assert (await jobs.positions([owner_id]))[owner_id] == newest + 1, "once per failover"
+    assert (await jobs.last_sequences([owner_id]))[owner_id] == newest + 1, "once per failover"

@@ -63,7 +63,7 @@ async def test_place_in_the_queue_is_the_order_of_claims(
         return -1 if jobs_ahead is None else jobs_ahead
 
     places = {job_id: await ahead(job_id) for job_id in submitted}
-    monkeypatch.setattr(list_storage, "AHEAD", 3)
+    monkeypatch.setattr(list_storage, "MAX_JOBS_AHEAD", 3)
     assert sorted([await ahead(job_id) for job_id in submitted]) == [0, 1, 2, 3, 3, 3, 3, 3]
     monkeypatch.undo()
     claimed = [job_id for _ in submitted for job_id in await jobs_helpers.claim(jobs, kind, limit=1)]
@@ -258,9 +258,9 @@ async def test_fair_rank_of_a_kind_advances_although_its_jobs_are_claimed_at_onc
     """Otherwise all jobs would have the same few ranks, and a submit would read the index entries of all claimed ones."""
     loops = reconciler.Reconciler(Maintenance(jobs), is_caught_up=lambda: True)
     for _ in range(3):
-        await submit(jobs, spec, fair_ranks.AHEAD)
-        assert len(await jobs_helpers.claim(jobs, kind)) == fair_ranks.AHEAD
+        await submit(jobs, spec, fair_ranks.MAX_CLAIMS_AHEAD)
+        assert len(await jobs_helpers.claim(jobs, kind)) == fair_ranks.MAX_CLAIMS_AHEAD
         await loops.reconcile()
     async with jobs_engine.connect() as conn:
         rank = await conn.scalar(sa.text("SELECT fair_rank FROM jobs.kinds WHERE kind = :kind"), {"kind": kind})
-    assert rank == 3 * fair_ranks.AHEAD
+    assert rank == 3 * fair_ranks.MAX_CLAIMS_AHEAD

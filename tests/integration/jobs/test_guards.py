@@ -58,7 +58,7 @@ async def test_finish_sees_a_concurrent_change(
     assert await jobs_helpers.state(jobs, job.job_id) is State.RETRYING
 
 
-async def test_attempt_being_overtaken_saves_no_checkpoint(
+async def test_attempt_being_superseded_saves_no_checkpoint(
     jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submit_job()
@@ -69,16 +69,16 @@ async def test_attempt_being_overtaken_saves_no_checkpoint(
     assert await jobs.reports.get_checkpoints(job.job_id, 2) == {}
 
 
-async def test_attempt_being_overtaken_renews_no_lease(
+async def test_attempt_being_superseded_renews_no_lease(
     jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, meanwhile: Meanwhile
 ) -> None:
     job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     held = [(job.job_id, 1)]
-    overtaken = "attempt = 2, max_attempts = 5, lease_until = '2000-01-01'"
+    superseded = "attempt = 2, max_attempts = 5, lease_until = '2000-01-01'"
     # The renewal does not wait for the other transaction: until its commit, the attempt holds the lease.
     renewal = jobs.heartbeat(worker="w1", held=held)
-    assert await meanwhile(job.job_id, overtaken, renewal) == [(*held[0], State.RUNNING)]
+    assert await meanwhile(job.job_id, superseded, renewal) == [(*held[0], State.RUNNING)]
     assert await jobs.heartbeat(worker="w1", held=held) == []
     async with jobs_engine.connect() as conn:
         lease = sa.text("SELECT lease_until FROM jobs.jobs WHERE job_id = :id")

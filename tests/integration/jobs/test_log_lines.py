@@ -56,7 +56,7 @@ async def test_last_lines_come_with_the_outcome(
     assert await stored(jobs, job) == [(1, 1), (1, 2)]
 
 
-async def test_stale_attempt_logs_nothing(
+async def test_superseded_attempt_logs_nothing(
     jobs: Operations, jobs_engine: AsyncEngine, running: domain.Job, kind: str
 ) -> None:
     await jobs_helpers.crash(jobs, jobs_engine, running.job_id)

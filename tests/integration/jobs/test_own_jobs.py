@@ -15,7 +15,7 @@ from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import WORKER, JobsApi
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
-ENDED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
+FINISHED = {job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 CLEANUP = "jobs.cleanup"
 
 
@@ -31,7 +31,7 @@ def ended(jobs_api: JobsApi, eventually: Eventually) -> Callable[[str], Awaitabl
 
     async def wait(job_id: str) -> job_pb2.Job:
         async def has_ended() -> bool:
-            return (await get(job_id)).state in ENDED
+            return (await get(job_id)).state in FINISHED
 
         await eventually(has_ended)
         return await get(job_id)

@@ -90,7 +90,7 @@ async def test_next_attempt_restarts_the_estimate(
     assert (await jobs.get(running, owner_id=None)).progress.estimate is None
 
 
-async def test_a_stale_attempt_reports_nothing(
+async def test_a_superseded_attempt_reports_nothing(
     jobs: Operations, jobs_engine: AsyncEngine, running: UUID, kind: str
 ) -> None:
     await jobs_helpers.crash(jobs, jobs_engine, running)

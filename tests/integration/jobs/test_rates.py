@@ -37,7 +37,7 @@ async def execute(engine: AsyncEngine, statement: str) -> int:
 async def end(
     jobs: Operations, engine: AsyncEngine, job: domain.Job, outcome: outcomes.Outcome, *, wait: int, run: int
 ) -> None:
-    """Move a claimed job that has ended `MINUTES_AGO` minutes into the past; it waited and ran so many seconds."""
+    """Move a claimed job that has ended `MINUTES_AGO` minutes into the past; it waited and ran for the given seconds."""
     await jobs.finish(job.job_id, job.attempt, outcome)
     begin = f"date_trunc('minute', now()) - interval '{MINUTES_AGO} minutes' + interval '1 s'"
     await jobs_helpers.shift(

@@ -86,7 +86,7 @@ async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
         )
     filters: dict[str, Any] = {
         "owner_id": owner_id,
-        "states": set(State) - domain.TERMINAL,
+        "states": set(State) - domain.FINISHED,
         "kinds": [],
         "parent_id": None,
     }

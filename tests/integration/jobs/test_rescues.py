@@ -187,7 +187,7 @@ async def test_reconciler_sleeps_until_the_next_due_time(
         return (await Maintenance(jobs).find_work()).seconds_to_next
 
     async def lease() -> float | None:
-        return await Maintenance(jobs).seconds_to_expiry()
+        return await Maintenance(jobs).seconds_to_lease_expiry()
 
     job = await submit_job()
     assert await loops.reconcile() == reconciler.BUSY_SECONDS, "a job waits"

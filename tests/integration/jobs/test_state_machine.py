@@ -50,7 +50,7 @@ OUTCOMES = st.sampled_from(
 WHAT = st.sampled_from(("plain", "keyed", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child"))
 ADMIN_ACTS = ("pause", "resume", "run_one", "run_two", "run_all", "one_a_key", "two_a_key")
 ACTS = ("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy") * 3 + ("resume", *ADMIN_ACTS)
-WAITING = {State.SCHEDULED, State.PENDING, State.RETRYING}
+UNCLAIMED = {State.SCHEDULED, State.PENDING, State.RETRYING}
 
 
 class Engine(model.Model):
@@ -119,7 +119,7 @@ class Engine(model.Model):
 
     def retry(self, job_id: UUID) -> None:
         before = self.last_jobs[job_id]
-        living = {job.spec.unique_key for job in self.last_jobs.values() if job.state not in domain.TERMINAL} - {None}
+        living = {job.spec.unique_key for job in self.last_jobs.values() if job.state not in domain.FINISHED} - {None}
         is_ended = before.state in {State.FAILED, State.CANCELLED}
         try:
             after = self.run(self.jobs.retry(job_id, owner_id=self.owner_id))
@@ -279,7 +279,7 @@ class Engine(model.Model):
         self.shift("deadline = now()", "deadline > now()", job_id)
         self.run(Maintenance(self.jobs).fail_overdue())
         after = self.run(self.jobs.get(job_id, owner_id=None))
-        assert after.deadline is None or after.state not in WAITING
+        assert after.deadline is None or after.state not in UNCLAIMED
 
     def tidy(self, job_id: UUID) -> None:
         self.run(jobs_helpers.rescue(self.jobs))

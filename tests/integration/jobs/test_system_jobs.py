@@ -87,7 +87,7 @@ async def test_jobs_of_the_system_wait_for_no_other_and_tell_their_history_in_or
         for job_id in submitted:
             assert await reasons(jobs, job_id) == ["submitted", "claimed", "released", "claimed", "completed"]
         assert await reasons(jobs, cancelled.job_id) == ["submitted", "cancel_requested"]
-    assert await jobs.positions([user, SYSTEM]) == {user: 5}
+    assert await jobs.last_sequences([user, SYSTEM]) == {user: 5}
 
 
 async def test_all_jobs_of_the_system_have_the_share_of_one_user(

@@ -234,12 +234,12 @@ async def test_wake_ups_reach_the_watches_of_their_job_and_owner(
     async with asyncio.timeout(SECONDS):
         # Repeated: only a received message shows that the server has the subscription.
         while not all(pending_item.done() for pending_item in coming):
-            await nats.publish_ephemeral(f"jobs.live_events.{job.spec.owner_id}", rung)
+            await nats.broadcast(f"jobs.live_events.{job.spec.owner_id}", rung)
             await asyncio.wait(coming, timeout=0.05)
     await jobs.reports.report_progress(claimed_job.job_id, claimed_job.attempt, domain.Progress(done=5, total=9))
     reported = await jobs.get(claimed_job.job_id, owner_id=None)
     progressed = job_events_pb2.JobProgressed(job=convert.job_to_proto(reported)).SerializeToString()
-    await nats.publish_ephemeral(f"jobs.progress.{job.spec.owner_id}", progressed)
+    await nats.broadcast(f"jobs.progress.{job.spec.owner_id}", progressed)
     async with asyncio.timeout(SECONDS):
         assert (await anext(snapshots)).progress.done == 5
     # One interest serves both watches of the owner, and ends with the last of them.

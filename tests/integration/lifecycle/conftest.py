@@ -18,11 +18,11 @@ import worker
 from chassis import ids, outbox, postgres, prepared
 from dev.embedded import EmbeddedServers
 from lifecycle import file_states, updates
-from lifecycle.attempts import Attempt
+from lifecycle.attempts import FencedAttempt
 from lifecycle.declaration import Lifecycle
 from lifecycle.machine import Error, JobPhase, JobUpdate, Resource
 from lifecycle.settler import Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from lifecycle.unsuccessful_jobs import UnsuccessfulJobs
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.auth import schema as auth_schema
@@ -89,8 +89,8 @@ class Case:
         return UnsuccessfulJobs(cast(JobsClient, self.jobs), self.settler)
 
     @property
-    def submitter(self) -> Submitter:
-        return Submitter(self.engine, cast(JobsClient, self.jobs), self.lifecycle)
+    def submitter(self) -> LifecycleSubmitter:
+        return LifecycleSubmitter(self.engine, cast(JobsClient, self.jobs), self.lifecycle)
 
     @property
     def settler(self) -> Settler[Any, Any]:
@@ -102,7 +102,7 @@ class Case:
             submitter=self.submitter,
         )
 
-    def attempt(self, resource: Resource, number: int = 1, **changed: Any) -> Attempt[Any, Any]:
+    def attempt(self, resource: Resource, number: int = 1, **changed: Any) -> FencedAttempt[Any, Any]:
         """An attempt of the resource's job, or of another one."""
         fields = {
             "job_id": str(resource.job_id),
@@ -113,7 +113,7 @@ class Case:
         }
         payload = updates.payload(self.lifecycle.rows, resource)
         context: worker.Context = testing.RecordingContext(payload, **fields)
-        return Attempt(self.lifecycle, self.engine, self.relay, context)
+        return FencedAttempt(self.lifecycle, self.engine, self.relay, context)
 
     def update(self, resource: Resource, phase: JobPhase, **changed: Any) -> JobUpdate:
         """An update of the resource's job, newer than all that were applied."""

@@ -14,7 +14,7 @@ from chassis import outbox
 from lifecycle import machine, updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.machine import Ending, Error, Step
-from lifecycle.rows import Rows, common
+from lifecycle.rows import Rows, common_fields
 from repruv.jobs.v1 import jobs_service_pb2
 
 KIND = "conformance.report"
@@ -105,7 +105,7 @@ reports = sa.Table(
 
 def _report(row: Mapping[Any, Any]) -> Report:
     return Report(
-        **common(row),
+        **common_fields(row),
         owner_id=row["owner_id"],
         report_id=row["report_id"],
         state=State(row["state"]),

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 import worker
 from chassis import bus, ids
 from chassis.prepared import Prepared
-from lifecycle.attempts import Attempt
-from lifecycle.machine import ENDED, JobPhase
+from lifecycle.attempts import FencedAttempt
+from lifecycle.machine import FINISHED, JobPhase
 from lifecycle.subscriber import Subscriber
 from repruv.jobs.v1 import job_events_pb2, job_pb2
 from tests.integration.lifecycle.conftest import Case
 
-UNSUCCESSFUL = ENDED - {JobPhase.COMPLETED}
+UNSUCCESSFUL = FINISHED - {JobPhase.COMPLETED}
 
 
 async def begin(case: Case, resource: Any, number: int = 1) -> None:
@@ -85,11 +85,11 @@ async def test_same_attempt_may_begin_again(case: Case) -> None:
         assert tx.resource.attempt == 1
 
 
-async def complete_at_once(case: Case, attempt: Attempt[Any, Any]) -> Any:
+async def complete_at_once(case: Case, attempt: FencedAttempt[Any, Any]) -> Any:
     action, columns = case.complete()
-    statement = Prepared(case.lifecycle.rows.begin_by_statement(action, frozenset(columns)))
+    statement = Prepared(case.lifecycle.rows.begin_with_transition_statement(action, frozenset(columns)))
     parameters = {f"new_{name}": value for name, value in columns.items()}
-    async with attempt.begin_by(action, statement, parameters) as tx:
+    async with attempt.begin_with_transition(action, statement, parameters) as tx:
         return tx and tx.resource
 
 
@@ -160,7 +160,7 @@ async def test_other_jobs_and_generations_are_superseded(case: Case, other: str)
     assert await case.read(resource) == before
 
 
-@pytest.mark.parametrize("phase", sorted(ENDED))
+@pytest.mark.parametrize("phase", sorted(FINISHED))
 async def test_end_of_a_job_is_settled_once_as_declared(case: Case, phase: JobPhase) -> None:
     resource = await case.start()
     update = case.update(resource, phase)
@@ -277,7 +277,7 @@ async def test_attempt_after_an_unreported_failure_resumes_or_fails_with_its_err
 async def test_retry_resumes_only_if_declared(case: Case, phase: JobPhase) -> None:
     resource = await case.start()
     settled = await case.settler.settle(case.update(resource, phase))
-    retried = await case.settler.settle(case.update(settled, JobPhase.WAITING))
+    retried = await case.settler.settle(case.update(settled, JobPhase.UNCLAIMED))
     expected = case.step.working if _resumes(case, settled) else settled.state
     assert retried.state == expected
 
@@ -287,10 +287,10 @@ async def test_every_order_of_a_retried_jobs_updates_ends_the_same(case: Case) -
     for order in itertools.permutations(range(4)):
         resource = await case.start()
         story = [
-            case.update(resource, JobPhase.WAITING, attempt=0, version=1),
+            case.update(resource, JobPhase.UNCLAIMED, attempt=0, version=1),
             case.update(resource, JobPhase.HELD, attempt=1, version=2),
             case.update(resource, JobPhase.FAILED, attempt=1, version=4),
-            case.update(resource, JobPhase.WAITING, attempt=1, version=5),
+            case.update(resource, JobPhase.UNCLAIMED, attempt=1, version=5),
         ]
         for index in order:
             for _ in range(2):

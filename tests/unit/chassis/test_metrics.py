@@ -28,7 +28,7 @@ def test_calls_are_counted_by_status_and_streams_have_no_times() -> None:
         "GetJob",
     )
     rpc = {"grpc_service": "jobs", "grpc_method": "GetJob"}
-    calls.ended(metrics.OK, time.perf_counter())
-    calls.ended(metrics.OK)
+    calls.record_end(metrics.OK, time.perf_counter())
+    calls.record_end(metrics.OK)
     assert registry.get_sample_value("calls_total", {**rpc, "grpc_code": "OK"}) == 2
     assert registry.get_sample_value("seconds_count", rpc) == 1

@@ -36,12 +36,12 @@ def reload(certificate: tls.Certificate) -> tls.Material:
 
 
 def test_unchanged_files_change_nothing(folder: Path) -> None:
-    certificate = local.of(folder, "demo")
+    certificate = local.load_certificate(folder, "demo")
     assert reload(certificate) is reload(certificate)
 
 
 def test_replaced_files_are_read(folder: Path) -> None:
-    certificate = local.of(folder, "demo")
+    certificate = local.load_certificate(folder, "demo")
     before = certificate.material()
     replace(folder, "demo")
     after = reload(certificate)
@@ -50,7 +50,7 @@ def test_replaced_files_are_read(folder: Path) -> None:
 
 
 def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
-    certificate = local.of(folder, "demo")
+    certificate = local.load_certificate(folder, "demo")
     before = certificate.material()
     shutil.copy(folder / "certificates/jobs/tls.key", certificate.key)
     assert reload(certificate) is before
@@ -60,20 +60,20 @@ def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("file", ["certificate", "key", "authority"])
 def test_invalid_files_cannot_be_used(folder: Path, file: str) -> None:
-    certificate = local.of(folder, "demo")
+    certificate = local.load_certificate(folder, "demo")
     Path(getattr(certificate, file)).write_text("nonsense")
     with pytest.raises(tls.Unusable):
         certificate.material()
 
 
 def test_missing_files_are_waited_for(tmp_path: Path) -> None:
-    certificate = local.of(tmp_path, "demo")
+    certificate = local.load_certificate(tmp_path, "demo")
     making = threading.Thread(target=local.make, args=(tmp_path,))
     making.start()
     certificate.await_files()
     making.join()
     with pytest.raises(tls.Unusable):
-        local.of(tmp_path, "nobody").await_files(seconds=0.0)
+        local.load_certificate(tmp_path, "nobody").await_files(seconds=0.0)
 
 
 def test_three_paths_or_none() -> None:
@@ -95,7 +95,7 @@ def test_certificates_are_kept_until_shortly_before_expiry(folder: Path) -> None
 def test_certificates_of_a_lost_authority_are_recreated(folder: Path) -> None:
     shutil.rmtree(folder / "certificates/authority")
     assert len(certificates.make(folder / "certificates")) == len(certificates.IDENTITIES)
-    local.of(folder, "demo").material()
+    local.load_certificate(folder, "demo").material()
 
 
 def test_private_keys_are_readable_only_by_their_owner(folder: Path) -> None:

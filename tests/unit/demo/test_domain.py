@@ -97,7 +97,7 @@ def test_every_refusal_has_a_stable_code(action: Action, state: State) -> None:
 )
 def test_enable_begins(mode: domain.Mode, attempt: int, expected: AttemptStart) -> None:
     fence = Fence(key=(OWNER,), job_id=JOB, generation=4, attempt=attempt)
-    assert MACHINE.start(mode, fence, JobKind.ENABLE) is expected
+    assert MACHINE.decide_start(mode, fence, JobKind.ENABLE) is expected
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_enable_begins(mode: domain.Mode, attempt: int, expected: AttemptStart) 
 )
 def test_disable_begins(state: State, attempt: int, expected: AttemptStart) -> None:
     fence = Fence(key=(OWNER,), job_id=JOB, generation=4, attempt=attempt)
-    assert MACHINE.start(mode_in(state, JobKind.DISABLE), fence, JobKind.DISABLE) is expected
+    assert MACHINE.decide_start(mode_in(state, JobKind.DISABLE), fence, JobKind.DISABLE) is expected
 
 
 @pytest.mark.parametrize("other", [{"job_id": uuid4()}, {"generation": 3}, {"generation": 5}])
@@ -120,7 +120,7 @@ def test_disable_begins(state: State, attempt: int, expected: AttemptStart) -> N
 def test_a_job_of_another_generation_is_superseded_in_every_state(state: State, other: dict[str, object]) -> None:
     fence = replace(Fence(key=(OWNER,), job_id=JOB, generation=4, attempt=9), **other)  # type: ignore[arg-type]
     for kind in JobKind:
-        assert MACHINE.start(mode_in(state, kind), fence, kind) is AttemptStart.SUPERSEDED
+        assert MACHINE.decide_start(mode_in(state, kind), fence, kind) is AttemptStart.SUPERSEDED
 
 
 ERROR = Error(code="broken", message="It broke.")
@@ -133,8 +133,8 @@ EFFECTS = {
     (State.DISABLING, JobPhase.FAILED): (Action.FAIL, ERROR),
     (State.DISABLING, JobPhase.CANCELLED): (Action.FAIL, domain.CANCELLED),
     (State.DISABLING, JobPhase.COMPLETED): (Action.FAIL, domain._INCOMPLETE.error),
-    (State.FAILED, JobPhase.WAITING): (Action.RESUME_ENABLE, None),
-    (State.DISABLED, JobPhase.WAITING): (Action.RESUME_ENABLE, None),
+    (State.FAILED, JobPhase.UNCLAIMED): (Action.RESUME_ENABLE, None),
+    (State.DISABLED, JobPhase.UNCLAIMED): (Action.RESUME_ENABLE, None),
 }
 
 

@@ -1,4 +1,4 @@
-"""Batched reads of positions and events, and how the failure of a call affects its callers."""
+"""Batched reads of last sequences and events, and how the failure of a call affects its callers."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ async def called(service: JobsService, times: int) -> None:
 
 async def test_concurrent_reads_share_a_call(service: JobsService) -> None:
     reader = event_reader.EventReader(service)
-    first = asyncio.create_task(reader.position("a"))
+    first = asyncio.create_task(reader.last_sequence("a"))
     await called(service, 1)
-    rest = [asyncio.create_task(reader.position(owner)) for owner in ("b", "c", "c", "a")]
+    rest = [asyncio.create_task(reader.last_sequence(owner)) for owner in ("b", "c", "c", "a")]
     await asyncio.sleep(0)
     service.latest = 2
     service.answers.set()
@@ -68,8 +68,8 @@ async def test_call_is_bounded(service: JobsService) -> None:
     reader = event_reader.EventReader(service)
     service.answers.set()
     owners = [str(number) for number in range(event_reader.OWNERS_PER_CALL + 1)]
-    await asyncio.gather(*(reader.position(owner) for owner in owners))
-    assert await reader.positions(owners) == dict.fromkeys(owners, 1)
+    await asyncio.gather(*(reader.last_sequence(owner) for owner in owners))
+    assert await reader.last_sequences(owners) == dict.fromkeys(owners, 1)
     assert sum(map(len, service.calls)) == 2 * len(owners)
     assert max(map(len, service.calls)) == event_reader.OWNERS_PER_CALL
 
@@ -78,15 +78,15 @@ async def test_a_failure_reaches_the_callers_of_that_call_only(service: JobsServ
     reader = event_reader.EventReader(service)
     service.failure = errors.Unavailable()
     service.answers.set()
-    answers = await asyncio.gather(*(reader.position(owner) for owner in "abc"), return_exceptions=True)
+    answers = await asyncio.gather(*(reader.last_sequence(owner) for owner in "abc"), return_exceptions=True)
     assert [type(answer) for answer in answers] == [errors.Unavailable] * 3
     service.failure = None
-    assert await reader.position("a") == 1
+    assert await reader.last_sequence("a") == 1
 
 
 async def test_a_cancelled_read_does_not_cancel_others(service: JobsService) -> None:
     reader = event_reader.EventReader(service)
-    cancelled, waiting = (asyncio.create_task(reader.position(owner)) for owner in "ab")
+    cancelled, waiting = (asyncio.create_task(reader.last_sequence(owner)) for owner in "ab")
     await called(service, 1)
     cancelled.cancel()
     await asyncio.sleep(0)
@@ -113,9 +113,9 @@ async def test_a_lost_cursor_fails_its_own_read_only(service: JobsService) -> No
 async def test_a_stuck_call_does_not_delay_others(service: JobsService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_reader, "MAX_WAIT_SECONDS", 0.01)
     reader = event_reader.EventReader(service)
-    stuck = asyncio.create_task(reader.position("a"))
+    stuck = asyncio.create_task(reader.last_sequence("a"))
     await called(service, 1)
-    following = asyncio.create_task(reader.position("b"))
+    following = asyncio.create_task(reader.last_sequence("b"))
     await called(service, 2)
     service.answers.set()
     assert (await stuck, await following) == (1, 1)

@@ -10,8 +10,9 @@ import pytest
 
 from chassis import errors
 from chassis.interest import Interest, Interests
-from gateway.stream import feed, frames
+from gateway.stream import frames
 from gateway.stream.event_reader import Cursor, EventReader, Page
+from gateway.stream.feed import MAX_RING_BYTES, MAX_RING_FRAMES, Feed
 from gateway.stream.sources import Sources
 from gateway.stream.sources.demo import Demo
 from gateway.stream.sources.jobs import Jobs
@@ -42,13 +43,13 @@ class JobsService:
     def __init__(self, latest: int = 0) -> None:
         self.latest = latest
         self.calls = 0
-        self.positions_asked = 0
+        self.sequence_reads = 0
         self.is_down = False
         self.answers = asyncio.Event()
         self.answers.set()
 
     async def batch_get_event_positions(self, owner_ids: Sequence[str]) -> dict[str, int]:
-        self.positions_asked += 1
+        self.sequence_reads += 1
         latest = self.latest
         await self._answer()
         return dict.fromkeys(owner_ids, latest)
@@ -100,150 +101,150 @@ async def reader() -> Reader:
 
 
 @pytest.fixture
-async def owner(service: JobsService, reader: Reader) -> feed.Feed:
-    owner = feed.Feed(OWNER, EventReader(service), SOURCES, Interests())
-    owner.connections.add(reader)  # type: ignore[arg-type]
-    return owner
+async def feed(service: JobsService, reader: Reader) -> Feed:
+    feed = Feed(OWNER, EventReader(service), SOURCES, Interests())
+    feed.streams.add(reader)  # type: ignore[arg-type]
+    return feed
 
 
-def receive(owner: feed.Feed, service: JobsService, *sequences: int) -> None:
+def receive(feed: Feed, service: JobsService, *sequences: int) -> None:
     for sequence in sequences:
         service.latest = max(service.latest, sequence)
-        owner.receive_transition(event(sequence))
+        feed.receive_transition(event(sequence))
 
 
-async def test_events_in_order_cause_no_read(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
-    await owner.prime()
-    receive(owner, service, 1, 2, 2, 1, 3)
+async def test_events_in_order_cause_no_read(feed: Feed, service: JobsService, reader: Reader) -> None:
+    await feed.prime()
+    receive(feed, service, 1, 2, 2, 1, 3)
     assert reader.sequences == [1, 2, 3]
     assert service.calls == 0
 
 
-async def test_one_run_fills_all_gaps(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
-    await owner.prime()
+async def test_one_run_fills_all_gaps(feed: Feed, service: JobsService, reader: Reader) -> None:
+    await feed.prime()
     service.answers.clear()
-    receive(owner, service, 1, 4, 6, 5, 9)
+    receive(feed, service, 1, 4, 6, 5, 9)
     assert reader.sequences == [1]
     service.answers.set()
-    await owner.catch_up()
+    await feed.catch_up()
     assert reader.sequences == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert service.calls == 3
 
 
-async def test_events_during_priming_are_sent(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
+async def test_events_during_priming_are_sent(feed: Feed, service: JobsService, reader: Reader) -> None:
     service.latest = 5
     service.answers.clear()
-    priming = asyncio.create_task(owner.prime())
-    while not service.positions_asked:
+    priming = asyncio.create_task(feed.prime())
+    while not service.sequence_reads:
         await asyncio.sleep(0)
-    receive(owner, service, 6, 7)
+    receive(feed, service, 6, 7)
     service.answers.set()
     assert await priming == 5
-    await owner.catch_up()
+    await feed.catch_up()
     assert reader.sequences == [6, 7]
 
 
-async def test_shuffled_events_are_sent_in_order(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
-    await owner.prime()
+async def test_shuffled_events_are_sent_in_order(feed: Feed, service: JobsService, reader: Reader) -> None:
+    await feed.prime()
     received = [sequence for sequence in range(1, 200) if random.random() < 0.8] * 2
     random.shuffle(received)
     for sequence in received:
-        receive(owner, service, sequence)
+        receive(feed, service, sequence)
         await asyncio.sleep(0)
-    await owner.catch_up()
+    await feed.catch_up()
     assert reader.sequences == list(range(1, max(received) + 1))
 
 
 async def test_events_missed_during_an_outage_are_sent_after_it(
-    owner: feed.Feed, service: JobsService, reader: Reader
+    feed: Feed, service: JobsService, reader: Reader
 ) -> None:
-    await owner.prime()
+    await feed.prime()
     service.is_down = True
-    receive(owner, service, 2)
+    receive(feed, service, 2)
     with pytest.raises(errors.Unavailable):
-        await owner.catch_up()
+        await feed.catch_up()
     service.is_down = False
-    await owner.catch_up()
+    await feed.catch_up()
     assert reader.sequences == [1, 2]
 
 
-async def test_a_restored_database_resets_the_streams(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
+async def test_a_restored_database_resets_the_streams(feed: Feed, service: JobsService, reader: Reader) -> None:
     service.latest = 5
-    await owner.prime()
+    await feed.prime()
     service.latest = 3
-    await owner.catch_up()
+    await feed.catch_up()
     assert reader.restarts == [("cursor_unknown", 3)]
-    receive(owner, service, 4)
+    receive(feed, service, 4)
     assert reader.sequences == [4]
 
 
-async def test_the_last_transitions_are_remembered(owner: feed.Feed, service: JobsService) -> None:
-    await owner.prime()
-    receive(owner, service, *range(1, feed.RING + 11))
-    assert not owner.remembers(9)
-    assert owner.remembers(10)
-    assert owner.remembers(feed.RING + 10)
-    assert not owner.remembers(feed.RING + 11)
-    assert [frame.sequence for frame in owner.since(feed.RING + 8)] == [feed.RING + 9, feed.RING + 10]
+async def test_the_last_transitions_are_remembered(feed: Feed, service: JobsService) -> None:
+    await feed.prime()
+    receive(feed, service, *range(1, MAX_RING_FRAMES + 11))
+    assert not feed.remembers(9)
+    assert feed.remembers(10)
+    assert feed.remembers(MAX_RING_FRAMES + 10)
+    assert not feed.remembers(MAX_RING_FRAMES + 11)
+    assert [frame.sequence for frame in feed.since(MAX_RING_FRAMES + 8)] == [MAX_RING_FRAMES + 9, MAX_RING_FRAMES + 10]
 
 
-async def test_bytes_of_remembered_transitions_are_bounded(owner: feed.Feed) -> None:
-    await owner.prime()
+async def test_bytes_of_remembered_transitions_are_bounded(feed: Feed) -> None:
+    await feed.prime()
     for sequence in range(1, 11):
-        owner.receive_transition(event(sequence, "x" * (feed.RING_BYTES // 5)))
-    assert owner.remembers(6)
-    assert not owner.remembers(5)
+        feed.receive_transition(event(sequence, "x" * (MAX_RING_BYTES // 5)))
+    assert feed.remembers(6)
+    assert not feed.remembers(5)
 
 
-async def test_only_newer_progress_is_sent(owner: feed.Feed, service: JobsService, reader: Reader) -> None:
-    await owner.prime()
-    receive(owner, service, 1)
+async def test_only_newer_progress_is_sent(feed: Feed, service: JobsService, reader: Reader) -> None:
+    await feed.prime()
+    receive(feed, service, 1)
     for version in (3, 2, 3, 1):
-        owner.receive(SOURCES.jobs, job_pb2.Job(job_id="j", version=version, state=job_pb2.JOB_STATE_RUNNING))
+        feed.receive(SOURCES.jobs, job_pb2.Job(job_id="j", version=version, state=job_pb2.JOB_STATE_RUNNING))
     assert [(frame.sequence, frame.version) for frame in reader.frames] == [(1, 1), (0, 3)]
 
 
-async def test_only_newer_demo_mode_is_sent(owner: feed.Feed, reader: Reader) -> None:
+async def test_only_newer_demo_mode_is_sent(feed: Feed, reader: Reader) -> None:
     for version in (2, 1, 2, 3):
-        owner.receive(DEMO, demo_pb2.Demo(version=version, state=demo_pb2.DEMO_STATE_ENABLED))
+        feed.receive(DEMO, demo_pb2.Demo(version=version, state=demo_pb2.DEMO_STATE_ENABLED))
     assert [frame.version for frame in reader.frames] == [2, 3]
 
 
-def new_feed(service: JobsService, latest: int) -> feed.Feed:
+def new_feed(service: JobsService, latest: int) -> Feed:
     service.latest = latest
-    return feed.Feed(OWNER, EventReader(service), SOURCES, Interests())
+    return Feed(OWNER, EventReader(service), SOURCES, Interests())
 
 
 @pytest.mark.parametrize("latest", [7, 4])
 async def test_first_reader_with_a_cursor_costs_one_read(service: JobsService, latest: int) -> None:
-    owner = new_feed(service, latest)
-    assert await owner.prime(4) == latest
-    assert owner.remembers(4)
-    assert [frame.sequence for frame in owner.since(4)] == list(range(5, latest + 1))
-    assert (service.calls, service.positions_asked) == (1, 0)
+    feed = new_feed(service, latest)
+    assert await feed.prime(4) == latest
+    assert feed.remembers(4)
+    assert [frame.sequence for frame in feed.since(4)] == list(range(5, latest + 1))
+    assert (service.calls, service.sequence_reads) == (1, 0)
 
 
 @pytest.mark.parametrize("cursor", [3, 8], ids=["more than a page behind", "of the future"])
 async def test_a_cursor_without_a_whole_page_leaves_the_feed_at_the_newest_event(
     service: JobsService, cursor: int
 ) -> None:
-    owner = new_feed(service, 7)
-    assert await owner.prime(cursor) == 7
-    assert (owner.remembers(7), owner.remembers(6)) == (True, False)
-    assert (service.calls, service.positions_asked) == (1, 1)
+    feed = new_feed(service, 7)
+    assert await feed.prime(cursor) == 7
+    assert (feed.remembers(7), feed.remembers(6)) == (True, False)
+    assert (service.calls, service.sequence_reads) == (1, 1)
 
 
 async def test_events_during_the_first_read_of_a_cursor_are_sent_once(service: JobsService, reader: Reader) -> None:
-    owner = new_feed(service, 5)
-    owner.connections.add(reader)  # type: ignore[arg-type]
+    feed = new_feed(service, 5)
+    feed.streams.add(reader)  # type: ignore[arg-type]
     service.answers.clear()
-    priming = asyncio.create_task(owner.prime(4))
+    priming = asyncio.create_task(feed.prime(4))
     while not service.calls:
         await asyncio.sleep(0)
-    receive(owner, service, 5, 6)
+    receive(feed, service, 5, 6)
     service.answers.set()
     assert await priming == 5
-    await owner.catch_up()
+    await feed.catch_up()
     assert reader.sequences == [6]
 
 
@@ -251,12 +252,12 @@ async def test_the_position_is_read_once_messages_arrive(service: JobsService, m
     order = []
 
     async def wait(self: Interest) -> bool:
-        order.append(("confirmed", service.positions_asked))
+        order.append(("confirmed", service.sequence_reads))
         return True
 
     monkeypatch.setattr(Interest, "wait", wait)
     await new_feed(service, 1).prime()
-    assert (order, service.positions_asked) == ([("confirmed", 0)], 1)
+    assert (order, service.sequence_reads) == ([("confirmed", 0)], 1)
 
 
 def test_one_subscription_takes_all_messages_of_jobs() -> None:
@@ -266,13 +267,11 @@ def test_one_subscription_takes_all_messages_of_jobs() -> None:
 
 
 @pytest.mark.parametrize(("kind", "is_fresh"), [("demo.enable", False), ("auth.connect", True)])
-async def test_transitions_of_its_job_kinds_put_a_resource_in_doubt(
-    owner: feed.Feed, kind: str, is_fresh: bool
-) -> None:
-    await owner.prime()
-    (latest,) = owner.resources
-    owner.receive(DEMO, demo_pb2.Demo(version=1, state=demo_pb2.DEMO_STATE_ENABLED, job_id="1"))
+async def test_transitions_of_its_job_kinds_put_a_resource_in_doubt(feed: Feed, kind: str, is_fresh: bool) -> None:
+    await feed.prime()
+    (latest,) = feed.resources
+    feed.receive(DEMO, demo_pb2.Demo(version=1, state=demo_pb2.DEMO_STATE_ENABLED, job_id="1"))
     latest.confirm()
     job = job_pb2.Job(job_id="2", version=1, state=job_pb2.JOB_STATE_PENDING, spec=job_pb2.JobSpec(kind=kind))
-    owner.receive_transition(job_events_pb2.JobEvent(owner_id=OWNER, sequence=1, job=job))
+    feed.receive_transition(job_events_pb2.JobEvent(owner_id=OWNER, sequence=1, job=job))
     assert latest.is_fresh is is_fresh

@@ -34,7 +34,7 @@ class JobsService:
         self.list_jobs = self
         self.polled: list[str] = []
 
-    async def send(self, user: str, request: jobs_service_pb2.ListJobsRequest) -> jobs_service_pb2.ListJobsResponse:
+    async def send(self, identity: str, request: jobs_service_pb2.ListJobsRequest) -> jobs_service_pb2.ListJobsResponse:
         if tuple(request.states) == HELD:
             self.polled.append(request.owner_id)
         job = job_pb2.Job(job_id=request.owner_id, state=job_pb2.JOB_STATE_RUNNING, version=1)
@@ -46,12 +46,12 @@ class JobsService:
 
 async def test_without_nats_the_progress_of_every_owner_is_polled_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "POLLED_OWNERS", 3)
-    monkeypatch.setattr(hub, "OFFLINE_SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(hub, "OFFLINE_CHECK_SECONDS", 0.01)
     service: Any = JobsService()
     validator = sessions.Sessions(Auth(), is_live=lambda: False)
     streams = hub.Hub(
         jobs=service,
-        kinds=Sources(Jobs(service), ()),
+        sources=Sources(Jobs(service), ()),
         pending_jobs=None,  # type: ignore[arg-type]
         validator=validator,
         interests=Interests(),

@@ -27,22 +27,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def jobs(clock: Clock) -> snapshots.Snapshots[job_pb2.Job]:
-    return snapshots.Snapshots(Jobs(UNUSED))
+def jobs(clock: Clock) -> snapshots.SourceSnapshots[job_pb2.Job]:
+    return snapshots.SourceSnapshots(Jobs(UNUSED))
 
 
 @pytest.fixture
-def demo(jobs: snapshots.Snapshots[job_pb2.Job]) -> snapshots.Snapshots[demo_pb2.Demo]:
+def demo(jobs: snapshots.SourceSnapshots[job_pb2.Job]) -> snapshots.SourceSnapshots[demo_pb2.Demo]:
     """Demo mode that job 1 enables."""
-    demo = snapshots.Snapshots(Demo(UNUSED), jobs)
+    demo = snapshots.SourceSnapshots(Demo(UNUSED), jobs)
     demo.note(demo_pb2.Demo(version=1, state=demo_pb2.DEMO_STATE_ENABLING, job_id="1"))
     demo.confirm()
     return demo
 
 
 @pytest.fixture
-def connections(jobs: snapshots.Snapshots[job_pb2.Job]) -> snapshots.Snapshots[connection_pb2.Connection]:
-    return snapshots.Snapshots(Connections(UNUSED), jobs)
+def connections(jobs: snapshots.SourceSnapshots[job_pb2.Job]) -> snapshots.SourceSnapshots[connection_pb2.Connection]:
+    return snapshots.SourceSnapshots(Connections(UNUSED), jobs)
 
 
 def job(state: job_pb2.JobState.ValueType, version: int, job_id: str = "1") -> job_pb2.Job:
@@ -53,13 +53,15 @@ def connection(version: int, state: connection_pb2.ConnectionState.ValueType) ->
     return connection_pb2.Connection(platform="youtube", version=version, state=state)
 
 
-def move(demo: snapshots.Snapshots[demo_pb2.Demo], jobs: snapshots.Snapshots[job_pb2.Job], moved: job_pb2.Job) -> None:
+def move(
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], jobs: snapshots.SourceSnapshots[job_pb2.Job], moved: job_pb2.Job
+) -> None:
     jobs.note(moved)
     demo.expect_change(moved)
 
 
 def test_a_matching_transition_needs_no_refresh(
-    demo: snapshots.Snapshots[demo_pb2.Demo], jobs: snapshots.Snapshots[job_pb2.Job], clock: Clock
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], jobs: snapshots.SourceSnapshots[job_pb2.Job], clock: Clock
 ) -> None:
     move(demo, jobs, job(job_pb2.JOB_STATE_RUNNING, 1))
     clock.now += 10.0
@@ -67,7 +69,7 @@ def test_a_matching_transition_needs_no_refresh(
 
 
 def test_a_job_that_ended_without_its_resource_needs_a_refresh(
-    demo: snapshots.Snapshots[demo_pb2.Demo], jobs: snapshots.Snapshots[job_pb2.Job], clock: Clock
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], jobs: snapshots.SourceSnapshots[job_pb2.Job], clock: Clock
 ) -> None:
     move(demo, jobs, job(job_pb2.JOB_STATE_COMPLETED, 1))
     assert not demo.needs_refresh(is_live=True)
@@ -80,7 +82,7 @@ def test_a_job_that_ended_without_its_resource_needs_a_refresh(
 
 
 def test_a_job_newer_than_that_of_the_resource_needs_a_refresh(
-    demo: snapshots.Snapshots[demo_pb2.Demo], jobs: snapshots.Snapshots[job_pb2.Job], clock: Clock
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], jobs: snapshots.SourceSnapshots[job_pb2.Job], clock: Clock
 ) -> None:
     move(demo, jobs, job(job_pb2.JOB_STATE_PENDING, 1, job_id="2"))
     clock.now += snapshots.SETTLE_SECONDS
@@ -88,7 +90,7 @@ def test_a_job_newer_than_that_of_the_resource_needs_a_refresh(
 
 
 def test_a_failed_job_that_is_retried_needs_a_refresh(
-    demo: snapshots.Snapshots[demo_pb2.Demo], jobs: snapshots.Snapshots[job_pb2.Job], clock: Clock
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], jobs: snapshots.SourceSnapshots[job_pb2.Job], clock: Clock
 ) -> None:
     demo.note(demo_pb2.Demo(version=2, state=demo_pb2.DEMO_STATE_FAILED, job_id="1"))
     move(demo, jobs, job(job_pb2.JOB_STATE_PENDING, 5))
@@ -97,7 +99,7 @@ def test_a_failed_job_that_is_retried_needs_a_refresh(
 
 
 def test_without_nats_a_contradiction_needs_a_refresh_at_once(
-    demo: snapshots.Snapshots[demo_pb2.Demo], jobs: snapshots.Snapshots[job_pb2.Job], clock: Clock
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], jobs: snapshots.SourceSnapshots[job_pb2.Job], clock: Clock
 ) -> None:
     move(demo, jobs, job(job_pb2.JOB_STATE_COMPLETED, 1))
     assert demo.needs_refresh(is_live=False)
@@ -105,7 +107,7 @@ def test_without_nats_a_contradiction_needs_a_refresh_at_once(
 
 
 def test_invalid_snapshots_are_refreshed_until_confirmed(
-    demo: snapshots.Snapshots[demo_pb2.Demo], clock: Clock
+    demo: snapshots.SourceSnapshots[demo_pb2.Demo], clock: Clock
 ) -> None:
     demo.invalidate()
     assert demo.needs_refresh(is_live=True)
@@ -116,7 +118,7 @@ def test_invalid_snapshots_are_refreshed_until_confirmed(
     assert not demo.needs_refresh(is_live=True)
 
 
-def test_refreshes_are_bounded(demo: snapshots.Snapshots[demo_pb2.Demo], clock: Clock) -> None:
+def test_refreshes_are_bounded(demo: snapshots.SourceSnapshots[demo_pb2.Demo], clock: Clock) -> None:
     demo.invalidate()
     refreshes = 0
     for clock.now in range(1_000, 1_100):
@@ -124,7 +126,7 @@ def test_refreshes_are_bounded(demo: snapshots.Snapshots[demo_pb2.Demo], clock: 
     assert refreshes == snapshots.MAX_REFRESHES
 
 
-def test_snapshots_are_bounded(jobs: snapshots.Snapshots[job_pb2.Job]) -> None:
+def test_snapshots_are_bounded(jobs: snapshots.SourceSnapshots[job_pb2.Job]) -> None:
     for number in range(2 * snapshots.MAX_SNAPSHOTS):
         jobs.note(job(job_pb2.JOB_STATE_RUNNING, 1, job_id=str(number)))
     assert jobs.is_in_progress
@@ -133,7 +135,7 @@ def test_snapshots_are_bounded(jobs: snapshots.Snapshots[job_pb2.Job]) -> None:
     assert not jobs.note(job(job_pb2.JOB_STATE_RUNNING, 1, job_id=str(2 * snapshots.MAX_SNAPSHOTS - 1)))
 
 
-def test_only_newer_snapshots_are_kept(connections: snapshots.Snapshots[connection_pb2.Connection]) -> None:
+def test_only_newer_snapshots_are_kept(connections: snapshots.SourceSnapshots[connection_pb2.Connection]) -> None:
     assert connections.note(connection(2, CONNECTED))
     assert not connections.note(connection(2, CONNECTING))
     assert not connections.note(connection(1, CONNECTING))
@@ -149,7 +151,7 @@ def test_a_connection_that_was_never_used_has_no_frame() -> None:
 
 
 def test_resources_without_job_kinds_are_polled_while_they_move_without_nats(
-    connections: snapshots.Snapshots[connection_pb2.Connection], clock: Clock
+    connections: snapshots.SourceSnapshots[connection_pb2.Connection], clock: Clock
 ) -> None:
     connections.invalidate()
     assert not connections.is_fresh

@@ -17,7 +17,7 @@ class HalfOpen:
         self.opened = asyncio.Event()
         self.published = 0
 
-    async def publish_ephemeral(self, subject: str, payload: bytes) -> None:
+    async def broadcast(self, subject: str, payload: bytes) -> None:
         self.published += 1
         await self.opened.wait()
 

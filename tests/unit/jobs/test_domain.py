@@ -85,7 +85,7 @@ def test_deadline_goes_by_the_clock_of_the_database(seconds: int, action: Action
 
 def test_only_a_retry_leaves_a_terminal_state() -> None:
     for action, (sources, _) in domain.TRANSITIONS.items():
-        assert not (sources & domain.TERMINAL) or action is Action.RETRY
+        assert not (sources & domain.FINISHED) or action is Action.RETRY
 
 
 def test_backoff_doubles_up_to_its_cap_and_is_jittered() -> None:

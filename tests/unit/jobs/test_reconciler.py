@@ -1,4 +1,4 @@
-"""The passes of the reconciler, on duties that tests set."""
+"""The passes of the reconciler, on tasks that tests set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Backlog:
     async def promote_due(self) -> int:
         """Move a full batch, however often it is called."""
         self.promoted += 1
-        assert self.promoted < 1_000, "one duty takes a whole pass"
+        assert self.promoted < 1_000, "one task takes a whole pass"
         return maintenance.BATCH
 
     async def fail_overdue(self) -> int:
@@ -28,8 +28,8 @@ class Backlog:
         return maintenance.BATCH if self.failed < 2 else 0
 
 
-async def test_backlog_of_one_duty_does_not_delay_another() -> None:
+async def test_backlog_of_one_task_does_not_delay_another() -> None:
     backlog = Backlog()
     loop = reconciler.Reconciler(cast(maintenance.Maintenance, backlog), is_caught_up=lambda: True)
-    assert await loop.promote()
+    assert await loop.move_due_jobs()
     assert (backlog.promoted, backlog.failed) == (reconciler.BATCHES, 2)

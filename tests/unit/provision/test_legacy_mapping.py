@@ -92,7 +92,7 @@ def test_times_of_a_job_are_in_order() -> None:
 
 
 def test_job_older_than_the_history_is_left_out() -> None:
-    past = (NOW - mapping.HISTORY - timedelta(days=1)).isoformat()
+    past = (NOW - mapping.HISTORY_AGE - timedelta(days=1)).isoformat()
     assert job(created_at=past) == mapping.Mapped(None, ["job_too_old"])
 
 

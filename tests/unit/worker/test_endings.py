@@ -170,7 +170,7 @@ async def test_worker_stops_although_a_handler_ignores_it_and_no_outcome_is_stor
         is_late.set()
         fake.unavailable.clear()
 
-    for name in ("RELEASE_SECONDS", "ABANDON_SECONDS"):
+    for name in ("HAND_BACK_SECONDS", "ABANDON_SECONDS"):
         monkeypatch.setattr(f"worker._runtime.worker.{name}", 0.1)
     fake.unavailable = {"FinishJobs"}
     job_id = fake.add("test.stubborn")

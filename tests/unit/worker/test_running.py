@@ -98,7 +98,7 @@ async def test_deadline_goes_by_the_clock_of_the_database(fake: Fake, working: A
 async def test_outcome_that_causes_internal_errors_is_given_up(
     fake: Fake, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "INTERNAL_ERRORS", 2)
+    monkeypatch.setattr(attempt, "MAX_INTERNAL_ERRORS", 2)
 
     async def handle(context: worker.Context) -> None:
         await asyncio.sleep(0)

@@ -12,8 +12,8 @@ from chassis import postgres
 from services.auth.connections import domain, operations, secrets, storage
 from services.auth.connections.domain import Account, Action, Connection, ErrorCode, Item, State, Tokens
 from services.auth.connections.handlers.dependencies import (
-    Attempt,
     Dependencies,
+    FencedAttempt,
     discard_late,
     failed,
     read_secrets,
@@ -69,7 +69,11 @@ async def connect(dependencies: Dependencies, context: worker.Context) -> dict[s
 
 
 async def _exchange(
-    dependencies: Dependencies, attempt: Attempt, connection: Connection, stored: secrets.Stored, provider: Provider
+    dependencies: Dependencies,
+    attempt: FencedAttempt,
+    connection: Connection,
+    stored: secrets.Stored,
+    provider: Provider,
 ) -> Tokens:
     """Exchange the code for tokens, and store them. A code whose answer is not known is never sent again."""
     if stored.grant is None or stored.code_sent_at is not None:
@@ -95,12 +99,12 @@ async def _exchange(
     return tokens
 
 
-async def _mark_code_sent(attempt: Attempt, *, is_sent: bool) -> None:
+async def _mark_code_sent(attempt: FencedAttempt, *, is_sent: bool) -> None:
     async with attempt.fenced() as tx:
         await secrets.mark_code_sent(tx.conn, tx.resource, is_sent=is_sent)
 
 
-async def _store(dependencies: Dependencies, attempt: Attempt, stored: secrets.Stored, tokens: Tokens) -> None:
+async def _store(dependencies: Dependencies, attempt: FencedAttempt, stored: secrets.Stored, tokens: Tokens) -> None:
     """Store new tokens; revoke them if they came too late. Raises `worker.Cancelled`."""
     fence = attempt.fence
     user_id, platform = fence.key
@@ -108,7 +112,7 @@ async def _store(dependencies: Dependencies, attempt: Attempt, stored: secrets.S
     async def store() -> Connection | None:
         """Return the connection if it does not take the tokens."""
         async with dependencies.engine.begin() as conn:
-            connection = await storage.CONNECTIONS.hold(conn, fence, State.CONNECTING)
+            connection = await storage.CONNECTIONS.lock_for_write(conn, fence, State.CONNECTING)
             if connection and await dependencies.vault.store_tokens(
                 conn, connection, tokens, of_generation=fence.generation, of_revision=stored.revision
             ):
@@ -127,7 +131,7 @@ async def _store(dependencies: Dependencies, attempt: Attempt, stored: secrets.S
 
 async def _complete(
     dependencies: Dependencies,
-    attempt: Attempt,
+    attempt: FencedAttempt,
     connection: Connection,
     provider: Provider,
     tokens: Tokens,
@@ -155,7 +159,7 @@ async def _complete(
         raise
 
 
-async def _stop_if_cancelled(context: worker.Context, attempt: Attempt) -> None:
+async def _stop_if_cancelled(context: worker.Context, attempt: FencedAttempt) -> None:
     if not context.is_cancelled:
         return
     async with attempt.fenced() as tx:
@@ -165,7 +169,7 @@ async def _stop_if_cancelled(context: worker.Context, attempt: Attempt) -> None:
 
 async def _fail(
     dependencies: Dependencies,
-    attempt: Attempt,
+    attempt: FencedAttempt,
     connection: Connection,
     code: ErrorCode,
     tokens: Tokens | None = None,
@@ -186,7 +190,7 @@ async def _fail(
     return failed(code)
 
 
-async def _revoke_late(dependencies: Dependencies, attempt: Attempt, tokens: Tokens) -> None:
+async def _revoke_late(dependencies: Dependencies, attempt: FencedAttempt, tokens: Tokens) -> None:
     """Revoke tokens that are not needed any more, unless a later attempt of the job, or a disconnect, handles them."""
     fence = attempt.fence
     async with dependencies.engine.begin() as conn:
@@ -204,6 +208,6 @@ def _code(error: PlatformError) -> ErrorCode:
     return ErrorCode.PLATFORM_REFUSED
 
 
-def _log(attempt: Attempt, connection: Connection, error: PlatformError) -> None:
+def _log(attempt: FencedAttempt, connection: Connection, error: PlatformError) -> None:
     extra = {"platform": connection.platform, "job_id": attempt.fence.job_id, "cause": str(error)}
     logger.warning("a platform could not be connected", extra=extra)

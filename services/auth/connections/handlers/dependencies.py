@@ -26,7 +26,7 @@ from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Attempt = attempts.Attempt[Connection, Action]
+FencedAttempt = attempts.FencedAttempt[Connection, Action]
 Transaction = attempts.FencedTransaction[Connection, Action]
 
 STORE_TRIES = 5
@@ -48,9 +48,9 @@ class Dependencies:
     offered: frozenset[str] = frozenset()
     """The platforms that users may connect. `providers` also has those at which access can still be revoked."""
 
-    def attempt(self, context: worker.Context) -> Attempt:
+    def attempt(self, context: worker.Context) -> FencedAttempt:
         """Return the attempt of a job that moves a connection."""
-        return Attempt(self.lifecycle, self.engine, self.relay, context)
+        return FencedAttempt(self.lifecycle, self.engine, self.relay, context)
 
     def transaction(self) -> AbstractAsyncContextManager[outbox.Transaction]:
         """Open a transaction that publishes."""

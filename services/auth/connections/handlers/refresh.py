@@ -55,7 +55,7 @@ async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[s
         except PlatformUnavailable as error:
             raise retry_later(error, platform) from None
         except PlatformError as error:
-            raise await _refused(dependencies, connection, stored, error) from None
+            raise await _end_refused_connection(dependencies, connection, stored, error) from None
         done["refreshed"] = await _store(dependencies, connection, stored, provider, tokens)
     if is_old and (done["refreshed"] or not is_due):
         done["synced"] = await _sync(dependencies, connection, provider, tokens)
@@ -115,7 +115,7 @@ async def _sync(dependencies: Dependencies, connection: Connection, provider: Pr
     return True
 
 
-async def _refused(
+async def _end_refused_connection(
     dependencies: Dependencies, connection: Connection, stored: secrets.Stored, error: PlatformError
 ) -> worker.JobFailed:
     """End the connection if the platform has ended the access; return the exception to raise."""

@@ -45,20 +45,20 @@ def honest_url(node_servers: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A certified OpenID provider."""
     callback = operations.redirect_uri(PUBLIC_URL, "honest")
     log = tmp_path_factory.mktemp("honest") / "log"
-    yield from servers.started(node_servers, "provider.mjs", CLIENT_ID, CLIENT_SECRET, callback, log=log)
+    yield from servers.run_server(node_servers, "provider.mjs", CLIENT_ID, CLIENT_SECRET, callback, log=log)
 
 
 @pytest.fixture(scope="session")
 def tampering_url(node_servers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An authorization server that misbehaves on request."""
-    yield from servers.started(node_servers, "tampering.mjs", log=tmp_path_factory.mktemp("tampering") / "log")
+    yield from servers.run_server(node_servers, "tampering.mjs", log=tmp_path_factory.mktemp("tampering") / "log")
 
 
 @pytest.fixture(autouse=True)
 async def tampering(tampering_url: str) -> Tampering:
     """The tampering server without tampering; each test has another account there."""
     server = Tampering(url=tampering_url, account=f"account-{randomness.token_hex(8)}")
-    await server.does()
+    await server.misbehave()
     return server
 
 
@@ -140,8 +140,8 @@ def parts_with_jobs(
 async def new_owner(parts: Parts) -> Callable[..., Awaitable[Owner]]:
     """Make a new user."""
 
-    async def make(platform: str = "tampering", *, of: Parts = parts) -> Owner:
-        return Owner(parts=of, user_id=await insert_user(of.engine), platform=platform)
+    async def make(platform: str = "tampering", *, owner_parts: Parts = parts) -> Owner:
+        return Owner(parts=owner_parts, user_id=await insert_user(owner_parts.engine), platform=platform)
 
     return make
 

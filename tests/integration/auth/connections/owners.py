@@ -17,7 +17,7 @@ import worker
 from chassis import errors, ids, outbox
 from lifecycle.machine import Error, JobPhase, JobUpdate
 from lifecycle.settler import Settler
-from lifecycle.submitter import Submitter
+from lifecycle.submitter import LifecycleSubmitter
 from repruv.auth.v1 import auth_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema
@@ -53,7 +53,7 @@ class Parts:
     engine: AsyncEngine
     operations: operations.Operations
     settler: Settler[Connection, Action]
-    submitter: Submitter
+    submitter: LifecycleSubmitter
     dependencies: Dependencies
     gate: OpenGate
 
@@ -67,7 +67,7 @@ def make_parts(
 ) -> Parts:
     """Build connections with a relay that submits jobs after the commit, but neither polls nor publishes."""
     effects = Effects({platform.name: platform.title for platform in offered})
-    submitter = Submitter(engine, jobs, effects.lifecycle())
+    submitter = LifecycleSubmitter(engine, jobs, effects.lifecycle())
     relay = outbox.Relay(engine, schema.outbox, {worker_outbox.PREFIX: submitter.send, **routes})
     settler = Settler(effects.lifecycle(), engine=engine, relay=relay, jobs=jobs, submitter=submitter)
     providers = registry.providers(offered, http)
@@ -197,7 +197,7 @@ class Owner:
         ]
 
     async def context(self, attempt: int = 1) -> worker.Context:
-        """The context of an attempt of the present job."""
+        """The context of an attempt of the current job."""
         connection = await self.connection()
         return testing.RecordingContext(
             {"platform": self.platform, "generation": float(connection.generation)},
@@ -225,7 +225,7 @@ class Owner:
         return await self.parts.settler.settle(update)
 
     async def update(self, phase: JobPhase, *, attempt: int = 1, version: int = 100) -> JobUpdate:
-        """An update of the present job."""
+        """An update of the current job."""
         connection = await self.connection()
         return JobUpdate(
             key=connection.key,

@@ -54,7 +54,7 @@ def node_environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NODE_ENV": "test"}
 
 
-def started(directory: Path, script: str, *arguments: str, log: Path) -> Iterator[str]:
+def run_server(directory: Path, script: str, *arguments: str, log: Path) -> Iterator[str]:
     """Run a server until the generator is closed; yield its URL once it listens."""
     port = subprocesses.free_port()
     with log.open("wb") as output:
@@ -82,10 +82,10 @@ class Tampering:
     account: str
     """The user who signs in there."""
 
-    async def does(self, **misdeeds: Any) -> None:
+    async def misbehave(self, **misbehaviour: Any) -> None:
         """Set the only misbehaviour from now on, and clear the recorded requests."""
         async with httpx.AsyncClient() as http:
-            answer = await http.post(f"{self.url}/control", json={"external_id": self.account, **misdeeds})
+            answer = await http.post(f"{self.url}/control", json={"external_id": self.account, **misbehaviour})
             answer.raise_for_status()
 
     async def record(self) -> Any:

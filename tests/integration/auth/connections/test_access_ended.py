@@ -26,7 +26,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a connection whose connect job got tokens and whose end was lost, in the way that the test names."""
 
     async def end(owner: Any, tampering: Any, phase: JobPhase) -> None:
-        await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
+        await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
         await owner.returned()
         with pytest.raises(worker.JobFailed):
             await owner.connect()
@@ -59,7 +59,7 @@ async def test_tokens_of_a_connect_whose_end_was_lost_are_revoked(
     await ended(owner, tampering, phase)
     assert await owner.stored() is None
     assert await owner.submitted() == ["auth.connect", "auth.revoke-tokens"]
-    await tampering.does(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
     with pytest.raises(worker.JobFailed) as excinfo:
         await owner.revoke_tokens()
     assert excinfo.value.retryable

@@ -52,7 +52,7 @@ async def test_no_secret_is_readable_anywhere(
     # Failures log no secrets either.
     await owner.age("refresh_at", "90 days")
     refusal = {"status": 400, "body": {"error": "canary-of-theirs"}, "times": 1}
-    await tampering.does(refuse=[{"path": path, **refusal} for path in ("/token", "/api/refresh_access_token")])
+    await tampering.misbehave(refuse=[{"path": path, **refusal} for path in ("/token", "/api/refresh_access_token")])
     with pytest.raises((worker.JobFailed, worker.Snooze)) as excinfo:
         await owner.refresh()
     representations.append("".join(traceback.format_exception(excinfo.value)))

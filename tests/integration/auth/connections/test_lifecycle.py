@@ -92,12 +92,12 @@ async def test_disconnect_during_the_exchange_revokes_the_late_tokens(
     provider = owner.parts.dependencies.providers["tampering"]
     exchange = type(provider).exchange
 
-    async def overtaken(self: Any, code: str, transaction: Any) -> Any:
+    async def superseded(self: Any, code: str, transaction: Any) -> Any:
         tokens = await exchange(self, code, transaction)
         await owner.disconnect()
         return tokens
 
-    monkeypatch.setattr(type(provider), "exchange", overtaken)
+    monkeypatch.setattr(type(provider), "exchange", superseded)
     with pytest.raises(worker.Cancelled):
         await owner.connect(context)
     [revoked] = await tampering.requests_to("/revoke")
@@ -132,7 +132,7 @@ async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
 ) -> None:
     await owner.connected()
     await owner.disconnect()
-    await tampering.does(refuse=[{"path": "/revoke", **refusal}])
+    await tampering.misbehave(refuse=[{"path": "/revoke", **refusal}])
     for attempt in range(1, attempts):
         with pytest.raises(worker.JobFailed):
             await owner.take_back(await owner.context(attempt=attempt))
@@ -143,7 +143,7 @@ async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
 
 
 async def test_cancelled_job_revokes_its_tokens(owner: Any, tampering: Any) -> None:
-    await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -172,7 +172,7 @@ async def test_connection_whose_last_write_was_not_reported_follows_its_job_and_
 
 
 async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: Any) -> None:
-    await tampering.does(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -184,7 +184,7 @@ async def test_later_attempt_resumes_with_stored_tokens(owner: Any, tampering: A
 async def test_lost_reply_of_the_commit_before_the_code_is_sent_costs_no_consent(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fenced, lost = attempts.Attempt.fenced, 0
+    fenced, lost = attempts.FencedAttempt.fenced, 0
 
     @asynccontextmanager
     async def lose_reply(attempt: Any) -> AsyncIterator[Any]:
@@ -195,7 +195,7 @@ async def test_lost_reply_of_the_commit_before_the_code_is_sent_costs_no_consent
             lost += 1
             raise sa.exc.OperationalError("COMMIT", None, psycopg.OperationalError("the connection is lost"))
 
-    monkeypatch.setattr(attempts.Attempt, "fenced", lose_reply)
+    monkeypatch.setattr(attempts.FencedAttempt, "fenced", lose_reply)
     monkeypatch.setattr(dependencies, "STORE_PAUSE", 0.0)
     await owner.connected()
     assert lost == 1
@@ -278,7 +278,7 @@ async def test_code_is_not_sent_again_after_a_worker_died(
     assert len(await tampering.requests_to("/token")) == 1
 
 
-async def test_attempt_overtaken_within_the_exchange_stores_nothing(
+async def test_attempt_superseded_within_the_exchange_stores_nothing(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await owner.returned()
@@ -286,20 +286,20 @@ async def test_attempt_overtaken_within_the_exchange_stores_nothing(
     provider = owner.parts.dependencies.providers["tampering"]
     exchange = type(provider).exchange
 
-    async def overtaken(self: Any, *arguments: Any) -> Any:
+    async def superseded(self: Any, *arguments: Any) -> Any:
         tokens = await exchange(self, *arguments)
         async with owner.parts.engine.begin() as conn:
             await storage.CONNECTIONS.begin_attempt(conn, owner.parts.dependencies.attempt(second).fence)
         return tokens
 
-    monkeypatch.setattr(type(provider), "exchange", overtaken)
+    monkeypatch.setattr(type(provider), "exchange", superseded)
     with pytest.raises(worker.Cancelled):
         await owner.connect(first)
     assert (await owner.stored()).tokens is None
     assert len(await tampering.requests_to("/revoke")) == 1
 
 
-async def test_stale_attempt_changes_nothing(owner: Any) -> None:
+async def test_superseded_attempt_changes_nothing(owner: Any) -> None:
     await owner.returned()
     zombie = await owner.context(attempt=1)
     async with owner.parts.engine.begin() as conn:
@@ -316,7 +316,7 @@ async def test_stale_attempt_changes_nothing(owner: Any) -> None:
         (JobPhase.FAILED, State.FAILED),
         (JobPhase.CANCELLED, State.DISCONNECTED),
         (JobPhase.COMPLETED, State.FAILED),
-        (JobPhase.WAITING, State.CONNECTING),
+        (JobPhase.UNCLAIMED, State.CONNECTING),
         (JobPhase.HELD, State.CONNECTING),
     ],
 )

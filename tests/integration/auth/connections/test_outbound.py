@@ -34,7 +34,7 @@ async def test_other_hosts_are_not_called(http: Outbound, platform: Platform, ur
 
 async def test_redirects_are_not_followed(http: Outbound, platform: Platform, tampering: Any) -> None:
     headers = {"Location": f"{tampering.url}/elsewhere"}
-    await tampering.does(refuse=[{"path": "/userinfo", "status": 302, "headers": headers, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 302, "headers": headers, "times": 1}])
     with pytest.raises(PlatformRefused):
         await http.get(platform, f"{tampering.url}/userinfo")
     assert await tampering.requests_to("/elsewhere") == []
@@ -55,7 +55,7 @@ async def test_redirects_are_not_followed(http: Outbound, platform: Platform, ta
 async def test_errors_reveal_neither_address_nor_response(
     http: Outbound, platform: Platform, tampering: Any, misdeed: dict[str, Any]
 ) -> None:
-    await tampering.does(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "times": 1, **misdeed}])
     with pytest.raises(PlatformError) as excinfo:
         await http.get(platform, f"{tampering.url}/userinfo", query={"access_token": SECRET})
     report = "".join(traceback.format_exception(excinfo.value))
@@ -67,7 +67,7 @@ async def test_errors_reveal_neither_address_nor_response(
 
 async def test_unresponsive_platform_times_out(platform: Platform, tampering: Any) -> None:
     hasty = Outbound(timeout=0.3)
-    await tampering.does(refuse=[{"path": "/userinfo", "hang": True, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "hang": True, "times": 1}])
     with pytest.raises(PlatformUnavailable):
         await hasty.get(platform, f"{tampering.url}/userinfo")
     await hasty.close()

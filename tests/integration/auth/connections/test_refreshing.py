@@ -45,14 +45,14 @@ async def test_slower_refresh_does_not_replace_the_tokens_of_the_faster_one(
     provider = type(owner.parts.dependencies.providers["tampering"])
     refresh, faster = provider.refresh, []
 
-    async def overtaken(self: Any, *arguments: Any) -> Any:
+    async def superseded(self: Any, *arguments: Any) -> Any:
         tokens = await refresh(self, *arguments)
         monkeypatch.setattr(provider, "refresh", refresh)
         assert await owner.refresh() == {"refreshed": True}
         faster.append(await owner.tokens())
         return tokens
 
-    monkeypatch.setattr(provider, "refresh", overtaken)
+    monkeypatch.setattr(provider, "refresh", superseded)
     assert await owner.refresh() == {"refreshed": False}
     assert await owner.tokens() == faster[0]
 
@@ -66,14 +66,14 @@ async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
     provider = owner.parts.dependencies.providers["tampering"]
     refresh = type(provider).refresh
 
-    async def overtaken(self: Any, *arguments: Any) -> Any:
+    async def superseded(self: Any, *arguments: Any) -> Any:
         tokens = await refresh(self, *arguments)
         await owner.disconnect()
         if is_taken_back:
             await owner.take_back()
         return tokens
 
-    monkeypatch.setattr(type(provider), "refresh", overtaken)
+    monkeypatch.setattr(type(provider), "refresh", superseded)
     assert await owner.refresh() == {"refreshed": False}
     if not is_taken_back:
         await owner.take_back()
@@ -91,17 +91,19 @@ async def test_one_of_two_concurrent_refreshes_counts_and_the_other_refusal_is_i
     refresh = type(provider).refresh
     is_inner = False
 
-    async def overtaken(self: Any, *arguments: Any) -> Any:
+    async def superseded(self: Any, *arguments: Any) -> Any:
         nonlocal is_inner
         if is_inner:
             return await refresh(self, *arguments)
         is_inner = True
         assert await owner.refresh() == {"refreshed": True}
         # As a provider says whose refresh tokens count once.
-        await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
+        await tampering.misbehave(
+            refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}]
+        )
         return await refresh(self, *arguments)
 
-    monkeypatch.setattr(type(provider), "refresh", overtaken)
+    monkeypatch.setattr(type(provider), "refresh", superseded)
     with pytest.raises(worker.Cancelled):
         await owner.refresh()
     assert (await owner.connection()).state is State.CONNECTED
@@ -111,7 +113,9 @@ async def test_one_of_two_concurrent_refreshes_counts_and_the_other_refusal_is_i
 async def test_refused_refresh_fails_the_connection(owner: Any, tampering: Any) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
-    await tampering.does(refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}])
+    await tampering.misbehave(
+        refuse=[{"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}]
+    )
     with pytest.raises(worker.JobFailed) as excinfo:
         await owner.refresh()
     assert not excinfo.value.retryable
@@ -133,7 +137,7 @@ async def test_retryable_refresh_keeps_the_access(
     await owner.connected()
     await owner.age("refresh_at", "1 day")
     before = await owner.tokens()
-    await tampering.does(refuse=[{"path": "/token", "times": 1, **refusal}])
+    await tampering.misbehave(refuse=[{"path": "/token", "times": 1, **refusal}])
     with pytest.raises(worker.JobFailed) as later, monkeypatch.context() as patched:
         if "hang" in refusal:
             patched.setattr(http, "_timeout", 1.0)
@@ -148,7 +152,7 @@ async def test_a_refresh_without_a_new_refresh_token_keeps_the_old_one(owner: An
     await owner.connected()
     before = await owner.tokens()
     await owner.age("refresh_at", "1 day")
-    await tampering.does(without=["refresh_token"])
+    await tampering.misbehave(without=["refresh_token"])
     assert await owner.refresh() == {"refreshed": True}
     after = await owner.tokens()
     assert after.refresh_token == before.refresh_token
@@ -156,7 +160,7 @@ async def test_a_refresh_without_a_new_refresh_token_keeps_the_old_one(owner: An
 
 
 async def test_access_that_cannot_be_renewed_ends_with_a_reason(owner: Any, tampering: Any) -> None:
-    await tampering.does(without=["refresh_token"])
+    await tampering.misbehave(without=["refresh_token"])
     connection = await owner.connected()
     assert connection.refresh_at == connection.access_expires_at
     await owner.age("refresh_at", "1 day")
@@ -206,7 +210,7 @@ async def test_account_and_items_of_a_connection_are_refreshed_daily(
     monkeypatch.setattr(provider, "items", fewer)
     assert await owner.refresh() == {"refreshed": False}
     await owner.age("synced_at", "25 hours")
-    await tampering.does(refuse=[{"path": "/api/channels", "status": 503, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/api/channels", "status": 503, "times": 1}])
     assert await owner.refresh() == {"refreshed": False, "synced": False}
     assert (await owner.connection()).item_count == 3
     assert await owner.refresh() == {"refreshed": False, "synced": True}

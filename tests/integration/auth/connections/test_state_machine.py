@@ -262,7 +262,7 @@ class Machine(RuleBasedStateMachine):
         self.updates.append(update)
         self.act(self.owner.settle(update))
         is_unreported_end = before.state is State.CONNECTED and phase is not JobPhase.COMPLETED
-        if phase in {JobPhase.WAITING, JobPhase.HELD} or not (before.has_pending_job or is_unreported_end):
+        if phase in {JobPhase.UNCLAIMED, JobPhase.HELD} or not (before.has_pending_job or is_unreported_end):
             assert self.now() == before
 
     @precondition(lambda self: self.updates)

@@ -103,7 +103,7 @@ async def test_all_refusals_look_the_same(owner: Any) -> None:
 async def test_id_token_must_be_for_this_client_and_transaction(
     owner: Any, tampering: Any, misdeeds: dict[str, Any]
 ) -> None:
-    await tampering.does(**misdeeds)
+    await tampering.misbehave(**misdeeds)
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -115,7 +115,7 @@ async def test_id_token_must_be_for_this_client_and_transaction(
 
 
 async def test_missing_permission_fails_the_connection(owner: Any, tampering: Any) -> None:
-    await tampering.does(scope="email")
+    await tampering.misbehave(scope="email")
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -131,7 +131,7 @@ async def test_metadata_with_foreign_endpoints_is_refused(owner: Any, tampering:
         {"jwks_uri": "file:///etc/passwd"},
         {"issuer": "https://evil.example"},
     ):
-        await tampering.does(description=description)
+        await tampering.misbehave(description=description)
         with pytest.raises(errors.Unavailable):
             await owner.begin()
     assert (await owner.connection()).generation == 0
@@ -139,7 +139,7 @@ async def test_metadata_with_foreign_endpoints_is_refused(owner: Any, tampering:
 
 async def test_redirects_of_the_token_endpoint_are_not_followed(owner: Any, tampering: Any) -> None:
     headers = {"Location": f"{tampering.url}/elsewhere"}
-    await tampering.does(refuse=[{"path": "/token", "status": 307, "headers": headers, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/token", "status": 307, "headers": headers, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -148,7 +148,7 @@ async def test_redirects_of_the_token_endpoint_are_not_followed(owner: Any, tamp
 
 
 async def test_endless_response_is_cut_off_and_the_code_not_sent_again(owner: Any, tampering: Any) -> None:
-    await tampering.does(refuse=[{"path": "/token", "status": 200, "size": 3_000_000, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/token", "status": 200, "size": 3_000_000, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -157,7 +157,7 @@ async def test_endless_response_is_cut_off_and_the_code_not_sent_again(owner: An
 
 async def test_a_code_that_was_used_before_is_refused(owner: Any, tampering: Any) -> None:
     refusal = {"path": "/token", "status": 400, "body": {"error": "invalid_grant"}, "times": 1}
-    await tampering.does(refuse=[refusal])
+    await tampering.misbehave(refuse=[refusal])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -166,7 +166,7 @@ async def test_a_code_that_was_used_before_is_refused(owner: Any, tampering: Any
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 async def test_temporary_error_of_a_platform_is_retried(owner: Any, tampering: Any, status: int) -> None:
-    await tampering.does(refuse=[{"path": "/token", "status": status, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/token", "status": status, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed) as excinfo:
         await owner.connect()
@@ -177,7 +177,7 @@ async def test_temporary_error_of_a_platform_is_retried(owner: Any, tampering: A
 
 async def test_retry_after_of_a_platform_is_respected(owner: Any, tampering: Any) -> None:
     headers = {"Retry-After": "7"}
-    await tampering.does(refuse=[{"path": "/token", "status": 429, "headers": headers, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/token", "status": 429, "headers": headers, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.Snooze) as excinfo:
         await owner.connect()
@@ -191,10 +191,10 @@ async def test_code_with_a_lost_response_is_never_sent_again(
     owner: Any, tampering: Any, http: Outbound, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     if method == "lost":
-        await tampering.does(lose=1)
+        await tampering.misbehave(lose=1)
     else:
         monkeypatch.setattr(http, "_timeout", 3.0)
-        await tampering.does(refuse=[{"path": "/token", "hang": True, "times": 1}])
+        await tampering.misbehave(refuse=[{"path": "/token", "hang": True, "times": 1}])
     await owner.returned()
     with pytest.raises(worker.JobFailed):
         await owner.connect()
@@ -211,7 +211,7 @@ async def test_names_from_a_platform_are_shown_as_text(owner: Any, tampering: An
         "picture": "http://images.example/a.png",
         "profile": "javascript:alert(1)",
     }
-    await tampering.does(userinfo=authorizations)
+    await tampering.misbehave(userinfo=authorizations)
     account = (await owner.connected()).account
     assert account.name.isprintable()
     assert (account.url, account.picture_url) == ("", "")

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from lifecycle.machine import ENDED, AttemptStart, Error, Fence, JobPhase, JobUpdate
+from lifecycle.machine import FINISHED, AttemptStart, Error, Fence, JobPhase, JobUpdate
 from services.auth.connections import domain
 from services.auth.connections.domain import MACHINE, Action, Connection, ErrorCode, JobKind, State, Tokens
 
@@ -70,15 +70,15 @@ def settle(connection: Connection, update: JobUpdate) -> tuple[Action, Error | N
     ],
 )
 def test_an_attempt_works_only_with_the_newest_fence(changed: dict[str, object], start: AttemptStart) -> None:
-    assert MACHINE.start(MOVING, fence(MOVING, **changed), JobKind.CONNECT) is start
-    assert MACHINE.start(MOVING, fence(MOVING, **changed), JobKind.DISCONNECT) is AttemptStart.SUPERSEDED
+    assert MACHINE.decide_start(MOVING, fence(MOVING, **changed), JobKind.CONNECT) is start
+    assert MACHINE.decide_start(MOVING, fence(MOVING, **changed), JobKind.DISCONNECT) is AttemptStart.SUPERSEDED
 
 
 @pytest.mark.parametrize("state", State)
 def test_connect_job_works_only_in_connecting(state: State) -> None:
     expected = {State.CONNECTING: AttemptStart.WORK, State.CONNECTED: AttemptStart.DONE}
     present = replace(MOVING, state=state)
-    assert MACHINE.start(present, fence(MOVING), JobKind.CONNECT) is expected.get(state, AttemptStart.SUPERSEDED)
+    assert MACHINE.decide_start(present, fence(MOVING), JobKind.CONNECT) is expected.get(state, AttemptStart.SUPERSEDED)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_only_known_error_codes_of_jobs_are_stored() -> None:
     assert foreign_error == (Action.FAIL_CONNECT, domain.error(ErrorCode.INTERNAL))
 
 
-@pytest.mark.parametrize("phase", ENDED)
+@pytest.mark.parametrize("phase", FINISHED)
 def test_every_end_of_a_disconnect_is_disconnected(phase: JobPhase) -> None:
     assert settle(DISCONNECTING, update_of(DISCONNECTING, phase)) == (Action.FORCE_DISCONNECT, None)
 

@@ -27,19 +27,19 @@ class _ConnectionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conne
     CONNECTION_STATE_UNSPECIFIED: _ConnectionState.ValueType  # 0
     """Never used."""
     CONNECTION_STATE_DISCONNECTED: _ConnectionState.ValueType  # 1
-    """There is no access, and no secret is stored. BeginConnect moves it out."""
+    """There is no access, and no secret is stored. BeginConnect ends this state."""
     CONNECTION_STATE_CONNECTING: _ConnectionState.ValueType  # 2
     """The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned
     connection to disconnected ten minutes after BeginConnect.
     """
     CONNECTION_STATE_CONNECTED: _ConnectionState.ValueType  # 3
-    """There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform
-    refuses.
+    """There is access; a job renews it before it expires. Disconnect ends this state, and so does a renewal that the
+    platform refuses.
     """
     CONNECTION_STATE_DISCONNECTING: _ConnectionState.ValueType  # 4
     """A job revokes the access at the platform and deletes the tokens."""
     CONNECTION_STATE_FAILED: _ConnectionState.ValueType  # 5
-    """The last step ended without success; `error` says why. BeginConnect and Disconnect move it out."""
+    """The last step ended without success; `error` says why. BeginConnect and Disconnect end this state."""
 
 class ConnectionState(_ConnectionState, metaclass=_ConnectionStateEnumTypeWrapper):
     """ConnectionState is the state of a user's connection to a platform."""
@@ -47,19 +47,19 @@ class ConnectionState(_ConnectionState, metaclass=_ConnectionStateEnumTypeWrappe
 CONNECTION_STATE_UNSPECIFIED: ConnectionState.ValueType  # 0
 """Never used."""
 CONNECTION_STATE_DISCONNECTED: ConnectionState.ValueType  # 1
-"""There is no access, and no secret is stored. BeginConnect moves it out."""
+"""There is no access, and no secret is stored. BeginConnect ends this state."""
 CONNECTION_STATE_CONNECTING: ConnectionState.ValueType  # 2
 """The user is at the platform to consent, or has returned and a job obtains the access. A sweep moves an abandoned
 connection to disconnected ten minutes after BeginConnect.
 """
 CONNECTION_STATE_CONNECTED: ConnectionState.ValueType  # 3
-"""There is access; a job renews it before it expires. Disconnect moves it out, or a renewal that the platform
-refuses.
+"""There is access; a job renews it before it expires. Disconnect ends this state, and so does a renewal that the
+platform refuses.
 """
 CONNECTION_STATE_DISCONNECTING: ConnectionState.ValueType  # 4
 """A job revokes the access at the platform and deletes the tokens."""
 CONNECTION_STATE_FAILED: ConnectionState.ValueType  # 5
-"""The last step ended without success; `error` says why. BeginConnect and Disconnect move it out."""
+"""The last step ended without success; `error` says why. BeginConnect and Disconnect end this state."""
 Global___ConnectionState: _TypeAlias = ConnectionState  # noqa: Y015
 
 @_typing.final

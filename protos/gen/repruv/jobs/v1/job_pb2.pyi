@@ -35,7 +35,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     cancelled.
     """
     JOB_STATE_RUNNING: _JobState.ValueType  # 3
-    """A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has
+    """A worker holds the lease. Its FinishJob ends this state; if the worker dies, the rescue does after the lease has
     expired.
     """
     JOB_STATE_RETRYING: _JobState.ValueType  # 4
@@ -43,7 +43,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_CANCELLING: _JobState.ValueType  # 5
     """A running job was asked to stop. The worker ends it with FinishJob; if the worker dies, the rescue cancels the job."""
     JOB_STATE_COMPLETED: _JobState.ValueType  # 6
-    """The handler finished its work. Nothing moves it out."""
+    """The handler finished its work. Final."""
     JOB_STATE_FAILED: _JobState.ValueType  # 7
     """All attempts are used up, or the handler's error was not retryable. Only RetryJob reopens it."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 8
@@ -61,7 +61,7 @@ JOB_STATE_PENDING: JobState.ValueType  # 2
 cancelled.
 """
 JOB_STATE_RUNNING: JobState.ValueType  # 3
-"""A worker holds the lease. Its FinishJob moves the job out; if the worker dies, the rescue does after the lease has
+"""A worker holds the lease. Its FinishJob ends this state; if the worker dies, the rescue does after the lease has
 expired.
 """
 JOB_STATE_RETRYING: JobState.ValueType  # 4
@@ -69,7 +69,7 @@ JOB_STATE_RETRYING: JobState.ValueType  # 4
 JOB_STATE_CANCELLING: JobState.ValueType  # 5
 """A running job was asked to stop. The worker ends it with FinishJob; if the worker dies, the rescue cancels the job."""
 JOB_STATE_COMPLETED: JobState.ValueType  # 6
-"""The handler finished its work. Nothing moves it out."""
+"""The handler finished its work. Final."""
 JOB_STATE_FAILED: JobState.ValueType  # 7
 """All attempts are used up, or the handler's error was not retryable. Only RetryJob reopens it."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 8

@@ -312,7 +312,8 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportProgress(self, request, context):
-        """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt.
+        """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a
+        superseded attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -320,7 +321,7 @@ class JobsServiceServicer:
 
     def FinishJob(self, request, context):
         """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
-        stale attempt: a later attempt decides the outcome.
+        superseded attempt: a later attempt decides the outcome.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,8 +336,8 @@ class JobsServiceServicer:
 
     def SaveCheckpoint(self, request, context):
         """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
-        value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-        `too_many_checkpoints` or `checkpoints_too_large`.
+        value. Fails with ABORTED `lease_lost` for a superseded attempt, INVALID_ARGUMENT, or
+        RESOURCE_EXHAUSTED `too_many_checkpoints` or `checkpoints_too_large`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

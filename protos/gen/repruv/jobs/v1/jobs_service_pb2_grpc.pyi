@@ -108,17 +108,19 @@ class JobsServiceStub:
     HeartbeatJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]
     """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]
-    """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
+    """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a
+    superseded attempt.
+    """
     FinishJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]
     """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
-    stale attempt: a later attempt decides the outcome.
+    superseded attempt: a later attempt decides the outcome.
     """
     FinishJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]
     """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
     SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]
     """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
-    value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-    `too_many_checkpoints` or `checkpoints_too_large`.
+    value. Fails with ABORTED `lease_lost` for a superseded attempt, INVALID_ARGUMENT, or
+    RESOURCE_EXHAUSTED `too_many_checkpoints` or `checkpoints_too_large`.
     """
     GetCheckpoints: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
@@ -213,17 +215,19 @@ class JobsServiceAsyncStub(JobsServiceStub):
     HeartbeatJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.HeartbeatJobsRequest, _jobs_service_pb2.HeartbeatJobsResponse]  # type: ignore[assignment]
     """HeartbeatJobs renews the leases of a worker's jobs and returns which jobs to stop."""
     ReportProgress: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ReportProgressRequest, _jobs_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
-    """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
+    """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a
+    superseded attempt.
+    """
     FinishJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobRequest, _jobs_service_pb2.FinishJobResponse]  # type: ignore[assignment]
     """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
-    stale attempt: a later attempt decides the outcome.
+    superseded attempt: a later attempt decides the outcome.
     """
     FinishJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.FinishJobsRequest, _jobs_service_pb2.FinishJobsResponse]  # type: ignore[assignment]
     """FinishJobs ends many attempts, each like FinishJob. A rejected attempt does not affect the others."""
     SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.SaveCheckpointRequest, _jobs_service_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
     """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
-    value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-    `too_many_checkpoints` or `checkpoints_too_large`.
+    value. Fails with ABORTED `lease_lost` for a superseded attempt, INVALID_ARGUMENT, or
+    RESOURCE_EXHAUSTED `too_many_checkpoints` or `checkpoints_too_large`.
     """
     GetCheckpoints: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetCheckpointsRequest, _jobs_service_pb2.GetCheckpointsResponse]  # type: ignore[assignment]
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
@@ -423,7 +427,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.ReportProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.ReportProgressResponse, _abc.Awaitable[_jobs_service_pb2.ReportProgressResponse]]:
-        """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a stale attempt."""
+        """ReportProgress stores the progress and log lines of an attempt. Fails with ABORTED `lease_lost` for a
+        superseded attempt.
+        """
 
     @_abc_1.abstractmethod
     def FinishJob(
@@ -432,7 +438,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.FinishJobResponse, _abc.Awaitable[_jobs_service_pb2.FinishJobResponse]]:
         """FinishJob ends an attempt. Idempotent for the attempt that ended the job. Fails with ABORTED `lease_lost` for a
-        stale attempt: a later attempt decides the outcome.
+        superseded attempt: a later attempt decides the outcome.
         """
 
     @_abc_1.abstractmethod
@@ -450,8 +456,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.SaveCheckpointResponse, _abc.Awaitable[_jobs_service_pb2.SaveCheckpointResponse]]:
         """SaveCheckpoint stores a value from which later attempts of the job resume. Saving the same name again replaces the
-        value. Fails with ABORTED `lease_lost` for a stale attempt, INVALID_ARGUMENT, or RESOURCE_EXHAUSTED
-        `too_many_checkpoints` or `checkpoints_too_large`.
+        value. Fails with ABORTED `lease_lost` for a superseded attempt, INVALID_ARGUMENT, or
+        RESOURCE_EXHAUSTED `too_many_checkpoints` or `checkpoints_too_large`.
         """
 
     @_abc_1.abstractmethod

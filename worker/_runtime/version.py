@@ -1,4 +1,4 @@
-"""The release of the running program: a digest of its source, so that operators see which workers run the same."""
+"""The version of the running program: a digest of its source, so that operators see which workers run the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = ("chassis", "lifecycle", "services", "worker")
 
 
 @functools.cache
-def release() -> str:
+def program_version() -> str:
     """Return the digest, 12 hex digits."""
     digest = hashlib.blake2s(digest_size=6)
     for package in _PACKAGES:

@@ -41,7 +41,7 @@ SESSION_ENDED = frozenset({"session_expired", REFRESHED})
 _SILENT = frozenset({DISCONNECTED, FINISHED})
 
 
-class Connection:
+class Stream:
     """One open stream of a session. It has no task: frames are written at once, and one timer does the rest."""
 
     __slots__ = (
@@ -163,7 +163,7 @@ class Connection:
             self._arm()
         self._flush()
 
-    def refresh(self) -> None:
+    def on_session_refreshed(self) -> None:
         """Check the session at the next ping: it may have a new token, and then the stream ends with `refreshed`."""
         self._was_refreshed = True
 
@@ -307,14 +307,14 @@ class Connection:
             self._arm()
 
 
-def hello(connection: Connection, *, resumed: bool, replayed: int, sequence: int) -> bytes:
+def hello(stream: Stream, *, resumed: bool, replayed: int, sequence: int) -> bytes:
     """Encode the first frame of a stream."""
     data: dict[str, Any] = {
         "resumed": resumed,
         "replayed": replayed,
         "server_time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "heartbeat_s": int(PING_SECONDS),
-        "max_age_s": int(connection.max_age),
+        "max_age_s": int(stream.max_age),
     }
     return frames.encode("hello", data, sequence=sequence, retry_ms=random.randint(*RETRY_MS))  # noqa: S311
 

@@ -10,9 +10,10 @@ import pytest
 
 from chassis import errors
 from gateway.identity import sessions
-from gateway.stream import connection, frames
-from gateway.stream.connection import Connection
+from gateway.stream import frames
+from gateway.stream import stream as streams
 from gateway.stream.frames import Frame
+from gateway.stream.stream import Stream
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
 
@@ -34,9 +35,9 @@ async def auth() -> Auth:
     return Auth()
 
 
-async def opened(auth: Auth, *, job_id: str = "", is_live: bool = True) -> Connection:
+async def opened(auth: Auth, *, job_id: str = "", is_live: bool = True) -> Stream:
     validator = sessions.Sessions(auth, is_live=lambda: is_live)
-    return Connection(await validator.validate("a" * 40), validator, job_id=job_id)
+    return Stream(await validator.validate("a" * 40), validator, job_id=job_id)
 
 
 def progress(version: int, job_id: str = "j") -> Frame:
@@ -71,13 +72,13 @@ class Sink:
         self.closed_event.set()
 
 
-def started(stream: Connection) -> Sink:
+def started(stream: Stream) -> Sink:
     sink = Sink()
     stream.start(sink)
     return sink
 
 
-async def sent(stream: Connection) -> bytes:
+async def sent(stream: Stream) -> bytes:
     """Return everything up to the end of the stream, without the `retry` lines."""
     sink = started(stream)
     async with asyncio.timeout(60):
@@ -108,15 +109,15 @@ async def test_every_transition_is_sent_and_replaces_progress(auth: Auth) -> Non
 
 async def test_a_reader_too_slow_is_reset(auth: Auth) -> None:
     stream = await opened(auth)
-    for sequence in range(1, connection.MAX_TRANSITIONS + 10):
+    for sequence in range(1, streams.MAX_TRANSITIONS + 10):
         stream.send(transition(sequence, job_id=str(sequence)))
-    last = connection.MAX_TRANSITIONS + 1
+    last = streams.MAX_TRANSITIONS + 1
     assert await sent(stream) == frames.encode("reset", {"reason": "too_slow"}, sequence=last) + bye("too_slow")
 
 
 async def test_queue_of_large_frames_is_bounded(auth: Auth) -> None:
     stream = await opened(auth)
-    large = b"x" * (connection.MAX_QUEUED_BYTES // 4)
+    large = b"x" * (streams.MAX_QUEUED_BYTES // 4)
     for version in range(1, 20):
         stream.send(Frame(event="job", data=large, version=version, job_id="replaced"))
     for sequence in range(1, 6):
@@ -128,7 +129,7 @@ async def test_queue_of_large_frames_is_bounded(auth: Auth) -> None:
 async def test_reset_of_a_slow_reader_names_the_last_transition(auth: Auth, sequence: int) -> None:
     stream = await opened(auth)
     stream.last_sequence = 40
-    large = b"x" * (connection.MAX_QUEUED_BYTES // 4)
+    large = b"x" * (streams.MAX_QUEUED_BYTES // 4)
     for number in range(41, 41 + sequence):
         stream.send(Frame(event="job", data=large, version=1, sequence=number, job_id=str(number)))
     for number in range(5 - sequence):
@@ -139,12 +140,12 @@ async def test_reset_of_a_slow_reader_names_the_last_transition(auth: Auth, sequ
 
 async def test_queued_progress_is_bounded(auth: Auth) -> None:
     stream = await opened(auth)
-    for number in range(connection.MAX_PROGRESS * 2):
+    for number in range(streams.MAX_PROGRESS * 2):
         stream.send(progress(1, job_id=str(number)))
     stream.send(Frame(event="demo", data=b"demo ", version=1))
     stream.close("draining")
     sent_bytes = await sent(stream)
-    assert sent_bytes.count(b"p1 ") == connection.MAX_PROGRESS
+    assert sent_bytes.count(b"p1 ") == streams.MAX_PROGRESS
     assert b"demo " in sent_bytes
 
 
@@ -158,12 +159,12 @@ async def test_the_stream_of_a_job_has_only_that_job_and_ends_with_it(auth: Auth
 
 
 async def test_a_stream_ends_at_its_maximum_age(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_AGE_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "MAX_AGE_SECONDS", 0.01)
     assert await sent(await opened(auth)) == bye("max_age")
 
 
 async def test_an_idle_stream_pings(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.01)
     stream = await opened(auth)
     stream.opening = b"hello "
     sink = started(stream)
@@ -175,14 +176,14 @@ async def test_an_idle_stream_pings(auth: Auth, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_ping_checks_the_session_while_nats_is_away(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.01)
     stream = await opened(auth, is_live=False)
     auth.is_revoked = True
     assert await sent(stream) == bye("session_expired")
 
 
 async def test_a_ping_checks_nothing_while_nats_is_live(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.01)
     monkeypatch.setattr(sessions, "PASSIVE_TTL_SECONDS", 0.0)
     stream = await opened(auth)
     sink = started(stream)
@@ -198,18 +199,18 @@ async def test_a_ping_checks_nothing_while_nats_is_live(auth: Auth, monkeypatch:
 async def test_no_ping_is_sent_to_a_session_that_ended(
     auth: Auth, monkeypatch: pytest.MonkeyPatch, is_refreshed: bool, reason: str
 ) -> None:
-    monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.01)
     monkeypatch.setattr(sessions, "PASSIVE_TTL_SECONDS", 0.0)
-    monkeypatch.setattr(connection, "CONFIRM_SECONDS", 60.0 if is_refreshed else 0.0)
+    monkeypatch.setattr(streams, "CONFIRM_SECONDS", 60.0 if is_refreshed else 0.0)
     stream = await opened(auth)
     if is_refreshed:
-        stream.refresh()
+        stream.on_session_refreshed()
     auth.is_revoked = True
     assert await sent(stream) == bye(reason)
 
 
 async def test_recheck_ends_the_stream_of_a_revoked_session(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "RECHECK_SECONDS", 0.01)
     stream = await opened(auth, is_live=False)
     auth.is_revoked = True
     stream.recheck()
@@ -243,7 +244,7 @@ async def test_a_slow_reader_gets_the_newest_progress_and_every_transition(auth:
 
 
 async def test_a_stalled_reader_is_dropped(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.01)
+    monkeypatch.setattr(streams, "SEND_TIMEOUT", 0.01)
     stream = await opened(auth)
     sink = started(stream)
     sink.is_full = True
@@ -252,11 +253,11 @@ async def test_a_stalled_reader_is_dropped(auth: Auth, monkeypatch: pytest.Monke
         await sink.closed_event.wait()
     assert sink.was_aborted
     stream.disconnected()
-    assert stream.close_reason == connection.STALLED
+    assert stream.close_reason == streams.STALLED
 
 
 async def test_a_closing_stream_does_not_wait_for_a_stalled_reader(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.01)
+    monkeypatch.setattr(streams, "SEND_TIMEOUT", 0.01)
     stream = await opened(auth)
     sink = started(stream)
     sink.is_full = True
@@ -277,4 +278,4 @@ async def test_a_client_that_disconnects_ends_the_stream_once(auth: Auth) -> Non
     stream.disconnected()
     stream.send(progress(1))
     assert ended == [True]
-    assert stream.close_reason == connection.DISCONNECTED
+    assert stream.close_reason == streams.DISCONNECTED

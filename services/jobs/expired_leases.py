@@ -1,0 +1,49 @@
+"""Statements of the rescuer: held jobs whose lease has expired."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.jobs import sql, storage
+from services.jobs.domain import Job
+
+_SECONDS_TO_LEASE_EXPIRY = sql.prepared(f"""
+SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FROM jobs.jobs WHERE state IN {sql.HELD}
+""")
+
+_LOCK_JOBS_WITH_EXPIRED_LEASE = sql.prepared(f"""
+SELECT {sql.light_columns("j")} FROM jobs.jobs j
+WHERE j.state IN {sql.HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
+    AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
+LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+_OWNERS_WITH_EXPIRED_LEASE = sql.prepared(f"""
+SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit
+""")
+
+
+async def seconds_to_lease_expiry(conn: AsyncConnection) -> float | None:
+    """Return the seconds until the next lease expires, negative if one has; None if no job is held."""
+    ((seconds,),) = await _SECONDS_TO_LEASE_EXPIRY.execute(conn, {})
+    return None if seconds is None else float(seconds)
+
+
+async def jobs_with_expired_lease(
+    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None = None
+) -> list[Job]:
+    """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
+
+    After a restart of the database the workers get time to renew their leases.
+    """
+    return await storage.execute(
+        conn, _LOCK_JOBS_WITH_EXPIRED_LEASE, {"limit": limit, "grace": grace, "owner_id": owner_id}
+    )
+
+
+async def owners_with_expired_lease(conn: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Return owners of jobs with an expired lease."""
+    return [owner_id for (owner_id,) in await _OWNERS_WITH_EXPIRED_LEASE.execute(conn, {"limit": limit})]
