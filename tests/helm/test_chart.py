@@ -53,6 +53,12 @@ def resources() -> list[Resource]:
     return rendered()
 
 
+def promtool() -> str:
+    """Return the path of promtool, which tests/prometheus/install downloads."""
+    beside = VENV / "bin" / "promtool"
+    return str(beside) if beside.exists() else "promtool"
+
+
 def of_kind(resources: Iterable[Resource], kind: str) -> dict[str, Resource]:
     """Return the resources of a kind by name."""
     return {resource["metadata"]["name"]: resource for resource in resources if resource["kind"] == kind}
@@ -296,9 +302,7 @@ def test_rules_and_dashboards_are_those_of_the_repository(resources: list[Resour
         for name, rule in alerts.items()
     )
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules["spec"]))
-    beside = VENV / "bin" / "promtool"
-    promtool = str(beside) if beside.exists() else "promtool"
-    line = [promtool, "check", "rules", str(tmp_path / "rules.yml")]
+    line = [promtool(), "check", "rules", str(tmp_path / "rules.yml")]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     files = {path.stem: path.read_text() for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,18 @@ from chassis import settings
 from provision import certificates, keys
 from services.auth.connections import platform_settings
 from tests.contract.test_production_start import PROCESSES as SETTINGS
-from tests.helm.test_chart import CHART, ROOT, Resource, check_of_kubernetes, of_kind, pods, rendered, resolved
+from tests.helm.test_chart import (
+    CHART,
+    ROOT,
+    VENV,
+    Resource,
+    check_of_kubernetes,
+    of_kind,
+    pods,
+    promtool,
+    rendered,
+    resolved,
+)
 from tests.helm.test_operators import refused
 from tests.helm.test_operators import resources as installed_schemas
 
@@ -120,3 +132,34 @@ def test_every_value_is_on_the_page() -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_is_on_the_page(path: Path) -> None:
     assert f"deploy/kubernetes/{path.name}" in PAGE
+
+
+def test_nats_accepts_its_configuration_with_the_variables_of_the_manifest(tmp_path: Path) -> None:
+    certificates.make(tmp_path)
+    (nats,) = of_kind(examples(), "StatefulSet").values()
+    (container,) = nats["spec"]["template"]["spec"]["containers"]
+    environment = {
+        entry["name"]: entry.get("value", "nats-0").replace("/certificates/", f"{tmp_path}/")
+        for entry in container["env"]
+    }
+    configuration = ROOT / "deploy" / "nats" / Path(container["args"][0]).name
+    server = str(VENV / "bin" / "nats-server")
+    line = [server, "-t", "--config", str(configuration), "--store_dir", str(tmp_path / "data")]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+def test_snippets_of_the_page_are_valid(tmp_path: Path) -> None:
+    monitoring, scrapes = (
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    )
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES | monitoring))
+    kinds = {resource["kind"] for resource in rendered(values=tmp_path / "values.yaml")}
+    assert {"PodMonitor", "PrometheusRule", "ConfigMap"} <= kinds
+    # Debian's Prometheus is built without Kubernetes.
+    (scrape,) = scrapes
+    assert scrape.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"names": ["repruv"]}}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": scrapes}))
+    line = [promtool(), "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
