@@ -83,7 +83,7 @@ _SUCCESS = {
     "proved": "Confirmed for 10 minutes.",
     "password_changed": "Password changed. All other sessions and API tokens ended.",
     "mail_sent": "Email sent. Open the link in it within 24 hours.",
-    "factor_disabled": "Second factor turned off.",
+    "factor_disabled": "Two-step verification turned off.",
     "passkey_renamed": "Passkey renamed.",
     "passkey_removed": "Passkey removed. Sessions it started stay signed in.",
     "session_revoked": "Session signed out.",
@@ -91,7 +91,7 @@ _SUCCESS = {
     "others_revoked": "All other sessions signed out.",
 }
 _ERROR = {
-    "factor_changed": "Your second factor changed in the meantime. This page shows its current state.",
+    "factor_changed": "Your two-step verification changed in the meantime. This page shows its current state.",
     "consent_invalid": "The platform's response expired or belongs to another session. Connect again.",
     "connection_unavailable": "Connections are temporarily unavailable. Try again in a minute.",
     "connection_changed": "The connection changed in the meantime. This page shows its current state.",

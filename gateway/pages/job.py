@@ -55,9 +55,9 @@ class Job(Page):
         job = await self._container.pending_jobs.get_job(job_id, identity=visitor.identity)
         is_operator = visitor.session.user.role == auth_pb2.USER_ROLE_ADMIN
         is_own = job.spec.owner_id == visitor.session.user_id
-        history, children, demo, log, owners, connections = await asyncio.gather(
+        history, (parent, children), demo, log, owners, connections = await asyncio.gather(
             self._history(job_id, visitor.identity),
-            self._children(job, visitor.identity),
+            self._family(job, visitor.identity),
             loaders.demo_status(self._container.demo, visitor.identity),
             self._log(job_id, request.query_params.get("log", ""), visitor.identity) if is_operator else _nothing(),
             people.addresses(self._container, [job.spec.owner_id], identity=visitor.identity)
@@ -98,6 +98,7 @@ class Job(Page):
             "waterfall": waterfall.build(view, past, children),
             "entries": timeline.entries(past),
             "children": children,
+            "parent": parent,
             "output": labels.output(view) if is_own else None,
             "platform": next((each["title"] for each in connections or () if each["job_id"] == job.job_id), ""),
             "fields": _fields(view["result"]),
@@ -152,6 +153,17 @@ class Job(Page):
             owner_id=job.spec.owner_id, parent_id=job.job_id, page_size=CHILDREN
         )
         return [views.job(child) for child in (await self._container.jobs.list_jobs.send(identity, rpc_request)).jobs]
+
+    async def _family(self, job: job_pb2.Job, identity: str) -> tuple[views.Job | None, list[views.Job]]:
+        return await self._parent(job, identity), await self._children(job, identity)
+
+    async def _parent(self, job: job_pb2.Job, identity: str) -> views.Job | None:
+        if not job.spec.parent_id:
+            return None
+        try:
+            return views.job((await self._container.jobs.get_job(identity, job_id=job.spec.parent_id)).job)
+        except errors.NotFound:
+            return None
 
     async def _connections(self, job: job_pb2.Job, identity: str) -> list[views.Connection] | None:
         if not current_jobs.is_connection(job):

@@ -190,7 +190,7 @@ def _demo_mode(row: Row, user_id: uuid.UUID, now: datetime, notes: list[str]) ->
         return None
     notes.append({"enabled": "demo_rebuilt", "enabling": "demo_stuck", "failed": "demo_failed"}[state])
     has_failed = state != "enabled"
-    message = "Turning on demo mode was interrupted when the system was replaced. Please turn it on again."
+    message = "Enabling demo mode was interrupted when the system was replaced. Enable it again."
     return {
         "owner_id": user_id,
         "state": "failed" if has_failed else "enabling",

@@ -66,10 +66,10 @@ async def test_security_has_one_primary_button_and_its_pages_lead_back(
     assert box is not None
     assert abs(box["x"] - (1280 - box["x"] - box["width"])) < 20
     await page.get_by_role("main").get_by_role("link", name="Security").click()
-    await shows(page, "Second factor")
+    await shows(page, "Two-step verification")
     await page.goto(f"/reauthenticate?next={SECURITY}")
     await page.get_by_role("main").get_by_role("link", name="Security").click()
-    await shows(page, "Second factor")
+    await shows(page, "Two-step verification")
 
 
 async def test_sessions_show_what_they_run_on(new_visitor: NewVisitor, user: User) -> None:

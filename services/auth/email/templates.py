@@ -27,11 +27,11 @@ class AccountChange(StrEnum):
 _CHANGES = {
     AccountChange.PASSWORD_CHANGED: ("Your password was changed", "The password of your Repruv account was changed"),
     AccountChange.SECOND_FACTOR_ENABLED: (
-        "Your second factor is on",
+        "Two-step verification is on",
         "Signing in to your Repruv account now requires a code from your authenticator app",
     ),
     AccountChange.SECOND_FACTOR_DISABLED: (
-        "Your second factor is off",
+        "Two-step verification is off",
         "Signing in to your Repruv account no longer requires a code from your authenticator app",
     ),
     AccountChange.PASSKEY_ADDED: (
@@ -41,7 +41,7 @@ _CHANGES = {
     AccountChange.PASSKEY_REMOVED: ("A passkey was removed", "A passkey was removed from your Repruv account"),
     AccountChange.DATA_EXPORT_REQUESTED: (
         "A copy of your data was requested",
-        "A copy of everything in your Repruv account was requested. It can be downloaded only after a fresh sign-in",
+        "A copy of everything in your Repruv account was requested. Downloading it requires a recent sign-in",
     ),
     AccountChange.DELETION_CANCELLED: (
         "Your account will not be deleted",

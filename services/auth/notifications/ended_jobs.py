@@ -133,7 +133,11 @@ def _email(to: str, ended_jobs: Sequence[EndedJob], *, zone: tzinfo, public_url:
         *([f"And {len(ended_jobs) - MAX_LISTED_JOBS} more."] if len(ended_jobs) > MAX_LISTED_JOBS else []),
     ]
     return layout.email(
-        to, f"Jobs: {' and '.join(counts)}", paragraphs, ("View notifications", f"{public_url}/notifications"), closing
+        to,
+        f"Your jobs: {', '.join(counts)}",
+        paragraphs,
+        ("View notifications", f"{public_url}/notifications"),
+        closing,
     )
 
 

@@ -168,7 +168,7 @@ async def test_one_email_lists_the_jobs_of_its_window(
     failed = await end(away.user_id, at=END + timedelta(minutes=1), failed=jobs_server.failed("mailbox_full"))
     others = [await end(away.user_id, at=END + notifications.WINDOW), await end(away.user_id, seconds=59)]
     text = await mail(away.user_id)
-    assert "Subject: Jobs: 12 completed and 1 failed" in text
+    assert "Subject: Your jobs: 12 completed, 1 failed" in text
     assert "And 3 more." in text
     assert all(f"{PUBLIC_URL}/jobs/{job_id}" in text for job_id in (failed, *listed[-9:]))
     assert not any(job_id in text for job_id in (*others, *listed[:3]))

@@ -77,7 +77,7 @@ async def test_confirmation_enables_the_factor_and_replaces_the_token(gateway: G
     validated = await gateway.validate(enabled.token)
     assert (validated.session.session_id, validated.user.has_second_factor) == (account.session_id, True)
     assert await gateway.is_valid(other.token)
-    assert (await mailbox.deliver(account, "notice"))["Subject"] == "Your second factor is on"
+    assert (await mailbox.deliver(account, "notice"))["Subject"] == "Two-step verification is on"
     with pytest.raises(errors.FailedPrecondition) as excinfo:
         await begin(gateway, account)
     assert excinfo.value.code == "second_factor_enabled"

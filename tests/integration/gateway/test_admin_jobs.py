@@ -119,7 +119,10 @@ async def test_overview_and_errors_lead_to_the_jobs_of_each_number(
         assert f"/admin/errors?kind={kind}" in page.links, span
         assert f"/admin/jobs?system=yes&kind={kind}" in page.links, span
     page = await open_page(admin, f"/admin/errors?kind={kind}")
-    (link,) = {link for link in page.links if f"kind={kind}" in link}
+    links = {link for link in page.links if f"kind={kind}" in link}
+    (link,) = {link for link in links if link.startswith("/admin/jobs?")}
+    (retry,) = links - {link}
+    assert "Retry 2 jobs?" in (await open_page(admin, retry)).text
     assert "import_refused" in page.text
     jobs = await open_page(admin, link)
     assert "2 jobs of 1 user" in jobs.text
