@@ -277,13 +277,3 @@ class Paused(testing.RecordingContext):
         if done >= self.pauses_at:
             self.stands.set()
             await self.go.wait()
-
-
-def other_job(context: worker.Context) -> worker.Context:
-    """The same attempt of another job."""
-    return testing.RecordingContext(
-        owner_id=context.owner_id,
-        kind=context.kind,
-        attempt=context.attempt,
-        payload=context.payload,
-    )

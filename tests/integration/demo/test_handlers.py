@@ -16,7 +16,7 @@ from chassis import postgres
 from lifecycle.machine import JobPhase
 from services.demo import handlers
 from services.demo.domain import State
-from tests.integration.demo.conftest import Cancelling, Crashing, Owner, Paused, other_job
+from tests.integration.demo.conftest import Cancelling, Crashing, Owner, Paused
 
 
 async def test_enable_writes_exactly_the_requested_rows(owner: Owner) -> None:
@@ -123,16 +123,6 @@ async def test_an_attempt_cannot_write_after_its_job_has_ended(owner: Owner, pha
     assert (await owner.mode(), await owner.counts()) == before
 
 
-async def test_a_lower_attempt_that_begins_late_changes_nothing(owner: Owner) -> None:
-    await owner.enable()
-    with pytest.raises(RuntimeError):
-        await handlers.enable(owner.dependencies, await owner.context(attempt=2, kind=Crashing))
-    before = await owner.mode(), await owner.counts()
-    with pytest.raises(worker.Cancelled, match="superseded"):
-        await handlers.enable(owner.dependencies, await owner.context(attempt=1))
-    assert (await owner.mode(), await owner.counts()) == before
-
-
 async def test_repeated_attempt_of_completed_work_does_nothing(owner: Owner) -> None:
     await owner.enabled()
     before = await owner.mode()
@@ -142,26 +132,6 @@ async def test_repeated_attempt_of_completed_work_does_nothing(owner: Owner) -> 
     await owner.disable()
     first = await handlers.disable(owner.dependencies, await owner.context())
     assert await handlers.disable(owner.dependencies, await owner.context(attempt=2)) == first
-
-
-@pytest.mark.parametrize("state", [State.ENABLING, State.ENABLED])
-async def test_other_job_is_superseded(owner: Owner, state: State) -> None:
-    await (owner.enable() if state is State.ENABLING else owner.enabled())
-    before = await owner.mode()
-    with pytest.raises(worker.Cancelled, match="superseded"):
-        await handlers.enable(owner.dependencies, other_job(await owner.context()))
-    assert await owner.mode() == before
-
-
-async def test_new_generation_supersedes_the_previous_job(owner: Owner) -> None:
-    await owner.enable()
-    late = await owner.context(attempt=2)
-    await owner.settle(await owner.update(JobPhase.FAILED))
-    await owner.enable(content=3, interactions=10)
-    with pytest.raises(worker.Cancelled, match="superseded"):
-        await handlers.enable(owner.dependencies, late)
-    await handlers.enable(owner.dependencies, await owner.context())
-    assert await owner.stored() == await owner.asked_for()
 
 
 async def test_a_retry_after_dismiss_is_superseded_and_changes_nothing(owner: Owner) -> None:
@@ -185,14 +155,6 @@ async def test_retry_of_a_failed_enable_resumes_at_its_counters(owner: Owner) ->
     assert await owner.stored() == await owner.asked_for()
     reasons = [reason for reason, _ in await owner.published_events()]
     assert reasons == ["enable_accepted", "job_failed", "enable_resumed", "enabled"]
-
-
-async def test_attempt_of_a_settled_job_does_not_restore_the_state(owner: Owner) -> None:
-    await owner.enable()
-    await owner.settle(await owner.update(JobPhase.FAILED, attempt=1))
-    with pytest.raises(worker.Cancelled, match="superseded"):
-        await handlers.enable(owner.dependencies, await owner.context(attempt=1))
-    assert (await owner.mode()).state is State.FAILED
 
 
 async def test_cancelled_enable_leaves_no_rows_and_can_be_retried(owner: Owner) -> None:

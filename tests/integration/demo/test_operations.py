@@ -119,9 +119,11 @@ async def test_illegal_action_is_refused_with_its_code(owner: Owner) -> None:
     assert await code(owner.disable()) == "demo_failed"
     await owner.enabled(interactions=10)
     assert await code(owner.enable()) == "demo_already_enabled"
+    assert await code(owner.demo.operations.dismiss(owner.owner_id)) == "demo_not_failed"
     await owner.disable()
     assert await code(owner.enable()) == "demo_disabling"
     assert await code(owner.disable()) == "demo_disabling"
+    assert await code(owner.demo.operations.dismiss(owner.owner_id)) == "demo_not_failed"
 
 
 async def test_refused_request_changes_nothing(owner: Owner) -> None:

@@ -33,22 +33,6 @@ async def clean(loops: reconciler.Reconciler) -> None:
     await loops.delete_orphaned_rows()
 
 
-async def test_lost_end_of_a_job_is_settled_by_the_sweep(
-    make_owner: Callable[..., Owner],
-    demo_with_jobs: Demo,
-    cancel_job: Callable[[UUID], Awaitable[None]],
-    eventually: Eventually,
-) -> None:
-    owner = make_owner(demo=demo_with_jobs)
-    await cancel_job((await owner.enable()).job_id)
-
-    async def settled() -> bool:
-        await demo_with_jobs.settler.sweep(age=timedelta())
-        return (await owner.mode()).state is State.DISABLED
-
-    await eventually(settled)
-
-
 async def test_lost_end_of_a_job_is_settled_by_the_unsuccessful_jobs(
     make_owner: Callable[..., Owner],
     demo_with_jobs: Demo,
@@ -84,14 +68,6 @@ async def test_one_sweep_settles_what_an_outage_has_left(
         await cancel_job((await owner.enable()).job_id)
     await demo_with_jobs.settler.sweep(age=timedelta())
     assert {(await owner.mode()).state for owner in owners} == {State.DISABLED}
-
-
-async def test_young_transitions_are_left_alone(owner: Owner, engine: AsyncEngine, demo_with_jobs: Demo) -> None:
-    await owner.enable()
-    await demo_with_jobs.settler.sweep(age=timedelta(hours=1))
-    async with engine.connect() as conn:
-        checked = sa.select(schema.demo_modes.c.checked_at).where(schema.demo_modes.c.owner_id == owner.owner_id)
-        assert (await conn.execute(checked)).scalar_one() is None
 
 
 async def test_a_jobs_service_that_is_down_changes_nothing(owner: Owner) -> None:

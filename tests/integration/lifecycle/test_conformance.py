@@ -309,12 +309,14 @@ async def test_failure_event_is_settled_by_the_subscriber(case: Case) -> None:
     assert settled.version == resource.version + 1
 
 
-async def test_event_without_the_resource_is_undecodable(case: Case) -> None:
+async def test_event_without_the_resource_and_an_unreadable_message_are_undecodable(case: Case) -> None:
     resource = await case.start()
     job = case.job(resource, job_pb2.JOB_STATE_FAILED)
     job.spec.payload.Clear()
     with pytest.raises(bus.Undecodable):
         await Subscriber(case.settler).receive(_message(job_events_pb2.JobEvent(job=job)))
+    with pytest.raises(bus.Undecodable):
+        await Subscriber(case.settler).receive(bus.Received(subject="jobs.events", payload=b"\xff\xff", message_id=""))
 
 
 @pytest.mark.parametrize("state", [job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_CANCELLED])

@@ -129,14 +129,6 @@ def parts(
 
 
 @pytest.fixture
-def parts_with_jobs(
-    engine: AsyncEngine, jobs: JobsClient, offered: tuple[Platform, ...], http: outbound.Outbound
-) -> Parts:
-    """Connections beside the real jobs service; no worker runs its jobs."""
-    return make_parts(engine, jobs, offered, http)
-
-
-@pytest.fixture
 async def new_owner(parts: Parts) -> Callable[..., Awaitable[Owner]]:
     """Make a new user."""
 

@@ -15,7 +15,7 @@ import worker
 from chassis import errors
 from lifecycle import attempts
 from lifecycle.machine import JobPhase
-from services.auth.connections import jobs, schema, secrets, storage
+from services.auth.connections import schema, secrets, storage
 from services.auth.connections.domain import Action, State
 from services.auth.connections.handlers import connect, dependencies, disconnect, due
 from services.auth.encryption.keyring import Keyring
@@ -299,17 +299,6 @@ async def test_attempt_superseded_within_the_exchange_stores_nothing(
     assert len(await tampering.requests_to("/revoke")) == 1
 
 
-async def test_superseded_attempt_changes_nothing(owner: Any) -> None:
-    await owner.returned()
-    zombie = await owner.context(attempt=1)
-    async with owner.parts.engine.begin() as conn:
-        second = owner.parts.dependencies.attempt(await owner.context(attempt=2))
-        await storage.CONNECTIONS.begin_attempt(conn, second.fence)
-    with pytest.raises(worker.Cancelled):
-        await owner.connect(zombie)
-    assert (await owner.connection()).state is State.CONNECTING
-
-
 @pytest.mark.parametrize(
     ("phase", "state"),
     [
@@ -335,13 +324,6 @@ async def test_every_end_of_a_disconnect_job_deletes_the_secrets(owner: Any, pha
     await owner.disconnect()
     assert (await owner.settle(await owner.update(phase))).state is State.DISCONNECTED
     assert await owner.stored() is None
-
-
-async def test_update_of_an_older_generation_changes_nothing(owner: Any) -> None:
-    await owner.returned()
-    late = await owner.update(JobPhase.FAILED)
-    await owner.returned()
-    assert (await owner.settle(late)).has_pending_job
 
 
 async def test_update_applies_only_to_its_own_generation(owner: Any) -> None:
@@ -387,16 +369,6 @@ async def test_wait_whose_row_is_locked_keeps_no_other_from_its_end(
         assert (await owner.connection()).state is State.DISCONNECTED
     await due.abandon(dependencies, owner.parts.settler, testing.RecordingContext())
     assert (await locked.connection()).state is State.DISCONNECTED
-
-
-async def test_rejected_job_ends_its_transition(owner: Any) -> None:
-    moving = await owner.returned()
-    await owner.parts.submitter.on_rejected(jobs.move(moving))
-    failed = await owner.connection()
-    assert (failed.state, failed.error.code) == (State.FAILED, "job_rejected")
-    moving = await owner.disconnect()
-    await owner.parts.submitter.on_rejected(jobs.move(moving))
-    assert (await owner.connection()).state is State.DISCONNECTED
 
 
 async def test_list_has_every_platform_in_the_order_of_the_settings(owner: Any) -> None:
