@@ -168,6 +168,16 @@ class System:
         finally:
             await self.execute("UPDATE jobs.kinds SET paused_at = NULL WHERE kind = ANY(%s)", list(kinds))
 
+    @asynccontextmanager
+    async def hurried_workers(self) -> AsyncIterator[None]:
+        """Run all workers without pauses while the context lasts, so that a long job soon ends.
+
+        They are killed: a worker that stops would go on with its job for its grace period.
+        """
+        await self.kill(WORKER)
+        async with self.workers(DEMO_BATCH_PAUSE_MS="0"):
+            yield
+
     def workers(self, **variables: str) -> AbstractAsyncContextManager[None]:
         """Run all workers with these environment variables while the context lasts."""
         return self.with_settings(WORKER, **variables)

@@ -11,9 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance import waiting
-from tests.acceptance.conftest import NewUser
-from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import PASSWORD, User
 
@@ -233,84 +230,6 @@ async def test_nobody_is_signed_in(headers: dict[str, str], path: str, running: 
     problem = _must_be_problem(answer, 401)
     assert problem["code"] in {"unauthenticated", "session_invalid"}
     assert answer.headers["www-authenticate"] == "Bearer"
-
-
-async def test_expired_session_is_no_session(system: System, user: User) -> None:
-    assert (await user.get("/auth/me")).status_code == 200
-    await system.execute(
-        "UPDATE auth.sessions SET created_at = now() - interval '15 days', last_seen_at = now() - interval '15 days',"
-        " idle_expires_at = now() - interval '1 second' WHERE user_id = %s",
-        user.user_id,
-    )
-
-    async def is_refused() -> bool:
-        # Gateways answer refreshes of hidden pages from the cache for five seconds, and other requests for a minute.
-        return (await user.get("/demo/status", headers={"X-Background": "1"})).status_code == 401
-
-    await waiting.until(is_refused, "the cached session is validated again", seconds=40.0)
-    _must_be_problem(await user.get("/demo/status"), 401, "session_invalid")
-
-
-@pytest.mark.parametrize("cursor", ["garbage", "-1", "99999999", "1.5", "9" * 400, "%00"])
-async def test_stream_without_a_position_starts_with_unfinished_jobs(cursor: str, target_user: User) -> None:
-    async with Stream(target_user, cursor=cursor) as stream:
-        await stream.has("reset")
-    assert stream.events[0].name == "hello"
-    assert stream.events[0].data["resumed"] is False
-
-
-async def test_what_the_state_forbids(system: System, user: User) -> None:
-    forbidden = {
-        "disabled": {"/demo/disable": "demo_already_disabled"},
-        "enabling": {
-            "/demo/enable": "demo_enabling",
-            "/demo/disable": "demo_enabling",
-            "/demo/dismiss": "demo_not_failed",
-        },
-        "enabled": {"/demo/enable": "demo_already_enabled", "/demo/dismiss": "demo_not_failed"},
-        "disabling": {
-            "/demo/enable": "demo_disabling",
-            "/demo/disable": "demo_disabling",
-            "/demo/dismiss": "demo_not_failed",
-        },
-    }
-
-    async def must_refuse(state: str) -> None:
-        assert (await user.get("/demo/status")).json()["status"] == state
-        for path, code in forbidden[state].items():
-            _must_be_problem(await user.post(path), 409, code)
-
-    await must_refuse("disabled")
-    async with system.paused_kinds("demo.enable"):
-        job_id = await user.enable()
-        await must_refuse("enabling")
-        await user.wait_for_job(job_id, "pending")
-        _must_be_problem(await user.post(f"/jobs/{job_id}/retry"), 409, "job_not_retryable")
-    await user.wait_for_status("enabled")
-    await user.wait_for_job(job_id, "completed")
-    await must_refuse("enabled")
-    _must_be_problem(await user.post(f"/jobs/{job_id}/cancel"), 409, "job_already_finished")
-    _must_be_problem(await user.post(f"/jobs/{job_id}/retry"), 409, "job_not_retryable")
-    async with system.paused_kinds("demo.disable"):
-        await user.disable()
-        await must_refuse("disabling")
-    await user.wait_for_status("disabled")
-
-
-async def test_address_is_taken_in_any_case(user: User, new_user: NewUser) -> None:
-    account = {"email": user.email.upper(), "password": PASSWORD}
-    _must_be_problem(await user.post("/auth/register", json=account), 409, "email_taken")
-
-
-async def test_oversized_body_without_a_length(target_user: User) -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        yield b'{"niche": "'
-        for _ in range(40):
-            yield b"x" * 4096
-        yield b'"}'
-
-    answer = await target_user.post("/demo/enable", content=endless(), headers=JSON)
-    _must_be_problem(answer, 413, "body_too_large")
 
 
 @pytest.mark.parametrize("size", [20_000, 70_000, 300_000])

@@ -98,11 +98,11 @@ async def test_code_of_the_page_runs_outside_this_repository(
 async def test_a_type_checker_sees_the_types_of_the_wheel(project: Path) -> None:
     check = (sys.executable, "-m", "mypy", "--strict", "--python-executable", project / "venv/bin/python")
     outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    files = ("connection.py", "submit.py", "work.py")
-    assert "no issues found in 3 source files" in await output_of(*check, *files, cwd=project, env=outside)
-
     wrong = "from repruv.jobs.v1 import job_pb2\nfrom repruv_client import new_id\njob_pb2.Job(job_id=7)\nnew_id().x\n"
     (project / "wrong.py").write_text(wrong)
-    errors = await output_of(*check, "wrong.py", cwd=project, env=outside, code=1)
+    files = ("connection.py", "submit.py", "work.py", "wrong.py")
+    errors = await output_of(*check, *files, cwd=project, env=outside, code=1)
+    assert {line.partition(":")[0] for line in errors.splitlines() if ": error: " in line} == {"wrong.py"}
+    assert "checked 4 source files" in errors
     assert 'incompatible type "int"' in errors
     assert '"str" has no attribute "x"' in errors

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from tests.acceptance import waiting
-from tests.acceptance.conftest import NewUser
 from tests.acceptance.consistency_watch import ConsistencyWatch
 from tests.acceptance.streams import Stream
 from tests.acceptance.users import User
@@ -34,6 +33,16 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
     assert (status["status"], status["job_id"]) == ("enabling", accepted["job_id"])
     assert status["job_status"] in {"pending", "running"}
 
+    async def reported() -> dict[str, Any] | None:
+        """Return the status once the job has reported progress, which it does after its first rows."""
+        status = await user.probe("/demo/status")
+        assert status is None or status["status"] == "enabling"
+        return status if status and status["progress"] and status["progress"]["total"] else None
+
+    status = await waiting.until(reported, "the job reports progress")
+    assert status["job_status"] == "running"
+    assert status["progress"]["total"] == 5_000
+
     statuses = await _follow(user, f"/jobs/{accepted['job_id']}/status")
     assert statuses[-1]["status"] == "completed"
     assert statuses[-1]["progress"]["percent"] == 100
@@ -44,21 +53,6 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
     assert status["demo_mode"]
     assert status["profile"]["niche"] == "tech_reviews"
     assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (60, 5_000)
-
-
-async def test_status_of_enabling_has_progress(user: User) -> None:
-    await user.enable(LONGER)
-
-    async def reported() -> dict[str, Any] | None:
-        """Return the status once the job has reported progress, which it does after its first rows."""
-        status = await user.probe("/demo/status")
-        assert status is None or status["status"] == "enabling"
-        return status if status and status["progress"] and status["progress"]["total"] else None
-
-    status = await waiting.until(reported, "the job reports progress")
-    assert status["job_status"] == "running"
-    assert status["progress"]["total"] == 5_000
-    await user.wait_for_status("enabled")
 
 
 async def test_enabled_shows_the_requested_sizes(user: User) -> None:
@@ -80,14 +74,6 @@ async def test_enabled_shows_the_requested_sizes(user: User) -> None:
     assert sum(item["interaction_count"] for item in content) == 2000
     times = [item["occurred_at"] for item in interactions]
     assert times == sorted(times, reverse=True)
-
-
-async def test_data_has_the_requested_sizes(user: User) -> None:
-    await user.enable({"content_count": 1, "interaction_count": 0})
-    status = await user.wait_for_status("enabled")
-    assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (1, 0)
-    assert len(await user.read_all("/content", "content")) == 1
-    assert await user.read_all("/interactions", "interactions") == []
 
 
 async def test_disable_removes_all_rows_and_reports_the_counts(user: User) -> None:
@@ -129,25 +115,6 @@ async def test_stream_sends_every_event_once(user: User) -> None:
     stream.must_never_fall_back()
     assert watch.statuses[-1] == "enabled"
     assert watch.progress == sorted(watch.progress)
-
-
-async def test_stream_of_one_job_ends_after_its_last_event(user: User) -> None:
-    job_id = await user.enable(OPTIONS)
-    async with Stream(user, f"/jobs/{job_id}/events", reconnects=False) as stream:
-        await stream.tells_end(job_id, "completed")
-        async with asyncio.timeout(60):
-            while not stream.has_ended:
-                await asyncio.sleep(0.02)
-    assert stream.events[-1].data["status"] == "completed"
-
-
-async def test_users_do_not_see_each_other(new_user: NewUser) -> None:
-    first, other = await new_user(), await new_user()
-    await first.enable(OPTIONS)
-    await first.wait_for_status("enabled")
-    assert (await other.get("/demo/status")).json()["status"] == "disabled"
-    assert (await other.get("/interactions")).json()["interactions"] == []
-    assert (await other.get("/jobs")).json()["jobs"] == []
 
 
 async def _follow(user: User, path: str) -> list[dict[str, Any]]:

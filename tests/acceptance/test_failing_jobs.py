@@ -24,13 +24,13 @@ class Failure:
 
 @pytest.fixture(scope="module")
 async def failures(running: System) -> AsyncIterator[list[Failure]]:
-    """Three users with a failed enable and one with a failed disable. The workers work again."""
-    users = [await User.register(running.url) for _ in range(4)]
-    await users[3].enable(OPTIONS)
-    await users[3].wait_for_status("enabled")
+    """Two users with a failed enable and one with a failed disable. The workers work again."""
+    users = [await User.register(running.url) for _ in range(3)]
+    await users[2].enable(OPTIONS)
+    await users[2].wait_for_status("enabled")
     async with running.workers(DEMO_FAIL_HANDLERS="all"):
-        failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users[:3]]
-        failed.append(Failure(user=users[3], job_id=await users[3].disable()))
+        failed = [Failure(user=user, job_id=await user.enable(OPTIONS)) for user in users[:2]]
+        failed.append(Failure(user=users[2], job_id=await users[2].disable()))
         for failure in failed:
             await failure.user.wait_for_job(failure.job_id, "failed", seconds=60)
             await failure.user.wait_for_status("failed")
@@ -67,7 +67,7 @@ async def test_retry_of_the_failed_job_completes(failures: list[Failure], system
         await stream.tells_end(job_id, "completed")
         status = await user.wait_for_status("enabled")
     assert (status["job_id"], status["error"]) == (job_id, None)
-    assert len(await user.read_all("/interactions", "interactions")) == 2000
+    assert (await user.get("/metrics/dashboard")).json()["interaction_count"] == 2000
     stream.must_be_gap_free()
 
 
@@ -86,18 +86,10 @@ async def test_dismiss_leads_to_disabled_and_a_late_retry_changes_nothing(
     assert (await user.get("/demo/status")).json()["status"] == "disabled"
 
 
-async def test_new_enable_works_after_a_failure(failures: list[Failure], system: System) -> None:
-    user = failures[2].user
-    job_id = await user.enable(OPTIONS)
-    assert job_id != failures[2].job_id
-    await user.wait_for_status("enabled")
-    assert len(await user.read_all("/interactions", "interactions")) == 2000
-
-
 async def test_failed_disable_keeps_everything_hidden_until_it_is_retried(
     failures: list[Failure], system: System
 ) -> None:
-    user, job_id = failures[3].user, failures[3].job_id
+    user, job_id = failures[2].user, failures[2].job_id
     status = (await user.get("/demo/status")).json()
     assert (status["status"], status["error"]["code"]) == ("failed", "demo_handler_failed")
     assert (await user.get("/interactions")).json()["interactions"] == []

@@ -109,6 +109,8 @@ async def test_the_header_overrides_the_parameter(account: Account) -> None:
         ("9" * 18, "cursor_unknown"),
         ("9" * 19, "cursor_invalid"),
         ("-1", "cursor_invalid"),
+        ("1.5", "cursor_invalid"),
+        ("%00", "cursor_invalid"),
         ("k3-1", "cursor_invalid"),
     ],
 )
