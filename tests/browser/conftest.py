@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, async_playwright, expect
 
 from dev import chromium, subprocesses
 from dev.launcher import fake_provider as local_provider
@@ -48,6 +48,19 @@ async def browser() -> AsyncIterator[Browser]:
     """One headless Chromium for all tests that do not start their own."""
     async with chromium.running(chromium.shell()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+async def complete_browser() -> AsyncIterator[Browser]:
+    """One complete Chromium, for what the headless one lacks: permissions to notify and the back-forward cache."""
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(
+            executable_path=chromium.executable(),
+            args=list(chromium.ARGUMENTS),
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield running
+        await running.close()
 
 
 @pytest.fixture(scope="session")

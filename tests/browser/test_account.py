@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pyotp
-import pytest
 from playwright.async_api import Page, expect
 
 from tests.acceptance.system import System
@@ -24,13 +23,8 @@ async def sign_in(page: Page, email: str) -> None:
     await page.get_by_role("button", name="Sign in").click()
 
 
-@pytest.mark.parametrize("javascript", [True, False])
-async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
-    new_visitor: NewVisitor, user: User, javascript: bool
-) -> None:
-    mina = await new_visitor(java_script_enabled=javascript)
+async def test_a_second_factor_and_the_sign_in_that_asks_for_it(mina: Visitor, user: User) -> None:
     mina.allow_messages("422")
-    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     await page.get_by_role("button", name="Set up authenticator app").click()
     await shows(page, "Set up authenticator app")
@@ -58,14 +52,12 @@ async def test_a_second_factor_and_the_sign_in_that_asks_for_it(
     assert session_cookies[0]["expires"] > 0
 
 
-@pytest.mark.parametrize("javascript", [True, False])
-async def test_a_session_is_ended_from_another(new_visitor: NewVisitor, user: User, javascript: bool) -> None:
-    mina, thief = await new_visitor(java_script_enabled=javascript), await new_visitor()
+async def test_a_session_is_ended_from_another(mina: Visitor, new_visitor: NewVisitor, user: User) -> None:
+    thief = await new_visitor()
     thief.allow_messages("401")
     stolen = await thief.context.new_page()
     await sign_in(stolen, user.email)
     await shows(stolen, "Demo mode is disabled")
-    await mina.sign_in_as(user)
     page = await mina.open("/settings/sessions")
     await expect(page.get_by_text("2 sessions")).to_be_visible()
     await page.get_by_role("button", name="Sign out all other devices").click()
@@ -86,10 +78,9 @@ async def test_signing_out_leaves_nothing_behind_the_back_button(mina: Visitor) 
     await expect(page).to_have_url(re.compile("/login"))
 
 
-@pytest.mark.parametrize("path", [SECURITY, "/settings/sessions"])
-async def test_an_idle_page_detects_that_its_session_has_ended(mina: Visitor, user: User, path: str) -> None:
+async def test_an_idle_page_detects_that_its_session_has_ended(mina: Visitor, user: User) -> None:
     mina.allow_messages("401")
-    page = await mina.open(path)
+    page = await mina.open(SECURITY)
     # Not before the stream is open: an earlier revocation shows as its refusal.
     await user.http.post("/api/v1/auth/logout")
     await expect(page.get_by_text("You have been signed out.").first).to_be_visible()
@@ -109,13 +100,10 @@ async def test_a_page_of_the_back_forward_cache_is_hidden_from_other_users(mina:
     await expect(page).to_have_url(re.compile("/login"))
 
 
-@pytest.mark.parametrize("javascript", [True, False])
 async def test_something_sensitive_asks_for_the_password_when_the_last_proof_is_old(
-    new_visitor: NewVisitor, user: User, system: System, javascript: bool
+    mina: Visitor, user: User, system: System
 ) -> None:
-    mina = await new_visitor(java_script_enabled=javascript)
     mina.allow_messages("422")
-    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     await system.execute(
         "UPDATE auth.sessions SET created_at = created_at - interval '1 hour',"
@@ -132,11 +120,3 @@ async def test_something_sensitive_asks_for_the_password_when_the_last_proof_is_
     await expect(page).to_have_url(re.compile(f"{SECURITY}$"))
     await page.get_by_role("button", name="Set up authenticator app").click()
     await shows(page, "Set up authenticator app")
-
-
-async def test_open_page_of_connections_follows_demo_mode(mina: Visitor, user: User) -> None:
-    page = await mina.open("/settings/connections")
-    await shows(page, "Connections")
-    await expect(page.get_by_text("Simulated while demo mode is on.")).to_have_count(0)
-    await user.http.post("/api/v1/demo/enable", json={"content_count": 1, "interaction_count": 1})
-    await expect(page.get_by_text("Simulated while demo mode is on.")).to_be_visible()

@@ -7,7 +7,6 @@ from playwright.async_api import Locator, Page, expect
 
 from dev import fake_provider
 from tests.acceptance.users import User
-from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import TIMEOUT_MS, Visitor
 
 CONNECTIONS = "/settings/connections"
@@ -70,20 +69,11 @@ async def test_abandoned_consent_can_be_restarted_or_cancelled(mina: Visitor, pl
     await expect(card(page).get_by_role("button", name="Connect")).to_be_visible(timeout=TIMEOUT_MS)
 
 
-async def test_without_javascript_it_is_the_same(new_visitor: NewVisitor, user: User, platform: str) -> None:
-    plain = await new_visitor(java_script_enabled=False)
-    await plain.sign_in_as(user)
-    plain.allow_site(platform)
-    page = await plain.open(CONNECTIONS)
-    await consent(page, "Allow", name=user.email)
-    # The page reloads itself while something is under way.
-    await expect(card(page).get_by_role("button", name="Disconnect")).to_be_visible(timeout=TIMEOUT_MS)
-
-
 async def test_while_demo_mode_is_on_connections_are_simulated(mina: Visitor, user: User) -> None:
-    await user.enable({"content_count": 2, "interaction_count": 10})
-    await user.wait_for_status("enabled")
     page = await mina.open(CONNECTIONS)
+    await expect(page.get_by_text("Simulated while demo mode is on.")).to_have_count(0)
+    # The open page follows.
+    await user.enable({"content_count": 2, "interaction_count": 10})
     await expect(card(page)).to_contain_text("Simulated", timeout=TIMEOUT_MS)
     await expect(card(page).get_by_role("button", name="Connect")).to_be_disabled(timeout=TIMEOUT_MS)
     await expect(page.get_by_role("main")).to_contain_text("Simulated while demo mode is on", timeout=TIMEOUT_MS)

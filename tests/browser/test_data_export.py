@@ -6,32 +6,23 @@ import json
 import zipfile
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
 from tests.acceptance.users import User
-from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import is_still_the_same, mark, shows
+from tests.browser.visitor import Visitor, is_still_the_same, mark, shows
 
 
-@pytest.mark.parametrize("javascript", [True, False])
-async def test_data_is_exported_and_downloaded(
-    new_visitor: NewVisitor, user: User, tmp_path: Path, javascript: bool
-) -> None:
+async def test_data_is_exported_and_downloaded(mina: Visitor, user: User, tmp_path: Path) -> None:
     await user.enable({"niche": "food", "content_count": 5, "interaction_count": 40})
     await user.wait_for_status("enabled")
-    mina = await new_visitor(java_script_enabled=javascript)
-    await mina.sign_in_as(user)
     page = await mina.open("/settings/profile")
     await page.get_by_role("link", name="Export my data").click()
     await shows(page, "No export yet")
     await page.get_by_role("button", name="Export my data").click()
-    if javascript:
-        await mark(page)
+    await mark(page)
     await shows(page, "Your data is ready")
-    if javascript:
-        assert await is_still_the_same(page)
-        await expect(page.locator("#announcer")).to_have_text("Your data is ready")
+    assert await is_still_the_same(page)
+    await expect(page.locator("#announcer")).to_have_text("Your data is ready")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download archive").click()
     file = tmp_path / "data.zip"

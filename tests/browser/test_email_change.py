@@ -1,17 +1,16 @@
-"""The email address is changed in a browser, with and without JavaScript."""
+"""The email address is changed in a browser."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.mail import email_to
-from tests.browser.visitor import shows
+from tests.browser.visitor import Visitor, shows
 
 SECURITY = "/settings/security"
 
@@ -21,12 +20,9 @@ def link_in(text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("javascript", [True, False])
 async def test_address_changes_by_the_link_to_the_new_one_and_the_old_one_is_notified(
-    new_visitor: NewVisitor, user: User, mails: Path, javascript: bool
+    mina: Visitor, user: User, mails: Path
 ) -> None:
-    mina = await new_visitor(java_script_enabled=javascript)
-    await mina.sign_in_as(user)
     page = await mina.open(SECURITY)
     new = f"new-{user.email}"
     await page.get_by_text("Change email address").click()

@@ -43,14 +43,3 @@ async def test_export_watch_and_download(mina: Visitor, user: User, tmp_path: Pa
     interactions = (await user.get("/interactions", params={"page_size": 100})).json()["interactions"]
     assert len(rows) == ROWS
     assert {item["text"] for item in interactions} <= {row["text"].removeprefix("'") for row in rows}
-
-
-async def test_cancel_leaves_no_file(mina: Visitor, user: User) -> None:
-    await user.enable({"niche": "food", "content_count": 12, "interaction_count": 4_000})
-    await user.wait_for_status("enabled")
-    page = await mina.open("/settings/exports")
-    await page.get_by_role("button", name="Export my reviews").click()
-    await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
-    await page.get_by_role("button", name="Cancel").click()
-    await shows(page, "No export yet")
-    await expect(page.get_by_role("link", name="Download CSV")).to_have_count(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from playwright.async_api import expect
 
 from tests.acceptance.system import System
-from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import Visitor, is_still_the_same, mark, shows
 
 
@@ -17,7 +16,7 @@ async def test_stranger_tries_the_demo_and_then_registers(system: System, visito
     await expect(page.get_by_text("You are trying Repruv as a guest.")).to_be_visible()
     await mark(page)
     await expect(page.get_by_text("Arriving now")).to_be_visible()
-    async with system.workers(DEMO_BATCH_PAUSE_MS="0"):
+    async with system.hurried_workers():
         await expect(page.get_by_text("Demo mode active")).to_be_visible()
     await shows(page, "Latest interactions")
     # The guest watched the job: nothing is unread.
@@ -28,11 +27,3 @@ async def test_stranger_tries_the_demo_and_then_registers(system: System, visito
     await shows(page, "Create your account")
     await visitor.register_here(page)
     await expect(page.get_by_text("You are trying Repruv as a guest.")).to_have_count(0)
-
-
-async def test_demo_without_javascript(new_visitor: NewVisitor) -> None:
-    visitor = await new_visitor(java_script_enabled=False)
-    page = await visitor.open("/")
-    await page.get_by_role("button", name="Try the demo").click()
-    await page.wait_for_url("**/dashboard")
-    await expect(page.get_by_text("You are trying Repruv as a guest.")).to_be_visible()

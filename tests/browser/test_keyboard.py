@@ -13,6 +13,7 @@ from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import SETTINGS
 
 MAX_STOPS = 80
+STATE = "element => !element.isConnected ? 'replaced' : element === document.activeElement ? 'focused' : 'elsewhere'"
 VISIBLE_FOCUS = """() => {
     const element = document.activeElement;
     const box = element.getBoundingClientRect();
@@ -35,11 +36,16 @@ class Keys:
         """Press Tab until the first element of a role and a name has the focus, which must be visible."""
         element = self.page.get_by_role(role, name=re.compile(name)).first
         await expect(element).to_be_visible()
+        handle = await element.element_handle()
         for _ in range(MAX_STOPS):
-            if await element.evaluate("element => element === document.activeElement"):
+            state = await handle.evaluate(STATE)
+            if state == "focused":
                 assert await self.page.evaluate(VISIBLE_FOCUS), name
                 return
-            await self.page.keyboard.press("Tab")
+            if state == "replaced":  # by a live update
+                handle = await element.element_handle()
+            else:
+                await self.page.keyboard.press("Tab")
         pytest.fail(f"the keyboard does not reach {role} {name}")
 
     async def press(self, role: Literal["link", "button"], name: str) -> None:
@@ -76,6 +82,10 @@ async def test_main_flow_by_keyboard_alone(new_visitor: NewVisitor, width: int, 
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"**{SETTINGS}")
 
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
     # Arrow keys choose among radio buttons.
     await keys.reach("radio", "^Pick for me")
     await page.keyboard.press("ArrowDown")
@@ -97,6 +107,10 @@ async def test_main_flow_by_keyboard_alone(new_visitor: NewVisitor, width: int, 
     await expect(page.get_by_role("heading", name="Waterfall")).to_be_visible()
     await keys.press("link", "^Settings")
     await keys.press("link", "^Disable demo mode")
+    await expect(page.get_by_role("button", name="Keep demo mode")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("link", name="Disable demo mode")).to_be_focused()
+    await page.keyboard.press("Enter")
     await keys.press("button", "^Yes, disable it")
     await expect(page.get_by_role("heading", name="Demo mode is disabled")).to_be_visible()
     await keys.press("button", "^Sign out")

@@ -1,4 +1,4 @@
-"""Pages of jobs change by themselves, in every tab, and work without JavaScript."""
+"""Pages of jobs change by themselves, in every tab."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 
 from playwright.async_api import expect
 
-from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, enable, hide, is_still_the_same, mark, shows
@@ -51,18 +50,6 @@ async def test_one_job_is_followed_and_cancelled(mina: Visitor, user: User) -> N
     # Its owner saw the end: no notification is left.
     await expect(page).to_have_title("Enable demo mode · Repruv")
     await expect(list_page.locator(".bell__count")).to_have_count(0)
-
-
-async def test_a_failed_job_shows_its_reason_and_is_retried(system: System, mina: Visitor, user: User) -> None:
-    async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        page = await mina.open(f"/jobs/{await user.enable(SMALL)}")
-        await mark(page)
-        await expect(page.locator(".card__error")).to_contain_text("This job failed on purpose", timeout=TIMEOUT_MS)
-        await expect(page.locator("#announcer")).to_have_text(re.compile("Enable demo mode: failed"))
-        assert await is_still_the_same(page)
-    await page.get_by_role("button", name="Retry").click()
-    await expect(page.get_by_text("Finished in")).to_be_visible(timeout=TIMEOUT_MS)
-    await expect(page.get_by_text("Retry requested")).to_be_visible()
 
 
 async def test_a_hidden_tab_shows_the_result_in_its_title(mina: Visitor, user: User) -> None:
@@ -142,27 +129,6 @@ async def test_a_hidden_tab_renders_nothing_until_it_is_visible(mina: Visitor, u
     await page.evaluate("() => { window.requestAnimationFrame = real; for (const draw of held) real(draw); }")
     await hide(page, False)
     await shows(page, "Demo mode active")
-
-
-async def test_jobs_without_javascript(new_visitor: NewVisitor, user: User) -> None:
-    visitor = await new_visitor(java_script_enabled=False)
-    await visitor.sign_in_as(user)
-    page = await visitor.open("/jobs")
-    await shows(page, "No jobs yet")
-    # Without JavaScript the list does not follow: it must be loaded after the submit.
-    await user.wait_for_job(await user.enable(LARGE), "running")
-    await page.reload()
-    await page.get_by_role("link", name="Enable demo mode").click()
-    await page.get_by_role("link", name="Cancel job").click()
-    await page.get_by_role("button", name="Yes, cancel it").click()
-    await expect(page.get_by_text("Stopped before it finished")).to_be_visible(timeout=TIMEOUT_MS)
-    await page.get_by_role("link", name="Your jobs").click()
-    await page.get_by_label("State").select_option("cancelled")
-    await page.get_by_role("button", name="Show").click()
-    await expect(page.get_by_role("link", name="Enable demo mode")).to_be_visible()
-    await page.get_by_label("State").select_option("failed")
-    await page.get_by_role("button", name="Show").click()
-    await shows(page, "No matching jobs")
 
 
 async def test_the_keyboard_enables_and_cancels(mina: Visitor) -> None:

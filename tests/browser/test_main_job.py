@@ -12,7 +12,7 @@ from tests.acceptance.users import User
 from tests.browser.visitor import SETTINGS, Visitor, enable, is_still_the_same, mark, pulses, shows, tint
 
 LARGE = 20_000
-"""Longer than a busy machine takes to look at the middle of the job; then the worker gets settings without pauses."""
+"""Longer than a busy machine takes to look at the middle of the job; then the worker is replaced by one without pauses."""
 
 
 async def percent(page: Page) -> int:
@@ -47,7 +47,7 @@ async def test_enable_continues_while_the_page_is_closed(system: System, visitor
     await shows(page, "Demo mode is being enabled")
     assert await page.locator("#job-id").inner_text() == job_id
     await mark(page)
-    async with system.workers(DEMO_BATCH_PAUSE_MS="0"):
+    async with system.hurried_workers():
         await shows(page, "Demo mode active")
     await expect(page.get_by_text("Demo mode is enabled.")).to_be_visible()
     await expect(page.locator("#announcer")).to_have_text("Demo mode is active")
@@ -69,7 +69,7 @@ async def test_the_dashboard_updates_without_reload(system: System, mina: Visito
     await shows(page, "Demo Mode Setting Up")
     assert await tint(page.locator(".banner")) == "yellow"
     await expect(page.locator("[data-percent]")).to_have_text(re.compile(r"[1-9]\d*%"))
-    async with system.workers(DEMO_BATCH_PAUSE_MS="0"):
+    async with system.hurried_workers():
         await shows(page, "Demo mode active")
     assert await tint(page.locator(".banner")) == "purple"
     await expect(page.get_by_role("link", name="20K interactions")).to_be_visible()
@@ -132,3 +132,4 @@ async def test_a_cancelled_enable_says_so(mina: Visitor, user: User) -> None:
     for tab in (page, other):
         await shows(tab, "Demo mode is disabled")
         await expect(tab.get_by_text("Enabling demo mode was cancelled.").first).to_be_visible()
+        await expect(tab.get_by_label("Niche")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Limited browsers: without JavaScript, with a narrow screen, without a mouse."""
+"""Limited browsers: without JavaScript, with a narrow screen. test_keyboard.py has those without a mouse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import SETTINGS, Visitor, enable, shows
+from tests.browser.visitor import SETTINGS, enable, shows
 
 WIDEST = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -51,23 +51,3 @@ async def test_nothing_is_wider_than_a_phone(new_visitor: NewVisitor, user: User
         assert await page.evaluate(WIDEST) <= 0, path
     await shows(page, "Demo mode active")
     assert await page.evaluate(WIDEST) <= 0
-
-
-async def test_the_keyboard_suffices(mina: Visitor) -> None:
-    page = await mina.open(SETTINGS)
-    await page.keyboard.press("Tab")
-    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    await page.keyboard.press("Enter")
-    await expect(page.locator("#main")).to_be_focused()
-    await page.keyboard.press("Tab")
-    await page.keyboard.press("ArrowDown")
-    await expect(page.get_by_role("radio", name="Creator")).to_be_checked()
-    await page.get_by_label("Interactions").fill("150")
-    await page.keyboard.press("Enter")
-    await shows(page, "Demo mode active")
-    link = page.get_by_role("link", name="Disable demo mode")
-    await link.focus()
-    await page.keyboard.press("Enter")
-    await expect(page.get_by_role("button", name="Keep demo mode")).to_be_focused()
-    await page.keyboard.press("Escape")
-    await expect(link).to_be_focused()

@@ -27,8 +27,7 @@ async def save(page: Page, *, theme: str, zone: str) -> None:
     await expect(page.get_by_text("Profile saved.")).to_be_visible()
 
 
-@pytest.mark.parametrize("javascript", [True, False])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "javascript"), [("light", True), ("dark", False)])
 async def test_theme_and_zone_of_the_profile_apply_to_every_page(
     new_visitor: NewVisitor, user: User, javascript: bool, scheme: Literal["light", "dark"]
 ) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from playwright.async_api import Browser, expect
 
-from dev import chromium
 from tests.acceptance import waiting
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
@@ -17,10 +14,9 @@ SMALL = {"niche": "food", "content_count": 5, "interaction_count": 400}
 
 
 @pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """Run a complete Chromium."""
-    async with chromium.running() as running:
-        yield running
+def browser(complete_browser: Browser) -> Browser:
+    """A complete Chromium."""
+    return complete_browser
 
 
 async def test_denied_notification_permission_is_shown(new_visitor: NewVisitor, user: User) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Route
 
-from dev import chromium
 from tests.acceptance import waiting
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
@@ -91,23 +91,10 @@ def _moves(frames: list[tuple[str, str]]) -> dict[str, list[str]]:
     return {job_id: [status for status, _ in itertools.groupby(all_)] for job_id, all_ in jobs.items()}
 
 
-@pytest.fixture(scope="module")
-async def remembering_browser() -> AsyncIterator[Browser]:
-    """A browser whose back-forward cache has not been switched off."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium.executable(),
-            args=list(chromium.ARGUMENTS),
-            ignore_default_args=["--disable-back-forward-cache"],
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-async def tabs(remembering_browser: Browser, system: System, user: User) -> AsyncIterator[Tabs]:
-    """The user's browser."""
-    context = await remembering_browser.new_context(base_url=system.url)
+@asynccontextmanager
+async def tabs_of(browser: Browser, system: System, user: User) -> AsyncIterator[Tabs]:
+    """The tabs of a user in a browser."""
+    context = await browser.new_context(base_url=system.url)
     await context.add_cookies([{"name": "session", "value": user.http.cookies["session"], "url": system.url}])
     async with Stream(user) as stream:
         cursor = next(event.id for event in stream.events if event.name == "hello")
@@ -118,6 +105,20 @@ async def tabs(remembering_browser: Browser, system: System, user: User) -> Asyn
         await context.route(f"**{PATH}", serve)
         yield Tabs(context, user, stream)
         await context.close()
+
+
+@pytest.fixture
+async def tabs(browser: Browser, system: System, user: User) -> AsyncIterator[Tabs]:
+    """The user's browser."""
+    async with tabs_of(browser, system, user) as tabs:
+        yield tabs
+
+
+@pytest.fixture
+async def remembering_tabs(complete_browser: Browser, system: System, user: User) -> AsyncIterator[Tabs]:
+    """The user's browser, which has a back-forward cache."""
+    async with tabs_of(complete_browser, system, user) as tabs:
+        yield tabs
 
 
 async def test_three_tabs_have_one_stream_and_are_in_step(tabs: Tabs) -> None:
@@ -166,7 +167,8 @@ async def test_signing_out_in_one_tab_ends_all(tabs: Tabs) -> None:
         await page.wait_for_function("received.states.at(-1) === 'signed-out' && watched.state === 'closed'")
 
 
-async def test_a_tab_restored_from_the_back_forward_cache_gets_missed_events(tabs: Tabs) -> None:
+async def test_a_tab_restored_from_the_back_forward_cache_gets_missed_events(remembering_tabs: Tabs) -> None:
+    tabs = remembering_tabs
     first, second = await tabs.open(), await tabs.open()
     await first.goto("/healthz")
     await tabs.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.async_api import expect
 
 from tests.acceptance.system import System
@@ -15,42 +17,42 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
 ) -> None:
     settings, dashboard = await mina.open(SETTINGS), await mina.open("/dashboard")
     await mark(dashboard)
-    others = {javascript: await User.register(system.url) for javascript in (True, False)}
+    follower, dismisser = await User.register(system.url), await User.register(system.url)
+    followers = await new_visitor()
+    await followers.sign_in_as(follower)
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        for other_user in others.values():
-            await other_user.enable()
+        job = await followers.open(f"/jobs/{await follower.enable()}")
+        await mark(job)
+        await dismisser.enable()
         await enable(settings, 300)
         await shows(dashboard, "Enabling demo mode failed")
         assert await tint(dashboard.locator(".banner")) == "red"
         assert await is_still_the_same(dashboard)
         await shows(settings, "Enabling demo mode failed")
         await expect(settings.locator(".card__error")).to_contain_text("This job failed on purpose")
-        for other_user in others.values():
-            await other_user.wait_for_status("failed")
+        await expect(job.locator(".card__error")).to_contain_text("This job failed on purpose")
+        await expect(job.locator("#announcer")).to_have_text(re.compile("Enable demo mode: failed"))
+        assert await is_still_the_same(job)
+        await dismisser.wait_for_status("failed")
     await dashboard.get_by_role("button", name="Retry").click()
     await shows(dashboard, "Demo mode active")
     await dashboard.wait_for_url("**/dashboard")
     await shows(settings, "Demo mode active")
 
-    for javascript, other_user in others.items():
-        other = await new_visitor(java_script_enabled=javascript)
-        await other.sign_in_as(other_user)
-        page = await other.open(SETTINGS)
-        await page.get_by_role("button", name="Dismiss").click()
-        await shows(page, "Demo mode is disabled")
-        await expect(page.get_by_text("Failure dismissed.")).to_be_visible()
-        await enable(page, 100)
-        await shows(page, "Demo mode active")
-        await other_user.close()
+    await job.get_by_role("button", name="Retry").click()
+    await expect(job.get_by_text("Finished in")).to_be_visible()
+    await expect(job.get_by_text("Retry requested")).to_be_visible()
+    await job.close()
 
-
-async def test_cancel_leads_back_to_off(mina: Visitor) -> None:
-    page = await mina.open(SETTINGS)
-    await enable(page, 20_000)
-    await shows(page, "Demo mode is being enabled")
-    await page.get_by_role("button", name="Cancel").click()
+    await followers.sign_in_as(dismisser)
+    page = await followers.open(SETTINGS)
+    await page.get_by_role("button", name="Dismiss").click()
     await shows(page, "Demo mode is disabled")
-    await expect(page.get_by_label("Niche")).to_be_visible()
+    await expect(page.get_by_text("Failure dismissed.")).to_be_visible()
+    await enable(page, 100)
+    await shows(page, "Demo mode active")
+    for other in (follower, dismisser):
+        await other.close()
 
 
 async def test_a_form_whose_sending_was_stopped_can_be_sent_again(mina: Visitor) -> None:
@@ -106,11 +108,3 @@ async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_contain_text("Email address or password is incorrect.")
     await expect(page.get_by_label("Email")).to_have_value(user.email)
-
-
-async def test_an_unknown_address_is_a_page(mina: Visitor) -> None:
-    mina.allow_messages("404")
-    page = await mina.open("/nowhere")
-    await shows(page, "Page not found")
-    await page.get_by_role("link", name="Go to the dashboard").click()
-    await shows(page, "Dashboard")
