@@ -105,9 +105,8 @@ async def test_migrating_again_changes_nothing(environment: dict[str, str]) -> N
     ("changed", "message"),
     [
         ({"DATABASE_URL": "", "NATS_URL": ""}, "NATS_URL is missing; DATABASE_URL is missing"),
-        ({"ADMIN_EMAIL": "admin@example.org"}, "ADMIN_EMAIL and ADMIN_PASSWORD belong together"),
+        # Found while it serves.
         ({"ADMIN_EMAIL": "admin", "ADMIN_PASSWORD": PASSWORD}, "ADMIN_EMAIL cannot be used"),
-        ({"ADMIN_EMAIL": "admin@example.org", "ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD cannot be used"),
     ],
 )
 async def test_a_settings_error_is_printed_on_one_line(
@@ -118,3 +117,11 @@ async def test_a_settings_error_is_printed_on_one_line(
     assert process.returncode == 2
     assert message in output.decode()
     assert output.count(b"\n") == 1
+
+
+async def test_admin_needs_both_an_address_and_a_strong_password(environment: dict[str, str], context: Context) -> None:
+    with pytest.raises(settings.SettingsError, match="ADMIN_EMAIL and ADMIN_PASSWORD belong together"):
+        settings.read(Settings, {**environment, "ADMIN_EMAIL": "admin@example.org"})
+    variables = {**environment, "ADMIN_EMAIL": "admin@example.org", "ADMIN_PASSWORD": "short"}
+    with pytest.raises(settings.SettingsError, match="ADMIN_PASSWORD cannot be used"):
+        await auth_process.seed_admin(context, settings.read(Settings, variables), asyncio.Event())

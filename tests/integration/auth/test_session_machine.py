@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ _SHIFT_ALL = """
     WHERE user_id = :user_id
 """
 _SPENT = "UPDATE auth.second_factors SET last_step = last_step - 100 WHERE user_id = :user_id"
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "8"))
 JUMPS = [timedelta(minutes=4), timedelta(minutes=11), timedelta(hours=11), timedelta(hours=13), timedelta(days=13)]
 
 
@@ -310,7 +312,9 @@ async def test_sessions_match_the_model(
 
     Machine.sql, Machine.published, Machine.context = staticmethod(sql), published, context
     Machine.loop = asyncio.get_running_loop()
-    limits = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    limits = settings(
+        max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     async with served(replace(context, relay=RecordingRelay()), verifier) as channel:
         Machine.gateway = Gateway(channel, client.Caller(signer("gateway")))
         await asyncio.to_thread(run_state_machine_as_test, Machine, settings=limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from services.auth.connections.providers.provider import AuthorizationRequest
 from tests.integration.conftest import GENEROUS_SECONDS
 from worker import testing
 
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "16"))
 OUTCOMES = st.sampled_from(["good", "good", "unavailable", "lost", "refused", "dies"])
 
 
@@ -325,7 +327,7 @@ async def world(new_owner: Any) -> AsyncIterator[World]:
 async def test_connections_match_the_rules_in_any_order(world: World) -> None:
     machine = type("Bound", (Machine,), {"world": world})
     bounds = settings(
-        max_examples=25,
+        max_examples=EXAMPLES,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
