@@ -1,15 +1,11 @@
-"""Limited browsers: without JavaScript, with a narrow screen. test_keyboard.py has those without a mouse."""
+"""A browser without JavaScript. test_accessibility.py has narrow screens, test_keyboard.py keyboards alone."""
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import expect
 
-from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
-from tests.browser.visitor import SETTINGS, enable, shows
-
-WIDEST = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+from tests.browser.visitor import enable, shows
 
 
 async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> None:
@@ -32,22 +28,3 @@ async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> N
     await shows(page, "Welcome back")
     await expect(page.locator("[data-reveal]")).to_have_count(1)
     await expect(page.locator("[data-reveal]")).to_be_hidden()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_nothing_is_wider_than_a_phone(new_visitor: NewVisitor, user: User, scheme: str) -> None:
-    visitor = await new_visitor(viewport={"width": 320, "height": 640}, color_scheme=scheme)
-    visitor.allow_messages("404")
-    for path in ("/login", "/register", "/nowhere"):
-        page = await visitor.open(path)
-        assert await page.evaluate(WIDEST) <= 0, path
-    await visitor.sign_in_as(user)
-    for path in ("/dashboard", SETTINGS):
-        page = await visitor.open(path)
-        assert await page.evaluate(WIDEST) <= 0, path
-    await user.enable({"niche": "food", "interaction_count": 300})
-    for path in (SETTINGS, "/dashboard"):
-        page = await visitor.open(path)
-        assert await page.evaluate(WIDEST) <= 0, path
-    await shows(page, "Demo mode active")
-    assert await page.evaluate(WIDEST) <= 0
