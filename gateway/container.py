@@ -17,6 +17,7 @@ from gateway.clients.data_exports import DataExports
 from gateway.clients.exports import Exports
 from gateway.clients.launcher import Launcher
 from gateway.clients.service import Peer
+from gateway.downloads import Downloads
 from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, DeviceCookie, EmailCookie, SessionCookie
 from gateway.identity.sessions import Sessions
@@ -39,6 +40,7 @@ class Container:
     demo: clients.Demo
     exports: Exports
     data_exports: DataExports
+    downloads: Downloads
     jobs: clients.Jobs
     engine: clients.Engine
     pending_jobs: PendingJobs
@@ -108,6 +110,7 @@ def assemble(config: settings.Settings) -> Container:
         demo=demo,
         exports=exports,
         data_exports=DataExports(auth_peer),
+        downloads=Downloads(),
         jobs=jobs,
         engine=clients.Engine(jobs_peer),
         pending_jobs=pending_jobs,

@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from chassis import errors
+from chassis.rpc import shares
+
+DOWNLOADS_PER_USER = 2
+MAX_DOWNLOADS = 200
+"""Of a process. A client may take ten minutes for a file, so downloads take no place of the overload limit."""
 
 
-async def attachment(parts: AsyncGenerator[bytes, None], name: str, media_type: str) -> StreamingResponse:
-    """Return the response that downloads a file.
+class Downloads:
+    """The downloads that run now."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._shares = shares.Shares(running=DOWNLOADS_PER_USER, waiting=0)
+
+    @asynccontextmanager
+    async def place(self, user_id: str) -> AsyncIterator[None]:
+        """Count a download. Raises `ResourceExhausted` above two of a user, and `Unavailable` above 200."""
+        async with self._shares.place(user_id):
+            if self._count >= MAX_DOWNLOADS:
+                raise errors.Unavailable("Too many files are downloaded at the moment; try again.", code="overloaded")
+            self._count += 1
+            try:
+                yield
+            finally:
+                self._count -= 1
+
+
+class Attachment(StreamingResponse):
+    """Downloads a file.
 
     The first part is read before the response begins: an error still becomes a problem. A later one breaks the body off.
     """
-    first = await anext(parts)
 
-    async def body() -> AsyncGenerator[bytes, None]:
-        async with aclosing(parts):
-            yield first
-            async for part in parts:
-                yield part
+    def __init__(
+        self, parts: AsyncGenerator[bytes, None], name: str, media_type: str, *, user_id: str, downloads: Downloads
+    ) -> None:
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
+        super().__init__(parts, media_type=media_type, headers=headers)
+        self._parts = parts
+        self._user_id = user_id
+        self._downloads = downloads
 
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
-    return StreamingResponse(body(), media_type=media_type, headers=headers)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file. Raises as `Downloads.place`, and the error of the service before the first part."""
+        async with self._downloads.place(self._user_id), aclosing(self._parts):
+            self.body_iterator = _all(await anext(self._parts), self._parts)
+            await super().__call__(scope, receive, send)
+
+
+async def _all(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for part in others:
+        yield part

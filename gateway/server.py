@@ -25,6 +25,8 @@ DATE_SECONDS = 1.0
 UNACKNOWLEDGED_MS = 30_000
 REQUEST_SECONDS = 30.0
 """Time for a request to arrive with its body, and for the first request of a connection to begin."""
+UNREAD_SECONDS = 120.0
+"""How long a response may wait for a client that reads too little. A full socket takes a slow line a while to send."""
 MAX_HEAD_BYTES = 64 * 1024
 """Limit of a request line with its headers, and of trailers. The parser has none."""
 
@@ -84,6 +86,7 @@ class Protocol(HttpToolsProtocol):
     """Lets a stream take over its connection, detects lost peers, and bounds what a request may take."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _is_head = True
     _head_bytes = 0
 
@@ -98,8 +101,9 @@ class Protocol(HttpToolsProtocol):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline and the request."""
+        """Forget the deadlines and the request."""
         self._stop_expecting()
+        self._stop_waiting()
         super().connection_lost(exc)
         self._forget_request()
 
@@ -111,6 +115,24 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(b"431 Request Header Fields Too Large")
+
+    def pause_writing(self) -> None:
+        """Let the response wait for its client, for a bounded time.
+
+        `UNACKNOWLEDGED_MS` does not bound it for a client that reads a byte now and then.
+        """
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Continue the response."""
+        self._stop_waiting()
+        super().resume_writing()
+
+    def _stop_waiting(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Bound the trailers."""
@@ -168,6 +190,7 @@ class Protocol(HttpToolsProtocol):
         """Hand the connection, whose response has started, to `writer`."""
         was_lost = self.cycle is None or self.cycle.disconnected or self.transport.is_closing()
         self._stop_expecting()
+        self._stop_waiting()
         if self.cycle is not None:
             # uvicorn regards the response as finished and does not wait for it.
             self.cycle.disconnected = True

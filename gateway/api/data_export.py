@@ -43,6 +43,10 @@ async def download_data_export(session: SignedIn, gateway: Gateway) -> Response:
     """
     changed_at = (await gateway.data_exports.get(session.identity)).data_export.change_time.ToDatetime()
     name = f"repruv-data-{changed_at:%Y-%m-%d}.zip"
-    return await downloads.attachment(
-        gateway.data_exports.download_export(identity=session.identity), name, "application/zip"
+    return downloads.Attachment(
+        gateway.data_exports.download_export(identity=session.identity),
+        name,
+        "application/zip",
+        user_id=session.user_id,
+        downloads=gateway.downloads,
     )

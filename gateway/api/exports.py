@@ -52,6 +52,10 @@ async def file(session: ReadSession, gateway: Gateway) -> Response:
     if views.export_state(export) != "ready":
         raise errors.NotFound("There is no exported file.", code="export_not_found")
     name = f"repruv-reviews-{export.change_time.ToDatetime():%Y-%m-%d}.csv"
-    return await downloads.attachment(
-        gateway.exports.download_export(identity=session.identity), name, "text/csv; charset=utf-8"
+    return downloads.Attachment(
+        gateway.exports.download_export(identity=session.identity),
+        name,
+        "text/csv; charset=utf-8",
+        user_id=session.user_id,
+        downloads=gateway.downloads,
     )

@@ -96,6 +96,21 @@ async def test_the_file_is_of_its_owner_only(account: Account, register: Callabl
         assert (await nobody.get(f"{API}/file")).status_code == 401
 
 
+async def test_user_downloads_two_files_at_once(account: Account, locked: Locked) -> None:
+    await enable(account)
+    await account.http.post(API)
+    await until(account, API, "status", "ready")
+    async with locked("LOCK TABLE demo.export_chunks IN ACCESS EXCLUSIVE MODE"):
+        answers = asyncio.as_completed([asyncio.ensure_future(account.http.get(f"{API}/file")) for _ in range(3)])
+        async with asyncio.timeout(30):
+            refused = await next(answers)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_calls")
+    assert refused.headers["retry-after"] == "1"
+    for answer in answers:
+        assert len(rows(await answer)) == 40
+    assert len(rows(await account.http.get(f"{API}/file"))) == 40
+
+
 async def test_the_stream_has_each_transition(account: Account) -> None:
     await enable(account)
     async with opened(account.http) as stream:

@@ -255,6 +255,28 @@ async def test_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.Monk
     assert (b"408 Request Timeout" in answer) == (request_bytes != b"" and b"\r\n\r\n" not in request_bytes)
 
 
+async def test_client_that_reads_nothing_of_a_response_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 65_536
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(endless())(scope, receive, send)
+
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 0.2)
+    # The kernel ends a connection on which nothing at all is read. A client that reads a byte now and then escapes that.
+    monkeypatch.setattr(server, "UNACKNOWLEDGED_MS", 0)
+    async with running_app(app) as running, client_of(running):
+        await ended.wait()
+        await until(lambda: not running.server_state.connections)
+
+
 async def test_idle_connection_after_a_request_is_not_given_up() -> None:
     async with running_app(echo) as running:
         reader, writer = await asyncio.open_connection(*running.servers[0].sockets[0].getsockname())
