@@ -181,7 +181,7 @@ class Bus:
             self._connected()
             await run.every(_WATCH_SECONDS, self._watch)
         except (NatsError, OSError) as error:
-            raise errors.Unavailable("NATS does not answer; try again.", code="nats_unavailable") from error
+            raise errors.Unavailable("NATS isn't responding. Try again.", code="nats_unavailable") from error
         finally:
             self._stopping = True
             await self._disconnect()

@@ -120,7 +120,7 @@ class ResourceExhausted(Error):
 
 
 class Unavailable(Error):
-    """A part of the system does not answer; try again."""
+    """A part of the system isn't responding. Try again."""
 
     status = "UNAVAILABLE"
     default_code = "unavailable"

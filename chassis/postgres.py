@@ -131,7 +131,7 @@ def translate(error: Exception) -> errors.Error | None:
     # COPY raises the driver's own errors.
     if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)):
         _count_unavailable(error)
-        return errors.Unavailable("The database does not answer; try again.", code="database_unavailable")
+        return errors.Unavailable("The database isn't responding. Try again.", code="database_unavailable")
     if isinstance(error, psycopg.Error) and is_unusable(error):
         metrics.PG_READ_ONLY.inc()
         return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")

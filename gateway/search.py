@@ -168,7 +168,7 @@ async def _errors(container: Container, text: str, identity: str) -> list[Hit]:
 
     def hit(group: admin_service_pb2.ErrorGroup) -> Hit:
         query = {"state": "failed", "kind": group.kind, "system": "yes"}
-        query |= {"fingerprint": group.fingerprint} if group.fingerprint else {"code": group.code}
+        query |= {"code": group.code, "fingerprint": group.fingerprint or "none"}
         count = f"{group.count:,} failed job{'' if group.count == 1 else 's'}"
         return {
             "type": "error",

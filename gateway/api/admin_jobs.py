@@ -28,7 +28,9 @@ async def job_filter(
     error_code: Annotated[schemas.Text, Query(description="Only with this error code.")] = "",
     created_from: Annotated[datetime | None, Query(description="Only those submitted at or after this time.")] = None,
     created_until: Annotated[datetime | None, Query(description="Only those submitted before this time.")] = None,
-    fingerprint: Annotated[schemas.Text, Query(description="Only if its latest attempt failed with it.")] = "",
+    fingerprint: Annotated[
+        schemas.Text, Query(description="Only if its latest attempt failed with it; `none`: without an exception.")
+    ] = "",
     text: Annotated[schemas.Text, Query(description="Only with this text in a message or key.")] = "",
     system: Annotated[bool, Query(description="Whether to include the system's jobs.")] = True,
     finished_from: Annotated[datetime | None, Query(description="Only those that ended at or after this time.")] = None,

@@ -60,7 +60,7 @@ def scope_of(route: APIRoute) -> str:
 async def admin(session: SignedIn) -> sessions.Session:
     """Return the session of an admin. The services check the role too, but answer other users with their own rows only."""
     if session.user.role != auth_pb2.USER_ROLE_ADMIN:
-        raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
+        raise errors.PermissionDenied("Only admins can do that.", code="admin_required")
     return session
 
 

@@ -116,7 +116,7 @@ class Client:
             if self._peer.channel.get_state() is grpc.ChannelConnectivity.READY:
                 raise
             # The call was never sent: it has had no effect.
-            raise errors.Unavailable(f"The {self._peer.name} service does not answer; try again.") from error
+            raise errors.Unavailable(f"The {self._peer.name} service isn't responding. Try again.") from error
 
     async def download(
         self, method: grpc.aio.UnaryStreamMultiCallable[Request, Any], request: Request, identity: str

@@ -27,7 +27,7 @@ def require_operator(caller: identity.Caller) -> None:
     """Reject users without the admin role. The gateway calls for users only."""
     user = caller.require_user() if caller.service == "gateway" else caller.user
     if user and not user.is_admin:
-        raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
+        raise errors.PermissionDenied("Only admins can do that.", code="admin_required")
 
 
 def masks_payloads() -> bool:

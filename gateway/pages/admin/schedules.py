@@ -175,7 +175,7 @@ async def require_new(container: Container, name: str, identity: str) -> None:
     """Raise `InvalidArgument` if there is a schedule of this name: a new one must not replace it."""
     schedules = (await container.engine.list_schedules(identity)).schedules
     if any(schedule.registration.name == name for schedule in schedules):
-        raise errors.InvalidArgument("There is a schedule of this name. Choose another name.", field="name")
+        raise errors.InvalidArgument("A schedule with this name exists. Choose another name.", field="name")
 
 
 def _path(request: Request) -> str:

@@ -45,7 +45,7 @@ class EmailChanges:
         async with self.context.transaction() as tx:
             user = (await lock_account_with_fresh_session(tx.conn, actor)).user
             if email == user.email:
-                raise errors.InvalidArgument("This is your address already.", code="email_unchanged", field="email")
+                raise errors.InvalidArgument("This is already your address.", code="email_unchanged", field="email")
             changes, seconds = await storage.count_revocable(tx.conn, user.user_id)
             if changes >= REVOCABLE_CHANGES:
                 raise domain.TooManyAttempts(seconds)

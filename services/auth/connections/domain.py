@@ -118,7 +118,7 @@ class ErrorCode(StrEnum):
 
 _MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.CONSENT_EXPIRED: "Your consent could not be used in time. Please connect again.",
-    ErrorCode.PLATFORM_UNAVAILABLE: "The platform does not answer at the moment. Please connect again later.",
+    ErrorCode.PLATFORM_UNAVAILABLE: "The platform isn't responding. Connect again later.",
     ErrorCode.PLATFORM_REFUSED: "The platform has refused the connection. Please connect again.",
     ErrorCode.REAUTHORIZATION_REQUIRED: "The platform has ended our access. Please connect again.",
     ErrorCode.ACCOUNT_ALREADY_CONNECTED: "This account is connected to another user here.",

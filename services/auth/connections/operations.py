@@ -201,7 +201,7 @@ class Operations:
         except PlatformError as error:
             extra = {"platform": provider.platform.name, "cause": str(error)}
             logger.warning("a platform does not answer", extra=extra)
-            message = f"{provider.platform.title} does not answer at the moment; try again later."
+            message = f"{provider.platform.title} isn't responding. Try again later."
             raise errors.Unavailable(message, code="platform_unavailable") from None
 
 

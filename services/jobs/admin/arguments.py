@@ -143,7 +143,9 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--worker", default="", help="only jobs whose latest attempt runs or ran on this worker")
     command.add_argument("--error", default="", metavar="CODE", help="only jobs with this error code")
     command.add_argument(
-        "--fingerprint", default="", help="only jobs whose latest attempt failed with this fingerprint"
+        "--fingerprint",
+        default="",
+        help="only jobs whose latest attempt failed with this fingerprint; none: raised nothing",
     )
     command.add_argument("--text", default="", help="only jobs with this text in a message or key")
     command.add_argument(

@@ -158,8 +158,9 @@ class JobFilter:
             yield """coalesce(j.worker, (SELECT a.worker FROM jobs.attempts a
                 WHERE a.job_id = j.job_id AND a.attempt = j.attempt), '') = :worker"""
         if self.fingerprint:
+            # An attempt that raised nothing has no fingerprint: `none` selects it.
             yield """coalesce((SELECT a.fingerprint FROM jobs.attempts a
-                WHERE a.job_id = j.job_id AND a.attempt = j.attempt), '') = :fingerprint"""
+                WHERE a.job_id = j.job_id AND a.attempt = j.attempt), 'none') = :fingerprint"""
         if self.text:
             yield """(j.error_message ILIKE :text OR j.progress_message ILIKE :text OR j.unique_key ILIKE :text
                 OR j.concurrency_key ILIKE :text) IS TRUE"""

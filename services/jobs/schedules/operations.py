@@ -47,7 +47,9 @@ async def register(
     for registration in registrations:
         cron.require(registration)
         if registration.name.startswith(cron.OPERATOR):
-            raise errors.InvalidArgument(f"Names that begin with {cron.OPERATOR} are of operators.", field="name")
+            raise errors.InvalidArgument(
+                f"Names that begin with {cron.OPERATOR} are reserved for operators.", field="name"
+            )
     if len({registration.name for registration in registrations}) < len(registrations):
         raise errors.InvalidArgument("name must be unique.", field="name")
     if not registrations:

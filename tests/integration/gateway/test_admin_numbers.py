@@ -78,7 +78,7 @@ async def test_each_number_of_the_control_room_is_that_of_its_list(
     await admin.post(f"/api/v1/admin/kinds/{kind}/pause")
     try:
         of_kind = {}
-        for path in ("/admin", "/admin/kinds", "/admin/stuck"):
+        for path in ("/admin", "/admin/kinds", "/admin/stuck", "/admin/errors"):
             for link, number in (await numbers(admin, path)).items():
                 if kind in link:
                     of_kind[path, link] = number

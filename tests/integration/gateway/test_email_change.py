@@ -88,7 +88,7 @@ async def test_pending_change_is_cancelled(account: Account) -> None:
 
 async def test_mistake_stands_at_its_field(account: Account) -> None:
     page = Page(await account.http.get(SECURITY, headers=HTML))
-    for email, words in (("nobody", "Enter an email address"), (account.email, "This is your address already.")):
+    for email, words in (("nobody", "Enter an email address"), (account.email, "This is already your address.")):
         answer = await submit(account.http, page, f"{SECURITY}/change-email", email=email)
         assert answer.status_code == 422
         again = Page(answer)

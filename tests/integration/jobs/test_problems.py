@@ -75,6 +75,9 @@ async def test_failed_jobs_are_grouped_by_cause(
     await jobs_helpers.shift(jobs_engine, failed[0].job_id, "finished_at = now() - interval '3 hours'")
     groups = {group.place: group for group in await ErrorGroups(jobs_engine).list_all(kind=kind)}
     assert set(groups) == {reading.place, saving.place, ""}
+    for each in groups.values():
+        selected = JobFilter(kinds={kind}, error_code=each.code, fingerprint=each.fingerprint or "none")
+        assert (await JobSearch(jobs_engine).count(selected)).count == each.count, each.place
     group = groups[reading.place]
     assert (group.code, group.exception_type, group.message) == ("boom", "ValueError", "row 7")
     assert (group.count, group.owner_count, group.last_job_id) == (2, 2, failed[1].job_id)

@@ -141,7 +141,9 @@ class JobFilter(_message.Message):
     without_system: _builtins.bool
     """Whether the system's own jobs are left out."""
     fingerprint: _builtins.str
-    """Jobs whose latest attempt failed with this fingerprint (Attempt.fingerprint); at most 100 characters."""
+    """Jobs whose latest attempt failed with this fingerprint (Attempt.fingerprint); `none`: jobs whose latest attempt raised
+    no exception. At most 100 characters.
+    """
     problem: _builtins.str
     """Jobs that need attention for this reason, as in Problem.reason; empty: all."""
     @_builtins.property
