@@ -99,7 +99,7 @@ KEEPS_SECRETS = frozenset({State.CONNECTING, State.CONNECTED, State.DISCONNECTIN
 DISCONNECTS = frozenset({Action.DISCONNECT, Action.CLOSE, Action.WITHDRAW})
 """The actions that submit a job that revokes the access."""
 
-LEAVES_TOKENS = frozenset({Action.CANCEL_CONNECT, Action.FAIL_CONNECT, Action.FORCE_DISCONNECT})
+LEAVES_TOKENS = frozenset({Action.BEGIN, Action.CANCEL_CONNECT, Action.FAIL_CONNECT, Action.FORCE_DISCONNECT})
 """The actions after which the platform may still honour stored tokens: these are set aside until a job has revoked them."""
 
 
@@ -235,7 +235,7 @@ class Connection(machine.Resource):
 
 
 def leaves_tokens(connection: Connection, action: Action) -> bool:
-    """Return whether the tokens of a connection that `action` has ended are to be revoked.
+    """Return whether the tokens of a connection that `action` has ended or begun again are to be revoked.
 
     Not those of an account that is connected to another user here: revoking them would end that user's access.
     """

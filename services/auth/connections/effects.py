@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from chassis import outbox
@@ -57,17 +58,19 @@ class Effects:
     ) -> None:
         """Apply the effects of the transition that led to `connection`.
 
-        Secrets that the new state does not keep are deleted, or set aside to be revoked; items go with a disconnect.
-        `session_id` is the session of the user who acted; or `admin` acted.
+        Secrets that the new state or generation does not keep are deleted, or set aside to be revoked; items go with a
+        disconnect. `session_id` is the session of the user who acted; or `admin` acted.
         """
         event = convert.event_to_proto(connection, action, title=self.title(connection.platform))
         subject = channels.CONNECTIONS.subject(connection.user_id)
         tx.publish(outbox.Message(subject=subject, payload=event.SerializeToString()))
         if action in _SUBMITTING:
             tx.publish(worker_outbox.submit_message(jobs.move(connection)))
-        if connection.state not in domain.KEEPS_SECRETS:
-            if domain.leaves_tokens(connection, action) and await pending_revocations.set_aside(tx.conn, connection):
-                tx.publish(worker_outbox.submit_message(jobs.revoke_tokens(connection)))
+        if action is Action.BEGIN or connection.state not in domain.KEEPS_SECRETS:
+            # A connect that is begun again leaves those of the generation before.
+            ended = replace(connection, generation=connection.generation - (action is Action.BEGIN))
+            if domain.leaves_tokens(connection, action) and await pending_revocations.set_aside(tx.conn, ended):
+                tx.publish(worker_outbox.submit_message(jobs.revoke_tokens(ended)))
             await secrets.delete(tx.conn, connection.user_id, connection.platform)
         if connection.state is State.DISCONNECTED:
             await storage.delete_items(tx.conn, connection)

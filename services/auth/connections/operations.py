@@ -129,6 +129,7 @@ class Operations:
             await context.lock_account(tx.conn, user.user_id)
             if (connection := await storage.begin(tx.conn, user.user_id, platform)) is None:
                 raise domain.refusal((await storage.get(tx.conn, user.user_id, platform)).state)
+            await self._effects.apply(tx, connection, Action.BEGIN, session_id=user.session_id)
             expires_at = await self._vault.store_authorization(
                 tx.conn,
                 connection,
@@ -140,7 +141,6 @@ class Operations:
                 is_issuer_required=request.is_issuer_required,
                 return_to=return_to,
             )
-            await self._effects.apply(tx, connection, Action.BEGIN, session_id=user.session_id)
         return PendingConnect(connection=connection, authorization_url=request.url, expires_at=expires_at)
 
     async def finish(self, user: User, platform: str, callback: Callback) -> tuple[Connection, str]:

@@ -206,6 +206,23 @@ class Vault:
             issued_at=row["issued_at"],
         )
 
+    async def set_aside(self, conn: AsyncConnection, connection: Connection, tokens: Tokens) -> bool:
+        """Store tokens that must be revoked; return False if those of this generation are stored already."""
+        row = {
+            "user_id": connection.user_id,
+            "platform": connection.platform,
+            "generation": connection.generation,
+            "sealed_access_token": self._encrypt(tokens.access_token, "sealed_access_token", connection),
+            "sealed_refresh_token": (
+                self._encrypt(tokens.refresh_token, "sealed_refresh_token", connection)
+                if tokens.refresh_token
+                else None
+            ),
+            "subject": tokens.subject,
+        }
+        insert = postgresql.insert(pending_revocations_table).values(row).on_conflict_do_nothing()
+        return (await conn.execute(insert.returning(pending_revocations_table.c.generation))).first() is not None
+
     async def get_pending_revocation(
         self, conn: AsyncConnection, user_id: UUID, platform: str, generation: int
     ) -> Tokens | None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
 from lifecycle.rows import Rows, common_fields
-from services.auth.connections import domain, secrets
+from services.auth.connections import domain
 from services.auth.connections.domain import Account, Action, Connection, Item, JobKind, State
 from services.auth.connections.schema import connections, items
 
@@ -99,10 +99,9 @@ async def list_of_user(conn: AsyncConnection, user_id: UUID) -> dict[str, Connec
 
 
 async def begin(conn: AsyncConnection, user_id: UUID, platform: str) -> Connection | None:
-    """Begin a generation that connects, and delete secrets and items of the one before; None if the state forbids it."""
+    """Begin a generation that connects, and delete the items of the one before; None if the state forbids it."""
     connection = await CONNECTIONS.open(conn, (user_id, platform), Action.BEGIN)
     if connection:
-        await secrets.delete(conn, user_id, platform)
         await delete_items(conn, connection)
     return connection
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -17,11 +17,12 @@ from chassis import outbox, postgres
 from lifecycle import attempts
 from lifecycle.declaration import Lifecycle
 from services.auth import schema
-from services.auth.connections import domain, effects, secrets
-from services.auth.connections.domain import Action, Connection, Tokens
+from services.auth.connections import domain, effects, jobs, secrets
+from services.auth.connections.domain import Action, Connection, State, Tokens
 from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 from services.auth.connections.providers.provider import Provider
 from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
+from worker import outbox as worker_outbox
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,20 @@ async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> b
 
 
 async def discard_late(dependencies: Dependencies, present: Connection, generation: int, tokens: Tokens) -> None:
-    """Revoke tokens that arrived too late for their generation; if that would end newer access, only discard them."""
+    """Revoke tokens that arrived too late for their generation; if that would end newer access, only discard them.
+
+    While the user connects again, that is not known: then they are set aside, and a job decides.
+    """
     if not domain.shares_grant(present, generation):
         await revoke(dependencies, present.platform, tokens)
+    elif present.state is State.CONNECTING:
+        await retry_storage(lambda: _set_aside(dependencies, replace(present, generation=generation), tokens))
+
+
+async def _set_aside(dependencies: Dependencies, ended: Connection, tokens: Tokens) -> None:
+    async with dependencies.transaction() as tx:
+        if await dependencies.vault.set_aside(tx.conn, ended, tokens):
+            tx.publish(worker_outbox.submit_message(jobs.revoke_tokens(ended)))
 
 
 async def retry_storage(store: Callable[[], Awaitable[T]]) -> T:

@@ -170,12 +170,12 @@ class Owner:
         }
         return await refresh.refresh(self.parts.dependencies, testing.RecordingContext(payload))
 
-    async def revoke_tokens(self) -> Any:
-        """Run the revocation job of the tokens that were set aside last."""
+    async def revoke_tokens(self, generation: int | None = None) -> Any:
+        """Run the revocation job of the tokens that were set aside of a generation, by default the present one."""
         payload = {
             "user_id": str(self.user_id),
             "platform": self.platform,
-            "generation": (await self.connection()).generation,
+            "generation": generation or (await self.connection()).generation,
         }
         return await revoke_tokens.revoke_tokens(self.parts.dependencies, testing.RecordingContext(payload))
 

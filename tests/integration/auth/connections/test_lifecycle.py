@@ -107,6 +107,41 @@ async def test_disconnect_during_the_exchange_revokes_the_late_tokens(
     assert await owner.stored() is None
 
 
+@pytest.mark.parametrize("step", ["exchange", "account", "between attempts"])
+async def test_tokens_of_a_connect_that_is_begun_again_are_revoked_when_the_new_one_is_abandoned(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    first = await owner.returned()
+    context = await owner.context()
+    provider = type(owner.parts.dependencies.providers["tampering"])
+    perform: Any = getattr(provider, step, None)
+
+    async def begin_after(*arguments: Any) -> Any:
+        result = await perform(*arguments)
+        await owner.begin()
+        return result
+
+    if perform:
+        monkeypatch.setattr(provider, step, begin_after)
+    else:
+        await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
+        with pytest.raises(worker.JobFailed):
+            await owner.connect(context)
+        await owner.begin()
+    with pytest.raises(worker.Cancelled):
+        await owner.connect(context)
+    assert await owner.stored() is None
+    with pytest.raises(worker.Snooze):
+        await owner.revoke_tokens(first.generation)
+    await owner.age("changed_at", "10 minutes")
+    connection = await owner.parts.operations.get(owner.user_id, owner.platform)
+    assert connection.state is State.DISCONNECTED
+    assert (await owner.submitted()).count("auth.revoke-tokens") == 1
+    assert await owner.revoke_tokens(first.generation) == {"revoked": True}
+    [revoked] = await tampering.requests_to("/revoke")
+    assert f"token={(await tampering.record())['issued'][0]['refresh_token']}" in revoked["body"]
+
+
 async def test_platform_account_stays_with_its_first_user(
     owner: Any, tampering: Any, new_owner: Callable[..., Awaitable[Any]]
 ) -> None:
