@@ -172,10 +172,12 @@ async def test_pages_for_admins(
 
 
 async def test_pages_of_guests(visitor: Visitor, system: System, axe: pathlib.Path) -> None:
-    page = await visitor.open("/")
-    await page.get_by_role("button", name="Try the demo").click()
-    await page.wait_for_url("**/dashboard")
-    breaches_ = await breaches(page, axe)
-    async with system.hurried_workers():
-        await expect(page.get_by_text("Demo mode active")).to_be_visible(timeout=TIMEOUT_MS)
+    guest = User(system.url)
+    assert (await guest.post("/auth/guest")).status_code == 201
+    await visitor.sign_in_as(guest)
+    async with system.paused_kinds("demo.enable"):
+        await guest.enable({"niche": "food", "interaction_count": 100})
+        breaches_ = await probe(visitor, axe, "/dashboard")
+    await guest.wait_for_status("enabled")
     assert breaches_ + await probe(visitor, axe, "/dashboard", SETTINGS, "/settings/profile", "/register") == []
+    await guest.close()

@@ -91,8 +91,9 @@ async def test_demo_badge_is_on_the_account_pages(mina: Visitor, user: User) -> 
     await user.enable({"niche": "food", "interaction_count": 10})
     await user.wait_for_status("enabled")
     mina.allow_messages("404")
+    page = await mina.context.new_page()
     for path in (SECURITY, "/settings/sessions", "/settings/profile", "/reauthenticate", "/logout", "/nowhere"):
-        page = await mina.open(path)
+        await page.goto(path)
         await expect(page.locator("#demo-badge")).to_be_visible()
     await user.disable()
     await user.wait_for_status("disabled")
