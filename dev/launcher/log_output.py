@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import zlib
@@ -14,6 +15,9 @@ from dev.launcher.replica import Log
 LABEL_WIDTH = 13
 COLOURS = (36, 32, 35, 34, 33, 96, 92, 95, 94)
 BOLD = 1
+_REQUEST = " info    gateway.middleware.access_log: request "
+_FAILED = re.compile(r" status=[045]")
+"""A request without an answer, or refused."""
 
 
 def discard(label: str, line: str) -> None:
@@ -33,11 +37,17 @@ def to_file(path: Path) -> Log:
 
 
 def to_terminal(stream: TextIO = sys.stdout) -> Log:
-    """Write lines to `stream`, in colour on a terminal unless NO_COLOR is set."""
+    """Write lines to `stream`, in colour on a terminal unless NO_COLOR is set.
+
+    A terminal gets no lines of successful requests, which would scroll everything else away, unless LOGS is `all`.
+    """
     coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+    is_folded = stream.isatty() and os.environ.get("LOGS") != "all"
     lock = threading.Lock()
 
     def write(label: str, line: str) -> None:
+        if is_folded and _REQUEST in line and not _FAILED.search(line):
+            return
         head = f"{label:<{LABEL_WIDTH}} |"
         if coloured:
             head = f"\x1b[{_colour(label)}m{head}\x1b[0m"

@@ -97,6 +97,7 @@ def _next_steps(url: str, *, can_break: bool) -> list[str]:
         else "  administration         ADMIN_EMAIL=… ADMIN_PASSWORD=… make up, then /admin; or make admin",
         f"  emails                 {emails.replace('folder:', 'files in ')}",
         f"  API documentation      {url}/docs",
+        "  every request          LOGS=all make up",
         "  stop                   Ctrl-C; data stays in .data",
     ]
 
