@@ -227,11 +227,15 @@ class JobsClient:
         )
         return response
 
-    async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> tuple[bool, str]:
-        """Erase a part of an owner's data. Return whether nothing is left, and where the next call continues."""
+    async def erase_owner(
+        self, owner_id: str, texts: Iterable[str], *, after_job_id: str = ""
+    ) -> jobs_service_pb2.EraseOwnerResponse:
+        """Erase a part of an owner's data. The response has whether nothing is left, and where the next call continues."""
         request = jobs_service_pb2.EraseOwnerRequest(owner_id=owner_id, texts=texts, after_job_id=after_job_id)
-        response = await self._call(self._stub.EraseOwner, request, timeout=ERASE_TIMEOUT, user_token="")
-        return response.is_complete, response.next_job_id
+        response: jobs_service_pb2.EraseOwnerResponse = await self._call(
+            self._stub.EraseOwner, request, timeout=ERASE_TIMEOUT, user_token=""
+        )
+        return response
 
     async def stream_owner_rows(self, owner_id: str) -> AsyncGenerator[jobs_service_pb2.StreamOwnerRowsResponse, None]:
         """Yield the rows that the jobs service stores of an owner, table by table. The tables that it leaves out come last."""

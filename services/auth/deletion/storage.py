@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +30,8 @@ class Erasing:
     """The address, and earlier ones that no other account has."""
     erasing_for: timedelta
     """Time since the account was closed permanently."""
+    created_at: datetime
+    is_guest: bool
 
 
 async def schedule(conn: AsyncConnection, user_id: uuid.UUID, deletion_id: uuid.UUID, *, after: timedelta) -> None:
@@ -74,13 +76,19 @@ async def close(conn: AsyncConnection, user_id: uuid.UUID, deletion_id: uuid.UUI
             erasure_started_at=sa.func.coalesce(users.c.erasure_started_at, NOW),
             disabled_at=sa.func.coalesce(users.c.disabled_at, NOW),
         )
-        .returning(users.c.email, _ERASING_FOR)
+        .returning(users.c.email, users.c.role, users.c.created_at, _ERASING_FOR)
     )
     row = (await conn.execute(statement)).one_or_none()
     if row is None:
         return None
     earlier = await _earlier_emails(conn, user_id)
-    return Erasing(user_id=user_id, emails=(row.email, *earlier), erasing_for=row.erasing_for)
+    return Erasing(
+        user_id=user_id,
+        emails=(row.email, *earlier),
+        erasing_for=row.erasing_for,
+        created_at=row.created_at,
+        is_guest=row.role == domain.Role.GUEST.value,
+    )
 
 
 async def _earlier_emails(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import exc
 
 import worker
 from chassis import errors, ids
+from repruv.jobs.v1.jobs_service_pb2 import EraseOwnerResponse
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
 from services.auth.deletion import handlers, jobs
@@ -21,18 +23,25 @@ from worker import testing
 
 
 class Engine:
-    """Stands in for the jobs service: erases owners in a given number of calls."""
+    """Stands in for the jobs service: erases owners in a given number of calls, or by the answers of the test."""
 
     def __init__(self) -> None:
         self.incomplete = 0
+        self.answers: list[EraseOwnerResponse | Exception] = []
+        self.positions: list[str] = []
         self.erased: list[tuple[str, list[str]]] = []
         self.submitted: list[str] = []
 
-    async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> tuple[bool, str]:
+    async def erase_owner(self, owner_id: str, texts: Iterable[str], *, after_job_id: str = "") -> EraseOwnerResponse:
         """Erase an owner."""
         self.erased.append((owner_id, list(texts)))
+        self.positions.append(after_job_id)
+        if self.answers:
+            if isinstance(answer := self.answers.pop(0), Exception):
+                raise answer
+            return answer
         self.incomplete -= 1
-        return self.incomplete < 0, ""
+        return EraseOwnerResponse(is_complete=self.incomplete < 0)
 
     async def submit_many(self, new_jobs: Iterable[worker.NewJob]) -> list[Any]:
         """Accept jobs."""
@@ -237,6 +246,50 @@ async def test_erased_account_leaves_no_row(
     deleted = "SELECT FROM auth.security_events WHERE kind = 'account_deleted' AND details ->> 'deletion_id' = :id"
     assert len(await sql(deleted, id=deletion_id)) == 1
     assert (await run(erasure, deletion_id))[0] == {"outcome": "nothing_to_erase"}
+
+
+async def test_search_for_mentions_continues_where_an_attempt_has_ended(
+    gateway: Gateway, erasure: handlers.Erasure, engine_of_jobs: Engine, overdue: Callable[[Account], Any]
+) -> None:
+    account = await gateway.account()
+    await request(gateway, account)
+    deletion_id = await overdue(account)
+    engine_of_jobs.answers = [
+        EraseOwnerResponse(is_complete=True, next_job_id="a"),
+        EraseOwnerResponse(is_complete=False, deleted_count=1, next_job_id="b"),
+        EraseOwnerResponse(is_complete=True, next_job_id="b"),
+        errors.Unavailable("The jobs service does not answer."),
+        EraseOwnerResponse(is_complete=False, next_job_id="c"),
+        EraseOwnerResponse(is_complete=True, next_job_id="c"),
+    ]
+    checkpoints: dict[str, Any] = {}
+    outcome, attempts = None, 0
+    while outcome is None:
+        attempts += 1
+        assert attempts < 1_000
+        context = testing.RecordingContext(checkpoints=checkpoints, children=[child("completed")])
+        with contextlib.suppress(errors.Unavailable, worker.Snooze):
+            outcome = await erasure.erase(context, jobs.Payload(deletion_id))
+        checkpoints = context.recorded.checkpoints
+    assert outcome == {"outcome": "erased"}
+    assert engine_of_jobs.positions == ["", "a", "a", "b", "b", "b", "c"]
+
+
+async def test_search_for_mentions_of_a_guest_begins_at_its_time(
+    gateway: Gateway, erasure: handlers.Erasure, engine_of_jobs: Engine, sql: Callable[..., Any]
+) -> None:
+    guest = (await gateway.auth("BeginGuestSession", ip_address=new_address())).user
+    due = "UPDATE auth.users SET deletion_due_at = now() WHERE user_id = :user RETURNING deletion_id"
+    [row] = await sql(due, user=guest.user_id)
+    outcome, attempts = None, 0
+    while outcome is None:
+        attempts += 1
+        assert attempts < 1_000
+        with contextlib.suppress(worker.Snooze):
+            outcome, _ = await run(erasure, str(row.deletion_id), children=[child("completed")])
+    begin = ids.timestamp_of(uuid.UUID(engine_of_jobs.positions[0]))
+    since = guest.create_time.ToDatetime(UTC) - begin
+    assert timedelta(hours=23) < since < timedelta(hours=25)
 
 
 async def test_schedule_submits_overdue_deletions_only(
