@@ -35,6 +35,8 @@ class Row:
     """A kind with its numbers of now and of the last hour."""
 
     kind: engine.Kind
+    is_paused: bool
+    """Whether it is paused, or everything."""
     waiting: int
     scheduled: int
     running: int
@@ -44,7 +46,7 @@ class Row:
     @property
     def rank(self) -> int:
         """The group: 0 needs attention, 1 active, 2 idle."""
-        is_blocked = self.waiting > 0 and (self.kind["paused_at"] is not None or not self.kind["has_worker"])
+        is_blocked = self.waiting > 0 and (self.is_paused or not self.kind["has_worker"])
         if is_blocked or self.failed:
             return 0
         return 1 if self.waiting or self.running or self.points or self.kind["paused_at"] else 2
@@ -78,15 +80,20 @@ class Kinds(AdminPage):
         views = [engine.kind(kind) for kind in kinds.kinds]
         shown_rates = engine.rates(rates)
         rates_of = {rate["kind"]: rate for rate in shown_rates["kinds"]}
+        is_everything_paused = _is_paused(next((kind for kind in views if kind["kind"] == "*"), None))
         rows = sorted(
-            (_row(kind, rates_of.get(kind["kind"])) for kind in views if kind["kind"] != "*"),
+            (
+                _row(kind, rates_of.get(kind["kind"]), is_everything_paused=is_everything_paused)
+                for kind in views
+                if kind["kind"] != "*"
+            ),
             key=lambda row: (row.rank, -row.failed, -row.waiting, -row.running, row.kind["kind"]),
         )
         context = {
             "groups": [(title, [row for row in rows if row.rank == rank]) for rank, title in enumerate(GROUPS)],
             "count": len(rows),
             "times": {"ended_after": shown_rates["begins_at"], "ended_before": shown_rates["ends_at"]},
-            "is_everything_paused": _is_paused(next((kind for kind in views if kind["kind"] == "*"), None)),
+            "is_everything_paused": is_everything_paused,
         }
         return visitor.show("admin/kinds", PATH, context)
 
@@ -290,10 +297,11 @@ def _snippets(public_url: str, kind: str, payload: dict[str, object], replayed: 
     }
 
 
-def _row(kind: engine.Kind, rates: engine.KindRates | None) -> Row:
+def _row(kind: engine.Kind, rates: engine.KindRates | None, *, is_everything_paused: bool) -> Row:
     counts = kind["counts"]
     return Row(
         kind=kind,
+        is_paused=_is_paused(kind) or is_everything_paused,
         waiting=counts.get("pending", 0) + counts.get("retrying", 0),
         scheduled=counts.get("scheduled", 0),
         running=counts.get("running", 0) + counts.get("cancelling", 0),

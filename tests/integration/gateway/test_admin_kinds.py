@@ -56,7 +56,8 @@ async def test_everything_is_paused_after_a_confirmation(admin: httpx.AsyncClien
     assert "Pause all job types?" in page.text
     try:
         page = await press(admin, page, "/admin/kinds/pause")
-        assert "Everything is paused." in page.text
+        assert "Everything is paused." in page.text and "Paused (all)" in page.text
+        assert "Ready" not in page.text
     finally:
         await admin.post("/api/v1/admin/kinds/*/resume")
     assert "Everything is paused." not in (await open_page(admin, "/admin/kinds")).text

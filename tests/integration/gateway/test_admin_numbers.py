@@ -25,6 +25,8 @@ from tests.integration.jobs import jobs_server
 from tests.integration.jobs.jobs_server import JobsApi
 
 LINKED_NUMBER = re.compile(r'<a[^>]* href="(/admin/jobs\?[^"]*)"[^>]*>(?:View all |\+ )?([\d,]+)(?: scheduled)?</a>')
+LATER = Timestamp(seconds=4_000_000_000)
+"""No worker claims a job of this time during a test."""
 COUNT = re.compile(r"([\d,]+) jobs? of")
 # The running service has not recorded these minutes again since the test deleted them.
 ENDED_EARLIER = """
@@ -70,7 +72,7 @@ async def test_each_number_of_the_control_room_is_that_of_its_list(
         (job,) = await jobs_api.claim(kind)
         await jobs_api.finish(job, **outcome)
     (waiting, _) = [await jobs_api.submit(kind) for _ in range(2)]
-    await jobs_api.submit(kind, run_at=Timestamp(seconds=4_000_000_000))
+    await jobs_api.submit(kind, run_at=LATER)
     async with engine.begin() as conn:
         await conn.execute(sa.text(ENDED_EARLIER), {"kind": kind})
         await conn.execute(sa.text("DELETE FROM jobs.kind_rates"))
@@ -128,8 +130,8 @@ async def test_changes_of_a_kind_name_their_admin(admin: httpx.AsyncClient, kind
 
 async def test_removals_are_not_offered_to_be_cancelled(admin: httpx.AsyncClient, jobs_api: JobsApi) -> None:
     owner = str(uuid4())
-    removal = await jobs_api.submit("auth.disconnect", owner)
-    imported = await jobs_api.submit("legacy.enable", owner)
+    removal = await jobs_api.submit("auth.disconnect", owner, run_at=LATER)
+    imported = await jobs_api.submit("legacy.enable", owner, run_at=LATER)
     await admin.post(f"/api/v1/admin/jobs/{imported.job_id}/cancel")
     page = await open_page(admin, f"/admin/jobs?owner={owner}")
     assert f"/jobs/{removal.job_id}" in page.links
@@ -146,7 +148,7 @@ async def test_job_that_a_newer_one_replaced_is_not_retried(admin: httpx.AsyncCl
     owner = str(uuid4())
     jobs = []
     for _ in range(2):
-        job = await jobs_api.submit("demo.enable", owner)
+        job = await jobs_api.submit("demo.enable", owner, run_at=LATER)
         await admin.post(f"/api/v1/admin/jobs/{job.job_id}/cancel")
         jobs.append(job)
     replaced, current = jobs
