@@ -299,7 +299,7 @@ async def test_pages_without_the_jobs_service_are_complete(
     # Operators read which part does not respond, and keep the navigation.
     page = Page(await admin.get(f"{without_jobs}/admin", headers={"Accept": "text/html"}))
     assert "Temporarily unavailable" in page.text
-    assert "The jobs service does not answer" in page.text
+    assert "Jobs aren't responding" in page.text
     assert "/admin/users" in page.links
 
 
