@@ -68,6 +68,7 @@ ROWS: Mapping[str, list[dict[str, Any]]] = {
         {"name": "demo.{head}", "declared_at": EARLIER, "catch_up": "last", "overlap": "skip", "next_at": LATER}
     ],
     "jobs.attempt_logs": [{"level": "info"}],
+    "jobs.kind_changes": [{"change": "paused"}],
     "jobs.kind_rates": [{"span": "minute"}],
 }
 """What keys and checks ask for; one row of each other table. None: a new id. Columns that a schema lacks are left out."""
