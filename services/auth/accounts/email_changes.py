@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors, outbox
 from services.auth import current_session, domain, throttling, validation
@@ -65,8 +68,7 @@ class EmailChanges:
         async with self.context.transaction() as tx:
             await current_session.get(tx.conn, actor)
             await lock_account(tx.conn, actor.user_id)
-            if change := await storage.delete_pending(tx.conn, actor.user_id):
-                await record(tx.conn, Kind.EMAIL_CHANGE_CANCELLED, by_owner(actor), email=change.new_email)
+            await cancel_pending(tx.conn, actor.user_id, by_owner(actor))
 
     async def confirm(self, *, token: str, client: domain.Client) -> str:
         """Change the address by the link to the new one; return the new address.
@@ -93,8 +95,7 @@ class EmailChanges:
                     tx.conn, Kind.EMAIL_CHANGED, origin, email=change.new_email, previous_email=change.old_email
                 )
             else:
-                await storage.delete_pending(tx.conn, change.user_id)
-                await record(tx.conn, Kind.EMAIL_CHANGE_CANCELLED, origin, email=change.new_email)
+                await cancel_pending(tx.conn, change.user_id, origin)
         if not is_changed:
             raise domain.LinkInvalid()
         logger.info("address changed", extra={"user_id": change.user_id})
@@ -126,6 +127,12 @@ class EmailChanges:
             await end_access(tx, origin, domain.RevokeReason.REVOKED_ALL)
             await record(tx.conn, Kind.EMAIL_CHANGE_REVOKED, origin, email=change.new_email)
         logger.info("change of address revoked", extra={"user_id": change.user_id})
+
+
+async def cancel_pending(conn: AsyncConnection, user_id: uuid.UUID, origin: Origin) -> None:
+    """Cancel the pending change of a locked account, if any. Confirmed changes can still be revoked."""
+    if change := await storage.delete_pending(conn, user_id):
+        await record(conn, Kind.EMAIL_CHANGE_CANCELLED, origin, email=change.new_email)
 
 
 async def _void_links(tx: outbox.Transaction, change: EmailChange) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chassis import outbox
 from services.auth import current_session, domain, throttling, validation
 from services.auth import storage as account_storage
+from services.auth.accounts import email_changes
 from services.auth.audit import Kind, Origin, by_owner, record, record_attempt
 from services.auth.context import (
     Context,
@@ -70,7 +71,7 @@ class Recovery:
             if locked.password_changed_at != account.password_changed_at:
                 raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
             session, token = await replace_token(tx, actor)
-            await _replace_password(tx, locked.user, new_hash)
+            await _replace_password(tx, locked.user, new_hash, origin)
             revoked_count = await end_access(tx, origin, domain.RevokeReason.PASSWORD_CHANGED, keep=actor.session_id)
             await throttling.forget(tx.conn, [throttling.account_key(email, client)])
             await record(tx.conn, Kind.PASSWORD_CHANGED, origin)
@@ -107,7 +108,7 @@ class Recovery:
         origin = Origin(user_id=user_id, client=client)
         async with self.context.transaction() as tx:
             conn, user = tx.conn, await links.use_link(tx.conn, Purpose.RESET, token_hash, user_id)
-            await _replace_password(tx, user, password_hash)
+            await _replace_password(tx, user, password_hash, origin)
             await end_access(tx, origin, domain.RevokeReason.PASSWORD_RESET)
             await record(conn, Kind.PASSWORD_RESET, origin)
             if removed := await passkey_storage.delete_passkeys(conn, user_id):
@@ -146,9 +147,13 @@ class Recovery:
             return token_hash, await links.find_linked_user(conn, purpose, token_hash)
 
 
-async def _replace_password(tx: outbox.Transaction, user: domain.User, password_hash: str) -> None:
-    """Store the hash, void challenges and reset links, and email the owner. The caller ends access."""
+async def _replace_password(tx: outbox.Transaction, user: domain.User, password_hash: str, origin: Origin) -> None:
+    """Store the hash, void challenges and reset links, and email the owner. The caller ends access.
+
+    A person who had the old password may have asked for another address, so a pending change is cancelled.
+    """
     await account_storage.set_password(tx.conn, user.user_id, password_hash)
+    await email_changes.cancel_pending(tx.conn, user.user_id, origin)
     await factor_storage.void_challenges(tx.conn, user.user_id)
     await links.void_link(tx.conn, user.user_id, Purpose.RESET)
     tx.publish(email_jobs.account_change(user.user_id, AccountChange.PASSWORD_CHANGED))

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import errors, ids, outbox, paging
 from services.auth import audit, current_session, domain
 from services.auth import storage as account_storage
+from services.auth.accounts import email_changes
 from services.auth.admin import lists
 from services.auth.api_tokens import storage as token_storage
 from services.auth.api_tokens.domain import ApiToken, ApiTokenNotFound
@@ -105,7 +106,7 @@ class Administration:
             return await self._user(tx, user_id)
 
     async def disable(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
-        """Disable an account and end its sessions, API tokens, challenges, links and platform connections.
+        """Disable an account; end its sessions, tokens, challenges, links, pending change of address and connections.
 
         Raises `UserNotFound` and `OwnAccount`.
         """
@@ -119,6 +120,7 @@ class Administration:
                 await factor_storage.void_challenges(conn, user_id)
                 for purpose in email_jobs.LINK_LIFETIMES:
                     await links.void_link(conn, user_id, purpose)
+                await email_changes.cancel_pending(conn, user_id, _by_admin(actor, user_id))
                 await connections.end_of_user(tx, self.effects, user_id, actor)
                 await self._record(tx, actor, Kind.ACCOUNT_DISABLED, user_id)
             return await self._user(tx, user_id)
@@ -137,14 +139,15 @@ class Administration:
             return await self._user(tx, user_id)
 
     async def revoke_sessions(self, actor: domain.Actor, user_id: uuid.UUID, session_id: uuid.UUID | None) -> int:
-        """End one session of a user, or all sessions and API tokens; return the number of sessions that ended.
+        """End one session of a user, or all; return the number of sessions that ended.
 
-        Raises `UserNotFound` and `SessionNotFound`.
+        All means API tokens too, and the pending change of the address. Raises `UserNotFound` and `SessionNotFound`.
         """
         async with self._change(actor, user_id) as (tx, _):
             conn, reason = tx.conn, domain.RevokeReason.REVOKED_BY_ADMIN
             if session_id is None:
                 count = await end_access(tx, _by_admin(actor, user_id), reason)
+                await email_changes.cancel_pending(conn, user_id, _by_admin(actor, user_id))
             else:
                 revocation = await session_storage.revoke_session(conn, user_id, session_id, reason)
                 if revocation is None and not await session_storage.has_session(conn, user_id, session_id):

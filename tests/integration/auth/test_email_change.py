@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis import errors, postgres
 from services.auth import maintenance, storage
 from services.auth.email import jobs as email_jobs
-from tests.integration.auth.client import Account, Gateway, new_address, new_email
+from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
 from tests.integration.auth.mailbox import Mailbox
 
 CONFIRM, NOTICE = "confirm_email_change", "notice_of_email_change"
@@ -161,6 +161,32 @@ async def test_cancelled_change_cannot_be_confirmed(gateway: Gateway, mailbox: M
         await gateway.auth("CancelEmailChange", user=account.identity)
     await refused(gateway, "ConfirmEmailChange", token=token)
     assert (await kinds(gateway, account)).count("email_change_cancelled") == 1
+
+
+@pytest.mark.parametrize("recovery", ["reset", "change", "disable", "end_all"])
+async def test_pending_change_ends_when_the_account_is_recovered(
+    gateway: Gateway, mailbox: Mailbox, admin: Account, recovery: str
+) -> None:
+    account = await verified(gateway, mailbox)
+    await request(gateway, account, new_email())
+    token = await mailbox.link(account, CONFIRM)
+    password = PASSWORD
+    if recovery == "reset":
+        await gateway.auth("RequestPasswordReset", email=account.email)
+        password, link = NEW_PASSWORD, await mailbox.link(account, "reset")
+        await gateway.auth("ResetPassword", token=link, password=password)
+    elif recovery == "change":
+        password, fields = NEW_PASSWORD, {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+        await gateway.auth("ChangePassword", user=account.identity, **fields)
+    elif recovery == "disable":
+        for rpc in ("DisableUser", "EnableUser"):
+            await gateway.admin(rpc, user=admin.identity, user_id=account.user_id)
+    else:
+        await gateway.admin("RevokeUserSessions", user=admin.identity, user_id=account.user_id)
+    await refused(gateway, "ConfirmEmailChange", token=token)
+    back = await gateway.sign_in_again(account, password=password)
+    assert back.email == account.email
+    assert (await kinds(gateway, back)).count("email_change_cancelled") == 1
 
 
 async def test_links_expire(gateway: Gateway, mailbox: Mailbox, sql: Any, engine: AsyncEngine) -> None:
