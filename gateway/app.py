@@ -40,7 +40,6 @@ from gateway.container import Container
 from gateway.middleware import (
     access_log,
     body_limit,
-    cookie_renewal,
     head,
     headers,
     media_type,
@@ -109,7 +108,6 @@ def create(
     app.add_middleware(overload.Overload, responder=responder)
     app.add_middleware(body_limit.BodyLimit, responder=responder)
     app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)
-    app.add_middleware(cookie_renewal.CookieRenewal, cookie=container.cookie)
     app.add_middleware(access_log.AccessLog, responder=responder)
     app.add_middleware(headers.SecurityHeaders, https=container.settings.is_https)
     app.add_middleware(request_id.RequestId, trust_traceparent=container.settings.trust_traceparent)

@@ -64,7 +64,7 @@ class SessionCookie(Cookie):
     def keep(self, response: Response, token: str, auth_session: auth_pb2.Session) -> None:
         """Set the cookie: a remembered session keeps it until its absolute end, another one until the browser is closed.
 
-        Auth enforces the idle timeout. `CookieRenewal` sends the cookie again when auth has renewed the session.
+        Auth enforces the idle timeout; a renewal never moves the absolute end, so the cookie is not sent again.
         """
         seconds_left = max(int(auth_session.absolute_expire_time.seconds - time.time()), 0)
         self.set(response, token, seconds_left if auth_session.is_remembered else None)

@@ -13,7 +13,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chassis import bus, errors, protobuf
@@ -65,8 +65,6 @@ class Session:
     """Signed identity of the user, for calls to services."""
     identity_expires: float
     """Unix seconds."""
-    is_renewed: bool = False
-    """Whether this validation renewed the session; False for a cached session."""
 
     @property
     def user_id(self) -> str:
@@ -216,7 +214,6 @@ class Sessions:
             api_token=answer.api_token if answer.HasField("api_token") else None,
             identity=answer.identity,
             identity_expires=answer.identity_expire_time.ToNanoseconds() / 1e9,
-            is_renewed=answer.is_renewed,
         )
 
     def _cached(self, key: bytes, *, passive: bool) -> Session | None:
@@ -235,7 +232,7 @@ class Sessions:
         while len(self._cache) >= CACHE_LIMIT:
             self._drop(next(iter(self._cache)))
         self._cache[key] = _Cached(
-            session=replace(session, is_renewed=False),
+            session=session,
             until=min(until, limit),
             passive_until=min(now + PASSIVE_TTL_SECONDS, limit),
         )

@@ -20,7 +20,6 @@ class Auth:
     def __init__(self) -> None:
         self.calls = 0
         self.is_revoked = False
-        self.is_renewing = False
         self.expires = 1_000.0
         self.thinks = asyncio.Event()
         self.may_answer = asyncio.Event()
@@ -36,7 +35,6 @@ class Auth:
         answer = auth_service_pb2.ValidateSessionResponse(
             user=auth_pb2.User(user_id="user"), session=auth_pb2.Session(session_id="session"), identity="signed"
         )
-        answer.is_renewed = self.is_renewing
         answer.identity_expire_time.FromSeconds(int(self.expires))
         answer.session.absolute_expire_time.FromSeconds(100_000)
         return answer
@@ -87,9 +85,9 @@ async def test_open_page_does_not_keep_a_session_in_use_from_its_renewal(
     clock.now = 59.0
     await validator.validate(TOKEN)
     assert auth.calls == 2
-    auth.is_renewing = True
     clock.now = 60.0
-    assert (await validator.validate(TOKEN)).is_renewed
+    await validator.validate(TOKEN)
+    assert auth.calls == 3
 
 
 async def test_session_is_not_cached_beyond_its_identity(
@@ -188,9 +186,3 @@ async def test_refreshed_session_is_validated_again_and_its_streams_are_rechecke
         )
         await validator.validate(TOKEN)
     assert (auth.calls, lives_on, ended) == (3, ["user"], ["user"])
-
-
-async def test_only_the_renewing_validation_reports_a_renewal(validator: sessions.Sessions, auth: Auth) -> None:
-    auth.is_renewing = True
-    assert (await validator.validate(TOKEN)).is_renewed
-    assert not (await validator.validate(TOKEN)).is_renewed

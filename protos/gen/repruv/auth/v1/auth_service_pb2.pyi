@@ -345,7 +345,7 @@ class ValidateSessionResponse(_message.Message):
     identity: _builtins.str
     """Signed identity of the user, for metadata `x-user-identity`."""
     is_renewed: _builtins.bool
-    """Whether this call extended the session's idle expiry; then send the cookie again."""
+    """Whether this call extended the session's idle expiry."""
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The user."""
