@@ -26,10 +26,12 @@ MAX_BYTES = 2 << 20
 """The size of all checkpoints of a job: one call returns them."""
 
 # The lock of the job's row orders a checkpoint of a superseded attempt: it is stored before the next claim, or not at all.
+# Two share locks would wait for each other to update the row.
 _SAVE = sa.text(f"""
 WITH held AS (
     SELECT job_id FROM jobs.jobs
-    WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix) FOR SHARE
+    WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix)
+    FOR NO KEY UPDATE
 ), v AS (
     SELECT value, octet_length(CAST(value AS text)) AS size FROM (SELECT CAST(:value AS jsonb) AS value) sent
 ), room AS (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -93,6 +95,35 @@ async def test_invalid_name_is_refused(jobs: Operations, job_id: UUID, name: str
     with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs.reports.save_checkpoint(job_id, 1, name, 1)
     assert excinfo.value.field == "name"
+
+
+async def test_steps_that_end_at_once_after_an_error_are_all_saved(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    job_id: UUID,
+    kind: str,
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    await jobs.finish(job_id, 1, jobs_helpers.ERROR)
+    await jobs_helpers.come_due(jobs, jobs_engine, job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    names = [f"step-{number}" for number in range(8)]
+    # Queries are shown by their first kilobyte.
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        " AND query LIKE '%WITH held AS%'"
+    )
+
+    async def all_wait() -> bool:
+        async with jobs_engine.connect() as conn:
+            return await conn.scalar(waiting) == len(names)
+
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("SELECT FROM jobs.jobs WHERE job_id = :id FOR UPDATE"), {"id": job_id})
+        saves = [asyncio.create_task(jobs.reports.save_checkpoint(job_id, 2, name, 1)) for name in names]
+        await eventually(all_wait)
+    await asyncio.gather(*saves)
+    assert await jobs.reports.get_checkpoints(job_id, 2) == dict.fromkeys(names, 1)
 
 
 async def test_unknown_job_has_no_lease(jobs: Operations) -> None:
