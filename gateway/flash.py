@@ -101,7 +101,9 @@ _ERROR = {
     "unavailable": "Demo mode isn't responding. Nothing was changed. Try again in a moment.",
     "unanswered": "This took too long. The change may still have been made; check before you try again.",
     "job_finished": "The job had already finished.",
-    "job_not_retryable": "This job can't be retried: it isn't failed or cancelled, or it ran in the previous system.",
+    "admin_required": "Only admins can do that.",
+    "job_not_retryable": "This job can't be retried: it isn't failed or cancelled, it ran in the previous system, or it "
+    "would undo work that was retried.",
     "job_replaced": "A newer job has replaced this one, so it can't be retried.",
     "job_undoing": "The job's changes are still being undone. Try again in a moment.",
     "job_of_the_same": "Another job of this type is running.",

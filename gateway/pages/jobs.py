@@ -21,6 +21,7 @@ ROWS = (20, 50, 100)
 """How many jobs a page can have."""
 MAX_COUNT = 1_000
 FLASH_CODES: Mapping[str, str] = {
+    "admin_required": "admin_required",
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
     "job_replaced": "job_replaced",

@@ -18,6 +18,8 @@ ALL_KINDS = "*"
 """The name for all kinds together, for limits and pauses only."""
 UNDO = ".undo"
 """The suffix of a kind's undo kind."""
+BULK = "jobs.bulk"
+"""The kind that changes jobs of all owners. Its owner is an admin when it is submitted, and may be none later."""
 GROUP = "jobs.group"
 """The kind whose jobs have no work of their own: they end as their children do."""
 LEGACY = "legacy."
@@ -325,6 +327,19 @@ def owned(job: Job | None, owner_id: UUID | None) -> Job:
 def undo_key(job_id: UUID) -> str:
     """Return the unique key of the undo job."""
     return f"{_UNDO_KEY}{job_id}"
+
+
+def undone_job_id(job: Job) -> UUID | None:
+    """Return the id of the job that an undo job undoes; None for other jobs."""
+    key = job.spec.unique_key or ""
+    return UUID(key.removeprefix(_UNDO_KEY)) if key.startswith(_UNDO_KEY) else None
+
+
+def is_to_undo(job: Job | None, undo_job: Job) -> bool:
+    """Return whether a job is still as it was when `undo_job` was submitted: cancelled, and without a later attempt."""
+    return (
+        job is not None and job.state is State.CANCELLED and job.attempt == (undo_job.spec.payload or {}).get("attempt")
+    )
 
 
 def _require(holds: object, name: str, bound: str) -> None:

@@ -226,10 +226,14 @@ class Operations:
     async def retry(self, job_id: UUID, *, owner_id: UUID | None) -> Job:
         """Reopen a failed or cancelled job, with the failed parts of a group and the groups that it is a part of.
 
-        Raises `job_not_retryable`, `undo_in_progress`, `unique_key_taken`, `parent_ended`.
+        Raises `job_not_retryable`, `undo_in_progress`, `unique_key_taken`, `parent_ended`, and `admin_required` for a change of
+        many jobs by its owner.
         """
         async with self.transaction() as tx:
-            return await reopen.reopen(tx, domain.owned(await storage.lock_job(tx.conn, job_id), owner_id))
+            job = domain.owned(await storage.lock_job(tx.conn, job_id), owner_id)
+            if job.spec.kind == domain.BULK and owner_id is not None:
+                raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
+            return await reopen.reopen(tx, job)
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:
         """Return the owner's events after a sequence, in order, and the newest sequence. Raises `cursor_unknown`."""

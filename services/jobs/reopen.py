@@ -73,6 +73,11 @@ async def _refusal(tx: Transaction, job: Job) -> errors.Error | None:
     if job.spec.kind.startswith(domain.LEGACY):
         message = "This job ran in the previous system; it cannot run here."
         return errors.FailedPrecondition(message, code="job_not_retryable")
+    # An undo job that failed long ago must not remove what its job has written since.
+    undone_id = domain.undone_job_id(job)
+    if undone_id and not domain.is_to_undo(await storage.lock_job(tx.conn, undone_id), job):
+        message = "The job that this one undoes has been retried or deleted."
+        return errors.FailedPrecondition(message, code="job_not_retryable", details={"job_id": str(undone_id)})
     undo_key, unique_key = domain.undo_key(job.job_id), job.spec.unique_key or ""
     holders = await storage.holders(tx.conn, {undo_key, unique_key})
     if undo_key in holders:

@@ -25,7 +25,7 @@ from services.jobs.operations import Operations
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import Count, JobSearch
 
-KIND = "jobs.bulk"
+KIND = domain.BULK
 BATCH = 50
 """Jobs between two checkpoints."""
 PER_SECOND = 20

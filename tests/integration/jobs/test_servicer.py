@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
@@ -133,3 +134,26 @@ async def test_bad_input_names_the_field(
     with pytest.raises(errors.InvalidArgument) as excinfo:
         await client.Caller(signer("demo"))(rpc, request_, timeout=60.0)
     assert excinfo.value.field == field
+
+
+async def test_only_admins_continue_a_change_of_many_jobs(
+    stub: jobs_service_pb2_grpc.JobsServiceAsyncStub,
+    signer: Callable[[str], identity.Signer],
+    signed: Callable[..., str],
+) -> None:
+    """Its owner may be an admin no longer, or call with an API token, which never has the role."""
+    call, owner_id = client.Caller(signer("gateway")), str(uuid4())
+    spec = job_pb2.JobSpec(kind="jobs.bulk", owner_id=owner_id)
+    spec.run_at.FromSeconds(int(time.time()) + 3_600)
+    submit = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
+    await client.Caller(signer("jobs"))(stub.SubmitJob, submit, timeout=60.0)
+    cancel = jobs_service_pb2.CancelJobRequest(job_id=submit.job_id)
+    await call(stub.CancelJob, cancel, timeout=60.0, user_token=signed(owner_id))
+    retry = jobs_service_pb2.RetryJobRequest(job_id=submit.job_id)
+    with pytest.raises(errors.PermissionDenied) as excinfo:
+        await call(stub.RetryJob, retry, timeout=60.0, user_token=signed(owner_id))
+    assert excinfo.value.code == "admin_required"
+    with pytest.raises(errors.NotFound):
+        await call(stub.RetryJob, retry, timeout=60.0, user_token=signed(str(uuid4())))
+    retried = await call(stub.RetryJob, retry, timeout=60.0, user_token=signed(owner_id, "admin"))
+    assert retried.job.state == job_pb2.JOB_STATE_PENDING

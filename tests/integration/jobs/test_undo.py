@@ -141,3 +141,35 @@ async def test_unique_keys_of_undo_jobs_are_reserved(spec: jobs_helpers.MakeSpec
     with pytest.raises(errors.InvalidArgument) as excinfo:
         spec(unique_key="undo:anything").validate()
     assert excinfo.value.field == "unique_key"
+
+
+async def test_undo_job_is_retried_only_while_its_job_is_as_it_was_cancelled(
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str
+) -> None:
+    """Otherwise a failed undo of an earlier attempt would remove what the job has written since."""
+    job_id = await cancelled(jobs, submit_job, kind)
+    (undo,) = await undo_jobs(jobs, kind)
+
+    async def fail(attempt: int) -> None:
+        await jobs_helpers.claim_one(jobs, f"{kind}.undo")
+        await jobs.finish(undo.job_id, attempt, jobs_helpers.FINAL)
+
+    async def refused() -> None:
+        with pytest.raises(errors.FailedPrecondition) as excinfo:
+            await jobs.retry(undo.job_id, owner_id=None)
+        assert (excinfo.value.code, excinfo.value.details) == ("job_not_retryable", {"job_id": str(job_id)})
+
+    await fail(1)
+    assert (await jobs.retry(undo.job_id, owner_id=None)).state is State.PENDING
+    await fail(2)
+    await jobs.retry(job_id, owner_id=None)
+    await refused()
+    await jobs_helpers.claim_one(jobs, kind)
+    await refused()
+    await jobs.finish(job_id, 2, outcomes.Cancelled(reason="r"))
+    await jobs_helpers.complete(jobs, *await jobs_helpers.claim(jobs, f"{kind}.undo"))
+    await refused()
+    await jobs.retry(job_id, owner_id=None)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs_helpers.complete(jobs, job_id)
+    await refused()

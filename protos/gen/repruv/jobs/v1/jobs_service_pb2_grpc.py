@@ -222,8 +222,9 @@ class JobsServiceServicer:
     def RetryJob(self, request, context):
         """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
         `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
-        children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
-        ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
+        children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable` (also for an undo job whose job was retried),
+        `undo_in_progress` (its undo job has not ended) or `parent_ended` (another parent ended: retry that first),
+        ALREADY_EXISTS `unique_key_taken`, or PERMISSION_DENIED `admin_required` (a change of many jobs).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

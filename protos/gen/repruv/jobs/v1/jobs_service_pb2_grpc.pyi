@@ -64,8 +64,9 @@ class JobsServiceStub:
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]
     """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
     `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
-    children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
-    ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
+    children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable` (also for an undo job whose job was retried),
+    `undo_in_progress` (its undo job has not ended) or `parent_ended` (another parent ended: retry that first),
+    ALREADY_EXISTS `unique_key_taken`, or PERMISSION_DENIED `admin_required` (a change of many jobs).
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
@@ -171,8 +172,9 @@ class JobsServiceAsyncStub(JobsServiceStub):
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RetryJobRequest, _jobs_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
     `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
-    children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
-    ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
+    children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable` (also for an undo job whose job was retried),
+    `undo_in_progress` (its undo job has not ended) or `parent_ended` (another parent ended: retry that first),
+    ALREADY_EXISTS `unique_key_taken`, or PERMISSION_DENIED `admin_required` (a change of many jobs).
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListJobEventsRequest, _jobs_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns an owner's events after a sequence, in order and without gaps. Fails with OUT_OF_RANGE
@@ -317,8 +319,9 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_jobs_service_pb2.RetryJobResponse, _abc.Awaitable[_jobs_service_pb2.RetryJobResponse]]:
         """RetryJob reopens a failed or cancelled job with a new budget of attempts. A group, and a parent that failed with
         `children_failed`, reopens with up to 200 of its unsuccessful children; such a parent also reopens with one of its
-        children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable`, `undo_in_progress` (its undo job has not
-        ended) or `parent_ended` (another parent ended: retry that first), or ALREADY_EXISTS `unique_key_taken`.
+        children. Fails with NOT_FOUND, FAILED_PRECONDITION `job_not_retryable` (also for an undo job whose job was retried),
+        `undo_in_progress` (its undo job has not ended) or `parent_ended` (another parent ended: retry that first),
+        ALREADY_EXISTS `unique_key_taken`, or PERMISSION_DENIED `admin_required` (a change of many jobs).
         """
 
     @_abc_1.abstractmethod
