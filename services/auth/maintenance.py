@@ -26,6 +26,7 @@ PAUSE_SECONDS = 0.05
 _newer = schema.devices.alias()
 _EXPIRED: Sequence[tuple[sa.Table, sa.ColumnElement[bool] | sa.BooleanClauseList]] = (
     (schema.sessions, schema.sessions.c.idle_expires_at < NOW - SESSION_RETENTION),
+    (schema.sessions, schema.sessions.c.revoked_at < NOW - SESSION_RETENTION),
     (
         schema.api_tokens,
         sa.func.least(schema.api_tokens.c.expires_at, schema.api_tokens.c.revoked_at) < NOW - API_TOKEN_RETENTION,

@@ -195,6 +195,12 @@ async def test_long_ended_sessions_and_closed_windows_are_deleted(
     gateway: Gateway, context: Context, shift: Any, sql: Any
 ) -> None:
     old, recent, living = await gateway.account(), await gateway.account(), await gateway.account()
+    revoked = await gateway.sign_in_again(living, remember=True)
+    await gateway.revoke(revoked.session_id, user=living.identity)
+    revoke = (
+        "UPDATE auth.sessions SET created_at = created_at - :by, revoked_at = revoked_at - :by WHERE session_id = :id"
+    )
+    await sql(revoke, by=timedelta(days=7, minutes=1), id=revoked.session_id)
     await shift(old.session_id, timedelta(days=21, minutes=1))
     await shift(recent.session_id, timedelta(days=20))
     await sql("INSERT INTO auth.login_failures VALUES ('test:closed', 1, now() - interval '1 s')")
