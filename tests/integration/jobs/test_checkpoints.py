@@ -116,7 +116,7 @@ async def test_steps_that_end_at_once_after_an_error_are_all_saved(
 
     async def all_wait() -> bool:
         async with jobs_engine.connect() as conn:
-            return await conn.scalar(waiting) == len(names)
+            return bool(await conn.scalar(waiting) == len(names))
 
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("SELECT FROM jobs.jobs WHERE job_id = :id FOR UPDATE"), {"id": job_id})
