@@ -65,6 +65,7 @@ _INFO = {
     "all_users_signed_out": "All users are signed out. Your session here continues.",
     "account_signed_out": "The user is signed out on all devices.",
     "account_token_revoked": "API token revoked.",
+    "account_factor_removed": "Two-step verification is off. All sessions of the account ended.",
     "account_reset_sent": "Password reset email sent.",
     "account_required": "Guests can't do this. Create an account first.",
     "export_running": "An export is already running. Wait for it to finish, or cancel it.",

@@ -162,6 +162,17 @@ async def send_password_reset(user_id: UserId, session: SignedIn, gateway: Gatew
     return Response(status_code=202)
 
 
+@router.delete(
+    "/users/{user_id}/second-factor",
+    **route("Remove a second factor", schemas_admin.OneUser, "Removed; all their sessions ended.", 403, 404, 409),
+)
+async def remove_second_factor(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
+    """Remove the second factor of a user who has lost it, not one's own. 403 `reauthentication_required`."""
+    return _forget_and_answer(
+        gateway, (await gateway.admin.remove_second_factor(session.identity, user_id=user_id)).user
+    )
+
+
 @router.get(
     "/security-events",
     **route("List security events", schemas_admin.SecurityEvents, "A page of them.", 403),

@@ -28,4 +28,5 @@ class Admin(service.Client):
         self.request_user_deletion = self.rpc(stub.RequestUserDeletion, pb.RequestUserDeletionRequest)
         self.cancel_user_deletion = self.rpc(stub.CancelUserDeletion, pb.CancelUserDeletionRequest)
         self.send_password_reset = self.rpc(stub.SendPasswordReset, pb.SendPasswordResetRequest)
+        self.remove_second_factor = self.rpc(stub.RemoveSecondFactor, pb.RemoveSecondFactorRequest)
         self.list_security_events = self.rpc(stub.ListSecurityEvents, pb.ListSecurityEventsRequest)

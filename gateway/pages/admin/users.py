@@ -30,6 +30,7 @@ class Users(AdminPage):
             "sign-out": self.sign_out,
             "revoke-token": self.revoke_token,
             "password-reset": self.send_password_reset,
+            "remove-second-factor": self.remove_second_factor,
             "delete": self.delete,
             "keep": self.keep,
         }
@@ -142,6 +143,16 @@ class Users(AdminPage):
                     f"{running} will still run.",
                 ],
                 "button": "Disable account",
+            }
+        elif name == "remove-second-factor":
+            context |= {
+                "question": f"Turn off two-step verification of {email}?",
+                "facts": [
+                    "Only do this after you have verified who they are: the password alone then opens the account.",
+                    ended,
+                    "They get an email. If another person knows the password, send a password reset too.",
+                ],
+                "button": "Turn off two-step verification",
             }
         elif name in ("delete", "delete-now"):
             now = name == "delete-now"
@@ -256,6 +267,13 @@ class Users(AdminPage):
         user_id = _user_id(request)
         await self._container.admin.send_password_reset(session.identity, user_id=user_id)
         return self._redirect(user_id, "account_reset_sent")
+
+    async def remove_second_factor(self, request: Request) -> Response:
+        """Remove the second factor of the account and end its sessions."""
+        session, _ = await self.read_form(request)
+        user_id = _user_id(request)
+        await self._container.admin.remove_second_factor(session.identity, user_id=user_id)
+        return self._changed(user_id, "account_factor_removed")
 
     def _changed(self, user_id: str, flash_code: str) -> Response:
         self._container.sessions.forget_revoked(user_id, None)

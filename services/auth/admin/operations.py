@@ -26,6 +26,7 @@ from services.auth.context import Context, end_access, publish_revocation
 from services.auth.deletion import operations as deletion
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
+from services.auth.email.templates import AccountChange
 from services.auth.second_factor import storage as factor_storage
 from services.auth.sessions import revoke_all_sessions
 from services.auth.sessions import storage as session_storage
@@ -204,6 +205,19 @@ class Administration:
         async with self._change(actor, user_id) as (tx, user):
             tx.publish(email_jobs.reset(user.email))
             await self._record(tx, actor, Kind.PASSWORD_RESET_REQUESTED, user_id)
+
+    async def remove_second_factor(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
+        """Remove a user's second factor and end all access; without one, do nothing. Raises `UserNotFound`, `OwnAccount`."""
+        async with self._change(actor, user_id) as (tx, user):
+            if user_id == actor.user_id:
+                raise domain.OwnAccount()
+            if user.has_second_factor:
+                await factor_storage.delete_factor(tx.conn, user_id)
+                await factor_storage.void_challenges(tx.conn, user_id)
+                await end_access(tx, _by_admin(actor, user_id), domain.RevokeReason.REVOKED_BY_ADMIN)
+                tx.publish(email_jobs.account_change(user_id, AccountChange.SECOND_FACTOR_DISABLED))
+                await self._record(tx, actor, Kind.SECOND_FACTOR_DISABLED, user_id)
+            return await self._user(tx, user_id)
 
     async def list_events(
         self, actor: domain.Actor, request: lists.Request, *, user_id: uuid.UUID | None, kinds: Sequence[str]

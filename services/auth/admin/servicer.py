@@ -102,6 +102,12 @@ class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):
         await self._administration.send_reset(actor(), ids.parse(request.user_id, "user_id"))
         return pb.SendPasswordResetResponse()
 
+    async def RemoveSecondFactor(
+        self, request: pb.RemoveSecondFactorRequest, context: RpcContext
+    ) -> pb.RemoveSecondFactorResponse:
+        user = await self._administration.remove_second_factor(actor(), ids.parse(request.user_id, "user_id"))
+        return pb.RemoveSecondFactorResponse(user=self._user(user))
+
     async def RequestUserDeletion(
         self, request: pb.RequestUserDeletionRequest, context: RpcContext
     ) -> pb.RequestUserDeletionResponse:

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pyotp
 import pytest
 
 from chassis import errors
@@ -23,6 +24,7 @@ CHANGING: dict[str, dict[str, Any]] = {
     "RevokeUserSessions": {},
     "RevokeUserApiToken": {"token_id": "01990000-0000-7000-8000-000000000000"},
     "SendPasswordReset": {},
+    "RemoveSecondFactor": {},
 }
 READING: dict[str, dict[str, Any]] = {"ListUsers": {}, "GetUser": {}, "ListSecurityEvents": {}}
 OF_ONE = {*CHANGING, "GetUser"}
@@ -71,7 +73,7 @@ async def test_an_account_must_exist(gateway: Gateway, admin: Account, rpc: str)
     assert excinfo.value.code == "user_not_found"
 
 
-@pytest.mark.parametrize("rpc", ["SetUserRole", "DisableUser"])
+@pytest.mark.parametrize("rpc", ["SetUserRole", "DisableUser", "RemoveSecondFactor"])
 async def test_admins_cannot_change_their_own_account(gateway: Gateway, admin: Account, rpc: str) -> None:
     with pytest.raises(errors.FailedPrecondition) as excinfo:
         await gateway.admin(rpc, user=admin.identity, **fields(rpc, admin.user_id))
@@ -194,6 +196,27 @@ async def test_an_admin_begins_a_reset_and_never_chooses_the_password(
     await gateway.admin("SendPasswordReset", user=admin.identity, user_id=account.user_id)
     mail = await mailbox.deliver(account.email, "reset")
     assert (mail["To"], mail["Subject"]) == (account.email, "Set a new password")
+
+
+async def test_an_admin_removes_the_second_factor_of_a_user_who_has_lost_it(
+    gateway: Gateway, admin: Account, mailbox: Mailbox
+) -> None:
+    account = await gateway.account()
+    code = pyotp.TOTP((await gateway.auth("BeginTotp", user=account.identity)).secret).now()
+    session = await gateway.auth("ConfirmTotp", user=account.identity, code=code)
+    begun = await gateway.login(account.email, ip_address=account.ip_address)
+    for _ in range(2):
+        answer = await gateway.admin("RemoveSecondFactor", user=admin.identity, user_id=account.user_id)
+        assert not answer.user.has_second_factor
+    assert not await gateway.is_valid(session.token)
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.auth("FinishLogin", challenge=begun.challenge, code=session.recovery_codes[0])
+    assert (await gateway.sign_in_again(account)).token
+    mail = await mailbox.deliver(account, "notice", times=2)
+    assert (mail["To"], mail["Subject"]) == (account.email, "Two-step verification is off")
+    kind = "second_factor_disabled"
+    events = await gateway.admin("ListSecurityEvents", user=admin.identity, user_id=account.user_id, kinds=[kind])
+    assert [event.actor_id for event in events.events] == [admin.user_id]
 
 
 async def test_accounts_are_listed_page_by_page_newest_first(gateway: Gateway, admin: Account) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
+import pyotp
 
 from chassis import ids
 from tests.integration.gateway.conftest import Account
@@ -197,3 +198,21 @@ async def test_sign_outs_and_roles_are_confirmed_with_numbers(
     page = await open_page(admin, f"{path}/confirm/role")
     assert f"Revoke admin rights of {account.email}?" in page.text
     assert page.forms[f"{path}/role"]["role"] == "user"
+
+
+async def test_two_step_verification_of_a_user_is_turned_off(
+    register: Callable[..., Awaitable[Account]], admin: httpx.AsyncClient
+) -> None:
+    account = await register()
+    path = f"/admin/users/{account.user_id}"
+    confirmation = f"{path}/confirm/remove-second-factor"
+    assert confirmation not in (await open_page(admin, path)).links
+    secret = (await account.http.post("/api/v1/auth/totp")).json()["secret"]
+    await account.http.post("/api/v1/auth/totp/confirm", json={"code": pyotp.TOTP(secret).now()})
+    assert confirmation in (await open_page(admin, path)).links
+    page = await open_page(admin, confirmation)
+    assert f"Turn off two-step verification of {account.email}?" in page.text
+    page = await press(admin, page, f"{path}/remove-second-factor")
+    assert "Two-step verification is off." in page.text
+    assert confirmation not in page.links
+    assert (await account.http.get("/api/v1/auth/me")).status_code == 401

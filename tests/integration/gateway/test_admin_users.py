@@ -58,6 +58,7 @@ async def test_admins_cannot_change_their_own_account(admin: httpx.AsyncClient) 
         ("POST", "users/{id}/enable"),
         ("POST", "users/{id}/sessions/revoke"),
         ("POST", "users/{id}/password-reset"),
+        ("DELETE", "users/{id}/second-factor"),
     ],
 )
 async def test_other_users_get_403(account: Account, admin: httpx.AsyncClient, method: str, path: str) -> None:

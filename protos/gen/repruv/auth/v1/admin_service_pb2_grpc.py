@@ -92,6 +92,11 @@ class AuthAdminServiceStub:
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.SerializeToString,
                 response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetResponse.FromString,
                 _registered_method=True)
+        self.RemoveSecondFactor = channel.unary_unary(
+                '/repruv.auth.v1.AuthAdminService/RemoveSecondFactor',
+                request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RemoveSecondFactorRequest.SerializeToString,
+                response_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RemoveSecondFactorResponse.FromString,
+                _registered_method=True)
         self.RequestUserDeletion = channel.unary_unary(
                 '/repruv.auth.v1.AuthAdminService/RequestUserDeletion',
                 request_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RequestUserDeletionRequest.SerializeToString,
@@ -200,6 +205,16 @@ class AuthAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveSecondFactor(self, request, context):
+        """RemoveSecondFactor removes the second factor of a user who has lost it, or whose account another person has locked
+        with it, and ends all sessions and API tokens; the owner gets an email. Without a second factor nothing changes. The
+        caller has verified the user's identity. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION
+        `own_account`. (fresh)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RequestUserDeletion(self, request, context):
         """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
         sessions; on request without the grace period. An account whose deletion is pending is erased at once if asked to.
@@ -282,6 +297,11 @@ def add_AuthAdminServiceServicer_to_server(servicer, server):
                     servicer.SendPasswordReset,
                     request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.FromString,
                     response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetResponse.SerializeToString,
+            ),
+            'RemoveSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveSecondFactor,
+                    request_deserializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RemoveSecondFactorRequest.FromString,
+                    response_serializer=repruv_dot_auth_dot_v1_dot_admin__service__pb2.RemoveSecondFactorResponse.SerializeToString,
             ),
             'RequestUserDeletion': grpc.unary_unary_rpc_method_handler(
                     servicer.RequestUserDeletion,
@@ -599,6 +619,33 @@ class AuthAdminService:
             '/repruv.auth.v1.AuthAdminService/SendPasswordReset',
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetRequest.SerializeToString,
             repruv_dot_auth_dot_v1_dot_admin__service__pb2.SendPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.auth.v1.AuthAdminService/RemoveSecondFactor',
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RemoveSecondFactorRequest.SerializeToString,
+            repruv_dot_auth_dot_v1_dot_admin__service__pb2.RemoveSecondFactorResponse.FromString,
             options,
             channel_credentials,
             insecure,

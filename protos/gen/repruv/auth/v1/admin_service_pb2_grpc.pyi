@@ -74,6 +74,12 @@ class AuthAdminServiceStub:
     """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
     password. Fails with NOT_FOUND `user_not_found`. (fresh)
     """
+    RemoveSecondFactor: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveSecondFactorRequest, _admin_service_pb2.RemoveSecondFactorResponse]
+    """RemoveSecondFactor removes the second factor of a user who has lost it, or whose account another person has locked
+    with it, and ends all sessions and API tokens; the owner gets an email. Without a second factor nothing changes. The
+    caller has verified the user's identity. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION
+    `own_account`. (fresh)
+    """
     RequestUserDeletion: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RequestUserDeletionRequest, _admin_service_pb2.RequestUserDeletionResponse]
     """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
     sessions; on request without the grace period. An account whose deletion is pending is erased at once if asked to.
@@ -133,6 +139,12 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     SendPasswordReset: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SendPasswordResetRequest, _admin_service_pb2.SendPasswordResetResponse]  # type: ignore[assignment]
     """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
     password. Fails with NOT_FOUND `user_not_found`. (fresh)
+    """
+    RemoveSecondFactor: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveSecondFactorRequest, _admin_service_pb2.RemoveSecondFactorResponse]  # type: ignore[assignment]
+    """RemoveSecondFactor removes the second factor of a user who has lost it, or whose account another person has locked
+    with it, and ends all sessions and API tokens; the owner gets an email. Without a second factor nothing changes. The
+    caller has verified the user's identity. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION
+    `own_account`. (fresh)
     """
     RequestUserDeletion: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RequestUserDeletionRequest, _admin_service_pb2.RequestUserDeletionResponse]  # type: ignore[assignment]
     """RequestUserDeletion begins the deletion of a user's account like RequestDeletion of AuthService, and ends all of its
@@ -256,6 +268,18 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.SendPasswordResetResponse, _abc.Awaitable[_admin_service_pb2.SendPasswordResetResponse]]:
         """SendPasswordReset sends the user the email of RequestPasswordReset. Admins begin a reset but never choose a
         password. Fails with NOT_FOUND `user_not_found`. (fresh)
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveSecondFactor(
+        self,
+        request: _admin_service_pb2.RemoveSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RemoveSecondFactorResponse, _abc.Awaitable[_admin_service_pb2.RemoveSecondFactorResponse]]:
+        """RemoveSecondFactor removes the second factor of a user who has lost it, or whose account another person has locked
+        with it, and ends all sessions and API tokens; the owner gets an email. Without a second factor nothing changes. The
+        caller has verified the user's identity. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION
+        `own_account`. (fresh)
         """
 
     @_abc_1.abstractmethod
