@@ -204,13 +204,13 @@ async def test_an_admin_removes_the_second_factor_of_a_user_who_has_lost_it(
     account = await gateway.account()
     code = pyotp.TOTP((await gateway.auth("BeginTotp", user=account.identity)).secret).now()
     session = await gateway.auth("ConfirmTotp", user=account.identity, code=code)
-    begun = await gateway.login(account.email, ip_address=account.ip_address)
+    challenged_login = await gateway.login(account.email, ip_address=account.ip_address)
     for _ in range(2):
         answer = await gateway.admin("RemoveSecondFactor", user=admin.identity, user_id=account.user_id)
         assert not answer.user.has_second_factor
     assert not await gateway.is_valid(session.token)
     with pytest.raises(errors.Unauthenticated):
-        await gateway.auth("FinishLogin", challenge=begun.challenge, code=session.recovery_codes[0])
+        await gateway.auth("FinishLogin", challenge=challenged_login.challenge, code=session.recovery_codes[0])
     assert (await gateway.sign_in_again(account)).token
     mail = await mailbox.deliver(account, "notice", times=2)
     assert (mail["To"], mail["Subject"]) == (account.email, "Two-step verification is off")
