@@ -81,8 +81,7 @@ async def job_events(
 ) -> Response:
     """Stream one job's events, as above; the stream ends after the job's last event."""
     _require_acceptance(request)
-    job = await gateway.pending_jobs.get_job(job_id, identity=session.identity)
-    return await gateway.streams.open(session, _cursor(request, last_event_id), job)
+    return await gateway.streams.open(session, _cursor(request, last_event_id), job_id)
 
 
 @router.get(
@@ -99,8 +98,7 @@ async def watched_job_events(
     The stream does not end with the job, since a retry may follow.
     """
     _require_acceptance(request)
-    job = await gateway.pending_jobs.get_job(job_id, identity=session.identity)
-    return await gateway.streams.open(session, _cursor(request, last_event_id), job, is_operator=True)
+    return await gateway.streams.open(session, _cursor(request, last_event_id), job_id, is_operator=True)
 
 
 def _cursor(request: Request, last_event_id: str | None) -> str | None:

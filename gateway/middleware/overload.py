@@ -12,7 +12,6 @@ measure the load, and a flood of sign-ins takes no place from other requests.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,8 +19,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import errors
-from gateway import metrics, problems
+from gateway import problems, refusals
 from gateway.middleware.rate_limits import SIGN_IN_PATHS, is_free
 
 TARGET_SECONDS = 0.3
@@ -35,13 +33,8 @@ DECREASE = 0.7
 PASSWORD_LIMIT = 40
 """The most concurrent requests that hash a password. The auth service queues about as many for each two cores."""
 PASSWORD_MAX_WAIT_SECONDS = 1.0
-RETRY_SECONDS = (1, 4)
-"""Bounds of `Retry-After`: clients that were refused together do not all return together."""
-_STREAMS = "/events"
-"""The end of paths of streams; `gateway.stream` limits those that are open."""
-_POLLS = "/events/poll"
-MAX_CONCURRENT_OPENINGS = 64
-"""Streams opened at the same time; the others wait, so that the calls of a reconnecting crowd do not time out."""
+_STREAMS = ("/events", "/events/poll")
+"""The ends of paths of streams and polls: `gateway.stream.places` limits those that begin, `hub` those that are open."""
 _PASSWORD_PATHS = SIGN_IN_PATHS | {"/api/auth/password", "/api/v1/auth/password", "/settings/security/password"}
 """Paths whose POST may hash a password."""
 
@@ -109,30 +102,24 @@ class Limit:
 
 
 class Overload:
-    """Answers 503 with `Retry-After` above the limit. Probes, static files and polls are exempt; streams wait to be opened."""
+    """Answers 503 with `Retry-After` above the limit. Exempt: probes, static files, streams and polls, which have their own."""
 
     def __init__(self, app: ASGIApp, *, responder: problems.ErrorResponder) -> None:
         self._app = app
         self._responder = responder
         self._limit = Limit()
         self._passwords = Limit(PASSWORD_LIMIT, max_wait=PASSWORD_MAX_WAIT_SECONDS)
-        self._openings = asyncio.Semaphore(MAX_CONCURRENT_OPENINGS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 503."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or is_free(path) or path.endswith(_POLLS):
+        if scope["type"] != "http" or is_free(path) or (path.startswith("/api/") and path.endswith(_STREAMS)):
             await self._app(scope, receive, send)
-            return
-        if path.endswith(_STREAMS):
-            await self._openings.acquire()
-            await self._run(scope, receive, send, self._openings.release)
             return
         hashes = scope["method"] == "POST" and path in _PASSWORD_PATHS
         limit = self._passwords if hashes else self._limit
         if not await limit.acquire():
-            metrics.REQUESTS_REFUSED.inc()
-            response = await self._responder(Request(scope), _refusal())
+            response = await self._responder(Request(scope), refusals.overloaded())
             await response(scope, receive, send)
             return
         began = time.monotonic()
@@ -154,9 +141,3 @@ class Overload:
         finally:
             if is_held:
                 release()
-
-
-def _refusal() -> errors.Unavailable:
-    seconds = random.randint(*RETRY_SECONDS)  # noqa: S311 - spreads load, nothing secret
-    message = "The system is overloaded; try again in a few seconds."
-    return errors.Unavailable(message, code="overloaded", details={"retry_after_seconds": str(seconds)})

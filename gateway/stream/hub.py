@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 from chassis import bus, errors, interest
-from chassis.rpc import shares
 from gateway import clients, metrics
 from gateway.identity import sessions
-from gateway.stream import event_reader, opening, poll, response
+from gateway.stream import event_reader, frames, opening, places, poll, response
 from gateway.stream.feed import Feed
 from gateway.stream.pending_jobs import PendingJobs
 from gateway.stream.snapshots import SourceSnapshots
@@ -27,8 +26,6 @@ MAX_STREAMS = 50_000
 MAX_FEEDS = MAX_STREAMS + 10_000
 """Also those whose last stream has ended less than a minute ago."""
 MAX_STREAMS_PER_USER = 20
-OPENINGS_PER_USER = 2
-"""Streams and polls of a user that begin at once: each may read many events. As many more as may be open wait."""
 CHECK_SECONDS = 2.0
 OFFLINE_CHECK_SECONDS = 0.5
 """Between checks while NATS is away."""
@@ -57,6 +54,7 @@ class Hub:
         self._interests = interests
         self._sources = sources
         self._reader = event_reader.EventReader(jobs)
+        self._pending_jobs = pending_jobs
         self._validator = validator
         self._opening = opening.Opening(
             reader=self._reader,
@@ -70,7 +68,7 @@ class Hub:
         self._count = 0
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
-        self._openings = shares.Shares(running=OPENINGS_PER_USER, waiting=MAX_STREAMS_PER_USER)
+        self._places = places.Places()
         self._next_polled = 0
         self._is_draining = False
         self._empty = asyncio.Event()
@@ -90,49 +88,48 @@ class Hub:
         return (await self._jobs.batch_get_event_positions([owner_id], quick=True))[owner_id]
 
     async def open(
-        self,
-        session: sessions.Session,
-        cursor: str | None,
-        job: job_pb2.Job | None = None,
-        *,
-        is_operator: bool = False,
+        self, session: sessions.Session, cursor: str | None, job_id: str = "", *, is_operator: bool = False
     ) -> response.EventStream:
         """Open a stream of all events of the user, or of one job that the user may see, as an operator if they are one.
 
-        Beyond 20 streams of one user the oldest ends. Raises `Unauthenticated`, `Unavailable`, and `ResourceExhausted` if
-        more than 22 of the user begin at once.
+        Beyond 20 streams of one user the oldest ends. Raises `NotFound`, `Unauthenticated`, `Unavailable`, and as `Places.place`.
         """
-        async with self._openings.place(session.user_id):
-            stream, _ = await self._begin(session, cursor, job, is_operator=is_operator)
+        async with self._places.place(session.user_id):
+            job = await self._job(session, job_id) if job_id else None
+            stream, feed = self._admit(session, job, is_operator=is_operator)
+            await self._begin(stream, feed, cursor)
         return response.EventStream(stream)
 
     async def poll(self, session: sessions.Session, after: str | None, *, wait: float) -> poll.PollResult:
         """Return the user's events after a cursor, or what comes first within `wait` seconds. Raises as `open`."""
         cursor = poll.Cursor.parse(after)
-        async with self._openings.place(session.user_id):
-            if first := await self._opening.first_missed(self._feed(session.user_id), cursor.sequence):
-                return poll.part(first, cursor)
-            stream, feed = await self._begin(session, cursor.sequence, None)
+        async with self._places.place(session.user_id):
+            stream, feed = self._admit(session, None, is_operator=False)
+            first = await self._begin(stream, feed, cursor.sequence, in_parts=True)
         try:
-            return await poll.poll(stream, feed, cursor, wait=wait)
+            return poll.part(first, cursor) if first else await poll.poll(stream, feed, cursor, wait=wait)
         finally:
             stream.disconnected()
 
+    async def _job(self, session: sessions.Session, job_id: str) -> job_pb2.Job:
+        # The identity of the request may have expired while it waited for its place.
+        identity = (await self._validator.validate(session.token, passive=True)).identity
+        return await self._pending_jobs.get_job(job_id, identity=identity)
+
     async def _begin(
-        self, session: sessions.Session, cursor: str | None, job: job_pb2.Job | None, *, is_operator: bool = False
-    ) -> tuple[Stream, Feed]:
-        owner_id = job.spec.owner_id if job else session.user_id
-        feed = self._feed(owner_id)
-        stream = self._admit(session, job.job_id if job else "", is_operator=is_operator)
-        stream.on_end = partial(self._remove, stream, feed)
+        self, stream: Stream, feed: Feed, cursor: str | None, *, in_parts: bool = False
+    ) -> list[frames.Frame]:
+        """Prepare what the stream sends first. `in_parts`: return the first missed transitions instead, if there are many."""
         try:
+            first = await self._opening.first_missed(feed, cursor) if in_parts else []
             # The session may have been revoked after its validation and before `_admit`, when no revocation reached it.
             await stream.identity()
-            stream.opening = await self._opening.begin(feed, stream, cursor)
+            if not first:
+                stream.opening = await self._opening.begin(feed, stream, cursor)
         except BaseException:
             stream.disconnected()
             raise
-        return stream, feed
+        return first
 
     async def run(self) -> None:
         """Compare the feeds with the database until cancelled."""
@@ -161,23 +158,26 @@ class Hub:
         except TimeoutError:
             logger.warning("streams did not end", extra={"count": len(self._all_streams())})
 
-    def _admit(self, session: sessions.Session, job_id: str, *, is_operator: bool) -> Stream:
+    def _admit(self, session: sessions.Session, job: job_pb2.Job | None, *, is_operator: bool) -> tuple[Stream, Feed]:
+        """Count a stream of the user, and return it with the feed that it will join."""
         if self._is_draining:
             raise errors.Unavailable("This server is about to stop; try again.")
         if self._count >= MAX_STREAMS:
             raise _full()
+        feed = self._feed(job.spec.owner_id if job else session.user_id)
         streams = self._streams.setdefault(session.user_id, {})
         while len(streams) >= MAX_STREAMS_PER_USER:
             # The oldest no longer counts, however long its reader takes to leave.
             oldest = next(iter(streams))
             del streams[oldest]
             oldest.close(TOO_MANY)
-        stream = Stream(session, self._validator, job_id=job_id, is_operator=is_operator)
+        stream = Stream(session, self._validator, job_id=job.job_id if job else "", is_operator=is_operator)
+        stream.on_end = partial(self._remove, stream, feed)
         streams[stream] = None
         self._count += 1
         self._empty.clear()
         metrics.STREAMS.inc()
-        return stream
+        return stream, feed
 
     def _remove(self, stream: Stream, feed: Feed) -> None:
         feed.streams.discard(stream)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, LiteralString
 
 import httpx
+import psycopg
 import pytest
 
+from dev.embedded import EmbeddedServers
 from gateway.settings import Settings
-from gateway.stream import opening
+from gateway.stream import hub, opening
+from tests.acceptance import waiting
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.streaming import is_demo, opened
 from tests.integration.gateway.test_streams import enable, enable_to_the_end
@@ -90,6 +94,31 @@ async def test_poll_returns_many_missed_transitions_in_parts(account: Account, m
     monkeypatch.setattr(opening, "MAX_REPLAY_BYTES", 1_000)
     large = await poll(account.http, after="0")
     assert [event["id"] for event in large["events"]] == [1]
+    monkeypatch.setattr(hub, "MAX_STREAMS", 0)
+    assert (await account.http.get(PATH, params={"after": "0"})).status_code == 503
+
+
+async def test_session_that_ends_while_missed_transitions_are_read_gets_none(
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    provisioned: EmbeddedServers,
+    locked: Callable[[LiteralString], AbstractAsyncContextManager[None]],
+) -> None:
+    monkeypatch.setattr(opening, "MAX_POLLED", 2)
+    await enable_to_the_end(account)
+    await settled(account)
+    async with locked("LOCK TABLE jobs.job_events IN ACCESS EXCLUSIVE MODE"):
+        reading = asyncio.create_task(account.http.get(PATH, params={"after": "0"}))
+        async with await psycopg.AsyncConnection.connect(provisioned.postgres.url, autocommit=True) as conn:
+
+            async def reads() -> bool:
+                waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'jobs.job_events'::regclass"
+                return await (await conn.execute(waits)).fetchone() is not None
+
+            await waiting.until(reads, "the poll reads the transitions")
+        assert (await account.http.post("/api/v1/auth/sessions/revoke-all")).status_code == 204
+    answer = await reading
+    assert (answer.status_code, answer.json()["code"]) == (401, "session_invalid")
 
 
 async def test_poll_waits_only_without_new_events(account: Account) -> None:
@@ -97,9 +126,9 @@ async def test_poll_waits_only_without_new_events(account: Account) -> None:
     await settled(account)
     cursor = (await poll(account.http, after="3"))["next"]
     assert (await poll(account.http, after=cursor, wait=0))["events"] == []
-    waiting = asyncio.create_task(poll(account.http, after=cursor))
+    pending = asyncio.create_task(poll(account.http, after=cursor))
     await account.http.post("/api/v1/demo/disable")
-    result = await waiting
+    result = await pending
     assert result["events"]
     assert result["next"] != cursor
     job = await polled(account.http, lambda event: event["id"] == 6, "3")
@@ -126,12 +155,12 @@ async def test_a_poll_ends_with_its_session_and_with_its_server(
 ) -> None:
     account = await register()
     cursor = (await poll(account.http))["next"]
-    waiting = asyncio.create_task(account.http.get(PATH, params={"after": cursor}, timeout=40))
+    pending = asyncio.create_task(account.http.get(PATH, params={"after": cursor}, timeout=40))
     async with opened(account.http) as stream:
         await stream.next()
         token = dict(account.http.cookies)
         assert (await account.http.post("/api/v1/auth/sessions/revoke-all")).status_code == 204
-    answer = await waiting
+    answer = await pending
     assert (answer.status_code, answer.json()["code"]) == (401, "session_invalid")
     async with httpx.AsyncClient(base_url=account.http.base_url, cookies=token) as signed_out:
         assert (await signed_out.get(PATH)).status_code == 401
@@ -139,7 +168,7 @@ async def test_a_poll_ends_with_its_session_and_with_its_server(
     async with gateway_serving(gateway_settings()) as url:
         account = await register(url)
         cursor = (await poll(account.http))["next"]
-        waiting = asyncio.create_task(account.http.get(PATH, params={"after": cursor}, timeout=40))
+        pending = asyncio.create_task(account.http.get(PATH, params={"after": cursor}, timeout=40))
         async with opened(account.http) as stream:
             await stream.next()
-    assert (await waiting).json() == {"resumed": True, "events": [], "next": cursor}
+    assert (await pending).json() == {"resumed": True, "events": [], "next": cursor}

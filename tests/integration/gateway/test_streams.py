@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from dev import subprocesses
-from gateway.middleware import overload
 from gateway.settings import Settings
-from gateway.stream import feed, hub, opening
+from gateway.stream import feed, hub, opening, places
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.streaming import Event, is_demo, is_job, opened
 
@@ -192,27 +191,28 @@ async def test_the_oldest_of_too_many_streams_ends(account: Account) -> None:
             await stream.until(is_job("completed"))
 
 
-async def test_openings_of_one_user_do_not_delay_those_of_another(
+async def test_openings_of_three_users_do_not_delay_those_of_another(
     gateway_settings: Callable[[], Settings],
-    account: Account,
     register: Register,
     locked: Callable[[LiteralString], AbstractAsyncContextManager[None]],
 ) -> None:
-    await enable_to_the_end(account)
-    async with gateway_serving(gateway_settings()) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
-        other = await register(url)
-        http.cookies = account.http.cookies
-        # Its feed of this user is new, so the openings wait for what they have missed.
+    async with gateway_serving(gateway_settings()) as url:
+        other, *users = [await register(url) for _ in range(4)]
+        # As many of each user as begin and wait, and one more.
+        openings = places.MAX_BEGINNING_PER_USER + places.MAX_WAITING_PER_USER + 1
+        assert openings * len(users) > places.MAX_BEGINNING
+        # Their feeds are new, so the openings wait for what they have missed.
         async with locked("LOCK TABLE jobs.job_events IN ACCESS EXCLUSIVE MODE"):
             many = [
-                asyncio.create_task(http.get("/api/v1/events", params={"last_event_id": "0"}))
-                for _ in range(overload.MAX_CONCURRENT_OPENINGS + hub.MAX_STREAMS_PER_USER)
+                asyncio.create_task(user.http.get("/api/v1/events", params={"last_event_id": "0"}))
+                for user in users
+                for _ in range(openings)
             ]
+            answers = asyncio.as_completed(many)
+            refused = [await next(answers) for _ in users]
+            assert {answer.status_code for answer in refused} == {429}
             async with opened(other.http) as stream:
                 assert (await stream.until(is_demo("disabled")))[0].name == "hello"
-            answers = asyncio.as_completed(many)
-            refused = [await next(answers) for _ in range(overload.MAX_CONCURRENT_OPENINGS - hub.OPENINGS_PER_USER)]
-            assert {answer.status_code for answer in refused} == {429}
             for answer in many:
                 answer.cancel()
             await asyncio.gather(*many, return_exceptions=True)
