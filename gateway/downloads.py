@@ -8,8 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from chassis import errors
 from chassis.rpc import shares
+from gateway import refusals
 
 DOWNLOADS_PER_USER = 2
 MAX_DOWNLOADS = 200
@@ -28,7 +28,7 @@ class Downloads:
         """Count a download. Raises `ResourceExhausted` above two of a user, and `Unavailable` above 200."""
         async with self._shares.place(user_id):
             if self._count >= MAX_DOWNLOADS:
-                raise errors.Unavailable("Too many files are downloaded at the moment; try again.", code="overloaded")
+                raise refusals.overloaded()
             self._count += 1
             try:
                 yield

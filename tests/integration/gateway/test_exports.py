@@ -12,6 +12,7 @@ from typing import Any, LiteralString
 import httpx
 import pytest
 
+from gateway import downloads
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import Page, submit
 from tests.integration.gateway.streaming import opened
@@ -109,6 +110,22 @@ async def test_user_downloads_two_files_at_once(account: Account, locked: Locked
     for answer in answers:
         assert len(rows(await answer)) == 40
     assert len(rows(await account.http.get(f"{API}/file"))) == 40
+
+
+async def test_downloads_of_a_gateway_are_bounded(
+    account: Account, locked: Locked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "MAX_DOWNLOADS", 1)
+    await enable(account)
+    await account.http.post(API)
+    await until(account, API, "status", "ready")
+    async with locked("LOCK TABLE demo.export_chunks IN ACCESS EXCLUSIVE MODE"):
+        answers = asyncio.as_completed([asyncio.ensure_future(account.http.get(f"{API}/file")) for _ in range(2)])
+        async with asyncio.timeout(30):
+            refused = await next(answers)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert int(refused.headers["retry-after"]) > 0
+    assert len(rows(await next(answers))) == 40
 
 
 async def test_the_stream_has_each_transition(account: Account) -> None:
