@@ -87,12 +87,14 @@ class Job(Page):
             "is_operator": is_operator,
             "waits_for": labels.waits_for(view["status"], past),
             "can_retry": view["retryable"]
+            and (job.spec.kind != views.BULK or is_operator)
             and (
                 current_jobs.is_current(job, demo, connections)
                 if is_own
                 else not await current_jobs.is_replaced(self._container, job, identity=visitor.identity)
             ),
             "can_cancel": view["cancellable"],
+            "is_for_admins": job.spec.kind == views.BULK and not is_operator,
             "is_legacy": job.spec.kind.startswith(views.LEGACY),
             "is_asking": request.query_params.get("ask") == "cancel",
             "waterfall": waterfall.build(view, past, children),

@@ -78,6 +78,7 @@ from gateway.views.demo import (
     demo_status,
 )
 from gateway.views.jobs import (
+    BULK,
     CANCELLABLE,
     FINISHED,
     JOB_STATE_NUMBERS,

@@ -137,7 +137,7 @@ class Kind(TypedDict):
     paused_by: Annotated[
         str | None,
         derive.Of("pauser_id"),
-        Field(description="The admin who paused it; null if it is not paused, or was paused by the command line."),
+        Field(description="The admin who paused it; null if not paused, paused by the command line, or unknown."),
     ]
     oldest_waiting_at: Annotated[
         str | None, Field(description="Since when the oldest waits of those that could begin.")

@@ -22,6 +22,8 @@ FINISHED = frozenset({"completed", "failed", "cancelled"})
 SUPERSEDED = "superseded"
 UNSTOPPABLE = frozenset({"demo.disable", "auth.disconnect"})
 """Kinds that are not offered to be cancelled: half a removal is a failure."""
+BULK = "jobs.bulk"
+"""Changes of many jobs: only admins retry them; the owner may be an admin no longer."""
 LEGACY = "legacy."
 """Kinds of jobs that were imported from the previous system; none of them runs here."""
 

@@ -63,7 +63,7 @@ class Erased:
     """The result of one call."""
 
     deleted: int
-    """Jobs."""
+    """Jobs and events: none of either means that this part waits for workers or the outbox."""
     is_complete: bool
     """Whether the owner, the searched part and the outbox hold nothing of the owner any more."""
     next_job_id: UUID | None
@@ -82,11 +82,10 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         finished = list((await conn.execute(_FINISHED, {"owner_id": owner_id, "limit": DELETE_BATCH})).scalars())
         await _delete(tx, finished)
         has_jobs = bool(await conn.scalar(_HAS_JOBS, {"owner_id": owner_id}))
-        has_events = False
+        deleted_events = 0
         if not has_jobs:
-            has_events = (
-                await conn.execute(_DELETE_EVENTS, {"owner_id": owner_id, "limit": DELETE_BATCH})
-            ).rowcount == DELETE_BATCH
+            parameters: dict[str, object] = {"owner_id": owner_id, "limit": DELETE_BATCH}
+            deleted_events = (await conn.execute(_DELETE_EVENTS, parameters)).rowcount
             await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
         await kind_changes.forget_actor(conn, owner_id)
     sought = [str(owner_id), *(text.lower() for text in texts)]
@@ -98,8 +97,8 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         is_unsent = bool(await tx.conn.scalar(_IS_UNSENT, {"sought": str(owner_id)}))
     is_clean = all(row.is_finished for row in mentioning)
     return Erased(
-        deleted=len(finished) + sum(row.is_finished for row in mentioning),
-        is_complete=not has_jobs and not has_events and is_clean and not is_unsent,
+        deleted=len(finished) + deleted_events + sum(row.is_finished for row in mentioning),
+        is_complete=not has_jobs and deleted_events < DELETE_BATCH and is_clean and not is_unsent,
         next_job_id=page[-1].job_id if len(page) == SCAN_BATCH else None,
     )
 

@@ -232,7 +232,7 @@ class Operations:
         async with self.transaction() as tx:
             job = domain.owned(await storage.lock_job(tx.conn, job_id), owner_id)
             if job.spec.kind == domain.BULK and owner_id is not None:
-                raise errors.PermissionDenied("Only admins may do that.", code="admin_required")
+                raise errors.PermissionDenied("Only admins can do that.", code="admin_required")
             return await reopen.reopen(tx, job)
 
     async def list_events(self, owner_id: UUID, *, after: int, limit: int) -> tuple[list[bytes], int]:

@@ -32,14 +32,19 @@ async def set_limits(jobs: Connection, args: argparse.Namespace) -> int:
     return answers.output(args, answer.kind, show_kinds)
 
 
+def _pause(kind: kind_pb2.Kind) -> str:
+    """Return since when a kind is paused, and the admin; `kind` lists the pauses of the command line."""
+    if not kind.HasField("pause_time"):
+        return tables.NOTHING
+    return f"since {tables.at(kind, 'pause_time')}" + (f" by {kind.pauser_id}" if kind.pauser_id else "")
+
+
 def show_kinds(*kinds: kind_pb2.Kind) -> None:
     rows = [
         (
             kind.kind,
             tables.NOTHING if kind.kind == "*" else "yes" if kind.has_worker else "no",
-            f"since {tables.at(kind, 'pause_time')} by {kind.pauser_id or COMMAND_LINE}"
-            if kind.HasField("pause_time")
-            else tables.NOTHING,
+            _pause(kind),
             _limits(kind.limits),
             ", ".join(f"{count:,} {state}" for state, count in sorted(kind.counts.items())) or tables.NOTHING,
             tables.since(kind, "oldest_waiting_time"),

@@ -21,6 +21,7 @@ AROUND_REQUEST = timedelta(seconds=10)
 """Jobs submitted within this time of a request may be its jobs."""
 UUID_WITH_TIME = 7
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 
 Hit = tuple[str, str, str]
 """Type, name or id, and facts."""
@@ -29,7 +30,7 @@ Hit = tuple[str, str, str]
 async def search(jobs: Connection, args: argparse.Namespace) -> int:
     """Print the hits; exit with 1 if there are none."""
     text = args.text.strip()[:100]
-    if "@" in text:
+    if _ADDRESS.fullmatch(text):
         raise errors.InvalidArgument(arguments.ADDRESS, field="text")
     hits = [hit async for hit in _jobs(jobs, text)] + [hit async for hit in _find_in_lists(jobs, text)]
     header = ("TYPE", "NAME", "DETAILS")

@@ -82,7 +82,8 @@ class Bulk:
 
     async def run(self, context: worker.Context, payload: Payload) -> dict[str, Any]:
         """Change the selected jobs, the oldest first; return how many were changed, and how many skipped by error code."""
-        selected = _from_json(payload.filter, until=ids.timestamp_of(UUID(context.job_id)))
+        stored = _from_json(payload.filter, until=ids.timestamp_of(UUID(context.job_id)))
+        selected = restrict(stored, payload.change)
         state = await context.state()
         if state is None:
             state = {"after": "", "total": (await self._search.count(selected)).count, "changed": 0, "skipped": {}}
@@ -130,12 +131,21 @@ def restrict(selected: JobFilter, change: Change) -> JobFilter:
 def _to_json(selected: JobFilter) -> dict[str, Any]:
     values = {field.name: getattr(selected, field.name) for field in dataclasses.fields(selected)}
     values |= {name: sorted(getattr(selected, name)) for name in ("states", "kinds", "without_kinds")}
+    # Derived from the change: a stored filter has only what was asked for.
+    del values["without_legacy"]
     texts = {name: str(value) if isinstance(value, UUID) else value for name, value in values.items() if value}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in texts.items()}
 
 
 def _from_json(values: Mapping[str, Any], *, until: datetime) -> JobFilter:
-    """Return the filter; jobs submitted from `until` on are left out, the job itself among them."""
+    """Return the filter; jobs submitted from `until` on are left out, the job itself among them.
+
+    A field of a later release narrows the filter: without it, the change would apply to more jobs than were asked for.
+    """
+    unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(JobFilter)})
+    if unknown:
+        message = f"This version doesn't know the filter {', '.join(unknown)}; nothing was changed."
+        raise worker.JobFailed("filter_unknown", message, retryable=True)
     parsed = dict(values)
     parsed["states"] = frozenset(State(state) for state in values["states"])
     parsed["owner_id"] = UUID(values["owner_id"]) if "owner_id" in values else None

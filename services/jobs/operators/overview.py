@@ -49,7 +49,8 @@ WITH counted AS (
 )
 SELECT named.kind, {_KIND_COLUMNS}, CASE WHEN CAST(:kind AS text) IS NOT NULL THEN k.payload_schema END AS payload_schema,
     CASE WHEN k.paused_at IS NOT NULL THEN (SELECT c.actor_id FROM jobs.kind_changes c
-        WHERE c.kind = named.kind AND c.change = 'paused' ORDER BY c.change_id DESC LIMIT 1) END AS paused_by,
+        WHERE c.kind = named.kind AND c.change = 'paused' AND c.changed_at = k.paused_at
+        ORDER BY c.change_id DESC LIMIT 1) END AS paused_by,
     coalesce(k.declared_at > now() - CAST(:alive AS interval), false) AS has_worker,
     (SELECT coalesce(json_object_agg(c.state, c.jobs), '{{}}') FROM counted c WHERE c.kind = named.kind) AS counts,
     (SELECT min(j.run_at) FROM jobs.jobs j WHERE j.ready AND j.kind = named.kind) AS oldest_waiting_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -134,6 +135,19 @@ async def test_refused_request_changes_nothing(owner: Owner) -> None:
     assert (await owner.mode(), await owner.published_events(), await owner.kept_submits()) == before
     await owner.settle(await owner.update(JobPhase.FAILED))
     assert not (await owner.enable(key="refused")).is_replayed
+
+
+async def test_a_failed_demo_mode_is_enabled_again_by_a_new_job(owner: Owner) -> None:
+    first = await owner.enable()
+    old = await owner.update(JobPhase.FAILED)
+    await owner.settle(old)
+    assert (await owner.mode()).state is State.FAILED
+    second = await owner.enable()
+    mode = await owner.mode()
+    assert (mode.state, mode.generation, mode.error) == (State.ENABLING, 2, None)
+    assert mode.job_id == second.job_id != first.job_id
+    await owner.settle(dataclasses.replace(old, version=old.version + 1))
+    assert await owner.mode() == mode
 
 
 async def test_the_same_key_with_the_same_request_is_the_same_job(owner: Owner) -> None:

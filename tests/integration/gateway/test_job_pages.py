@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
@@ -160,6 +161,21 @@ async def claim_again(jobs_api: JobsApi, kind: str) -> job_pb2.Job:
     (job,) = (await jobs_api.call(jobs_api.jobs.ClaimJobs, request)).jobs
     stored: job_pb2.Job = job
     return stored
+
+
+async def test_a_change_of_many_jobs_offers_a_retry_to_admins_only(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi
+) -> None:
+    """Its owner is an admin no longer."""
+    spec = job_pb2.JobSpec(kind="jobs.bulk", owner_id=account.user_id)
+    spec.run_at.FromSeconds(int(time.time()) + 3_600)
+    request = jobs_service_pb2.SubmitJobRequest(job_id=str(ids.uuid7()), spec=spec)
+    job = (await jobs_api.call(jobs_api.jobs.SubmitJob, request, service="jobs")).job
+    page = await press(account, job, "cancel")
+    assert "Cancelled" in page.text
+    path = f"/jobs/{job.job_id}"
+    assert f"{path}/retry" not in page.forms
+    assert f"{path}/retry" in Page(await admin.get(path, headers=HTML)).forms
 
 
 async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: JobsApi, kind: str) -> None:

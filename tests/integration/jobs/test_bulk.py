@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import worker
 from chassis import errors, ids
 from services.jobs import outcomes
 from services.jobs.domain import State
@@ -89,6 +92,30 @@ async def test_failed_jobs_are_retried_and_later_ones_left_out(
     assert context.reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert {await jobs_helpers.state(jobs, job_id) for job_id in failed} == {State.PENDING}
     assert await jobs_helpers.state(jobs, later.job_id) is State.CANCELLED
+
+
+async def test_a_stored_filter_has_what_was_asked_for_and_an_unknown_field_changes_nothing(
+    jobs: Operations, changes: Bulk, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    """Every release reads the fields that it knows; to ignore another one would change more jobs than were asked for."""
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    assert payload.filter == {"states": ["failed"], "kinds": [kind]}
+    later = dataclasses.replace(payload, filter={**payload.filter, "of_next_release": "x"})
+    with pytest.raises(worker.JobFailed) as excinfo:
+        await run(changes, context, later)
+    assert (excinfo.value.code, excinfo.value.retryable) == ("filter_unknown", True)
+    assert {await jobs_helpers.state(jobs, job_id) for job_id in failed} == {State.FAILED}
+
+
+async def test_a_retry_of_many_jobs_leaves_imported_ones(
+    jobs: Operations, changes: Bulk, jobs_engine: AsyncEngine, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    async with jobs_engine.begin() as conn:
+        statement = sa.text("UPDATE jobs.jobs SET kind = 'legacy.' || kind WHERE job_id = ANY(:job_ids)")
+        await conn.execute(statement, {"job_ids": failed[:3]})
+    selected = JobFilter(kinds={kind, f"legacy.{kind}"}, owner_id=owner_id)
+    context, payload = await start(changes, selected, Change.RETRY, owner_id)
+    assert await run(changes, context, payload) == {"changed": 1, "skipped": {}}
 
 
 async def test_a_cancelled_change_leaves_the_rest(

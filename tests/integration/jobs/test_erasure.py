@@ -104,3 +104,24 @@ async def test_unsent_message_of_the_owner_is_reported(
     assert not await erase(jobs, owner_id)
     await send_all(jobs_engine)
     assert await erase(jobs, owner_id)
+
+
+async def test_deleted_events_are_progress(
+    jobs: operations.Operations,
+    jobs_engine: AsyncEngine,
+    spec: Spec,
+    owner_id: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The caller waits after a call that deleted nothing: it must not wait between batches of events."""
+    monkeypatch.setattr(erasure, "DELETE_BATCH", 2)
+    job, _ = await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
+    await jobs.cancel(job.job_id, owner_id=None, reason="requested")
+    async with jobs_engine.begin() as conn:
+        # Events outlive the jobs that retention deletes.
+        await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE owner_id = :owner_id"), {"owner_id": owner_id})
+    await send_all(jobs_engine)
+    first = await erasure.erase_owner(jobs, owner_id, [])
+    assert (first.deleted, first.is_complete) == (2, False)
+    assert "job_events" not in await mentioning(jobs_engine, owner_id)
+    assert await erase(jobs, owner_id)

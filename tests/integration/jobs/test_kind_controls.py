@@ -198,6 +198,13 @@ async def test_changes_of_a_kind_are_recorded_with_their_admin_and_bounded(
     recorded = [("limited", "5 at once, 10 per 60 s", admin_id), ("resumed", "", None), ("paused", "", admin_id)]
     assert await changes() == recorded
     assert (await engine_overview.get_kind(kind))["paused_by"] is None
+    # The previous release pauses without a record: the admin of an earlier pause is not named.
+    pause = sa.text("UPDATE jobs.kinds SET paused_at = now() WHERE kind = :kind")
+    async with jobs_engine.begin() as conn:
+        await conn.execute(pause, {"kind": kind})
+    assert (await engine_overview.get_kind(kind))["paused_by"] is None
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("UPDATE jobs.kinds SET paused_at = NULL WHERE kind = :kind"), {"kind": kind})
     await controls.pause(kind)
     assert await changes() == [("paused", "", None), *recorded[:2]]
     async with jobs_engine.begin() as conn:

@@ -1748,7 +1748,7 @@ class EraseOwnerResponse(_message.Message):
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
     NEXT_JOB_ID_FIELD_NUMBER: _builtins.int
     deleted_count: _builtins.int
-    """How many jobs this call deleted."""
+    """How many jobs and events of the owner this call deleted."""
     is_complete: _builtins.bool
     """Whether nothing of the owner is left, in the searched part of other jobs and in the outbox either."""
     next_job_id: _builtins.str
