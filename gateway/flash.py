@@ -20,9 +20,8 @@ COOKIE = "flash"
 LIFETIME_SECONDS = 60
 _SEPARATOR = ":"
 _PLACE = "{subject}"
-_SUBJECT = re.compile(r"|\*|[a-z][a-z0-9_]*(\.[a-z0-9_-]+){1,5}")
-"""The name of a kind or a schedule."""
-
+_SUBJECT = re.compile(r"\*|[a-z0-9_.-]{1,100}")
+"""The name of a kind or a schedule, or all kinds."""
 
 Kind = Literal["info", "success", "error"]
 
@@ -147,10 +146,10 @@ def take(request: Request) -> Flash | None:
     """Return the flash of a request, if any. The page that shows it must `clear` it."""
     code, _, subject = request.cookies.get(COOKIE, "").partition(_SEPARATOR)
     flash = MESSAGES.get(code)
-    if flash is None or not _SUBJECT.fullmatch(subject):
+    if flash is None:
         return None
-    name = subject if code.startswith("schedule_") else labels.kind(subject)
-    if subject and _PLACE in flash.message:
+    if _SUBJECT.fullmatch(subject):
+        name = subject if code.startswith("schedule_") else labels.kind(subject)
         return replace(flash, message=flash.message.replace(_PLACE, name))
     return replace(flash, message=flash.message.replace(f": {_PLACE}", ""))
 

@@ -21,6 +21,7 @@ _MEANINGS = {
     403: "Another site sent the request, or the user or API token is not allowed to do this; `code` has the reason.",
     404: "It does not exist, or belongs to another user.",
     406: "The client does not accept an event stream.",
+    408: "The body did not arrive; try again.",
     409: "The current state does not allow it; `code` has the reason.",
     413: "The body is larger than 64 KiB.",
     415: "The body is not JSON in UTF-8.",
@@ -61,7 +62,7 @@ def route(
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> OpenApiResponses:
     """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
     responses: OpenApiResponses = {status: {"description": description, **({"model": model} if model else {})}}
-    of_bodies = {413, 415} if 400 in problem_statuses else set()
+    of_bodies = {408, 413, 415} if 400 in problem_statuses else set()
     for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
         responses[code] = problem_response(code)
     return responses

@@ -254,6 +254,14 @@ async def test_login_and_token(account: Account, url: str) -> None:
         assert http.cookies
 
 
+async def test_problems_of_bodies_are_documented(account: Account) -> None:
+    paths = (await account.http.get("/openapi.json")).json()["paths"]
+    operations = [operation for path in paths.values() for operation in path.values() if "requestBody" in operation]
+    assert operations
+    for operation in operations:
+        assert {"400", "408", "413", "415"} <= set(operation["responses"]), operation["operationId"]
+
+
 @pytest.mark.parametrize("declared", ["text/plain", "application/json; charset=utf-16", "application/xml"])
 async def test_a_body_that_is_not_json_in_utf8_is_415(account: Account, declared: str) -> None:
     body = b'{"profile_type": "creator", "niche": "tech"}'

@@ -345,7 +345,9 @@ class ValidateSessionResponse(_message.Message):
     identity: _builtins.str
     """Signed identity of the user, for metadata `x-user-identity`."""
     is_renewed: _builtins.bool
-    """Whether this call extended the session's idle expiry."""
+    """Whether this call extended the session's idle expiry. Gateways of release 1.0.0 send the cookie again after it; later
+    ones ignore it.
+    """
     @_builtins.property
     def user(self) -> _auth_pb2.User:
         """The user."""
