@@ -20,7 +20,10 @@ Overlap = Literal["skip", "allow", "queue"]
 ProblemReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "failing"]
 
 JOB_ORDERS = protobuf.enum_numbers(admin_service_pb2.JobOrder.DESCRIPTOR)
-JOB_CHANGES = protobuf.enum_numbers(admin_service_pb2.JobChange.DESCRIPTOR)
+JOB_CHANGES = {
+    "retry": admin_service_pb2.JOB_CHANGE_RETRY_V2,
+    "cancel": admin_service_pb2.JOB_CHANGE_CANCEL_V2,
+}
 RATE_SPANS = protobuf.enum_numbers(admin_service_pb2.RateSpan.DESCRIPTOR)
 OVERLAPS = protobuf.enum_numbers(kind_pb2.Overlap.DESCRIPTOR)
 

@@ -47,7 +47,7 @@ async def change_all(jobs: Connection, args: argparse.Namespace) -> int:
     """Retry or cancel all jobs that match a filter."""
     request = messages.ChangeJobsRequest(
         filter=job_filter(args),
-        change=messages.JobChange.Value(f"JOB_CHANGE_{args.change.upper()}"),
+        change=messages.JobChange.Value(f"JOB_CHANGE_{args.change.upper()}_V2"),
         per_second=args.per_second,
         job_id=str(ids.uuid7()),
         dry_run=args.dry_run,

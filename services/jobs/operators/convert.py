@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from chassis import ids, paging, protobuf
+from google.protobuf import unknown_fields
+
+from chassis import errors, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
 from services.jobs.convert import STATES, job_to_proto
@@ -22,7 +24,10 @@ from services.jobs.operators import (
 from services.jobs.rates import histogram, reader
 
 ORDERS = protobuf.Enum(pb.JobOrder.DESCRIPTOR, job_search.Order, "order", unset=job_search.Order.NEWEST)
-CHANGES = protobuf.Enum(pb.JobChange.DESCRIPTOR, bulk.Change, "change")
+_CHANGES = protobuf.Enum(pb.JobChange.DESCRIPTOR, bulk.Change, "change")
+_VERSION_1 = {pb.JOB_CHANGE_RETRY_V2: pb.JOB_CHANGE_RETRY, pb.JOB_CHANGE_CANCEL_V2: pb.JOB_CHANGE_CANCEL}
+_VERSION_1_FIELDS = 10
+"""The last field of `JobFilter` that release 1.0 knows."""
 SPANS = protobuf.Enum(pb.RateSpan.DESCRIPTOR, reader.Span, "span", unset=reader.Span.HOUR)
 
 
@@ -49,6 +54,22 @@ def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
         without_system=message.without_system,
         fingerprint=message.fingerprint,
     )
+
+
+def change_from_proto(message: pb.ChangeJobsRequest) -> tuple[job_filters.JobFilter, bulk.Change]:
+    """Return the filter and the change.
+
+    Raises `InvalidArgument`, also for a field of the filter that this release does not know, or that a replica of release 1.0
+    would ignore: without it, the change would apply to more jobs than were asked for.
+    """
+    if len(unknown_fields.UnknownFieldSet(message.filter)):
+        text = "filter has a field that this release does not know; try again when every replica is updated."
+        raise errors.InvalidArgument(text, field="filter")
+    version_1 = _VERSION_1.get(message.change)
+    if version_1 is None and any(field.number > _VERSION_1_FIELDS for field, _ in message.filter.ListFields()):
+        text = "change must be JOB_CHANGE_RETRY_V2 or JOB_CHANGE_CANCEL_V2 with this filter."
+        raise errors.InvalidArgument(text, field="change")
+    return filter_from_proto(message.filter), _CHANGES.from_proto(version_1 or message.change)
 
 
 def row_to_proto(row: job_search.Row) -> pb.JobRow:

@@ -60,7 +60,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         return convert.count_to_proto(await self.search.count(convert.filter_from_proto(request.filter)))
 
     async def ChangeJobs(self, request: pb.ChangeJobsRequest, context: Context) -> pb.ChangeJobsResponse:
-        selected, change = convert.filter_from_proto(request.filter), convert.CHANGES.from_proto(request.change)
+        selected, change = convert.change_from_proto(request)
         counts = convert.count_to_proto(await self.changes.count(selected, change))
         if request.dry_run:
             return pb.ChangeJobsResponse(counts=counts)

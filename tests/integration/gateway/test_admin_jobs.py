@@ -153,7 +153,9 @@ async def test_failed_jobs_are_retried_together_after_a_confirmation(
     assert {job.job_id for job in await jobs_api.claim(kind, limit=3)} == set(job_ids)
 
     counted = await admin.post(
-        "/api/v1/admin/jobs/change", params={"kind": kind}, json={"change": "cancel", "dry_run": True}
+        "/api/v1/admin/jobs/change",
+        params={"kind": kind, "without_kind": "demo.other"},
+        json={"change": "cancel", "dry_run": True},
     )
     assert (counted.status_code, counted.json()["job"], counted.json()["counts"]["count"]) == (202, None, 3)
     response = await admin.get(f"/admin/jobs/bulk?change=cancel&state=failed&kind={kind}")
@@ -172,4 +174,6 @@ async def test_stuck_jobs_are_grouped_with_a_change_of_all(
     links = [link for link in page.links if link.removeprefix("/jobs/") in {job.job_id for job in jobs}]
     assert len(links) == 5
     assert f"/admin/jobs?system=yes&problem=paused&kind={kind}" in page.links
+    page = await open_page(admin, f"/admin/jobs/bulk?system=yes&problem=paused&kind={kind}&change=cancel")
+    assert "Cancel 7 jobs?" in page.text
     await admin.post(f"/api/v1/admin/kinds/{kind}/resume")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2, kind_pb2
+from repruv.jobs.v1.admin_service_pb2 import JobFilter
 from repruv.jobs.v1.kind_pb2 import KindLimits
 from services.jobs import outcomes
 from services.jobs.maintenance import Maintenance
@@ -43,6 +44,26 @@ def seconds(number: float) -> Duration:
     message = Duration()
     message.FromTimedelta(timedelta(seconds=number))
     return message
+
+
+@pytest.mark.parametrize("change", ["RETRY", "CANCEL"])
+async def test_a_change_of_jobs_is_refused_where_a_field_of_its_filter_could_be_ignored(
+    jobs_api: JobsApi, change: str
+) -> None:
+    """Release 1.0 ignores the fields after `fingerprint`, and refuses the paused values of a change."""
+    kind = f"demo.{uuid4().hex}"
+    fingerprinted, paused = JobFilter(kinds=[kind], fingerprint="f"), JobFilter(kinds=[kind], problem="paused")
+    first, second = f"JOB_CHANGE_{change}", f"JOB_CHANGE_{change}_V2"
+    for selected, value in ((fingerprinted, first), (fingerprinted, second), (paused, second)):
+        answer = await call_admin(jobs_api, "ChangeJobs", filter=selected, change=value, dry_run=True)
+        assert answer.counts.count == 0
+    with pytest.raises(errors.InvalidArgument) as excinfo:
+        await call_admin(jobs_api, "ChangeJobs", filter=paused, change=first, dry_run=True)
+    assert excinfo.value.field == "change"
+    of_next_release = JobFilter.FromString(fingerprinted.SerializeToString() + b"\xfa\x01\x01x")
+    with pytest.raises(errors.InvalidArgument) as excinfo:
+        await call_admin(jobs_api, "ChangeJobs", filter=of_next_release, change=second, dry_run=True)
+    assert excinfo.value.field == "filter"
 
 
 async def test_only_admins_and_the_tool_are_admitted(jobs_api: JobsApi) -> None:

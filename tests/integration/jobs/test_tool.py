@@ -323,6 +323,8 @@ async def test_jobs_that_need_attention_are_counted_and_changed_by_their_problem
     for problem, count in (("no_worker", 1), ("failing", 0)):
         counted = (await tool("count", "--kind", kind, "--problem", problem, "--json")).json
         assert int(counted.get("count", 0)) == count, problem
+    changed = await tool("bulk", "cancel", "--kind", kind, "--problem", "no_worker", "--dry-run", "--json")
+    assert int(changed.json["count"]) == 1
     assert "all" in (await tool("count", "--kind", kind, "--ended-since", "1h", "--not-kind", kind)).out
 
 

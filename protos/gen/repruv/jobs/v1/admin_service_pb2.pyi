@@ -65,9 +65,13 @@ class _JobChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobChange.V
     JOB_CHANGE_UNSPECIFIED: _JobChange.ValueType  # 0
     """No change was given."""
     JOB_CHANGE_RETRY: _JobChange.ValueType  # 1
-    """As RetryJob; the filter finds failed and cancelled jobs only."""
+    """As RetryJob; the filter finds failed and cancelled jobs only. Only with the fields 1 to 10 of JobFilter."""
     JOB_CHANGE_CANCEL: _JobChange.ValueType  # 2
-    """As CancelJob; the filter finds unfinished jobs only."""
+    """As CancelJob; the filter finds unfinished jobs only. Only with the fields 1 to 10 of JobFilter."""
+    JOB_CHANGE_RETRY_V2: _JobChange.ValueType  # 3
+    """As JOB_CHANGE_RETRY with all fields. Release 1.0, which ignores the later ones and would change more jobs, refuses it."""
+    JOB_CHANGE_CANCEL_V2: _JobChange.ValueType  # 4
+    """As JOB_CHANGE_CANCEL with all fields. Release 1.0 refuses it."""
 
 class JobChange(_JobChange, metaclass=_JobChangeEnumTypeWrapper):
     """JobChange is what an operator does with many jobs."""
@@ -75,9 +79,13 @@ class JobChange(_JobChange, metaclass=_JobChangeEnumTypeWrapper):
 JOB_CHANGE_UNSPECIFIED: JobChange.ValueType  # 0
 """No change was given."""
 JOB_CHANGE_RETRY: JobChange.ValueType  # 1
-"""As RetryJob; the filter finds failed and cancelled jobs only."""
+"""As RetryJob; the filter finds failed and cancelled jobs only. Only with the fields 1 to 10 of JobFilter."""
 JOB_CHANGE_CANCEL: JobChange.ValueType  # 2
-"""As CancelJob; the filter finds unfinished jobs only."""
+"""As CancelJob; the filter finds unfinished jobs only. Only with the fields 1 to 10 of JobFilter."""
+JOB_CHANGE_RETRY_V2: JobChange.ValueType  # 3
+"""As JOB_CHANGE_RETRY with all fields. Release 1.0, which ignores the later ones and would change more jobs, refuses it."""
+JOB_CHANGE_CANCEL_V2: JobChange.ValueType  # 4
+"""As JOB_CHANGE_CANCEL with all fields. Release 1.0 refuses it."""
 Global___JobChange: _TypeAlias = JobChange  # noqa: Y015
 
 class _RateSpan:
