@@ -95,6 +95,22 @@ def test_alertmanager_routes_and_inhibits_alerts_that_exist() -> None:
     assert set(re.findall(r'severity=\\"(\w+)\\"', json.dumps(config))) <= severities == {"page", "ticket"}
 
 
+def test_alert_of_one_process_inhibits_no_alert_of_another() -> None:
+    fired = [
+        (case["alertname"], alert["exp_labels"])
+        for name in RULES
+        for case in yaml.safe_load((HERE / name.replace(".yml", ".test.yml")).read_text())["tests"][0]["alert_rule_test"]
+        for alert in case["exp_alerts"]
+    ]
+    for rule in yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]:
+        if any("alertname" in matcher for matcher in rule["source_matchers"]):
+            named = re.findall(r"\w+", " ".join(rule["target_matchers"]).replace("alertname", ""))
+            names_its_process = any(matcher.startswith("job") for matcher in rule["source_matchers"])
+            # A label that both alerts lack is equal too.
+            has_job = all("job" in labels for name, labels in fired if name in named)
+            assert names_its_process or (rule.get("equal") == ["job"] and has_job), rule
+
+
 def test_every_panel_says_what_is_normal_and_names_alerts_that_exist() -> None:
     names = {rule["alert"] for rule in alerts()}
     for path in (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"):
