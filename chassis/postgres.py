@@ -134,10 +134,10 @@ def translate(error: Exception) -> errors.Error | None:
         return errors.Unavailable("The database isn't responding. Try again.", code="database_unavailable")
     if isinstance(error, psycopg.Error) and is_unusable(error):
         metrics.PG_READ_ONLY.inc()
-        return errors.Unavailable("The database does not accept writes now; try again.", code="database_unavailable")
+        return errors.Unavailable("The database does not accept writes now. Try again.", code="database_unavailable")
     if getattr(error, "connection_invalidated", False) or _has_ended_session(error):
         metrics.PG_LOST.inc()
-        return errors.Unavailable("The database connection was lost; try again.", code="database_unavailable")
+        return errors.Unavailable("The database connection was lost. Try again.", code="database_unavailable")
     return None
 
 

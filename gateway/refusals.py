@@ -15,5 +15,5 @@ def overloaded() -> errors.Unavailable:
     """Count a refusal, and return its error: 503 `overloaded` with `Retry-After`."""
     metrics.REQUESTS_REFUSED.inc()
     seconds = random.randint(*RETRY_SECONDS)  # noqa: S311 - spreads load, nothing secret
-    message = "The system is overloaded; try again in a few seconds."
+    message = "The system is overloaded. Try again in a few seconds."
     return errors.Unavailable(message, code="overloaded", details={"retry_after_seconds": str(seconds)})

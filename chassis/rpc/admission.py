@@ -88,5 +88,5 @@ class Admission:
             cause = repr(error.__cause__)[:300]
             logger.error("service identity refused", extra={"rpc": rpc.name, "cause": cause})  # noqa: TRY400
             raise errors.Unavailable(
-                "The identity of the calling service was refused; try again.", code="identity_refused"
+                "The identity of the calling service was refused. Try again.", code="identity_refused"
             ) from error

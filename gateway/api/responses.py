@@ -27,7 +27,7 @@ _MEANINGS = {
     415: "The body is not JSON in UTF-8.",
     422: "An input is invalid; `errors` names it.",
     429: "Too many requests; `Retry-After` has the delay.",
-    503: "A service is unavailable; try again.",
+    503: "A service is unavailable. Try again.",
     504: "A service did not answer in time; the request may have had an effect.",
 }
 _ALWAYS = (401, 422, 429, 503, 504)

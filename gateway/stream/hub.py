@@ -161,7 +161,7 @@ class Hub:
     def _admit(self, session: sessions.Session, job: job_pb2.Job | None, *, is_operator: bool) -> tuple[Stream, Feed]:
         """Count a stream of the user, and return it with the feed that it will join."""
         if self._is_draining:
-            raise errors.Unavailable("This server is about to stop; try again.")
+            raise errors.Unavailable("This server is about to stop. Try again.")
         if self._count >= MAX_STREAMS:
             raise _full()
         feed = self._feed(job.spec.owner_id if job else session.user_id)
@@ -290,4 +290,4 @@ class Hub:
 
 
 def _full() -> errors.Unavailable:
-    return errors.Unavailable("This server holds as many streams as it can; try again.")
+    return errors.Unavailable("This server holds as many streams as it can. Try again.")

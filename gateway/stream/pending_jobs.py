@@ -49,7 +49,7 @@ class PendingJobs:
                     return await call()
             await asyncio.sleep(pause)
         raise errors.Unavailable(
-            "This job was accepted and is not submitted yet; try again in a moment.", code="job_not_ready"
+            "This job was accepted and is not submitted yet. Try again in a moment.", code="job_not_ready"
         )
 
     async def _accepted(self, job_id: str, identity: str) -> job_pb2.JobSpec | None:

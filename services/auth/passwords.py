@@ -66,7 +66,7 @@ def _matches_bcrypt(password_hash: str, password: str) -> bool:
 
 
 class TooBusy(errors.ResourceExhausted):
-    """Too many sign-ins at this moment; try again in a second."""
+    """Too many sign-ins at this moment. Try again in a second."""
 
     default_code = "too_busy"
 

@@ -1,1 +1,1 @@
-"""The demo service: turns an owner's demo mode on and off, and answers what is in it."""
+"""The demo service: enables and disables an owner's demo mode, and returns its data."""

@@ -117,7 +117,7 @@ class Operations:
             # A transition of another call may be committed between the refused one and the read of its reason.
             with contextlib.suppress(domain.StateChanged):
                 return await self._try_accept(owner_id, action, begin, key=key, request=request)
-        raise errors.Unavailable("Demo mode is changing; try again.", code="contended")
+        raise errors.Unavailable("Demo mode is changing. Try again.", code="contended")
 
     async def _try_accept(
         self, owner_id: UUID, action: Action, begin: _Transition, *, key: str, request: tuple[object, ...]

@@ -90,7 +90,7 @@ def _by_owner(owners: Sequence[UUID | None]) -> list[list[int]]:
 
 
 def _contended() -> errors.Unavailable:
-    return errors.Unavailable("Another transaction holds this job or its owner; try again.", code="contended")
+    return errors.Unavailable("Another transaction holds this job or its owner. Try again.", code="contended")
 
 
 def _is_deadlock(error: Exception) -> bool:

@@ -81,6 +81,6 @@ async def _refusal(tx: Transaction, job: Job) -> errors.Error | None:
     undo_key, unique_key = domain.undo_key(job.job_id), job.spec.unique_key or ""
     holders = await storage.holders(tx.conn, {undo_key, unique_key})
     if undo_key in holders:
-        message = "The undo job of this job has not ended yet; try again later."
+        message = "The undo job of this job has not ended yet. Try again later."
         return errors.FailedPrecondition(message, code="undo_in_progress", details={"job_id": str(holders[undo_key])})
     return submit.unique_key_taken(holders[unique_key]) if unique_key in holders else None

@@ -86,7 +86,7 @@ async def _store_generation(
                 results[position] = result
     if added:
         await storage.add_children(conn, added)
-    contended = errors.Unavailable("Another caller submits the same job; try again.", code="submit_contended")
+    contended = errors.Unavailable("Another caller submits the same job. Try again.", code="submit_contended")
     return results | {position: contended for position, _ in remaining}
 
 

@@ -207,7 +207,7 @@ class Watches:
     @contextmanager
     def _registered(self, watches: dict[str, set[Watch]], key: str, watch: Watch) -> Iterator[None]:
         if self._count >= self._limit:
-            message = f"This replica already has {self._limit:,} watches; try again later."
+            message = f"This replica already has {self._limit:,} watches. Try again later."
             raise errors.ResourceExhausted(message, code="too_many_watches")
         self._count += 1
         self._is_watched.set()

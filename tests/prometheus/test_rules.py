@@ -99,7 +99,9 @@ def test_alert_of_one_process_inhibits_no_alert_of_another() -> None:
     fired = [
         (case["alertname"], alert["exp_labels"])
         for name in RULES
-        for case in yaml.safe_load((HERE / name.replace(".yml", ".test.yml")).read_text())["tests"][0]["alert_rule_test"]
+        for case in yaml.safe_load((HERE / name.replace(".yml", ".test.yml")).read_text())["tests"][0][
+            "alert_rule_test"
+        ]
         for alert in case["exp_alerts"]
     ]
     for rule in yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]:

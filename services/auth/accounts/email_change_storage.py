@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,6 +67,24 @@ async def delete_pending(conn: AsyncConnection, user_id: uuid.UUID) -> EmailChan
     )
     row = (await conn.execute(statement)).one_or_none()
     return _change(row) if row and row.is_valid else None
+
+
+async def delete_pending_of_all_users(conn: AsyncConnection, *, limit: int) -> Sequence[EmailChange]:
+    """Delete and return at most `limit` pending changes of any users; skip those of accounts that are locked."""
+    batch = (
+        sa.select(email_changes.c.change_id)
+        .join(users, users.c.user_id == email_changes.c.user_id)
+        .where(_IS_PENDING)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    statement = sa.delete(email_changes).where(email_changes.c.change_id.in_(batch)).returning(*_COLUMNS)
+    return [_change(row) for row in (await conn.execute(statement)).all()]
+
+
+async def has_pending(conn: AsyncConnection) -> bool:
+    """Return whether any user has a pending change."""
+    return bool(await conn.scalar(sa.select(sa.exists().where(_IS_PENDING))))
 
 
 async def count_revocable(conn: AsyncConnection, user_id: uuid.UUID) -> tuple[int, int]:

@@ -135,6 +135,16 @@ async def cancel_pending(conn: AsyncConnection, user_id: uuid.UUID, origin: Orig
         await record(conn, Kind.EMAIL_CHANGE_CANCELLED, origin, email=change.new_email)
 
 
+async def cancel_all_pending(conn: AsyncConnection, admin: domain.Actor | None, *, limit: int) -> int:
+    """Cancel at most `limit` pending changes of all users; return their number. Locked accounts are left out."""
+    changes = await storage.delete_pending_of_all_users(conn, limit=limit)
+    actor_id, session_id = (admin.user_id, admin.session_id) if admin else (None, None)
+    for change in changes:
+        origin = Origin(user_id=change.user_id, actor_id=actor_id, session_id=session_id)
+        await record(conn, Kind.EMAIL_CHANGE_CANCELLED, origin, email=change.new_email)
+    return len(changes)
+
+
 async def _void_links(tx: outbox.Transaction, change: EmailChange) -> None:
     """Void the links that another address has received."""
     for purpose in (Purpose.RESET, Purpose.VERIFY):

@@ -94,7 +94,10 @@ class Administration:
             return await account_storage.get_users(conn, user_ids)
 
     async def set_role(self, actor: domain.Actor, user_id: uuid.UUID, role: domain.Role) -> domain.User:
-        """Change a role and end all access of the user. Raises `UserNotFound`, `OwnAccount` and `DeletionPending`."""
+        """Change a role; end all access of the user and the pending change of the address.
+
+        Raises `UserNotFound`, `OwnAccount` and `DeletionPending`.
+        """
         async with self._change(actor, user_id) as (tx, user):
             if user_id == actor.user_id:
                 raise domain.OwnAccount()
@@ -103,6 +106,7 @@ class Administration:
             if user.role is not role:
                 await account_storage.set_role(tx.conn, user_id, role)
                 await end_access(tx, _by_admin(actor, user_id), domain.RevokeReason.ROLE_CHANGED)
+                await email_changes.cancel_pending(tx.conn, user_id, _by_admin(actor, user_id))
                 await self._record(tx, actor, Kind.ROLE_CHANGED, user_id, role=role.value)
             return await self._user(tx, user_id)
 
@@ -175,7 +179,7 @@ class Administration:
             return await session_storage.count_sessions(conn, limit=MAX_COUNT)
 
     async def revoke_all_users_sessions(self, actor: domain.Actor) -> revoke_all_sessions.Outcome:
-        """End all users' sessions but the caller's, and all API tokens."""
+        """End all users' sessions but the caller's, all API tokens, and all pending changes of the address."""
         async with self.context.autocommit().connect() as conn:
             current = await current_session.get(conn, actor)
         _require_admin(current)

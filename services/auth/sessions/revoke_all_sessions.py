@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from services.auth import domain
 from services.auth import storage as account_storage
+from services.auth.accounts import email_change_storage, email_changes
 from services.auth.api_tokens import storage as token_storage
 from services.auth.audit import Kind, Origin, record
 from services.auth.context import Context, publish_revocation
@@ -26,7 +27,7 @@ PAUSE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The number of sessions and API tokens that ended, and whether some are left."""
+    """The number of sessions and API tokens that ended, and whether some, or pending changes of address, are left."""
 
     count: int
     has_more: bool
@@ -35,6 +36,7 @@ class Outcome:
 async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, seconds: float) -> Outcome:
     """End the sessions and API tokens that exist now, in transactions of `BATCH`, for at most `seconds`.
 
+    Pending changes of all users' addresses are cancelled: the link to the new address needs no session.
     Gateways are informed when each transaction commits. The session of `admin` continues; from the shell it is None, and
     admins' sessions end too.
     """
@@ -48,15 +50,18 @@ async def revoke_all_sessions(context: Context, *, admin: domain.Actor | None, s
                 tx.conn, begun_before=begun_before, keep=keep, limit=BATCH
             )
             of_tokens = await token_storage.revoke_batch_of_all_users(tx.conn, created_before=begun_before, limit=BATCH)
+            cancelled_changes = await email_changes.cancel_all_pending(tx.conn, admin, limit=BATCH)
             revocations = [*of_sessions, *of_tokens]
             for revocation in revocations:
                 publish_revocation(tx, revocation)
         count += sum(len(revocation.session_ids) for revocation in revocations)
-        if not revocations:
+        if not revocations and not cancelled_changes:
             async with context.autocommit().connect() as conn:
-                has_more = await session_storage.has_others(
-                    conn, begun_before=begun_before, keep=keep
-                ) or await token_storage.has_others(conn, created_before=begun_before)
+                has_more = (
+                    await session_storage.has_others(conn, begun_before=begun_before, keep=keep)
+                    or await token_storage.has_others(conn, created_before=begun_before)
+                    or await email_change_storage.has_pending(conn)
+                )
             if has_more:
                 await asyncio.sleep(PAUSE_SECONDS)
     async with context.transaction() as tx:

@@ -11,6 +11,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
+from repruv.auth.v1 import auth_pb2
 from services.auth import maintenance, storage
 from services.auth.email import jobs as email_jobs
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
@@ -163,7 +164,7 @@ async def test_cancelled_change_cannot_be_confirmed(gateway: Gateway, mailbox: M
     assert (await kinds(gateway, account)).count("email_change_cancelled") == 1
 
 
-@pytest.mark.parametrize("recovery", ["reset", "change", "disable", "end_all"])
+@pytest.mark.parametrize("recovery", ["reset", "change", "disable", "end_all", "end_all_users", "role"])
 async def test_pending_change_ends_when_the_account_is_recovered(
     gateway: Gateway, mailbox: Mailbox, admin: Account, recovery: str
 ) -> None:
@@ -181,8 +182,13 @@ async def test_pending_change_ends_when_the_account_is_recovered(
     elif recovery == "disable":
         for rpc in ("DisableUser", "EnableUser"):
             await gateway.admin(rpc, user=admin.identity, user_id=account.user_id)
-    else:
+    elif recovery == "end_all":
         await gateway.admin("RevokeUserSessions", user=admin.identity, user_id=account.user_id)
+    elif recovery == "end_all_users":
+        await gateway.admin("RevokeAllUsersSessions", user=admin.identity)
+    else:
+        role = auth_pb2.USER_ROLE_ADMIN
+        await gateway.admin("SetUserRole", user=admin.identity, user_id=account.user_id, role=role)
     await refused(gateway, "ConfirmEmailChange", token=token)
     back = await gateway.sign_in_again(account, password=password)
     assert back.email == account.email
