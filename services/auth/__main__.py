@@ -24,7 +24,7 @@ from lifecycle.settler import SWEEP_SECONDS, Settler
 from lifecycle.submitter import LifecycleSubmitter
 from lifecycle.subscriber import Subscriber
 from services.auth import domain, email_handler, maintenance, schema, servicer
-from services.auth.admin import seed
+from services.auth.admin import revoke_all_sessions, seed
 from services.auth.admin import servicer as admin_servicer
 from services.auth.api_tokens import servicer as token_servicer
 from services.auth.api_tokens.operations import ApiTokens
@@ -44,7 +44,6 @@ from services.auth.notifications import subscriber as notifications
 from services.auth.passkeys import servicer as passkey_servicer
 from services.auth.passwords import Passwords
 from services.auth.second_factor.storage import ENCRYPTED_SECRET
-from services.auth.sessions import revoke_all_sessions
 from services.auth.settings import Settings, WorkerSettings
 from worker import JobsClient
 from worker import outbox as worker_outbox

@@ -16,7 +16,7 @@ from chassis import errors, ids, outbox, paging
 from services.auth import audit, current_session, domain
 from services.auth import storage as account_storage
 from services.auth.accounts import email_changes
-from services.auth.admin import lists
+from services.auth.admin import lists, revoke_all_sessions
 from services.auth.api_tokens import storage as token_storage
 from services.auth.api_tokens.domain import ApiToken, ApiTokenNotFound
 from services.auth.audit import Kind, Origin, record
@@ -28,7 +28,6 @@ from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.email.templates import AccountChange
 from services.auth.second_factor import storage as factor_storage
-from services.auth.sessions import revoke_all_sessions
 from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)

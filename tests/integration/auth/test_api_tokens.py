@@ -14,10 +14,10 @@ from sqlalchemy import exc
 from chassis import errors, identity, postgres
 from repruv.auth.v1 import api_token_pb2, auth_service_pb2
 from services.auth import maintenance
+from services.auth.admin import revoke_all_sessions
 from services.auth.api_tokens import domain as token_domain
 from services.auth.api_tokens.operations import ApiTokens
 from services.auth.context import Context
-from services.auth.sessions import revoke_all_sessions
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address
 from tests.integration.auth.mailbox import Mailbox
 

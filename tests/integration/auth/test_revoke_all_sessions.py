@@ -16,8 +16,8 @@ from chassis import errors, outbox
 from repruv.auth.v1 import auth_events_pb2
 from services.auth import domain
 from services.auth.admin import operations as admin_operations
+from services.auth.admin import revoke_all_sessions
 from services.auth.context import Context
-from services.auth.sessions import revoke_all_sessions
 from tests.integration.auth.client import Account, Gateway
 
 
