@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis import errors, protobuf
-from gateway import views
+from gateway import labels, views
 from gateway.container import Container
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
@@ -39,6 +39,18 @@ async def is_replaced(container: Container, job: job_pb2.Job, *, identity: str) 
     request = jobs_service_pb2.ListJobsRequest(owner_id=job.spec.owner_id, kinds=kinds, page_size=NEWEST)
     newest = (await container.jobs.list_jobs.send(identity, request)).jobs
     return any(other.job_id > job.job_id and _resource(other) == _resource(job) for other in newest)
+
+
+async def has_work_to_undo(container: Container, job: job_pb2.Job, *, identity: str) -> bool:
+    """Return whether an undo job that failed could still run: its job is cancelled as before; True for other kinds."""
+    payload = protobuf.from_struct(job.spec.payload)
+    if not (job.spec.kind.endswith(labels.UNDO) and "job_id" in payload):
+        return True
+    try:
+        undone = (await container.jobs.get_job(identity, job_id=payload["job_id"])).job
+    except errors.NotFound:
+        return False
+    return views.job_state(undone) == "cancelled" and undone.attempt == payload.get("attempt")
 
 
 async def require_not_replaced(container: Container, job_id: str, *, identity: str) -> None:

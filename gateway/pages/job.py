@@ -88,6 +88,7 @@ class Job(Page):
             "waits_for": labels.waits_for(view["status"], past),
             "can_retry": view["retryable"]
             and (job.spec.kind != views.BULK or is_operator)
+            and await current_jobs.has_work_to_undo(self._container, job, identity=visitor.identity)
             and (
                 current_jobs.is_current(job, demo, connections)
                 if is_own

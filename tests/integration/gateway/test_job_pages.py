@@ -16,7 +16,7 @@ from chassis import ids
 from dev import subprocesses
 from gateway import clients, labels
 from gateway.settings import Settings
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.html import HTML, Page, submit
 from tests.integration.jobs import jobs_server
@@ -176,6 +176,26 @@ async def test_a_change_of_many_jobs_offers_a_retry_to_admins_only(
     path = f"/jobs/{job.job_id}"
     assert f"{path}/retry" not in page.forms
     assert f"{path}/retry" in Page(await admin.get(path, headers=HTML)).forms
+
+
+async def test_a_failed_undo_job_offers_a_retry_until_its_job_is_retried(
+    account: Account, jobs_api: JobsApi, kind: str
+) -> None:
+    undo_kind = f"{kind}.undo"
+    await jobs_api.register(
+        kind_pb2.KindRegistration(kind=kind, has_undo=True), kind_pb2.KindRegistration(kind=undo_kind)
+    )
+    job = await jobs_api.submit(kind, account.user_id)
+    cancelled = jobs_service_pb2.FinishJobRequest.Cancelled(reason="requested")
+    await jobs_api.finish(await claimed(jobs_api, kind), cancelled=cancelled)
+    undo = await claimed(jobs_api, undo_kind)
+    await jobs_api.finish(undo, failed=jobs_server.failed("not_undone"))
+    path = f"/jobs/{undo.job_id}"
+    assert f"{path}/retry" in (await probe(account, path)).forms
+    await press(account, job, "retry")
+    page = await probe(account, path)
+    assert f"{path}/retry" not in page.forms
+    assert "The job that it undoes was retried or deleted" in page.text
 
 
 async def test_a_job_is_cancelled_before_it_ends(account: Account, jobs_api: JobsApi, kind: str) -> None:

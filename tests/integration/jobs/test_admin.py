@@ -50,7 +50,7 @@ def seconds(number: float) -> Duration:
 async def test_a_change_of_jobs_is_refused_where_a_field_of_its_filter_could_be_ignored(
     jobs_api: JobsApi, change: str
 ) -> None:
-    """Release 1.0 ignores the fields after `fingerprint`, and refuses the paused values of a change."""
+    """Release 1.0 ignores the fields after `fingerprint`, and refuses the later values of a change."""
     kind = f"demo.{uuid4().hex}"
     fingerprinted, paused = JobFilter(kinds=[kind], fingerprint="f"), JobFilter(kinds=[kind], problem="paused")
     first, second = f"JOB_CHANGE_{change}", f"JOB_CHANGE_{change}_V2"
