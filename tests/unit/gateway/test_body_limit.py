@@ -20,6 +20,8 @@ class Client:
 
     def __init__(self, *parts: bytes, is_complete: bool = True) -> None:
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.is_awaited = asyncio.Event()
+        """Set when everything that was sent is read, and more is awaited."""
         for part in parts:
             self.send(part, is_last=False)
         if is_complete:
@@ -41,7 +43,12 @@ class Client:
             "path": "/api/v1/demo/enable",
             "headers": [(b"transfer-encoding", b"chunked")],
         }
-        await app(scope, self._messages.get, self._receive)
+        await app(scope, self._next, self._receive)
+
+    async def _next(self) -> Message:
+        if self._messages.empty():
+            self.is_awaited.set()
+        return await self._messages.get()
 
     async def _receive(self, message: Message) -> None:
         self.status = message.get("status", self.status)
@@ -72,8 +79,7 @@ def app(echo: Echo) -> body_limit.BodyLimit:
 async def test_request_is_handled_when_its_body_has_arrived(app: body_limit.BodyLimit, echo: Echo) -> None:
     client = Client(b"first ", is_complete=False)
     call = asyncio.ensure_future(client.call(app))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await client.is_awaited.wait()
     assert echo.count == 0
     client.send(b"last", is_last=True)
     await call

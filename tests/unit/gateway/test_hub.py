@@ -28,15 +28,19 @@ class Auth:
 
 
 class JobsService:
-    """Has one running job of each owner; records whose progress is read."""
+    """Has one running job of each owner; records whose progress is read, and sets `is_done` after the last of `reads`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads: int) -> None:
         self.list_jobs = self
         self.polled: list[str] = []
+        self.is_done = asyncio.Event()
+        self._reads = reads
 
     async def send(self, identity: str, request: jobs_service_pb2.ListJobsRequest) -> jobs_service_pb2.ListJobsResponse:
         if tuple(request.states) == HELD:
             self.polled.append(request.owner_id)
+        if len(self.polled) >= self._reads:
+            self.is_done.set()
         job = job_pb2.Job(job_id=request.owner_id, state=job_pb2.JOB_STATE_RUNNING, version=1)
         return jobs_service_pb2.ListJobsResponse(jobs=[job])
 
@@ -47,7 +51,8 @@ class JobsService:
 async def test_without_nats_the_progress_of_every_owner_is_polled_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "POLLED_OWNERS", 3)
     monkeypatch.setattr(hub, "OFFLINE_CHECK_SECONDS", 0.01)
-    service: Any = JobsService()
+    owners = "abcdefg"
+    service: Any = JobsService(reads=3 * len(owners))
     validator = sessions.Sessions(Auth(), is_live=lambda: False)
     streams = hub.Hub(
         jobs=service,
@@ -56,12 +61,10 @@ async def test_without_nats_the_progress_of_every_owner_is_polled_in_turn(monkey
         validator=validator,
         interests=Interests(),
     )
-    owners = "abcdefg"
     for owner in owners:
         await streams.open(await validator.validate(owner * 40), None)
     running = asyncio.create_task(streams.run())
     async with asyncio.timeout(30):
-        while len(service.polled) < 3 * len(owners):
-            await asyncio.sleep(0.01)
+        await service.is_done.wait()
     running.cancel()
     assert service.polled[: 3 * len(owners)] == list(owners) * 3
