@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway import app
 from gateway.api import dependencies
 from gateway.settings import Settings
+from tests.integration.gateway import html
 from tests.integration.gateway.conftest import Account, age_sessions, gateway_serving
 from tests.integration.gateway.html import HTML, Page
 from tests.integration.gateway.streaming import opened
@@ -205,8 +206,8 @@ async def form_token(account: Account) -> str:
 
 
 async def submit(account: Account, action: str, **fields: str) -> httpx.Response:
-    data = {"form_token": await form_token(account), **fields}
-    return await account.http.post(f"/settings/tokens/{action}", data=data, headers=HTML)
+    page = await html.open_page(account.http, "/settings/tokens")
+    return await html.submit(account.http, page, f"/settings/tokens/{action}", **fields)
 
 
 async def test_page_shows_a_new_token_once(account: Account) -> None:
@@ -234,7 +235,7 @@ async def test_page_shows_a_new_token_once(account: Account) -> None:
     ("fields", "message"),
     [
         ({"name": "", "scopes": "read", "lifetime_days": "7"}, "Enter a name"),
-        ({"name": "x", "lifetime_days": "7"}, "Choose at least one scope"),
+        ({"name": "x", "scopes": "", "lifetime_days": "7"}, "Choose at least one scope"),
         ({"name": "x", "scopes": "write", "lifetime_days": "8"}, "Choose a lifetime"),
     ],
 )

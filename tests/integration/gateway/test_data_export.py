@@ -21,7 +21,7 @@ from services.auth.data_export import owner_rows
 from services.demo import owner_rows as demo_rows
 from services.jobs import owner_rows as jobs_rows
 from tests.integration.gateway.conftest import PASSWORD, Account, age_sessions
-from tests.integration.gateway.html import HTML, Page
+from tests.integration.gateway.html import HTML, Page, open_page, submit
 
 BASE = "/api/v1/auth/data-export"
 Files = dict[str, list[dict[str, Any]]]
@@ -169,11 +169,9 @@ async def test_starts_are_throttled(account: Account) -> None:
 
 
 async def test_page_starts_shows_and_downloads(account: Account) -> None:
-    page = await account.http.get("/settings/data", headers=HTML)
-    assert "No export yet" in Page(page).text
-    match = re.search(r'name="form_token" value="([^"]+)"', page.text)
-    assert match
-    started = await account.http.post("/settings/data/start", data={"form_token": match[1]}, headers=HTML)
+    before = await open_page(account.http, "/settings/data")
+    assert "No export yet" in before.text
+    started = await submit(account.http, before, "/settings/data/start")
     assert (started.status_code, started.headers["location"]) == (303, "/settings/data")
     await wait_for_status(account, "ready")
     # The handler moves the export; its job completes a moment later.
