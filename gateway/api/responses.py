@@ -21,7 +21,7 @@ _MEANINGS = {
     403: "Another site sent the request, or the user or API token is not allowed to do this; `code` has the reason.",
     404: "It does not exist, or belongs to another user.",
     406: "The client does not accept an event stream.",
-    408: "The body did not arrive; try again.",
+    408: "The body did not arrive. Try again.",
     409: "The current state does not allow it; `code` has the reason.",
     413: "The body is larger than 64 KiB.",
     415: "The body is not JSON in UTF-8.",

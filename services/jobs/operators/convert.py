@@ -63,7 +63,7 @@ def change_from_proto(message: pb.ChangeJobsRequest) -> tuple[job_filters.JobFil
     would ignore: without it, the change would apply to more jobs than were asked for.
     """
     if len(unknown_fields.UnknownFieldSet(message.filter)):
-        text = "filter has a field that this release does not know; try again when every replica is updated."
+        text = "filter has a field that this release does not know. Try again when every replica is updated."
         raise errors.InvalidArgument(text, field="filter")
     version_1 = _VERSION_1.get(message.change)
     if version_1 is None and any(field.number > _VERSION_1_FIELDS for field, _ in message.filter.ListFields()):
