@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
@@ -25,7 +26,8 @@ async def test_beginning_that_gets_no_place_in_time_is_refused(
             await held.enter_async_context(beginning.place(holder))
         monkeypatch.setattr(places, "MAX_WAIT_SECONDS", 0.01)
         with pytest.raises(errors.Unavailable) as refused:
-            await held.enter_async_context(beginning.place(user))
+            async with asyncio.timeout(10):
+                await held.enter_async_context(beginning.place(user))
     problem = problems.problem_of(refused.value)
     assert (problem.status, problem.code) == (503, "overloaded")
     assert int(problem.headers["Retry-After"]) in range(refusals.RETRY_SECONDS[0], refusals.RETRY_SECONDS[1] + 1)
