@@ -48,7 +48,7 @@ from gateway.middleware import (
     request_id,
     same_origin,
 )
-from gateway.stream import response
+from gateway.stream import places, response
 
 VERSION = "1.0.0"
 
@@ -105,6 +105,7 @@ def create(
     app.add_middleware(head.Head)
     app.add_middleware(media_type.MediaType, responder=responder)
     app.add_middleware(same_origin.SameOrigin, public_origin=container.settings.public_origin, responder=responder)
+    app.add_middleware(places.PlaceMiddleware, responder=responder)
     app.add_middleware(overload.Overload, responder=responder)
     app.add_middleware(body_limit.BodyLimit, responder=responder)
     app.add_middleware(rate_limits.RateLimit, limits=container.settings.rate_limits, responder=responder)

@@ -30,6 +30,11 @@ class Shares:
         self._waiting = waiting
         self._by_user: dict[str, _Share] = {}
 
+    def is_busy(self, user_id: str) -> bool:
+        """Return whether a further call of a user would wait."""
+        share = self._by_user.get(user_id)
+        return share is not None and share.calls >= self._running
+
     @asynccontextmanager
     async def place(self, user_id: str) -> AsyncIterator[None]:
         """Wait until the call of a user may run. Raises `ResourceExhausted` `too_many_calls`, with a retry time."""

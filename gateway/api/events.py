@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from chassis import errors
 from gateway.api import schemas_events
 from gateway.api.dependencies import Admin, Gateway, JobId, ReadSession
 from gateway.api.responses import OpenApiResponses, answer, documented, route
-from gateway.stream import poll, response
+from gateway.stream import places, poll, response
 
 router = APIRouter(tags=["events"])
 
@@ -29,6 +29,14 @@ event: ping
 data: {}
 
 """
+
+
+def _place(request: Request) -> places.Place:
+    place: places.Place = request.scope["extensions"][places.EXTENSION]
+    return place
+
+
+Place = Annotated[places.Place, Depends(_place)]
 After = Annotated[
     str | None,
     Query(max_length=100, description="`next` of the answer before, or the id of the last event that the client has."),
@@ -45,7 +53,7 @@ def _documented(*problem_statuses: int) -> OpenApiResponses:
 
 @router.get("/events", summary="Everything that happens", responses=_documented())
 async def user_events(
-    request: Request, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
+    request: Request, place: Place, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
     """Stream the user's events: `hello` first, then `job`, `demo`, `connection`, `export` and `notification`.
 
@@ -54,7 +62,7 @@ async def user_events(
     unfinished jobs are sent first. Each event is a whole snapshot with a `version`.
     """
     _require_acceptance(request)
-    return await gateway.streams.open(session, _cursor(request, last_event_id))
+    return await gateway.streams.open(place, session, _cursor(request, last_event_id))
 
 
 @router.get(
@@ -65,23 +73,30 @@ async def user_events(
         "The new events; none if none came within `wait` seconds.",
     ),
 )
-async def poll_events(session: ReadSession, gateway: Gateway, after: After = None, wait: Wait = 20.0) -> Response:
+async def poll_events(
+    place: Place, session: ReadSession, gateway: Gateway, after: After = None, wait: Wait = 20.0
+) -> Response:
     """Return the events of the stream to clients that cannot hold one open. Poll again with `next`.
 
     New events are returned at once, else the first within `wait` seconds. Every transition is returned, in order, once,
     at most 500 at a time; `resumed` is false when some may be missing, and a `reset` among the events says why.
     """
-    result = await gateway.streams.poll(session, after, wait=wait)
+    result = await gateway.streams.poll(place, session, after, wait=wait)
     return answer({"resumed": result.resumed, "events": result.events, "next": str(result.after)})
 
 
 @router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))
 async def job_events(
-    job_id: JobId, request: Request, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
+    job_id: JobId,
+    request: Request,
+    place: Place,
+    session: ReadSession,
+    gateway: Gateway,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Stream one job's events, as above; the stream ends after the job's last event."""
     _require_acceptance(request)
-    return await gateway.streams.open(session, _cursor(request, last_event_id), job_id)
+    return await gateway.streams.open(place, session, _cursor(request, last_event_id), job_id)
 
 
 @router.get(
@@ -91,14 +106,14 @@ async def job_events(
     responses=_documented(403, 404),
 )
 async def watched_job_events(
-    job_id: JobId, request: Request, session: Admin, gateway: Gateway, last_event_id: LastEventId = None
+    job_id: JobId, request: Request, place: Place, session: Admin, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
     """Stream one job's events to an admin. `log` announces lines that its handler has logged.
 
     The stream does not end with the job, since a retry may follow.
     """
     _require_acceptance(request)
-    return await gateway.streams.open(session, _cursor(request, last_event_id), job_id, is_operator=True)
+    return await gateway.streams.open(place, session, _cursor(request, last_event_id), job_id, is_operator=True)
 
 
 def _cursor(request: Request, last_event_id: str | None) -> str | None:

@@ -68,7 +68,6 @@ class Hub:
         self._count = 0
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
-        self._places = places.Places()
         self._next_polled = 0
         self._is_draining = False
         self._empty = asyncio.Event()
@@ -88,22 +87,30 @@ class Hub:
         return (await self._jobs.batch_get_event_positions([owner_id], quick=True))[owner_id]
 
     async def open(
-        self, session: sessions.Session, cursor: str | None, job_id: str = "", *, is_operator: bool = False
+        self,
+        place: places.Place,
+        session: sessions.Session,
+        cursor: str | None,
+        job_id: str = "",
+        *,
+        is_operator: bool = False,
     ) -> response.EventStream:
         """Open a stream of all events of the user, or of one job that the user may see, as an operator if they are one.
 
-        Beyond 20 streams of one user the oldest ends. Raises `NotFound`, `Unauthenticated`, `Unavailable`, and as `Places.place`.
+        Beyond 20 streams of one user the oldest ends. Raises `NotFound`, `Unauthenticated`, and as `Place.of_user`.
         """
-        async with self._places.place(session.user_id):
+        async with place.of_user(session.user_id):
             job = await self._job(session, job_id) if job_id else None
             stream, feed = self._admit(session, job, is_operator=is_operator)
             await self._begin(stream, feed, cursor)
         return response.EventStream(stream)
 
-    async def poll(self, session: sessions.Session, after: str | None, *, wait: float) -> poll.PollResult:
+    async def poll(
+        self, place: places.Place, session: sessions.Session, after: str | None, *, wait: float
+    ) -> poll.PollResult:
         """Return the user's events after a cursor, or what comes first within `wait` seconds. Raises as `open`."""
         cursor = poll.Cursor.parse(after)
-        async with self._places.place(session.user_id):
+        async with place.of_user(session.user_id):
             stream, feed = self._admit(session, None, is_operator=False)
             first = await self._begin(stream, feed, cursor.sequence, in_parts=True)
         try:

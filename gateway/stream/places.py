@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chassis import errors
 from chassis.rpc import shares
-from gateway import refusals
+from gateway import problems, refusals
 
 MAX_BEGINNING = 64
 """Of a process; further ones wait, so that the calls of a reconnecting crowd do not time out."""
@@ -19,33 +23,100 @@ MAX_WAITING_PER_USER = 20
 """As many as may be open."""
 MAX_WAIT_SECONDS = 15.0
 """Clients take a server that is silent for longer as gone."""
+EXTENSION = "repruv.place"
+"""ASGI extension: the `Place` of the request."""
 
 
 class Places:
-    """The places of streams and polls that begin."""
+    """The places of a process and of its users."""
 
     def __init__(self) -> None:
-        self._of_user = shares.Shares(running=MAX_BEGINNING_PER_USER, waiting=MAX_WAITING_PER_USER)
-        self._of_process = asyncio.Semaphore(MAX_BEGINNING)
-        self._waiting = 0
+        self.of_process = asyncio.Semaphore(MAX_BEGINNING)
+        self.of_users = shares.Shares(running=MAX_BEGINNING_PER_USER, waiting=MAX_WAITING_PER_USER)
+        self.waiting = 0
+
+
+class Place:
+    """The place of one request."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._deadline = asyncio.get_running_loop().time() + MAX_WAIT_SECONDS
+        self._is_held = False
+
+    async def take(self) -> None:
+        """Wait for a place of the process.
+
+        Raises `Unavailable` `overloaded` if 10,000 wait or no place has come free within 15 s.
+        """
+        async with self._bounded_wait():
+            await self._acquire()
+
+    def release(self) -> None:
+        """Return the place of the process, if it is held."""
+        if self._is_held:
+            self._is_held = False
+            self._places.of_process.release()
 
     @asynccontextmanager
-    async def place(self, user_id: str) -> AsyncIterator[None]:
-        """Wait until a stream or poll of a user may begin.
+    async def of_user(self, user_id: str) -> AsyncIterator[None]:
+        """Wait until a stream or poll of a user may begin. Returns the place of the process at the end.
 
-        One that waits for others of its user takes no place from other users. Raises `ResourceExhausted` if more than 22 of the
-        user begin, and `Unavailable` `overloaded` if 10,000 wait or no place has come free within 15 s.
+        One that waits for others of its user leaves the place of the process to other users. Raises `ResourceExhausted` if more
+        than 22 of the user begin, and as `take`.
         """
-        if self._waiting >= MAX_WAITING:
+        if self._places.of_users.is_busy(user_id):
+            self.release()
+        try:
+            async with AsyncExitStack() as stack:
+                async with self._bounded_wait():
+                    await stack.enter_async_context(self._places.of_users.place(user_id))
+                    await self._acquire()
+                yield
+        finally:
+            self.release()
+
+    async def _acquire(self) -> None:
+        if not self._is_held:
+            await self._places.of_process.acquire()
+            self._is_held = True
+
+    @asynccontextmanager
+    async def _bounded_wait(self) -> AsyncIterator[None]:
+        if self._places.waiting >= MAX_WAITING:
             raise refusals.overloaded()
-        async with AsyncExitStack() as places:
-            self._waiting += 1
-            try:
-                async with asyncio.timeout(MAX_WAIT_SECONDS):
-                    await places.enter_async_context(self._of_user.place(user_id))
-                    await places.enter_async_context(self._of_process)
-            except TimeoutError:
-                raise refusals.overloaded() from None
-            finally:
-                self._waiting -= 1
-            yield
+        self._places.waiting += 1
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                yield
+        except TimeoutError:
+            raise refusals.overloaded() from None
+        finally:
+            self._places.waiting -= 1
+
+
+class PlaceMiddleware:
+    """Lets requests for streams and polls wait for a place of the process before they cost anything: a crowd may reconnect."""
+
+    def __init__(self, app: ASGIApp, *, responder: problems.ErrorResponder) -> None:
+        self._app = app
+        self._responder = responder
+        self._places = Places()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its `Place`, or answer 503."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not (path.startswith("/api/") and path.endswith(("/events", "/events/poll"))):
+            await self._app(scope, receive, send)
+            return
+        place = Place(self._places)
+        try:
+            await place.take()
+        except errors.Unavailable as error:
+            response = await self._responder(Request(scope), error)
+            await response(scope, receive, send)
+            return
+        try:
+            await self._app({**scope, "extensions": {**scope["extensions"], EXTENSION: place}}, receive, send)
+        finally:
+            place.release()

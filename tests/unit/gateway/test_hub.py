@@ -11,7 +11,7 @@ import pytest
 
 from chassis.interest import Interests
 from gateway.identity import sessions
-from gateway.stream import hub
+from gateway.stream import hub, places
 from gateway.stream.sources import Sources
 from gateway.stream.sources.jobs import HELD, Jobs
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
@@ -62,7 +62,7 @@ async def test_without_nats_the_progress_of_every_owner_is_polled_in_turn(monkey
         interests=Interests(),
     )
     for owner in owners:
-        await streams.open(await validator.validate(owner * 40), None)
+        await streams.open(places.Place(places.Places()), await validator.validate(owner * 40), None)
     running = asyncio.create_task(streams.run())
     async with asyncio.timeout(30):
         await service.is_done.wait()

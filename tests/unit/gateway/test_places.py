@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from chassis import errors
 from gateway import problems, refusals
 from gateway.stream import places
+
+
+@asynccontextmanager
+async def beginning(all_places: places.Places, user: str) -> AsyncIterator[None]:
+    """A request of a user, from its arrival to its beginning."""
+    place = places.Place(all_places)
+    await place.take()
+    try:
+        async with place.of_user(user):
+            yield
+    finally:
+        place.release()
 
 
 @pytest.mark.parametrize(
@@ -20,25 +33,47 @@ async def test_beginning_that_gets_no_place_in_time_is_refused(
     monkeypatch: pytest.MonkeyPatch, limit: str, holders: str, user: str
 ) -> None:
     monkeypatch.setattr(places, limit, len(holders))
-    beginning = places.Places()
+    all_places = places.Places()
     async with AsyncExitStack() as held:
         for holder in holders:
-            await held.enter_async_context(beginning.place(holder))
+            await held.enter_async_context(beginning(all_places, holder))
         monkeypatch.setattr(places, "MAX_WAIT_SECONDS", 0.01)
         with pytest.raises(errors.Unavailable) as refused:
             async with asyncio.timeout(10):
-                await held.enter_async_context(beginning.place(user))
+                await held.enter_async_context(beginning(all_places, user))
     problem = problems.problem_of(refused.value)
     assert (problem.status, problem.code) == (503, "overloaded")
     assert int(problem.headers["Retry-After"]) in range(refusals.RETRY_SECONDS[0], refusals.RETRY_SECONDS[1] + 1)
     # The refused one holds nothing.
     async with AsyncExitStack() as held:
         for holder in holders:
-            await held.enter_async_context(beginning.place(holder))
+            await held.enter_async_context(beginning(all_places, holder))
+
+
+async def test_beginning_that_waits_for_others_of_its_user_takes_no_place_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(places, "MAX_BEGINNING_PER_USER", 1)
+    monkeypatch.setattr(places, "MAX_BEGINNING", 2)
+    all_places = places.Places()
+    has_begun, waits = asyncio.Event(), places.Place(all_places)
+
+    async def begin_next() -> None:
+        await waits.take()
+        async with waits.of_user("a"):
+            has_begun.set()
+
+    async with asyncio.timeout(10):
+        async with beginning(all_places, "a"):
+            following = asyncio.create_task(begin_next())
+            while not all_places.waiting:
+                await asyncio.sleep(0)
+            async with beginning(all_places, "b"):
+                assert not has_begun.is_set()
+        await following
 
 
 async def test_beginning_beyond_those_that_may_wait_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "MAX_WAITING", 0)
     with pytest.raises(errors.Unavailable):
-        async with places.Places().place("a"):
-            pass
+        await places.Place(places.Places()).take()
