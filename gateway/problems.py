@@ -44,7 +44,13 @@ _STATUSES_BY_CODE = {
     "not_acceptable": 406,
     "unsupported_media_type": 415,
 }
-_CODES_BY_STATUS = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES_BY_STATUS = {
+    400: "malformed_json",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+}
 _API = "/api/v1"
 _WITHOUT_HEAD = ("/events", "/events/poll", "/callback")
 """Ends of paths whose GET holds a request open or changes state: HEAD is a 405 there."""
