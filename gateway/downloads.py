@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -23,9 +23,18 @@ class Downloads:
         self._count = 0
         self._shares = shares.Shares(running=DOWNLOADS_PER_USER, waiting=0)
 
+    def attachment(
+        self, parts: AsyncGenerator[bytes, None], name: str, media_type: str, *, user_id: str
+    ) -> StreamingResponse:
+        """Return the response that downloads a file for a user.
+
+        It raises `ResourceExhausted` above two downloads of a user, `Unavailable` above 200, and the error of the service before
+        the first part.
+        """
+        return _Attachment(parts, name, media_type, self._place(user_id))
+
     @asynccontextmanager
-    async def place(self, user_id: str) -> AsyncIterator[None]:
-        """Count a download. Raises `ResourceExhausted` above two of a user, and `Unavailable` above 200."""
+    async def _place(self, user_id: str) -> AsyncIterator[None]:
         async with self._shares.place(user_id):
             if self._count >= MAX_DOWNLOADS:
                 raise refusals.overloaded()
@@ -36,24 +45,26 @@ class Downloads:
                 self._count -= 1
 
 
-class Attachment(StreamingResponse):
+class _Attachment(StreamingResponse):
     """Downloads a file.
 
     The first part is read before the response begins: an error still becomes a problem. A later one breaks the body off.
     """
 
     def __init__(
-        self, parts: AsyncGenerator[bytes, None], name: str, media_type: str, *, user_id: str, downloads: Downloads
+        self,
+        parts: AsyncGenerator[bytes, None],
+        name: str,
+        media_type: str,
+        place: AbstractAsyncContextManager[None],
     ) -> None:
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
         super().__init__(parts, media_type=media_type, headers=headers)
         self._parts = parts
-        self._user_id = user_id
-        self._downloads = downloads
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file. Raises as `Downloads.place`, and the error of the service before the first part."""
-        async with self._downloads.place(self._user_id), aclosing(self._parts):
+        async with self._place, aclosing(self._parts):
             self.body_iterator = _all(await anext(self._parts), self._parts)
             await super().__call__(scope, receive, send)
 

@@ -164,8 +164,8 @@ class JobsClient:
     ) -> tuple[list[job_pb2.Job], float]:
         """Claim up to `limit` jobs, `MAX_CLAIMS` at most. Return them and the duration of a lease in seconds.
 
-        The service holds the call until a job is ready, for up to `wait` seconds (at most 20). Jobs claimed
-        for a cancelled call are handed back.
+        The service holds the call until a job is ready, for up to `wait` seconds (at most 20). It hands back what a cancelled
+        call has claimed.
         """
         request = jobs_service_pb2.ClaimJobsRequest(worker=worker, kinds=kinds, max_jobs=min(limit, MAX_CLAIMS))
         request.wait.FromTimedelta(timedelta(seconds=wait))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from gateway import downloads
 from gateway.api.dependencies import Gateway, SignedIn
 from gateway.api.responses import accepted, answer, documented, route
 from gateway.identity.client_info import client_info
@@ -43,10 +42,9 @@ async def download_data_export(session: SignedIn, gateway: Gateway) -> Response:
     """
     changed_at = (await gateway.data_exports.get(session.identity)).data_export.change_time.ToDatetime()
     name = f"repruv-data-{changed_at:%Y-%m-%d}.zip"
-    return downloads.Attachment(
+    return gateway.downloads.attachment(
         gateway.data_exports.download_export(identity=session.identity),
         name,
         "application/zip",
         user_id=session.user_id,
-        downloads=gateway.downloads,
     )

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from chassis import errors
-from gateway import downloads, idempotency
+from gateway import idempotency
 from gateway.api import responses
 from gateway.api.dependencies import Gateway, ReadSession, WriteSession
 from gateway.api.responses import accepted, answer, documented, route
@@ -52,10 +52,9 @@ async def file(session: ReadSession, gateway: Gateway) -> Response:
     if views.export_state(export) != "ready":
         raise errors.NotFound("There is no exported file.", code="export_not_found")
     name = f"repruv-reviews-{export.change_time.ToDatetime():%Y-%m-%d}.csv"
-    return downloads.Attachment(
+    return gateway.downloads.attachment(
         gateway.exports.download_export(identity=session.identity),
         name,
         "text/csv; charset=utf-8",
         user_id=session.user_id,
-        downloads=gateway.downloads,
     )

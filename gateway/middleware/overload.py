@@ -19,7 +19,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import problems, refusals
+from gateway import paths, problems, refusals
 from gateway.middleware.rate_limits import SIGN_IN_PATHS, is_free
 
 TARGET_SECONDS = 0.3
@@ -33,8 +33,6 @@ DECREASE = 0.7
 PASSWORD_LIMIT = 40
 """The most concurrent requests that hash a password. The auth service queues about as many for each two cores."""
 PASSWORD_MAX_WAIT_SECONDS = 1.0
-_STREAMS = ("/events", "/events/poll")
-"""The ends of paths of streams and polls: `gateway.stream.places` limits those that begin, `hub` those that are open."""
 _PASSWORD_PATHS = SIGN_IN_PATHS | {"/api/auth/password", "/api/v1/auth/password", "/settings/security/password"}
 """Paths whose POST may hash a password."""
 
@@ -113,7 +111,7 @@ class Overload:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 503."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or is_free(path) or (path.startswith("/api/") and path.endswith(_STREAMS)):
+        if scope["type"] != "http" or is_free(path) or paths.begins_stream(path):
             await self._app(scope, receive, send)
             return
         hashes = scope["method"] == "POST" and path in _PASSWORD_PATHS

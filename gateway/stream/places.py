@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import errors
 from chassis.rpc import shares
-from gateway import problems, refusals
+from gateway import paths, problems, refusals
 
 MAX_BEGINNING = 64
 """Of a process; further ones wait, so that the calls of a reconnecting crowd do not time out."""
@@ -106,7 +106,7 @@ class PlaceMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its `Place`, or answer 503."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or not (path.startswith("/api/") and path.endswith(("/events", "/events/poll"))):
+        if scope["type"] != "http" or not paths.begins_stream(path):
             await self._app(scope, receive, send)
             return
         place = Place(self._places)

@@ -138,7 +138,7 @@ class EmailJobHandler:
         token = tokens.new_link()
         async with self.engine.begin() as conn:
             await account_storage.lock_user(conn, user_id)
-            change = await email_change_storage.set_confirm_link(conn, change_id, tokens.link_hash(token) or b"")
+            change = await email_change_storage.set_confirm_link(conn, change_id, links.link_hash(token))
             if change is None:
                 return None
             has_account = await account_storage.find_account(conn, change.new_email) is not None
@@ -150,7 +150,7 @@ class EmailJobHandler:
         token = tokens.new_link()
         async with self.engine.begin() as conn:
             await account_storage.lock_user(conn, user_id)
-            change = await email_change_storage.set_revoke_link(conn, change_id, tokens.link_hash(token) or b"")
+            change = await email_change_storage.set_revoke_link(conn, change_id, links.link_hash(token))
         if change is None:
             return None
         new = change.new_email if change.was_verified else ""
@@ -171,7 +171,7 @@ class EmailJobHandler:
                 return None
             email = self._linked(purpose, user, token)
             if email is not None:
-                await links.replace_link(conn, user_id, purpose, token_hash=tokens.link_hash(token) or b"")
+                await links.replace_link(conn, user_id, purpose, token_hash=links.link_hash(token))
         return email
 
     def _linked(self, purpose: Purpose, user: domain.User, token: str) -> Email | None:

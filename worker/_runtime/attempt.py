@@ -253,11 +253,12 @@ class AttemptRunner:
                 logger.warning("outcome not delivered yet", extra={**self._log_fields, "cause": error.code})
                 await asyncio.sleep(pause)
             except errors.Error as error:
-                internal_errors += isinstance(error, errors.Internal)
-                if isinstance(error, errors.Internal) and internal_errors % MAX_INTERNAL_ERRORS:
-                    logger.warning("outcome not stored yet", extra={**self._log_fields, "cause": error.code})
-                    await asyncio.sleep(pause)
-                    continue
+                if isinstance(error, errors.Internal):
+                    internal_errors += 1
+                    if internal_errors % MAX_INTERNAL_ERRORS:
+                        logger.warning("outcome not stored yet", extra={**self._log_fields, "cause": error.code})
+                        await asyncio.sleep(pause)
+                        continue
                 # For example too large: a repetition would be refused too.
                 logger.exception("outcome refused", extra=self._log_fields)
                 if is_refused:

@@ -138,14 +138,14 @@ class Worker:
             await self._drain()
 
     def _start(self, job: job_pb2.Job) -> None:
-        kind = self._kinds[job.spec.kind]
-        metrics = self._metrics.by_kind[job.spec.kind]
+        name = job.spec.kind
+        kind, metrics = self._kinds[name], self._metrics.by_kind[name]
         metrics.claimed.inc()
         if job.attempt == 1:
             metrics.waited.observe(_waited(job))
         attempt = AttemptRunner(
             job,
-            self._prepare[job.spec.kind],
+            self._prepare[name],
             self._jobs,
             metrics=metrics,
             translate=self._translate,

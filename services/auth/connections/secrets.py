@@ -146,13 +146,7 @@ class Vault:
             "sealed_verifier": None,
             "sealed_nonce": None,
             "code_sent_at": None,
-            "sealed_access_token": self._encrypt(tokens.access_token, "sealed_access_token", connection),
-            "sealed_refresh_token": (
-                self._encrypt(tokens.refresh_token, "sealed_refresh_token", connection)
-                if tokens.refresh_token
-                else None
-            ),
-            "subject": tokens.subject,
+            **self._encrypt_tokens(tokens, connection),
             "issued_at": _now,
             "expires_at": _now + tokens.lifetime if tokens.lifetime is not None else None,
         }
@@ -212,13 +206,7 @@ class Vault:
             "user_id": connection.user_id,
             "platform": connection.platform,
             "generation": connection.generation,
-            "sealed_access_token": self._encrypt(tokens.access_token, "sealed_access_token", connection),
-            "sealed_refresh_token": (
-                self._encrypt(tokens.refresh_token, "sealed_refresh_token", connection)
-                if tokens.refresh_token
-                else None
-            ),
-            "subject": tokens.subject,
+            **self._encrypt_tokens(tokens, connection),
         }
         insert = postgresql.insert(pending_revocations_table).values(row).on_conflict_do_nothing()
         return (await conn.execute(insert.returning(pending_revocations_table.c.generation))).first() is not None
@@ -241,6 +229,17 @@ class Vault:
             refresh_token=decrypt("sealed_refresh_token") if row["sealed_refresh_token"] is not None else "",
             subject=row["subject"],
         )
+
+    def _encrypt_tokens(self, tokens: Tokens, connection: Connection) -> dict[str, bytes | str | None]:
+        """Return the columns that store tokens."""
+        refresh_token = None
+        if tokens.refresh_token:
+            refresh_token = self._encrypt(tokens.refresh_token, "sealed_refresh_token", connection)
+        return {
+            "sealed_access_token": self._encrypt(tokens.access_token, "sealed_access_token", connection),
+            "sealed_refresh_token": refresh_token,
+            "subject": tokens.subject,
+        }
 
     def _encrypt(self, secret: str, column: str, connection: Connection) -> bytes:
         return self._keyring.encrypt(

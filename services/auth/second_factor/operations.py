@@ -124,12 +124,12 @@ class SecondFactor:
 
 
 async def _finish_change(
-    tx: outbox.Transaction, actor: domain.Actor, notice: AccountChange
+    tx: outbox.Transaction, actor: domain.Actor, change: AccountChange
 ) -> tuple[domain.Session, str]:
     session, token = await replace_token(tx, actor)
     # The other sessions continue, but caches hold an outdated user.
     publish_revocation(tx, await session_storage.refreshed(tx.conn, actor.user_id))
-    tx.publish(email_jobs.account_change(actor.user_id, notice))
+    tx.publish(email_jobs.account_change(actor.user_id, change))
     return session, token
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from services.jobs.operators import overview
+
 ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
 STATES = ("scheduled", "pending", "running", "retrying", "cancelling", "completed", "failed", "cancelled")
-PROBLEMS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
 ADDRESS = (
     "email addresses are known to auth only: search for the address on the page /admin/search, which has the user id"
 )
@@ -157,7 +158,7 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--problem",
         default="",
-        choices=PROBLEMS,
+        choices=overview.REASONS,
         help="only jobs that need attention for this reason, as in `overview`",
     )
     command.add_argument("--not-kind", action="append", default=[], help="without jobs of this kind; repeatable")

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids
 
-KEPT = 100
+MAX_CHANGES = 100
 """Changes of a kind that are kept."""
-KEPT_FOR = timedelta(days=365)
+RETENTION = timedelta(days=365)
 
 Change = Literal["paused", "resumed", "limited"]
 
@@ -51,7 +51,7 @@ class KindChange:
 
 
 async def record(conn: AsyncConnection, kind: str, change: Change, *, actor_id: UUID | None, details: str = "") -> None:
-    """Record a change; forget those of the kind beyond the newest `KEPT`."""
+    """Record a change; forget those of the kind beyond the newest `MAX_CHANGES`."""
     parameters = {
         "change_id": ids.uuid7(),
         "kind": kind,
@@ -60,7 +60,7 @@ async def record(conn: AsyncConnection, kind: str, change: Change, *, actor_id: 
         "actor_id": actor_id,
     }
     await conn.execute(_INSERT, parameters)
-    await conn.execute(_DELETE_OLDER, {"kind": kind, "kept": KEPT})
+    await conn.execute(_DELETE_OLDER, {"kind": kind, "kept": MAX_CHANGES})
 
 
 async def list_newest(conn: AsyncConnection, kind: str, *, limit: int) -> Sequence[KindChange]:
@@ -69,8 +69,8 @@ async def list_newest(conn: AsyncConnection, kind: str, *, limit: int) -> Sequen
 
 
 async def delete_old(conn: AsyncConnection) -> None:
-    """Delete the changes that are older than `KEPT_FOR`."""
-    await conn.execute(_DELETE_OLD, {"age": KEPT_FOR})
+    """Delete the changes that are older than `RETENTION`."""
+    await conn.execute(_DELETE_OLD, {"age": RETENTION})
 
 
 async def forget_actor(conn: AsyncConnection, actor_id: UUID) -> None:

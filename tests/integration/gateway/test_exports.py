@@ -45,6 +45,12 @@ async def enable(account: Account, interactions: int = 40) -> None:
     await until(account, "/api/v1/demo/status", "status", "enabled")
 
 
+async def export(account: Account) -> None:
+    await enable(account)
+    await account.http.post(API)
+    await until(account, API, "status", "ready")
+
+
 async def page(account: Account) -> Page:
     response = await account.http.get(PATH, headers={"Accept": "text/html"})
     assert response.status_code == 200, response.text
@@ -87,9 +93,7 @@ async def test_export_by_the_api(account: Account) -> None:
 
 
 async def test_the_file_is_of_its_owner_only(account: Account, register: Callable[[], Awaitable[Account]]) -> None:
-    await enable(account)
-    await account.http.post(API)
-    await until(account, API, "status", "ready")
+    await export(account)
     other = await register()
     assert (await other.http.get(f"{API}/file")).status_code == 404
     assert (await other.http.get(API)).json()["status"] == "none"
@@ -98,9 +102,7 @@ async def test_the_file_is_of_its_owner_only(account: Account, register: Callabl
 
 
 async def test_user_downloads_two_files_at_once(account: Account, locked: Locked) -> None:
-    await enable(account)
-    await account.http.post(API)
-    await until(account, API, "status", "ready")
+    await export(account)
     async with locked("LOCK TABLE demo.export_chunks IN ACCESS EXCLUSIVE MODE"):
         answers = asyncio.as_completed([asyncio.ensure_future(account.http.get(f"{API}/file")) for _ in range(3)])
         async with asyncio.timeout(30):
@@ -116,9 +118,7 @@ async def test_downloads_of_a_gateway_are_bounded(
     account: Account, locked: Locked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downloads, "MAX_DOWNLOADS", 1)
-    await enable(account)
-    await account.http.post(API)
-    await until(account, API, "status", "ready")
+    await export(account)
     async with locked("LOCK TABLE demo.export_chunks IN ACCESS EXCLUSIVE MODE"):
         answers = asyncio.as_completed([asyncio.ensure_future(account.http.get(f"{API}/file")) for _ in range(2)])
         async with asyncio.timeout(30):
