@@ -12,6 +12,7 @@ from chassis import errors
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MAX_AHEAD_SECONDS = 86_400
+_PLAUSIBLE_YEARS = (datetime(2001, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 
 
 def uuid7() -> uuid.UUID:
@@ -39,6 +40,12 @@ def _uuid7(milliseconds: int, lower_bits: int) -> uuid.UUID:
 def timestamp_of(value: uuid.UUID) -> datetime:
     """Return the creation time in a UUIDv7, by the clock of its creator, to the millisecond."""
     return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
+
+
+def plausible_timestamp_of(value: uuid.UUID) -> datetime | None:
+    """Return the creation time in an id that somebody typed; None unless it is a UUIDv7 of the years 2001 to 9998."""
+    first, last = ((bound - _EPOCH) // timedelta(milliseconds=1) for bound in _PLAUSIBLE_YEARS)
+    return timestamp_of(value) if value.version == 7 and first <= value.int >> 80 < last else None
 
 
 def parse_uuid7(value: str, field: str) -> uuid.UUID:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -72,12 +72,10 @@ async def _by_id(container: Container, identifier: UUID, identity: str) -> Searc
         _hits(_job(container, str(identifier), identity), missing),
         _hits(_user(container, str(identifier), identity), missing),
     )
-    if (hits := [*jobs, *users]) or missing or identifier.version != 7:
-        return {"hits": hits, "jobs_path": "", "request_at": None, "is_complete": not missing}
     # Ids of requests carry the time of the request.
-    moment = datetime.fromtimestamp((identifier.int >> 80) / 1_000, UTC)
-    if not 2000 < moment.year < 9999:
-        return {"hits": [], "jobs_path": "", "request_at": None, "is_complete": True}
+    moment = ids.plausible_timestamp_of(identifier)
+    if (hits := [*jobs, *users]) or missing or moment is None:
+        return {"hits": hits, "jobs_path": "", "request_at": None, "is_complete": not missing}
     times = admin_service_pb2.JobFilter()
     times.create_time_from.FromDatetime(moment)
     times.create_time_until.FromDatetime(moment + AROUND_REQUEST)

@@ -19,7 +19,6 @@ JOBS = 10
 MAX_PAGE = 100
 AROUND_REQUEST = timedelta(seconds=10)
 """Jobs submitted within this time of a request may be its jobs."""
-UUID_WITH_TIME = 7
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 
@@ -59,9 +58,9 @@ async def _jobs(jobs: Connection, text: str) -> AsyncIterator[Hit]:
 
 async def _of_request(jobs: Connection, request_id: UUID) -> AsyncIterator[Hit]:
     """Yield the jobs of a request, whose id carries its time: those of its trace, or else all of the next 10 seconds."""
-    if request_id.version != UUID_WITH_TIME:
+    begin = ids.plausible_timestamp_of(request_id)
+    if begin is None:
         return
-    begin = ids.timestamp_of(request_id)
     times = messages.JobFilter()
     times.create_time_from.FromDatetime(begin)
     times.create_time_until.FromDatetime(begin + AROUND_REQUEST)

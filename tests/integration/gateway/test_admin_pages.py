@@ -158,7 +158,8 @@ async def test_search_shows_several_hits_and_none(
     page = await open_page(admin, f"/admin/search?q={message}")
     assert {f"/jobs/{job.job_id}" for job in jobs} <= set(page.links)
     assert "2 failed jobs" in page.text and "Errors" in page.text
-    for nothing in ("", "no such text anywhere", "\x00", "%", str(uuid4())):
+    beyond_time = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    for nothing in ("", "no such text anywhere", "\x00", "%", str(uuid4()), beyond_time, beyond_time.replace("-", "")):
         answer = await admin.get("/admin/search", params={"q": nothing}, headers=HTML)
         assert answer.status_code == 200, nothing
     assert "No results" in (await open_page(admin, "/admin/search?q=no+such+text+anywhere")).text

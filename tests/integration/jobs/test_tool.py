@@ -294,8 +294,9 @@ async def test_search_finds_jobs_kinds_and_errors(jobs_api: JobsApi, kind: str, 
         assert ("job", job.job_id) in {
             (hit["type"], hit["name"]) for hit in (await tool("search", text, "--json")).json
         }
-    nothing = await tool("search", str(ids.uuid7_of(datetime(2020, 1, 1, tzinfo=UTC), kind)))
-    assert (nothing.code, nothing.out) == (1, "nothing found\n")
+    for absent in (str(ids.uuid7_of(datetime(2020, 1, 1, tzinfo=UTC), kind)), "ffffffff-ffff-7fff-bfff-ffffffffffff"):
+        nothing = await tool("search", absent)
+        assert (nothing.code, nothing.out) == (1, "nothing found\n")
     address = await tool("search", "ada@example.com")
     assert (address.code, "/admin/search" in address.err) == (1, True)
     part = await tool("search", "user@host")
