@@ -43,7 +43,7 @@ class Bulk(AdminPage):
             return self.redirect(query.address())
         try:
             counts = await self._count(visitor.identity, query, owner_id, change)
-            left_out = sum(group["count"] for group in counts["groups"] if _is_left_out(change, group["kind"]))
+            left_out = sum(group["count"] for group in counts["groups"] if group["kind"] in LEFT_OUT[change])
             if left_out:
                 counts = await self._count(visitor.identity, query, owner_id, change, without=LEFT_OUT[change])
         except errors.InvalidArgument:
@@ -91,7 +91,3 @@ class Bulk(AdminPage):
             job_id=str(ids.parse(values["job_id"], "job_id")),
         )
         return self.redirect(f"/jobs/{response.job.job_id}")
-
-
-def _is_left_out(change: str, kind: str) -> bool:
-    return kind in LEFT_OUT[change]
