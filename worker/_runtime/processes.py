@@ -84,8 +84,8 @@ class _Child:
             self._process.join(EXIT_SECONDS)
             text = "The process that did the work ended before it was done."
             raise JobFailed("process_died", text, retryable=True) from error
-        self.is_idle = True
-        return _result(message, content[0])
+        result, self.is_idle = content
+        return _result(message, result)
 
     def kill(self) -> None:
         """Kill the process. A pending `run` raises `JobFailed`."""
@@ -101,11 +101,14 @@ def _serve(pipe: Connection) -> None:
     process.freeze_modules()
     outgoing = _Outgoing(pipe)
     logging.basicConfig(level=logging.INFO, handlers=[outgoing], force=True)
+    call = partial(_call_parent, pipe, outgoing, threading.Lock())
     while True:
         handler, fields, arguments = pipe.recv()
-        call = partial(_call_parent, pipe, outgoing)
+        before = set(threading.enumerate())
         context = blocking.BlockingContext(**fields, call=call, is_cancelled=lambda: False)
-        outgoing.send(_try(handler, context, *arguments))
+        outcome = _try(handler, context, *arguments)
+        # A thread that the handler has left would log and report in the name of the next job.
+        outgoing.send((*outcome, before.issuperset(threading.enumerate())))
 
 
 class _Outgoing(logging.Handler):
@@ -135,9 +138,14 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _call_parent(pipe: Connection, outgoing: _Outgoing, *arguments: Any, **keywords: Any) -> Any:
-    outgoing.send(("call", arguments, keywords))
-    return _result(*pipe.recv())
+def _call_parent(
+    pipe: Connection, outgoing: _Outgoing, calling: threading.Lock, *arguments: Any, **keywords: Any
+) -> Any:
+    # One thread of the handler at a time: the next answer is that to its call.
+    with calling:
+        outgoing.send(("call", arguments, keywords))
+        answer = pipe.recv()
+    return _result(*answer)
 
 
 def _try(function: Callable[..., object], *arguments: Any, **keywords: Any) -> tuple[str, object]:

@@ -7,8 +7,9 @@ import os
 import queue
 import threading
 import time
+from concurrent import futures
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -50,6 +51,18 @@ def crash(context: worker.BlockingContext) -> None:
     os._exit(9)
 
 
+def share(context: worker.BlockingContext) -> dict[str, list[int]]:
+    """Use the context in several threads at once."""
+    with futures.ThreadPoolExecutor(8) as pool:
+        return {"numbers": list(pool.map(lambda number: context.step(f"step {number}", lambda: number), range(40)))}
+
+
+def leave_a_thread(context: worker.BlockingContext) -> dict[str, int]:
+    """Return while a thread still has the context."""
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    return {"pid": os.getpid()}
+
+
 def hang(context: worker.BlockingContext) -> None:
     """Ignore every signal to stop."""
     context.step("pid", os.getpid)
@@ -70,6 +83,25 @@ async def test_a_process_uses_its_context_and_is_used_again(fake: Fake, working:
     assert [result["n"] for result in results] == [5, 6]
     assert results[0] == {"found": [1, 2], "state": {"n": 1}, "same": True, "pid": results[0]["pid"], "n": 5}
     assert results[0]["pid"] == results[1]["pid"] != os.getpid()
+
+
+@pytest.mark.parametrize("pool", ["thread", "process"])
+async def test_threads_of_a_handler_share_its_context(
+    fake: Fake, working: Any, ended: Any, pool: Literal["thread", "process"]
+) -> None:
+    async with working(worker.Kind("test.kind", share, pool=pool)):
+        outcome = await ended(fake.add("test.kind"))
+    assert protobuf.from_struct(outcome.completed.result) == {"numbers": list(range(40))}
+
+
+async def test_a_process_in_which_a_handler_left_a_thread_gets_no_other_job(
+    fake: Fake, working: Any, ended: Any
+) -> None:
+    """The thread would log and report in the name of the next job."""
+    async with working(worker.Kind("test.kind", leave_a_thread, pool="process")):
+        outcomes = [await ended(fake.add("test.kind")) for _ in range(2)]
+    first, second = (protobuf.from_struct(outcome.completed.result)["pid"] for outcome in outcomes)
+    assert first != second
 
 
 async def test_exceptions_of_pools_become_the_outcome(fake: Fake, working: Any, ended: Any) -> None:
