@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
@@ -25,14 +25,13 @@ SHOWN_BYTES = 100
 MAX_BYTES = 2 << 20
 """The size of all checkpoints of a job: one call returns them."""
 
+_IS_HELD = f"job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix)"
 # The lock of the job's row orders a checkpoint of a superseded attempt: it is stored before the next claim, or not at all.
 # Two share locks would wait for each other to update the row.
-_SAVE = sa.text(f"""
-WITH held AS (
-    SELECT job_id FROM jobs.jobs
-    WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix)
-    FOR NO KEY UPDATE
-), v AS (
+_LOCK = sql.prepared(f"SELECT 1 FROM jobs.jobs WHERE {_IS_HELD} FOR NO KEY UPDATE")
+# A statement after the lock: it counts what the previous holder has saved.
+_SAVE = sql.prepared("""
+WITH v AS (
     SELECT value, octet_length(CAST(value AS text)) AS size FROM (SELECT CAST(:value AS jsonb) AS value) sent
 ), room AS (
     SELECT count(*) < :max AS is_left, coalesce(sum(size), 0) + (SELECT size FROM v) <= :max_bytes AS has_bytes
@@ -41,7 +40,7 @@ WITH held AS (
     SELECT value FROM jobs.checkpoints WHERE job_id = :job_id AND name = :name
 ), saved AS (
     INSERT INTO jobs.checkpoints AS c (job_id, name, attempt, value, size, seconds, number)
-    SELECT held.job_id, :name, :attempt, v.value, v.size, :seconds, :number FROM held, room, v
+    SELECT :job_id, :name, :attempt, v.value, v.size, CAST(:seconds AS double precision), :number FROM room, v
     WHERE room.is_left AND room.has_bytes
     ON CONFLICT (job_id, name) DO UPDATE SET attempt = excluded.attempt, value = excluded.value, size = excluded.size,
         seconds = excluded.seconds, number = excluded.number, saved_at = now()
@@ -60,13 +59,10 @@ WITH held AS (
             SELECT 1 FROM jobs.attempts a WHERE a.job_id = :job_id AND a.attempt = :attempt
                 AND a.started_at < now() - CAST(:lasting AS interval)))
 )
-SELECT EXISTS (SELECT 1 FROM held), (SELECT is_left FROM room), (SELECT has_bytes FROM room), EXISTS (SELECT 1 FROM saved)
-""").bindparams(sa.bindparam("value", type_=JSONB), sa.bindparam("seconds", type_=sa.Double))
+SELECT is_left, has_bytes FROM room
+""")
 _GET = sa.select(checkpoints.c.name, checkpoints.c.value).where(checkpoints.c.job_id == sa.bindparam("job_id"))
-_HELD = sa.text(
-    f"SELECT 1 FROM jobs.jobs"
-    f" WHERE job_id = :job_id AND attempt = :attempt AND state IN {sql.HELD} AND starts_with(kind, :kind_prefix)"
-)
+_HELD = sa.text(f"SELECT 1 FROM jobs.jobs WHERE {_IS_HELD}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,23 +83,22 @@ class Checkpoint:
 
 
 async def save(conn: AsyncConnection, job_id: UUID, attempt: int, checkpoint: Checkpoint, *, kind_prefix: str) -> None:
-    """Store a value. Raises `lease_lost`, `too_many_checkpoints`, or `checkpoints_too_large`."""
+    """Store a value, and end the transaction. Raises `lease_lost`, `too_many_checkpoints`, or `checkpoints_too_large`."""
+    if not await _LOCK.execute(conn, {"job_id": job_id, "attempt": attempt, "kind_prefix": kind_prefix}):
+        raise finish.lease_lost(job_id, attempt)
     seconds = checkpoint.duration.total_seconds() if checkpoint.duration is not None else None
     parameters = {
         "job_id": job_id,
         "attempt": attempt,
-        "kind_prefix": kind_prefix,
         "name": checkpoint.name,
-        "value": checkpoint.value,
+        "value": json.dumps(checkpoint.value),
         "seconds": seconds,
         "number": checkpoint.number,
         "max": MAX_CHECKPOINTS,
         "max_bytes": MAX_BYTES,
         "lasting": MIN_ATTEMPT_AGE,
     }
-    is_held, is_left, has_bytes, _ = (await conn.execute(_SAVE, parameters)).one()
-    if not is_held:
-        raise finish.lease_lost(job_id, attempt)
+    ((is_left, has_bytes),) = await _SAVE.execute(conn, parameters, commit=True)
     if not is_left:
         raise errors.ResourceExhausted(
             f"A job keeps at most {MAX_CHECKPOINTS} checkpoints.", code="too_many_checkpoints"

@@ -9,17 +9,18 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import postgres
+from chassis import postgres, transactions
 from services.jobs import broadcast, checkpoints, domain, finish, log_lines, storage
 
 
 class Reports:
-    """The reports of attempts, each outside a transaction.
+    """The reports of attempts.
 
     `kind_prefix` is the beginning of all kinds of the calling service: it reports on attempts of those kinds only.
     """
 
     def __init__(self, engine: AsyncEngine, broadcaster: broadcast.Broadcaster) -> None:
+        self._engine = engine
         self._single = postgres.autocommit(engine)
         self._broadcaster = broadcaster
 
@@ -69,7 +70,7 @@ class Reports:
         A value with a smaller `number` than the stored one of the attempt changes nothing.
         """
         checkpoint = checkpoints.Checkpoint(name=name, value=value, duration=duration, number=number)
-        async with self._single.connect() as conn:
+        async with transactions.begin(self._engine) as conn:
             await checkpoints.save(conn, job_id, attempt, checkpoint, kind_prefix=kind_prefix)
 
     async def get_checkpoints(self, job_id: UUID, attempt: int, *, kind_prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from chassis import errors, ids
 from services.jobs import checkpoints, outcomes
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
+from tests.integration.jobs.claim_calls import Eventually
 
 
 @pytest.fixture
@@ -23,6 +24,25 @@ async def job_id(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -
     job = await submit_job()
     await jobs_helpers.claim_one(jobs, kind)
     return job.job_id
+
+
+@pytest.fixture
+def all_wait(jobs_engine: AsyncEngine, eventually: Eventually) -> Callable[[int], Awaitable[None]]:
+    """Return a function that waits until this many calls wait for the row of a job."""
+    # Queries are shown by their first kilobyte.
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        " AND query LIKE '%FOR NO KEY UPDATE%'"
+    )
+
+    async def wait(calls: int) -> None:
+        async def are_waiting() -> bool:
+            async with jobs_engine.connect() as conn:
+                return bool(await conn.scalar(waiting) == calls)
+
+        await eventually(are_waiting)
+
+    return wait
 
 
 async def test_later_attempt_reads_checkpoints_of_earlier_ones(
@@ -90,6 +110,25 @@ async def test_checkpoints_of_a_job_are_bounded(jobs: Operations, jobs_engine: A
     assert (await jobs.reports.get_checkpoints(job_id, 1))["n1"] == {"replaced": True}
 
 
+async def test_checkpoints_that_are_saved_at_once_are_bounded(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    job_id: UUID,
+    all_wait: Callable[[int], Awaitable[None]],
+) -> None:
+    """Each call counts what those before it have saved, also when they wait for the same row."""
+    value = "x" * (checkpoints.MAX_BYTES // 4)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("SELECT FROM jobs.jobs WHERE job_id = :id FOR UPDATE"), {"id": job_id})
+        calls = (jobs.reports.save_checkpoint(job_id, 1, f"step-{number}", value) for number in range(8))
+        saves = [asyncio.create_task(call) for call in calls]
+        await all_wait(len(saves))
+    results = await asyncio.gather(*saves, return_exceptions=True)
+    refused = [result.code for result in results if isinstance(result, errors.ResourceExhausted)]
+    assert refused == ["checkpoints_too_large"] * 5
+    assert len(await jobs.reports.get_checkpoints(job_id, 1)) == 3
+
+
 @pytest.mark.parametrize("name", ["", "n" * 101, "a\x00b"])
 async def test_invalid_name_is_refused(jobs: Operations, job_id: UUID, name: str) -> None:
     with pytest.raises(errors.InvalidArgument) as excinfo:
@@ -102,26 +141,16 @@ async def test_steps_that_end_at_once_after_an_error_are_all_saved(
     jobs_engine: AsyncEngine,
     job_id: UUID,
     kind: str,
-    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+    all_wait: Callable[[int], Awaitable[None]],
 ) -> None:
     await jobs.finish(job_id, 1, jobs_helpers.ERROR)
     await jobs_helpers.come_due(jobs, jobs_engine, job_id)
     await jobs_helpers.claim_one(jobs, kind)
     names = [f"step-{number}" for number in range(8)]
-    # Queries are shown by their first kilobyte.
-    waiting = sa.text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        " AND query LIKE '%WITH held AS%'"
-    )
-
-    async def all_wait() -> bool:
-        async with jobs_engine.connect() as conn:
-            return bool(await conn.scalar(waiting) == len(names))
-
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("SELECT FROM jobs.jobs WHERE job_id = :id FOR UPDATE"), {"id": job_id})
         saves = [asyncio.create_task(jobs.reports.save_checkpoint(job_id, 2, name, 1)) for name in names]
-        await eventually(all_wait)
+        await all_wait(len(names))
     await asyncio.gather(*saves)
     assert await jobs.reports.get_checkpoints(job_id, 2) == dict.fromkeys(names, 1)
 
