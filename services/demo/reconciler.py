@@ -49,9 +49,13 @@ class Reconciler:
         return sum([await self._remove(generation) for generation, is_kept in generations if not is_kept])
 
     async def delete_old_keys(self) -> int:
-        """Delete a batch of old idempotency keys; return how many."""
-        async with self._engine.begin() as conn:
-            return await storage.delete_old_keys(conn, age=idempotency.KEY_LIFETIME, limit=KEYS_BATCH)
+        """Delete all old idempotency keys, one batch per transaction; return how many."""
+        total, count = 0, KEYS_BATCH
+        while count == KEYS_BATCH:
+            async with self._engine.begin() as conn:
+                count = await storage.delete_old_keys(conn, age=idempotency.KEY_LIFETIME, limit=KEYS_BATCH)
+            total += count
+        return total
 
     async def _remove(self, generation: orphans.Generation) -> int:
         total = 0

@@ -64,7 +64,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     jobs_servicer = servicer.JobsServicer(
         jobs, job_watches, notifications.Notifications(engine, nats), owner_rows.build_owner_rows(engine)
     )
-    schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
+    schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds, jobs.backlog)
     job_overview = overview.Overview(engine)
     search = job_search.JobSearch(engine)
     changes = bulk.Bulk(jobs, search)

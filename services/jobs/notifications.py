@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import bus, errors, paging, postgres, protobuf
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, channels, domain, mapping
+from services.jobs import broadcast, channels, domain, storage
 from services.jobs.schema import jobs
 
 MAX_COUNT = 100
@@ -64,11 +64,16 @@ class Notifications:
         limit = paging.size(page_size)
         position = paging.position(page_token, filters=of_list, length=2)
         unread = _unread(owner_id, kinds, excluded_kinds)
-        page = sa.select(jobs).where(unread).order_by(jobs.c.finished_at.desc(), jobs.c.job_id.desc()).limit(limit + 1)
+        page = (
+            sa.select(*storage.LIGHT)
+            .where(unread)
+            .order_by(jobs.c.finished_at.desc(), jobs.c.job_id.desc())
+            .limit(limit + 1)
+        )
         if position:
             page = page.where(sa.tuple_(jobs.c.finished_at, jobs.c.job_id) < sa.tuple_(*_read(position)))
         async with self._single.connect() as conn:
-            unread_jobs = [mapping.job(row) for row in await conn.execute(page)]
+            unread_jobs = await storage.built_jobs(conn, page)
             unread_count, _ = await _count(conn, unread)
         more = len(unread_jobs) > limit
         token = paging.token(_written(unread_jobs[limit - 1]), filters=of_list) if more else ""

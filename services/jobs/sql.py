@@ -84,6 +84,11 @@ RUN_TIME = (
 )
 """The time since the first attempt began, up to the end; NULL before."""
 
+TOKENS = """least(k.rate_count, CASE WHEN k.tokens_at > now() + interval '10 seconds' THEN k.rate_count
+    ELSE k.tokens + extract(epoch FROM now() - k.tokens_at) / extract(epoch FROM k.rate_period) * k.rate_count END)"""
+"""The number of jobs that may start now under the rate limit of a kind. The full count after the clock was set back: the kind
+would stand still until the old time. A transaction that has waited for a lock is a few seconds behind at most."""
+
 LOST_EVENTS = 1_000_000
 """The gap in an owner's sequence after a failover: more than the events of an owner that a former primary may have lost."""
 TIMELINE = "(SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))"

@@ -145,11 +145,9 @@ sequence (0 for the system) comes with its jobs, or in a row of NULLs if no job 
 of a transaction are thus locked at once, in one order.
 """
 
-LOCK_LIMITED = sql.prepared("""
-SELECT kind, max_running, paused_at IS NOT NULL AS is_paused,
-    CASE WHEN rate_count > 0 THEN least(rate_count,
-        tokens + extract(epoch FROM now() - tokens_at) / extract(epoch FROM rate_period) * rate_count) END AS tokens
-FROM jobs.kinds WHERE is_limited AND (kind = ANY(:kinds) OR kind = '*') ORDER BY kind FOR NO KEY UPDATE
+LOCK_LIMITED = sql.prepared(f"""
+SELECT k.kind, k.max_running, k.paused_at IS NOT NULL AS is_paused, CASE WHEN k.rate_count > 0 THEN {sql.TOKENS} END AS tokens
+FROM jobs.kinds k WHERE k.is_limited AND (k.kind = ANY(:kinds) OR k.kind = '*') ORDER BY k.kind FOR NO KEY UPDATE
 """)
 COUNT_HELD = sql.prepared(f"SELECT kind, count(*) FROM jobs.jobs WHERE state IN {sql.HELD} GROUP BY kind")
 SET_TOKENS = sql.prepared("""

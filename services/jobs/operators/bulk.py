@@ -17,9 +17,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
+
 import worker
 from chassis import errors, ids, tracing
-from services.jobs import domain
+from services.jobs import domain, isolation
 from services.jobs.domain import Action, State
 from services.jobs.operations import Operations
 from services.jobs.operators.job_filters import JobFilter
@@ -30,6 +32,10 @@ BATCH = 50
 """Jobs between two checkpoints."""
 PER_SECOND = 20
 MAX_PER_SECOND = 1_000
+TRIES = 5
+"""Tries to change a job whose row, or whose owner's row, is locked: together longer than a frozen replica may hold locks."""
+CONTENDED = "contended"
+"""The code of a job that stayed locked: the others do not wait for it."""
 
 
 class Change(StrEnum):
@@ -86,38 +92,54 @@ class Bulk:
         selected = restrict(stored, payload.change)
         state = await context.state()
         if state is None:
-            state = {"after": "", "total": (await self._search.count(selected)).count, "changed": 0, "skipped": {}}
+            state = _position(None, (await self._search.count(selected)).count, 0, Counter())
             await context.checkpoint(state)
         after = UUID(state["after"]) if state["after"] else None
         changed, total = int(state["changed"]), int(state["total"])
         skipped = Counter({code: int(count) for code, count in state["skipped"].items()})
         while True:
-            job_ids, after = await self._search.ids_after(selected, after, limit=BATCH)
-            for job_id in job_ids:
-                context.raise_if_cancelled()
-                begin = time.monotonic()
-                code = await self._apply(payload.change, job_id)
-                changed += not code
-                skipped.update([code] if code else [])
-                done = changed + skipped.total()
-                await context.progress(done, max(total, done), _MESSAGES[payload.change])
-                await asyncio.sleep(max(0.0, 1 / payload.per_second - (time.monotonic() - begin)))
-            if after is None:
+            job_ids, end = await self._search.ids_after(selected, after, limit=BATCH)
+            try:
+                for job_id in job_ids:
+                    context.raise_if_cancelled()
+                    begin = time.monotonic()
+                    code = await self._apply(payload.change, job_id)
+                    after = job_id
+                    changed += not code
+                    skipped.update([code] if code else [])
+                    done = changed + skipped.total()
+                    await context.progress(done, max(total, done), _MESSAGES[payload.change])
+                    await asyncio.sleep(max(0.0, 1 / payload.per_second - (time.monotonic() - begin)))
+            except BaseException:
+                # The next attempt would find the jobs that were changed, and count them as skipped.
+                await context.checkpoint(_position(after, total, changed, skipped))
+                raise
+            if end is None:
                 return {"changed": changed, "skipped": dict(skipped)}
-            await context.checkpoint(
-                {"after": str(after), "total": total, "changed": changed, "skipped": dict(skipped)}
-            )
+            after = end
+            await context.checkpoint(_position(after, total, changed, skipped))
 
     async def _apply(self, change: Change, job_id: UUID) -> str:
         """Change a job; return the code of the error that leaves it as it is, or an empty string."""
-        try:
-            if change is Change.RETRY:
-                await self._jobs.retry(job_id, owner_id=None)
+        for _ in range(TRIES):
+            try:
+                if change is Change.RETRY:
+                    await self._jobs.retry(job_id, owner_id=None)
+                else:
+                    await self._jobs.cancel(job_id, owner_id=None, reason="requested")
+            except (errors.FailedPrecondition, errors.AlreadyExists, errors.NotFound) as error:
+                return error.code
+            except DBAPIError as error:
+                if not isolation.is_contended(error):
+                    raise
             else:
-                await self._jobs.cancel(job_id, owner_id=None, reason="requested")
-        except (errors.FailedPrecondition, errors.AlreadyExists, errors.NotFound) as error:
-            return error.code
-        return ""
+                return ""
+        return CONTENDED
+
+
+def _position(after: UUID | None, total: int, changed: int, skipped: Counter[str]) -> dict[str, Any]:
+    """Return the state from which a later attempt resumes."""
+    return {"after": str(after or ""), "total": total, "changed": changed, "skipped": dict(skipped)}
 
 
 def restrict(selected: JobFilter, change: Change) -> JobFilter:

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from chassis import errors
-from services.jobs import domain, operations, storage
+from services.jobs import domain, operations, sql, storage
 from services.jobs.claims import waiters
 from services.jobs.operators import kind_changes
 from services.jobs.transaction import Transaction
@@ -19,15 +19,14 @@ MAX_PERIOD = timedelta(hours=24)
 ADMIT_BATCH = 1_000
 """Concurrency keys that admit jobs together with a new limit; the reconciler admits jobs for the rest."""
 
-_SET = sa.text("""
+_SET = sa.text(f"""
 INSERT INTO jobs.kinds AS k (kind, max_running, max_running_per_key, rate_count, rate_period, tokens)
 VALUES (:kind, :max_running, :max_running_per_key, :rate_count, :rate_period, :rate_count)
 ON CONFLICT (kind) DO UPDATE SET max_running = excluded.max_running, max_running_per_key = excluded.max_running_per_key,
     rate_count = excluded.rate_count, rate_period = excluded.rate_period, tokens_at = now(),
     -- A new rate starts with a full burst; changing a rate grants none.
-    tokens = CASE WHEN k.rate_count = 0 THEN excluded.rate_count ELSE least(excluded.rate_count, k.tokens
-        + extract(epoch FROM now() - k.tokens_at) / extract(epoch FROM k.rate_period) * k.rate_count) END
-""")
+    tokens = CASE WHEN k.rate_count = 0 THEN excluded.rate_count ELSE least(excluded.rate_count, greatest(0, {sql.TOKENS})) END
+""")  # noqa: S608 - our own text
 _PAUSE = sa.text("""
 INSERT INTO jobs.kinds AS k (kind, paused_at) VALUES (:kind, now())
 ON CONFLICT (kind) DO UPDATE SET paused_at = now() WHERE k.paused_at IS NULL

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres, transactions
-from services.jobs import domain, isolation, kinds
+from services.jobs import backlog, domain, isolation, kinds
 from services.jobs.convert import MASK, require_unmasked
 from services.jobs.schedules import cron, storage
 from services.jobs.schedules.cron import Overlap, Registration, Schedule
@@ -96,10 +96,12 @@ class Schedules:
         engine: AsyncEngine,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
         registry: kinds.Kinds,
+        limits: backlog.Backlog,
     ) -> None:
         self._single = postgres.autocommit(engine)
         self._transaction = transaction
         self._kinds = registry
+        self._backlog = limits
 
     async def run(self) -> None:
         """Fire schedules forever: sleep until the next one is due, five seconds at most."""
@@ -256,6 +258,12 @@ class Schedules:
         if not times:
             return
         spec = await self._spec(schedule)
+        if refusal := self._backlog.refusal(spec):
+            logger.warning(
+                "schedule skipped: too many of its jobs wait",
+                extra={"schedule": registration.name, "missed": len(times), "cause": refusal.code},
+            )
+            return
         results = await tx.submit([(cron.job_id(registration.name, time), spec) for time in times])
         for result in results:
             if isinstance(result, errors.Error):

@@ -28,7 +28,7 @@ class ScheduleReplica:
         self.kind = kind
         self.engine = engine
         self.jobs = jobs
-        self.schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds)
+        self.schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds, jobs.backlog)
 
     async def register(self, **arguments: Any) -> Schedule:
         values = {"name": self.name, "kind": self.kind, "payload": {"n": 1}, "cron": DAILY, **arguments}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
-from chassis import errors, ids
-from services.jobs import outcomes
+from chassis import bus, errors, ids, outbox, postgres
+from services.jobs import outcomes, schema
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from services.jobs.operators import bulk
@@ -144,6 +145,37 @@ async def test_a_change_resumes_at_its_checkpoint(
     assert await run(changes, context, payload) == {"changed": 4, "skipped": {}}
     assert context.reports[-1] == (4, 4)
     assert await jobs_helpers.state(jobs, failed[0]) is State.FAILED
+
+
+async def test_a_change_that_is_interrupted_counts_each_job_once(
+    monkeypatch: pytest.MonkeyPatch, jobs: Operations, changes: Bulk, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    """A job that was changed refuses the same change: counted again, it would be shown as skipped."""
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    retry = jobs.retry
+
+    async def interrupted(job_id: UUID, *, owner_id: UUID | None) -> Any:
+        if job_id == failed[2]:
+            raise errors.Unavailable("The database isn't responding. Try again.", code="database_unavailable")
+        return await retry(job_id, owner_id=owner_id)
+
+    with monkeypatch.context() as patch, pytest.raises(errors.Unavailable):
+        patch.setattr(jobs, "retry", interrupted)
+        await run(changes, context, payload)
+    assert await run(changes, context, payload) == {"changed": 4, "skipped": {}}
+
+
+async def test_a_job_that_stays_locked_stops_no_change_of_others(
+    jobs_engine: AsyncEngine, quiet_url: str, nats_url: str, failed: list[UUID], kind: str, owner_id: UUID
+) -> None:
+    engine = postgres.engine(quiet_url, name="test-hurried", lock_seconds=0.05)
+    jobs = Operations(engine, outbox.Relay(engine, schema.outbox, {}), bus.Bus(nats_url, name="t"), lease=timedelta(1))
+    changes = Bulk(jobs, JobSearch(engine))
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("SELECT FROM jobs.jobs WHERE job_id = :id FOR UPDATE"), {"id": failed[1]})
+        assert await run(changes, context, payload) == {"changed": 3, "skipped": {"contended": 1}}
+    await engine.dispose()
 
 
 async def test_jobs_that_refuse_are_skipped_and_counted(

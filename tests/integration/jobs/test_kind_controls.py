@@ -133,6 +133,21 @@ async def test_rate_bounds_the_starts_of_a_period(
     assert await jobs_helpers.claim(jobs, kind) == job_ids[5:9], "a burst is never more than the count"
 
 
+async def test_rate_of_a_kind_outlives_a_clock_that_is_set_back(
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
+) -> None:
+    job_ids = [(await submit_job()).job_id for _ in range(6)]
+    await jobs_helpers.limit(jobs, kind, rate_count=2, rate_period=timedelta(hours=1))
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[:2]
+    await pass_time(jobs_engine, kind, -3600 * 24)
+    assert await jobs_helpers.claim(jobs, kind) == job_ids[2:4]
+    assert await jobs_helpers.claim(jobs, kind) == []
+    # As a claim does that began after this change, and ends while this change waits for it.
+    await pass_time(jobs_engine, kind, -5)
+    await jobs_helpers.limit(jobs, kind, rate_count=4, rate_period=timedelta(hours=1))
+    assert await jobs_helpers.claim(jobs, kind) == []
+
+
 async def test_setting_a_rate_again_adds_no_burst(jobs: Operations, submit_job: jobs_helpers.Submit, kind: str) -> None:
     job_ids = [(await submit_job()).job_id for _ in range(9)]
     for _ in range(2):

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids
 from repruv.jobs.v1 import job_events_pb2
-from services.jobs import broadcast, checkpoints, convert, domain, outcomes, storage
+from services.jobs import broadcast, checkpoints, convert, domain, notifications, outcomes, storage
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import LONG, Callers, Eventually
@@ -49,16 +50,20 @@ async def test_small_payloads_do_not_end_a_claim(jobs: Operations, spec: jobs_he
 
 
 async def test_only_a_read_and_a_claim_return_a_large_payload(
-    jobs: Operations, large: list[UUID], spec: jobs_helpers.MakeSpec, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, spec: jobs_helpers.MakeSpec, kind: str, nats_url: str
 ) -> None:
-    job_id = large[0]
+    job_id = ids.uuid7()
+    await jobs.submit(job_id, spec(payload=LARGE, notify_owner=True))
     assert (await jobs.get(job_id, owner_id=None)).spec.payload == LARGE
     claimed = await jobs.claim(worker="w", kinds=[kind], limit=1)
     assert claimed[0].spec.payload == LARGE
     owner_id = claimed[0].spec.owner_id
     page = await jobs.lists.page(owner_id=owner_id, states=(), kinds=(), parent_id=None, page_size=100, page_token="")
     finished = await jobs.finish(job_id, 1, outcomes.Completed())
-    for job in (*page.jobs, finished):
+    unread = notifications.Notifications(jobs_engine, bus.Bus(nats_url, name="test"))
+    notified = await unread.list_page(owner_id, page_size=100, page_token="")
+    assert [job.job_id for job in notified.jobs] == [job_id]
+    for job in (*page.jobs, *notified.jobs, finished):
         assert not job.has_payload
         assert not convert.job_to_proto(job).spec.HasField("payload")
     for event in (await jobs.list_events(owner_id, after=0, limit=100))[0]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chassis import ids
-from services.jobs import domain
+from services.jobs import backlog, domain
 from services.jobs.schedules.cron import CatchUp, Overlap
 from tests.integration.jobs.schedule_replica import ANOTHER_HOUR, DAILY_AT_ANOTHER_HOUR, ScheduleReplica
 
@@ -45,6 +45,29 @@ async def test_policy_none_leaves_missed_times_out(schedule: ScheduleReplica) ->
     assert await schedule.fire() == 1
     assert await schedule.fired() == []
     assert (await schedule.get()).next_at == before
+
+
+async def test_schedule_whose_jobs_nobody_runs_stops_adding_to_them(
+    schedule: ScheduleReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await schedule.register(overlap=Overlap.ALLOW)
+    small = backlog.Backlog(schedule.engine, max_jobs=1)
+    monkeypatch.setattr(schedule.schedules, "_backlog", small)
+    await schedule.make_due()
+    assert await schedule.fire() == 1
+    [first] = await schedule.fired()
+    await small.measure()
+    await schedule.register(cron=DAILY_AT_ANOTHER_HOUR, overlap=Overlap.ALLOW)
+    for count in (1, 2):
+        await schedule.make_due(timedelta(days=1))
+        assert await schedule.fire() == 1
+        assert len(await schedule.fired()) == count
+        next_at = (await schedule.get()).next_at
+        assert next_at is not None
+        assert next_at > datetime.now(UTC)
+        if count == 1:
+            await schedule.jobs.cancel(first.job_id, owner_id=None, reason="r")
+            await small.measure()
 
 
 async def test_policy_skip_leaves_a_time_out_while_the_previous_job_runs(schedule: ScheduleReplica) -> None:

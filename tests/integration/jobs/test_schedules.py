@@ -80,7 +80,9 @@ async def test_two_replicas_that_fire_at_once_submit_one_job(schedule: ScheduleR
     for _ in range(5):
         time = await schedule.make_due()
         replicas = [
-            schedule_operations.Schedules(schedule.engine, schedule.jobs.transaction, schedule.jobs.kinds)
+            schedule_operations.Schedules(
+                schedule.engine, schedule.jobs.transaction, schedule.jobs.kinds, schedule.jobs.backlog
+            )
             for _ in range(4)
         ]
         results = await asyncio.gather(*(replica.fire() for replica in replicas))

@@ -40,7 +40,9 @@ class Program:
     async def registered(self) -> tuple[int, str]:
         """Return the registered max_attempts and cron expression."""
         stored = (await self.jobs.kinds.get([self.kind]))[self.kind]
-        schedules = schedule_operations.Schedules(self.engine, self.jobs.transaction, self.jobs.kinds)
+        schedules = schedule_operations.Schedules(
+            self.engine, self.jobs.transaction, self.jobs.kinds, self.jobs.backlog
+        )
         return stored.defaults["max_attempts"], (await schedules.get(f"{self.kind}.s")).schedule.registration.cron
 
     async def shift(self, version: str, **columns: timedelta) -> None:
