@@ -44,9 +44,16 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 def text(record: logging.LogRecord) -> str:
     """Return the message of a record with its fields and its traceback."""
-    fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+    fields = "".join(f" {name}={_printable(str(value))}" for name, value in _fields(record).items())
     line = f"{record.getMessage()}{fields}"
     return f"{line}\n{_PLAIN.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _printable(text: str) -> str:
+    """Return a text with control characters escaped: what a client sends cannot look like a line of its own."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 _PLAIN = logging.Formatter()

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
+MAX_MISTAKES = 20
+"""Of one request that are reported."""
 
 _STATUSES: dict[str, int] = {
     errors.InvalidArgument.status: 422,
@@ -164,7 +166,7 @@ def _of_error(error: errors.Error) -> Problem:
 
 
 def _of_validation(error: RequestValidationError) -> Problem:
-    mistakes: list[dict[str, Any]] = list(error.errors())
+    mistakes: list[dict[str, Any]] = list(error.errors()[:MAX_MISTAKES])
     if any(mistake["type"] == "json_invalid" for mistake in mistakes):
         return Problem(status=400, code="malformed_json", detail="The body is not valid JSON.")
     # Never the input itself: it may be a password.
@@ -204,6 +206,9 @@ _DETAILS: Mapping[str, str] = {
 
 
 def _detail(mistake: Mapping[str, Any]) -> str:
+    if mistake["type"] == "value_error":  # one of our own validators
+        message = str(mistake["ctx"]["error"])
+        return f"{message[:1].upper()}{message[1:]}."
     sentence = _DETAILS.get(mistake["type"])
     return sentence.format(**mistake.get("ctx", {})) if sentence else str(mistake["msg"])
 

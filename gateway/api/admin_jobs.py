@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -21,24 +21,30 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 
 async def job_filter(
-    status: Annotated[list[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
-    kind: Annotated[list[schemas.Text], Query(description="Only these kinds, up to 20; by default all.")] = [],  # noqa: B006
+    status: Annotated[schemas.Few[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
+    kind: Annotated[schemas.Few[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
     owner_id: Annotated[schemas.Text, Query(description="Only this owner's.")] = "",
     worker: Annotated[schemas.Text, Query(description="Only if its latest attempt runs or ran there.")] = "",
     error_code: Annotated[schemas.Text, Query(description="Only with this error code.")] = "",
-    created_from: Annotated[datetime | None, Query(description="Only those submitted at or after this time.")] = None,
-    created_until: Annotated[datetime | None, Query(description="Only those submitted before this time.")] = None,
+    created_from: Annotated[
+        schemas.Moment | None, Query(description="Only those submitted at or after this time.")
+    ] = None,
+    created_until: Annotated[schemas.Moment | None, Query(description="Only those submitted before this time.")] = None,
     fingerprint: Annotated[
         schemas.Text, Query(description="Only if its latest attempt failed with it; `none`: without an exception.")
     ] = "",
     text: Annotated[schemas.Text, Query(description="Only with this text in a message or key.")] = "",
     system: Annotated[bool, Query(description="Whether to include the system's jobs.")] = True,
-    finished_from: Annotated[datetime | None, Query(description="Only those that ended at or after this time.")] = None,
-    finished_until: Annotated[datetime | None, Query(description="Only those that ended before this time.")] = None,
+    finished_from: Annotated[
+        schemas.Moment | None, Query(description="Only those that ended at or after this time.")
+    ] = None,
+    finished_until: Annotated[
+        schemas.Moment | None, Query(description="Only those that ended before this time.")
+    ] = None,
     problem: Annotated[
         engine.ProblemReason | None, Query(description="Only those that need attention for this reason.")
     ] = None,
-    without_kind: Annotated[list[schemas.Text], Query(description="None of these kinds, up to 20.")] = [],  # noqa: B006
+    without_kind: Annotated[schemas.Few[schemas.Text], Query(description="None of these kinds.")] = [],  # noqa: B006
 ) -> admin_service_pb2.JobFilter:
     """Read the filter of a list of jobs."""
     message = admin_service_pb2.JobFilter(
@@ -60,7 +66,7 @@ async def job_filter(
         ("finish_time_until", finished_until),
     ):
         if moment is not None:
-            getattr(message, name).FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            getattr(message, name).FromDatetime(moment)
     return message
 
 
@@ -130,7 +136,7 @@ async def run_job(body: schemas_engine.Run, session: Admin, gateway: Gateway) ->
         owner_id=body.owner_id,
     )
     if body.run_at is not None:
-        rpc_request.run_at.FromDatetime(body.run_at if body.run_at.tzinfo else body.run_at.replace(tzinfo=UTC))
+        rpc_request.run_at.FromDatetime(body.run_at)
     return answer(engine.owned_job((await gateway.engine.run_job.send(session.identity, rpc_request)).job), 202)
 
 

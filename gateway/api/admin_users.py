@@ -181,7 +181,7 @@ async def list_security_events(
     session: SignedIn,
     gateway: Gateway,
     user_id: Annotated[schemas.Text, Query(description="Only of this account.")] = "",
-    kind: Annotated[list[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
+    kind: Annotated[schemas.Few[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
     oldest_first: bool = False,
     page_size: PageSize = 50,
     page_token: PageToken = "",

@@ -23,8 +23,8 @@ POLL_SECONDS = "2"
 async def list_jobs(
     session: ReadSession,
     gateway: Gateway,
-    status: Annotated[list[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
-    kind: Annotated[list[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
+    status: Annotated[schemas.Few[views.JobStatus], Query(description="Only these states; by default all.")] = [],  # noqa: B006
+    kind: Annotated[schemas.Few[schemas.Text], Query(description="Only these kinds; by default all.")] = [],  # noqa: B006
     parent_id: Annotated[schemas.Text, Query(description="Only children of this job.")] = "",
     oldest_first: bool = False,
     page_size: PageSize = 20,

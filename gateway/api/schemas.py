@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gateway import demo_options as options
+
+MAX_FIELDS = 100
+MAX_VALUES = 20
 
 
 def _storable(text: str) -> str:
@@ -18,6 +22,14 @@ def _storable(text: str) -> str:
     return text
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """Return a time in UTC, which is also the zone of a time without one."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("must be between the years 1 and 9999 in UTC") from None
+
+
 def _one_of(choices: tuple[str, ...]) -> str:
     return ", ".join(f"`{choice}`" for choice in (options.AUTO, *choices))
 
@@ -27,6 +39,10 @@ def _between(limits: tuple[int, int], default: int) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+Item = TypeVar("Item")
+Few = Annotated[list[Item], Field(max_length=MAX_VALUES)]
+"""A list that a client sends: each invalid item would be a mistake of its own to report."""
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -34,6 +50,14 @@ class Body(BaseModel):
     """A request body: values are not coerced, unknown fields are rejected."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limit(cls, body: Any) -> Any:
+        """Refuse a body with many fields at once: each unknown one would be a mistake of its own to report."""
+        if isinstance(body, dict) and len(body) > MAX_FIELDS:
+            raise ValueError(f"must have at most {MAX_FIELDS} fields")
+        return body
 
 
 class EnableDemo(Body):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from gateway.api.schemas import Body, Count, Text
+from gateway.api.schemas import Body, Count, Moment, Text
 from gateway.views.engine import (
     CatchUp,
     ErrorGroup,
@@ -45,7 +44,7 @@ class Run(Body):
     kind: Text = Field(description="A kind that a worker has registered.", examples=["demo.enable"])
     payload: dict[str, Any] = Field(default_factory=dict)
     owner_id: Text = Field("", description="By default the caller.")
-    run_at: datetime | None = Field(None, strict=False, description="When it may begin; by default now.")
+    run_at: Moment | None = Field(None, strict=False, description="When it may begin; by default now.")
     job_id: Text = Field("", description="UUIDv7; a repeated id submits no second job. By default a new one.")
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from gateway.api.schemas import Body, Text
+from gateway.api.schemas import Body, Few, Text
 from gateway.views import Passkey
 
 _BYTES = "Bytes in base64url, without padding."
@@ -24,7 +24,7 @@ class Attestation(_FromBrowser):
 
     clientDataJSON: Text = Field(description=_BYTES)  # noqa: N815 - the standard's names
     attestationObject: Text = Field(description=_BYTES)  # noqa: N815
-    transports: list[Text] | None = None
+    transports: Few[Text] | None = None
 
 
 class Signature(_FromBrowser):

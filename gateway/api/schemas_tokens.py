@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from gateway.api.schemas import Body, Text
-from gateway.views import ApiToken, ApiTokenScope
+from gateway.views import API_TOKEN_SCOPES, ApiToken, ApiTokenScope
 
 
 class NewApiToken(Body):
@@ -16,7 +16,9 @@ class NewApiToken(Body):
 
     name: Text = Field(description="1 to 100 characters.", examples=["Nightly report"])
     scopes: list[ApiTokenScope] = Field(
-        description="What it may do; at least one. `write` includes `read`.", examples=[["read"]]
+        max_length=len(API_TOKEN_SCOPES),
+        description="What it may do; at least one. `write` includes `read`.",
+        examples=[["read"]],
     )
     lifetime_days: int = Field(90, ge=1, le=365, description="Days until it expires.")
 

@@ -51,7 +51,9 @@ class AccessLog:
 
     def _record(self, scope: Scope, status: int, first_byte: float, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        metrics.answered(scope["method"] if route != "unmatched" else "any", route, status, first_byte)
+        # A method that a path does not have names no series: strangers would create 34 for each route.
+        is_known = route != "unmatched" and status != 405
+        metrics.answered(scope["method"] if is_known else "any", route, status, first_byte)
         level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
         # Without the query: it may hold secrets.
         fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}

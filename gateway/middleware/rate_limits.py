@@ -185,10 +185,13 @@ def is_free(path: str) -> bool:
 
 
 def _credentials(scope: Scope) -> bytes | None:
-    """Return a digest of the caller's credentials; None if it sends none."""
+    """Return a digest of the caller's bearer token or else cookies; None if it sends none.
+
+    All users of a site behind a password of a proxy send the same `Authorization: Basic`: it identifies nobody.
+    """
     cookie = None
     for name, value in scope["headers"]:
-        if name == b"authorization":
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
             return hashlib.sha256(value).digest()
         if name == b"cookie":
             cookie = value

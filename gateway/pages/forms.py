@@ -29,13 +29,15 @@ def filled(values: Mapping[str, str], mistakes: Mapping[str, str]) -> dict[str, 
 
 
 async def read(request: Request, *names: str) -> dict[str, str]:
-    """Return the named fields; a missing one is empty."""
-    async with request.form(max_files=0, max_fields=MAX_FIELDS) as fields:
-        texts = {name: fields.get(name, "") for name in names}
-    # A client may name a charset with surrogates, which neither protobuf nor PostgreSQL accepts.
-    return {
-        name: text.encode("utf-8", "replace").decode() if isinstance(text, str) else "" for name, text in texts.items()
-    }
+    """Return the named fields; a missing one is empty.
+
+    Raises `unsupported_media_type` for multipart, which none of our forms sends: its charset may be any codec of Python.
+    """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        message = "Forms are sent as application/x-www-form-urlencoded."
+        raise errors.InvalidArgument(message, code="unsupported_media_type", field="content-type")
+    async with request.form(max_fields=MAX_FIELDS) as fields:
+        return {name: str(fields.get(name, "")) for name in names}
 
 
 def mistakes_of(error: errors.Error, fields: Collection[str]) -> tuple[int, dict[str, str]]:

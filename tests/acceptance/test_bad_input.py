@@ -157,6 +157,8 @@ ADDRESSES = [
     Bad(name="cancel of no UUID", path="/jobs/nonsense/cancel", status=404, code="job_not_found"),
     Bad(name="retry of an unknown job", path=f"/jobs/{NO_JOB}/retry", status=404, code="job_not_found"),
     Bad(name="session id is no UUID", path="/auth/sessions/1", status=404, code="session_not_found", method="DELETE"),
+    _get("platform with NUL", "/connections/a%00b", 404, "platform_not_found"),
+    Bad(name="disconnect of NUL", path="/connections/%00/disconnect", status=404, code="platform_not_found"),
     _get("unknown path", "/nothing", 404, "not_found"),
     _get("path with dots", "/../../etc/passwd", 404, "not_found"),
     Bad(name="wrong method", path="/demo/status", status=405, code="method_not_allowed", method="PUT"),

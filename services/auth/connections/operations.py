@@ -20,6 +20,7 @@ from services.auth import context, schema, throttling
 from services.auth.connections import domain, secrets, storage
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.effects import Effects
+from services.auth.connections.platforms import is_name
 from services.auth.connections.providers.outbound import PlatformError
 from services.auth.connections.providers.provider import AuthorizationRequest, Provider, Transaction
 
@@ -105,6 +106,7 @@ class Operations:
 
     async def get(self, user_id: UUID, platform: str) -> Connection:
         """Read a connection. A state that its job or time has left is repaired first. Raises `platform_not_found`."""
+        _require_name(platform)
         async with self._single.connect() as conn:
             connection = await storage.get(conn, user_id, platform)
         if not _has_access(connection):
@@ -173,6 +175,7 @@ class Operations:
 
     async def disconnect(self, user: User, platform: str) -> Connection:
         """Begin to revoke the access, and stop a connect that has begun; nothing if there is neither."""
+        _require_name(platform)
         key, columns = (user.user_id, platform), {"job_id": ids.uuid7()}
         async with outbox.transaction(self._engine, schema.outbox, self._relay) as tx:
             connection = await storage.CONNECTIONS.move(tx.conn, key, Action.DISCONNECT, columns=columns)
@@ -187,7 +190,7 @@ class Operations:
 
     def _provider(self, platform: str) -> Provider:
         if (provider := self._providers.get(platform)) is None:
-            raise errors.NotFound("This platform is not available.", code="platform_not_found")
+            raise _unknown_platform()
         return provider
 
     async def _repair(self, connection: Connection) -> Connection:
@@ -203,6 +206,16 @@ class Operations:
             logger.warning("a platform does not answer", extra=extra)
             message = f"{provider.platform.title} isn't responding. Try again later."
             raise errors.Unavailable(message, code="platform_unavailable") from None
+
+
+def _require_name(platform: str) -> None:
+    """Raise `platform_not_found` for what cannot be a name: PostgreSQL refuses texts with NUL."""
+    if not is_name(platform):
+        raise _unknown_platform()
+
+
+def _unknown_platform() -> errors.NotFound:
+    return errors.NotFound("This platform is not available.", code="platform_not_found")
 
 
 def redirect_uri(public_url: str, platform: str) -> str:

@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 
 from chassis import settings
-from services.auth.connections.platforms import URLS, Platform, is_url
+from services.auth.connections.platforms import URLS, Platform, is_name, is_url
 from services.auth.connections.providers.registry import KINDS, find_kind
-
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 def read(environ: Mapping[str, str]) -> tuple[Platform, ...]:
@@ -18,10 +16,10 @@ def read(environ: Mapping[str, str]) -> tuple[Platform, ...]:
     Raises `SettingsError` naming every mistake.
     """
     names = [name.strip() for name in environ.get("PLATFORMS", "").split(",") if name.strip()]
-    mistakes = [f"PLATFORMS names {name!r}, which is not a name" for name in names if not _NAME.fullmatch(name)]
+    mistakes = [f"PLATFORMS names {name!r}, which is not a name" for name in names if not is_name(name)]
     if len(set(names)) != len(names):
         mistakes.append("PLATFORMS names one twice")
-    offered = [_read_one(name, environ, mistakes) for name in names if _NAME.fullmatch(name)]
+    offered = [_read_one(name, environ, mistakes) for name in names if is_name(name)]
     if mistakes:
         raise settings.SettingsError("; ".join(mistakes))
     return tuple(platform for platform in offered if platform)
@@ -36,7 +34,7 @@ def withdrawn(environ: Mapping[str, str]) -> tuple[Platform, ...]:
     names = {name.lower().replace("_", "-") for name in settings_of} - listed
     mistakes: list[str] = []
     # A mistake here does not stop the start: access at that platform is then only deleted.
-    platforms = [_read_one(name, environ, mistakes) for name in sorted(names) if _NAME.fullmatch(name)]
+    platforms = [_read_one(name, environ, mistakes) for name in sorted(names) if is_name(name)]
     return tuple(platform for platform in platforms if platform and not mistakes)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -45,6 +48,11 @@ class Platform:
             return _is_safe(parts, allows_http=self.allows_http) and _authority(parts) in hosts
         except ValueError:
             return False
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text may be the name of a platform."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_url(text: str, *, allows_http: bool) -> bool:

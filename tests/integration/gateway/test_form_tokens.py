@@ -149,3 +149,12 @@ async def test_visit_cookie_never_signs_in(account: Account, url: str) -> None:
             http.cookies.clear()
             http.cookies.set("session", useless)
             assert (await http.get("/api/v1/auth/me")).status_code == 401
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "undefined", "punycode"])
+async def test_multipart_form_is_refused(charset: str, url: str) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\nmina\r\n--x--'
+    async with httpx.AsyncClient(base_url=url) as http:
+        headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+        response = await http.post("/login", content=body, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from gateway import problems
+from gateway.identity import authentication
+from gateway.identity.sessions import Session
 from gateway.middleware import rate_limits
+from repruv.auth.v1 import auth_pb2
 from tests.unit.gateway.clock import Clock
 
 
@@ -43,3 +48,39 @@ def test_memory_is_bounded_and_drops_the_least_recently_used(clock: Clock, monke
         bucket.take(key)
     assert bucket.take("a").remaining == 2
     assert bucket.take("b").remaining == 4
+
+
+async def test_password_of_a_site_identifies_no_user() -> None:
+    """Behind a proxy that asks for a password, all browsers send the same `Authorization: Basic`."""
+    users: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        user_id = next(value.decode() for name, value in scope["headers"] if name == b"cookie")
+        session = Session(
+            token=user_id,
+            user=auth_pb2.User(user_id=user_id),
+            auth_session=auth_pb2.Session(),
+            identity="",
+            identity_expires=0,
+        )
+        scope["state"] = {"authenticated": authentication.Authentication(session=session, by_cookie=True)}
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Message) -> None:
+        users.append(dict(message["headers"])[b"ratelimit"].decode())
+
+    limits = rate_limits.RateLimits(user="5/60", network="50/60", sign_in="5/60")
+    limited = rate_limits.RateLimit(application, limits=limits, responder=problems.ErrorResponder())
+    for user_id in ("ada", "ada", "ben", "ben"):
+        headers = [(b"authorization", b"Basic c2l0ZTpvcGVu"), (b"cookie", user_id.encode())]
+        await limited({"type": "http", "method": "GET", "path": "/", "headers": headers}, _receive, send)
+    assert [text.partition(";t")[0] for text in users] == [
+        '"network";r=49',
+        '"user";r=4',
+        '"network";r=48',
+        '"user";r=4',
+    ]
+
+
+async def _receive() -> Message:
+    return {"type": "http.request"}
