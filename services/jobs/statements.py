@@ -332,7 +332,7 @@ UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM sur
 
 
 _ORPHANS = f"""FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
-WHERE c.parent_id IS NOT NULL AND c.state NOT IN {sql.states(domain.FINISHED | {State.CANCELLING})}
+WHERE c.parent_id IS NOT NULL AND c.finished_at IS NULL AND c.state <> '{State.CANCELLING}'
     AND p.state IN {sql.states(domain.ORPHANS_CHILDREN)}"""
 OWNERS_OF_ORPHANS = sql.prepared(f"SELECT DISTINCT c.owner_id {_ORPHANS} LIMIT :limit")
 

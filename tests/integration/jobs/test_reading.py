@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -12,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, paging
-from services.jobs import domain, list_storage, outcomes, schema
+from chassis.prepared import driver_connection
+from services.jobs import domain, list_storage, outcomes, schema, statements
 from services.jobs.domain import State
 from services.jobs.operations import Operations
 from tests.integration.jobs import jobs_helpers
@@ -69,21 +71,34 @@ async def test_history_is_bounded(jobs: Operations, jobs_engine: AsyncEngine, su
     assert [t["sequence"] for t in transitions] == list(range(101, 1_101))
 
 
-async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
-    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, owner_id: UUID, kind: str
-) -> None:
-    """Every new event stream lists its owner's unfinished jobs."""
-    job = await submit_job()
+@pytest.fixture
+async def many_finished(jobs_engine: AsyncEngine, owner_id: UUID, kind: str) -> AsyncIterator[None]:
+    """Store 20,000 finished jobs of an owner, all children of one parent."""
     async with jobs_engine.begin() as conn:
         await conn.execute(
             sa.text("""
                 INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, max_attempts, backoff, max_backoff,
-                    attempt_timeout, state, run_at, cancel_reason, finished_at)
-                SELECT gen_random_uuid(), :owner_id, :kind, '{}', 0, 3, 3, '1s', '60s', '600s', 'cancelled', now(), 'r', now()
-                FROM generate_series(1, 20000)
+                    attempt_timeout, state, run_at, cancel_reason, finished_at, parent_id)
+                SELECT gen_random_uuid(), :owner_id, :kind, '{}', 0, 3, 3, '1s', '60s', '600s', 'cancelled', now(), 'r', now(),
+                    :parent_id FROM generate_series(1, 20000)
             """),
-            {"owner_id": owner_id, "kind": kind},
+            {"owner_id": owner_id, "kind": kind, "parent_id": uuid4()},
         )
+        await conn.execute(sa.text("ANALYZE jobs.jobs"))
+    yield
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), {"kind": kind})
+
+
+async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submit_job: jobs_helpers.Submit,
+    owner_id: UUID,
+    many_finished: None,
+) -> None:
+    """Every new event stream lists its owner's unfinished jobs."""
+    job = await submit_job()
     filters: dict[str, Any] = {
         "owner_id": owner_id,
         "states": set(State) - domain.FINISHED,
@@ -95,8 +110,17 @@ async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
     async with jobs_engine.connect() as conn:
         plan = await conn.scalar(explained({**filters, "position": None, "limit": 101}))
     assert "jobs_unfinished" in str(plan)
-    async with jobs_engine.begin() as conn:
-        await conn.execute(sa.text("DELETE FROM jobs.jobs WHERE kind = :kind"), {"kind": kind})
+
+
+async def test_search_for_orphans_does_not_read_finished_jobs(jobs_engine: AsyncEngine, many_finished: None) -> None:
+    """Each replica searches every ten seconds, however many finished jobs there are."""
+    for statement, parameters in ((statements.orphans(of_parent=False), 3), (statements.OWNERS_OF_ORPHANS, 1)):
+        query = f"EXPLAIN (ANALYZE) {statement.sql}".encode()
+        async with jobs_engine.connect() as conn:
+            lines = await driver_connection(conn).execute_prepared(query, [None] * parameters, commit=True)
+        plan = "\n".join(line for (line,) in lines)
+        assert "jobs_unfinished" in plan
+        assert "Seq Scan on jobs c" not in plan
 
 
 def explained(filters: dict[str, Any]) -> sa.TextClause:
