@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from chassis import run
 from gateway import settings
@@ -29,6 +29,8 @@ UNREAD_SECONDS = 120.0
 """How long a response may wait for a client that reads too little. A full socket takes a slow line a while to send."""
 MAX_HEAD_BYTES = 64 * 1024
 """Limit of a request line with its headers, and of trailers. The parser has none."""
+MAX_PIPELINED = 16
+"""Requests of a connection that wait for the response to an earlier one. What one read brings may hold ten thousand."""
 
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
@@ -89,6 +91,8 @@ class Protocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _is_head = True
     _head_bytes = 0
+    _running: RequestResponseCycle | None = None
+    """The request that is handled; `cycle` is the last one that has arrived."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Configure the socket so that a lost peer is detected."""
@@ -104,6 +108,9 @@ class Protocol(HttpToolsProtocol):
         """Forget the deadlines and the request."""
         self._stop_expecting()
         self._stop_waiting()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         self._forget_request()
 
@@ -182,25 +189,32 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("a request must have one valid Host")
         self._is_head, self._head_bytes = False, 0
         super().on_headers_complete()
+        if len(self.pipeline) > MAX_PIPELINED:
+            raise ValueError("too many requests wait for the response to an earlier one")
         if version == "1.0" and self.cycle is not None:
             self.cycle.chunked_encoding = False
             self.cycle.expected_content_length = _UntilClose()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def take_over(self, writer: raw_connection.Writer) -> None:
-        """Hand the connection, whose response has started, to `writer`."""
-        was_lost = self.cycle is None or self.cycle.disconnected or self.transport.is_closing()
+        """Hand the connection, whose response has started, to `writer`. Pipelined requests get no response."""
         self._stop_expecting()
         self._stop_waiting()
-        if self.cycle is not None:
+        running = self._running
+        was_lost = running is None or running.disconnected or self.transport.is_closing()
+        if running is not None:
             # uvicorn regards the response as finished and does not wait for it.
-            self.cycle.disconnected = True
-        if was_lost:
+            running.disconnected = True
+        if running is None or was_lost:
             writer.disconnected()
             return
         self.connections.discard(self)
         self.flow.resume_reading()
         self.transport.set_write_buffer_limits(high=raw_connection.BUFFER_BYTES)
-        is_chunked = bool(self.cycle.chunked_encoding)
+        is_chunked = bool(running.chunked_encoding)
         taken = raw_connection.RawConnection(
             self.transport, writer, is_chunked=is_chunked, is_full=self.flow.write_paused
         )
@@ -213,6 +227,8 @@ class Protocol(HttpToolsProtocol):
         self.parser = None  # type: ignore[assignment]
         self.scope = None  # type: ignore[assignment]
         self.cycle = None  # type: ignore[assignment]
+        self._running = None
+        self.pipeline.clear()
 
 
 def configure(app: ASGIApp, config: settings.Settings) -> uvicorn.Config:

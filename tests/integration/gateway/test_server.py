@@ -299,6 +299,50 @@ ENDLESS = {
 }
 
 
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n%b\r\n%02d"
+    async with running_app(echo) as running:
+        sent = [request % (b"", number) for number in range(server.MAX_PIPELINED)]
+        answer = await exchange(running, b"".join(sent) + request % (b"Connection: close\r\n", server.MAX_PIPELINED))
+    bodies = [response.partition(b"\r\n\r\n")[2] for response in answer.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == [b"%02d" % number for number in range(server.MAX_PIPELINED + 1)]
+
+
+async def test_pipelined_requests_are_bounded() -> None:
+    """One read brings ten thousand; each that waits holds some kilobytes."""
+    has_begun, disconnected = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        disconnected.set()
+
+    async with running_app(app) as running, client_of(running) as client:
+        await has_begun.wait()
+        [protocol] = running.server_state.connections
+        await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
+        await disconnected.wait()
+        await until(lambda: not running.server_state.connections)
+        assert len(cast(server.Protocol, protocol).pipeline) == 0
+
+
+async def test_stream_with_a_pipelined_request_behind_it_goes_on() -> None:
+    stream = await opened()
+    stream.opening = b"data: opening\n\n"
+    async with serving(stream) as running:
+        reader, writer = await asyncio.open_connection(*running.servers[0].sockets[0].getsockname())
+        request = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(request * 2)
+        assert await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readuntil(b"opening\n\n\r\n")).startswith(b"f\r\ndata:")
+        stream.send(transition(1))
+        assert await reader.readuntil(b"\n\n\r\n") == b"7\r\nid: 1\n\n\r\n"
+        stream.close("draining")
+        assert (await reader.read()).endswith(b"0\r\n\r\n")
+        writer.close()
+
+
 @pytest.mark.parametrize("part", ENDLESS)
 async def test_endless_head_is_refused(part: str) -> None:
     begin, repeated = ENDLESS[part]
