@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from chassis import database_url, identity, tls
 
 ENVIRONMENTS = ("local", "production")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 LOCAL_ONLY = "local-only"
 """Every published secret of docker-compose.yml contains this text."""
 _PUBLISHED_ENCRYPTION_KEY = "bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc"
 """Contains `LOCAL_ONLY` in base64 only."""
 _SERVICE_NAME = re.compile(r"([a-z-]{1,19}):")
+_HOSTS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:,]*)(:\d+)?(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,]*)(:\d+)?)*")
+"""Hosts with ports, separated by commas; none if the URL names a socket."""
 VARIABLES = "variables"
 """Key of a field's metadata: a mapping from keys of the field's value to the variables that hold them."""
 
@@ -99,6 +103,8 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
                 values[field.name] = _cast(types[field.name], texts[""])
             except ValueError:
                 mistakes.append(f"{variables['']}={texts['']!r} is not of type {types[field.name].__name__}")
+            if mistake := _FORMATS.get(variables[""], _any)(texts[""]):
+                mistakes.append(f"{variables['']} {mistake}")
     mistakes += insecure_settings(environ)
     if mistakes:
         raise SettingsError("; ".join(mistakes))
@@ -141,6 +147,66 @@ def insecure_settings(environ: Mapping[str, str]) -> list[str]:
         for name, mode in modes.items()
         if mode != database_url.VERIFIED
     ]
+
+
+def _any(_: str) -> str:
+    return ""
+
+
+def _one_of(choices: tuple[str, ...], *, ignore_case: bool = False) -> Callable[[str], str]:
+    listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return lambda text: "" if (text.lower() if ignore_case else text) in choices else f"must be {listed}"
+
+
+def _wrong_database_url(text: str) -> str:
+    # Usually a password with @, / or # in it. The message does not repeat it.
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    user, _, hosts = parts.netloc.rpartition("@")
+    if parts.scheme in ("postgresql", "postgres") and "@" not in user and _HOSTS.fullmatch(hosts):
+        return ""
+    return (
+        "must be a URL like postgresql://user:password@host:5432/database, with %40 for @ and %2F for / in the password"
+    )
+
+
+def _wrong_seed(text: str) -> str:
+    try:
+        identity.public_key(text)
+    except ValueError:
+        return "must be 32 bytes in base64url, as `python -m provision keys` prints them"
+    return ""
+
+
+def _wrong_trust(text: str) -> str:
+    for number, entry in enumerate(text.split(","), start=1):
+        try:
+            identity.Verifier(entry)
+        except ValueError:
+            return f"must be <name>:<public key>,…; entry {number} is not"
+    return ""
+
+
+def _wrong_address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    return (
+        "" if host and colon and port.isdecimal() and int(port) < 65_536 else "must be host:port, such as 0.0.0.0:9090"
+    )
+
+
+_FORMATS: Mapping[str, Callable[[str], str]] = {
+    "LOG_LEVEL": _one_of(LOG_LEVELS, ignore_case=True),
+    "LOG_FORMAT": _one_of(LOG_FORMATS),
+    "DATABASE_URL": _wrong_database_url,
+    "ADMIN_DATABASE_URL": _wrong_database_url,
+    "IDENTITY_KEY": _wrong_seed,
+    "TRUSTED_IDENTITY_KEYS": _wrong_trust,
+    "LISTEN": _wrong_address,
+    "METRICS_ADDRESS": _wrong_address,
+}
+"""What is wrong with the text of a variable, empty for nothing."""
 
 
 def _cast(kind: type, text: str) -> object:

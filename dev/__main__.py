@@ -19,7 +19,7 @@ from dev.launcher.stack import ROOT
 def main(arguments: list[str]) -> int:
     """Run a command. Return its exit code."""
     if arguments[:1] == ["demo"]:
-        return int(importlib.import_module("dev.demo").main(arguments[1:]) or 0)
+        return int(importlib.import_module("dev.demo").main(arguments[1:], ROOT / ".data"))
     if arguments[:1] == ["admin"]:
         return int(importlib.import_module("dev.admin").main(arguments[1:], ROOT / ".data"))
     if arguments[:1] == ["psql"]:
@@ -49,11 +49,18 @@ def main(arguments: list[str]) -> int:
     if args.command == "job":
         return int(importlib.import_module("dev.job").run(args.file, args.payload, args.data_dir))
     try:
+        port = _port(os.environ.get("GATEWAY_PORT") or str(up.DEFAULT_PORT))
         scale = _scale([*os.environ.get("SCALE", "").split(), *args.scale])
     except ValueError as error:
         parser.error(str(error))
     ha = args.ha or bool(os.environ.get("HA"))
-    return up.run(data_dir=args.data_dir, scale=scale, ha=ha, compose_file=args.compose_file)
+    return up.run(data_dir=args.data_dir, port=port, scale=scale, ha=ha, compose_file=args.compose_file)
+
+
+def _port(setting: str) -> int:
+    if not setting.isdecimal() or int(setting) > 65_535:
+        raise ValueError(f"GATEWAY_PORT must be a port from 1 to 65535, not {setting!r}")
+    return int(setting)
 
 
 def _scale(settings: list[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import secrets
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,10 +18,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from dev.launcher import targets
+from dev.launcher.up import DEFAULT_PORT
+
 FINISHED = {"completed", "failed", "cancelled"}
 READ_SECONDS = 40.0
 """The stream sends `ping` every 15 s: a longer silence means a dead connection."""
 NOT_YET_SECONDS = 0.5
+TEMPORARY = (502, 503, 504)
+REGISTER_SECONDS = 60.0
+RETRY_SECONDS = 1.0
 
 console = Console()
 
@@ -28,11 +35,16 @@ console = Console()
 class DemoFailed(Exception):
     """The stack answered with a problem or not at all."""
 
+    def __init__(self, text: str, *, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        """The status of the answer; 0 without one."""
 
-def main(arguments: list[str]) -> int:
+
+def main(arguments: list[str], data_dir: Path) -> int:
     """Register a user, enable demo mode, show its content and disable it. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev demo", description=__doc__)
-    parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', '8080')}")
+    parser.add_argument("--url", help="default: the system of `make up`, or GATEWAY_PORT on this machine")
     parser.add_argument("--niche", default="auto")
     parser.add_argument("--profile-type", default="auto")
     parser.add_argument("--interactions", type=int, default=20_000)
@@ -44,6 +56,7 @@ def main(arguments: list[str]) -> int:
     try:
         if args.survive:
             return int(importlib.import_module("dev.survive").run())
+        args.url = args.url or local_url(data_dir)
         with httpx.Client(base_url=f"{args.url}/api/v1", timeout=10.0) as client:
             return run(client, args)
     except httpx.HTTPError as error:
@@ -51,6 +64,16 @@ def main(arguments: list[str]) -> int:
     except DemoFailed as error:
         console.print(f"[red]{error}")
     return 1
+
+
+def local_url(data_dir: Path) -> str:
+    """Return the URL of GATEWAY_PORT if it is set, else of the system that runs on `data_dir`, else of the default port."""
+    if port := os.environ.get("GATEWAY_PORT"):
+        return f"http://127.0.0.1:{port}"
+    try:
+        return f"http://{targets.read(data_dir)['gateway']}"
+    except targets.NoRunningStack:  # containers have the default port
+        return f"http://127.0.0.1:{DEFAULT_PORT}"
 
 
 def run(client: httpx.Client, args: argparse.Namespace) -> int:
@@ -84,12 +107,29 @@ def run(client: httpx.Client, args: argparse.Namespace) -> int:
 
 def sign_in(client: httpx.Client) -> tuple[str, str]:
     """Register a new user whose token `client` sends from now on. Return the email address and the password."""
-    email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
-    call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
+    email, password = register(client)
     token = call(client, "POST", "/auth/token", {"email": email, "password": password})["token"]
     client.cookies.clear()
     client.headers["Authorization"] = f"Bearer {token}"
     return email, password
+
+
+def register(client: httpx.Client) -> tuple[str, str]:
+    """Register a new user; return the email address and the password. Raises `DemoFailed`.
+
+    A busy machine may not hash a password in time just after a start: another address is tried for a minute.
+    """
+    give_up_at = time.monotonic() + REGISTER_SECONDS
+    while True:
+        email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
+        try:
+            call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
+        except DemoFailed as error:
+            if error.status not in TEMPORARY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return email, password
 
 
 def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -97,7 +137,8 @@ def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | No
     response = client.request(method, path, json=body)
     if response.is_error:
         problem = response.json() if "json" in response.headers.get("content-type", "") else {}
-        raise DemoFailed(f"{method} {path}: {response.status_code} {problem.get('detail', response.text[:200])}")
+        text = f"{method} {path}: {response.status_code} {problem.get('detail', response.text[:200])}"
+        raise DemoFailed(text, status=response.status_code)
     answer: dict[str, Any] = response.json()
     return answer
 

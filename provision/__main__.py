@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from chassis import database_url, logs, migrations, process, settings
+from chassis import database_url, migrations, process, settings
 from provision import roles, streams
 from provision.settings import ImportSettings, Settings
 
@@ -76,7 +76,9 @@ def import_legacy(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         config = process.configure("import-legacy", ImportSettings, os.environ)
-    except settings.SettingsError as error:
+        if options.report:  # before the work of minutes
+            options.report.open("a").close()
+    except (settings.SettingsError, OSError) as error:
         process.fail(f"import-legacy cannot start: {error}")
     admin_url = database_url.complete(config.admin_database_url, config.certificate)
     try:
@@ -94,7 +96,13 @@ def make_certificates(folder: Path, others: list[str]) -> int:
     """Create the certificates below `folder`, or renew those that expire soon."""
     from provision import certificates
 
-    logs.configure("certificates", level=os.environ.get("LOG_LEVEL", "info"), form=os.environ.get("LOG_FORMAT", "text"))
+    try:
+        # It makes the files that other settings name.
+        process.configure(
+            "certificates", settings.Base, {name: os.environ.get(name, "") for name in ("LOG_LEVEL", "LOG_FORMAT")}
+        )
+    except settings.SettingsError as error:
+        process.fail(f"certificates cannot start: {error}")
     if not all(name.isidentifier() for name in others):
         process.fail("the name of a service has letters, digits and underscores only")
     if not certificates.make(folder, others):

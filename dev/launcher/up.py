@@ -24,10 +24,14 @@ DEFAULT_PORT = 8080
 GLANCE_SECONDS = 0.2
 
 
-def run(*, data_dir: Path = ROOT / ".data", scale: Mapping[str, int], ha: bool, compose_file: Path) -> int:
-    """Run the stack, show its log, and stop it at SIGINT, SIGTERM or SIGHUP. Return the exit code."""
+def run(
+    *, data_dir: Path = ROOT / ".data", port: int = DEFAULT_PORT, scale: Mapping[str, int], ha: bool, compose_file: Path
+) -> int:
+    """Run the stack, show its log, and stop it at SIGINT, SIGTERM or SIGHUP. Return the exit code.
+
+    Port 0 is any free one.
+    """
     log = log_output.to_terminal()
-    port = int(os.environ.get("GATEWAY_PORT") or DEFAULT_PORT)
     if port and not subprocesses.is_port_free(port):
         log(LAUNCHER, f"port {port} is taken by another program; choose another: GATEWAY_PORT={port + 1} make up")
         return 1

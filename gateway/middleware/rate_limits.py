@@ -87,8 +87,9 @@ class Bucket:
     def __init__(self, name: str, setting: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Parse `setting` as `requests/seconds`. Raises `SettingsError`."""
         if (match := _QUOTA.fullmatch(setting)) is None:
+            variable = f"RATE_LIMIT_{name.upper().replace('-', '_')}"
             raise settings.SettingsError(
-                f"{setting!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"
+                f"{variable}={setting!r} is no limit; write requests/seconds, for example 600/60, or `{OFF}`"
             )
         self.quota, self.window = int(match[1]), int(match[2])
         self.name = name

@@ -14,7 +14,12 @@ class Settings(settings.Backend):
     listen: str = "0.0.0.0:50053"
     database_url: str
     jobs_lease_seconds: float = 3.0
-    """The lease: without a heartbeat for this long, another worker gets the jobs."""
+    """The lease: without a heartbeat for this long, another worker gets the jobs. 1 to 3600."""
+
+    def __post_init__(self) -> None:
+        """Validate; raises `SettingsError`."""
+        if not 1.0 <= self.jobs_lease_seconds <= 3600.0:
+            raise settings.SettingsError("JOBS_LEASE_SECONDS must be between 1 and 3600")
 
     @property
     def pool_size(self) -> int:

@@ -103,8 +103,13 @@ async def test_commands_of_operators_run(system: System, user: User, capsys: pyt
             await asyncio.to_thread(local_admin.main, undo, system.data_dir)
 
 
-async def test_make_demo_runs(system: System, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await asyncio.to_thread(demo.main, ["--url", system.url, "--interactions", "500"]) == 0
+async def test_make_demo_runs(
+    system: System, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GATEWAY_PORT", raising=False)
+    assert await asyncio.to_thread(demo.main, ["--interactions", "500"], system.data_dir) == 0, (
+        "it finds the running system, whatever its port"
+    )
     assert "500 interactions" in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ from repruv_client import credentials
 def main(arguments: list[str]) -> int:
     """Print a new key of the service that the argument names. Return the exit code."""
     if len(arguments) != 1 or not arguments[0].isidentifier():
-        sys.stderr.write(f"{__doc__}")
+        sys.stderr.write(f"{__doc__}\nNAME has letters, digits and underscores only.\n")
         return 2
     identity_key = credentials.new_identity_key()
     sys.stdout.write(f"IDENTITY_KEY={identity_key}\n{arguments[0]}:{credentials.public_key(identity_key)}\n")

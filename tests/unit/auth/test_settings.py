@@ -11,8 +11,8 @@ from services.auth.settings import Settings, WorkerSettings
 
 ENVIRONMENT = {
     "NATS_URL": "nats://nats",
-    "IDENTITY_KEY": "key",
-    "TRUSTED_IDENTITY_KEYS": "auth:key",
+    "IDENTITY_KEY": "A" * 43,
+    "TRUSTED_IDENTITY_KEYS": "auth:" + "A" * 43,
     "DATABASE_URL": "postgresql://auth@postgres/repruv",
     "JOBS_TARGET": "jobs:50053",
     "DEMO_TARGET": "demo:50052",

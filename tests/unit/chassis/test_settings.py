@@ -18,12 +18,13 @@ class Settings(settings.Process):
     database_url: str
     lease_seconds: float = 3.0
     is_slow: bool = False
+    listen: str = "127.0.0.1:0"
 
 
 GOOD = {
     "NATS_URL": "nats://127.0.0.1:4222",
-    "IDENTITY_KEY": "key",
-    "TRUSTED_IDENTITY_KEYS": "demo:key",
+    "IDENTITY_KEY": "A" * 43,
+    "TRUSTED_IDENTITY_KEYS": "demo:" + "A" * 43,
     "DATABASE_URL": "postgresql://demo@127.0.0.1/repruv",
 }
 
@@ -42,6 +43,41 @@ def test_all_mistakes_are_named_at_once() -> None:
         settings.read(Settings, {"LEASE_SECONDS": "soon", "IS_SLOW": "perhaps"})
     for name in ("NATS_URL", "IDENTITY_KEY", "TRUSTED_IDENTITY_KEYS", "DATABASE_URL", "LEASE_SECONDS", "IS_SLOW"):
         assert name in str(excinfo.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("DATABASE_URL", "mysql://demo:hidden@127.0.0.1/repruv"),
+        ("DATABASE_URL", "postgresql://demo:hid/den@127.0.0.1/repruv"),
+        ("DATABASE_URL", "postgresql://demo:hidden@127.0.0.1:port/repruv"),
+        ("DATABASE_URL", "postgresql://demo:hid@den@127.0.0.1/repruv"),
+        ("IDENTITY_KEY", "hidden"),
+        ("TRUSTED_IDENTITY_KEYS", f"demo:{'A' * 43},hidden"),
+        ("TRUSTED_IDENTITY_KEYS", "demo:hidden"),
+        ("LISTEN", "50053"),
+        ("LISTEN", "127.0.0.1:65536"),
+    ],
+)
+def test_a_value_of_another_form_is_refused_by_name(variable: str, value: str) -> None:
+    with pytest.raises(settings.SettingsError, match=f"^{variable} ") as excinfo:
+        settings.read(Settings, {**GOOD, variable: value})
+    assert "hid" not in str(excinfo.value), "the message repeats no secret"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://d:%40@h/r",
+        "postgres://d@[::1]:5432/r",
+        "postgresql://d:p@one:1,two:2/r",
+        "postgresql://d@/r?host=/run",
+    ],
+)
+def test_forms_of_a_database_url(url: str) -> None:
+    assert settings.read(Settings, {**GOOD, "DATABASE_URL": url, "LOG_LEVEL": "INFO"})
 
 
 def test_a_misspelt_environment_is_refused() -> None:

@@ -18,8 +18,8 @@ from services.demo.settings import WorkerSettings
 OPTIONS = {"profile_type": "", "niche": "", "content_count": None, "interaction_count": None}
 ENVIRONMENT = {
     "NATS_URL": "nats://127.0.0.1:4222",
-    "IDENTITY_KEY": "key",
-    "TRUSTED_IDENTITY_KEYS": "demo:key",
+    "IDENTITY_KEY": "A" * 43,
+    "TRUSTED_IDENTITY_KEYS": "demo:" + "A" * 43,
     "DATABASE_URL": "postgresql://demo@127.0.0.1/repruv",
     "JOBS_TARGET": "127.0.0.1:50053",
 }

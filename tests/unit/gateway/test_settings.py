@@ -13,8 +13,8 @@ from gateway.settings import Settings
 ENVIRONMENT = {
     "ENVIRONMENT": "production",
     "NATS_URL": "nats://nats",
-    "IDENTITY_KEY": "key",
-    "TRUSTED_IDENTITY_KEYS": "auth:key",
+    "IDENTITY_KEY": "A" * 43,
+    "TRUSTED_IDENTITY_KEYS": "auth:" + "A" * 43,
     "AUTH_TARGET": "auth:50051",
     "DEMO_TARGET": "demo:50052",
     "JOBS_TARGET": "jobs:50053",
@@ -71,7 +71,7 @@ async def test_only_configured_proxies_are_trusted(setting: str, trusted: str | 
 
 @pytest.mark.parametrize("limit", ["60", "0/60", "60/0", "60/60/60", "-1/60", "many", "OFF"])
 def test_a_limit_is_requests_by_seconds(limit: str) -> None:
-    with pytest.raises(settings.SettingsError, match="is no limit"):
+    with pytest.raises(settings.SettingsError, match=f"RATE_LIMIT_SIGN_IN='{limit}' is no limit"):
         read(RATE_LIMIT_SIGN_IN=limit)
     assert read(RATE_LIMIT_SIGN_IN="off").rate_limits.sign_in == "off"
 
