@@ -29,6 +29,8 @@ CHILDREN_FAILED = "children_failed"
 OVERRUN_GRACE = timedelta(minutes=1)
 """Time after attempt_timeout for the worker to end the attempt; then the reconciler ends it."""
 
+KEPT_ATTEMPTS = 1_000
+"""The newest attempts of a job that are kept, and the events of these: a job that snoozes may live for years."""
 RECORDED_ATTEMPTS = 20
 """The newest attempts of a job that keep their log lines; as many failures keep their tracebacks."""
 MAX_LOG_LINES = 1_000

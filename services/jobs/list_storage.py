@@ -15,7 +15,7 @@ from services.jobs.schema import attempts, job_events, jobs
 from services.jobs.storage import LIGHT, built_jobs
 
 MAX_HISTORY_ROWS = 1_000
-"""Attempts and transitions of a job that are returned: a job that snoozes for days has tens of thousands."""
+"""Attempts and transitions of a job that are returned."""
 
 
 MAX_JOBS_AHEAD = 1_000

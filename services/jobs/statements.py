@@ -284,6 +284,15 @@ WITH given AS (
 ), forgotten AS (
     UPDATE jobs.attempts a SET traceback = NULL FROM given g
     WHERE g.traceback IS NOT NULL AND a.job_id = g.job_id AND a.attempt = g.attempt - {domain.RECORDED_ATTEMPTS}
+), old_attempts AS (
+    DELETE FROM jobs.attempts a USING given g
+    WHERE g.attempt > {domain.KEPT_ATTEMPTS} AND a.job_id = g.job_id AND a.attempt = g.attempt - {domain.KEPT_ATTEMPTS}
+), old_events AS (
+    -- A few at a time, the oldest first: an attempt has three.
+    DELETE FROM jobs.job_events e USING given g
+    WHERE g.attempt > {domain.KEPT_ATTEMPTS} AND e.job_id = g.job_id AND e.sequence = ANY(ARRAY(
+        SELECT o.sequence FROM jobs.job_events o WHERE o.job_id = g.job_id AND o.attempt <= g.attempt - {domain.KEPT_ATTEMPTS}
+        ORDER BY o.sequence LIMIT 10))
 )
 """
 
