@@ -41,7 +41,7 @@ async def test_job_that_snoozes_for_ever_keeps_its_newest_attempts(
 ) -> None:
     """An attempt and its events are deleted when the one a thousand later ends. Readers before them get a reset."""
     job = await submit_job()
-    kept, snooze = domain.KEPT_ATTEMPTS, outcomes.Snoozed(delay=jobs_helpers.HOUR)
+    limit, snooze = domain.KEPT_ATTEMPTS, outcomes.Snoozed(delay=jobs_helpers.HOUR)
     latest: list[int] = []
     for attempt in range(1, 4):
         await jobs_helpers.come_due(jobs, jobs_engine, *([job.job_id] if attempt > 1 else []))
@@ -49,19 +49,19 @@ async def test_job_that_snoozes_for_ever_keeps_its_newest_attempts(
         await jobs.finish(job.job_id, held.attempt, snooze)
         latest.append((await jobs.list_events(job.spec.owner_id, after=0, limit=100))[1])
     # The next attempts are the 1,001st and the 1,002nd.
-    await jobs_helpers.shift(jobs_engine, job.job_id, f"attempt = {kept}, max_attempts = {2 * kept}")
+    await jobs_helpers.shift(jobs_engine, job.job_id, f"attempt = {limit}, max_attempts = {2 * limit}")
     for attempt in (1, 2):
         await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
         await jobs_helpers.claim_one(jobs, kind)
-        await jobs.finish(job.job_id, kept + attempt, snooze)
+        await jobs.finish(job.job_id, limit + attempt, snooze)
         history = await jobs.history(job.job_id, owner_id=None)
         assert [row["attempt"] for row in history.attempts] == [
             *range(attempt + 1, 4),
-            *range(kept + 1, kept + attempt + 1),
+            *range(limit + 1, limit + attempt + 1),
         ]
         assert {row["attempt"] for row in history.transitions} == {
             *range(attempt + 1, 4),
-            *range(kept, kept + attempt + 1),
+            *range(limit, limit + attempt + 1),
         }
         with pytest.raises(errors.OutOfRange):
             await jobs.list_events(job.spec.owner_id, after=0, limit=100)
