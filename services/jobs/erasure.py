@@ -39,6 +39,9 @@ _DELETE_EVENTS = sa.text("""
     DELETE FROM jobs.job_events WHERE owner_id = :owner_id AND sequence = ANY(ARRAY(
         SELECT sequence FROM jobs.job_events WHERE owner_id = :owner_id ORDER BY sequence LIMIT :limit))
 """).bindparams(sa.bindparam("owner_id", type_=sa.Uuid))
+_LOCK_OWNER = sa.text("SELECT FROM jobs.owners WHERE owner_id = :owner_id FOR UPDATE").bindparams(
+    sa.bindparam("owner_id", type_=sa.Uuid)
+)
 _DELETE_OWNER = sa.text("DELETE FROM jobs.owners WHERE owner_id = :owner_id").bindparams(
     sa.bindparam("owner_id", type_=sa.Uuid)
 )
@@ -81,12 +84,15 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         conn = tx.conn
         finished = list((await conn.execute(_FINISHED, {"owner_id": owner_id, "limit": DELETE_BATCH})).scalars())
         await _delete(tx, finished)
+        # Transitions lock the row: the next statements see those before, and later ones begin a new sequence.
+        await conn.execute(_LOCK_OWNER, {"owner_id": owner_id})
         has_jobs = bool(await conn.scalar(_HAS_JOBS, {"owner_id": owner_id}))
         deleted_events = 0
         if not has_jobs:
             parameters: dict[str, object] = {"owner_id": owner_id, "limit": DELETE_BATCH}
             deleted_events = (await conn.execute(_DELETE_EVENTS, parameters)).rowcount
-            await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
+            if deleted_events < DELETE_BATCH:
+                await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
         await kind_changes.forget_actor(conn, owner_id)
     sought = [str(owner_id), *(text.lower() for text in texts)]
     async with jobs.transaction() as tx:

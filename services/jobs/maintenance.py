@@ -10,7 +10,6 @@ from functools import partial
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres, transactions
@@ -22,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 100
 """Jobs moved in one transaction."""
+REFUSED_PAUSE_SECONDS = 1.0
+"""Pause after a change that the database refuses: it is tried again with each pass."""
 
 
 class OwnersOf(Protocol):
@@ -108,24 +109,31 @@ class Maintenance:
         return len(failed)
 
     async def _by_owner(self, task: Callable[[UUID | None], Awaitable[int]], owners_of: OwnersOf) -> int:
-        """Run a task for all owners; if the row of one is locked, run it for each of them."""
+        """Run a task for all owners; if the row of one is locked, or a change of one is refused, run it for each of them."""
         try:
             return await self._retry_after_repair(partial(task, None))
-        except DBAPIError as error:
-            if not isolation.is_contended(error):
+        except Exception as error:
+            if isolation.is_unavailable(error) and not isolation.is_contended(error):
                 raise
         async with self._single.connect() as conn:
             owners = await owners_of(conn, limit=BATCH)
-        return sum(await asyncio.gather(*(self._of_owner(task, owner_id) for owner_id in owners)))
+        moved = await asyncio.gather(*(self._of_owner(task, owner_id) for owner_id in owners))
+        if None in moved:
+            await asyncio.sleep(REFUSED_PAUSE_SECONDS)
+        return sum(count or 0 for count in moved)
 
-    async def _of_owner(self, task: Callable[[UUID | None], Awaitable[int]], owner_id: UUID) -> int:
+    async def _of_owner(self, task: Callable[[UUID | None], Awaitable[int]], owner_id: UUID) -> int | None:
+        """Run a task for one owner; None if the database refuses a change of it."""
         async with self._room:
             try:
                 return await self._retry_after_repair(partial(task, owner_id))
-            except DBAPIError as error:
-                if not isolation.is_contended(error):
+            except Exception as error:
+                if isolation.is_contended(error):
+                    return 0
+                if isolation.is_unavailable(error):
                     raise
-                return 0
+                logger.exception("jobs of an owner cannot be moved", extra={"owner_id": owner_id})
+                return None
 
     async def _retry_after_repair(self, task: Callable[[], Awaitable[int]]) -> int:
         return await self.jobs.unreadable_rows.retry_after_repair(task, unreadable.maintenance_candidates(BATCH))

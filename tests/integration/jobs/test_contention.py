@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids, outbox, postgres
-from services.jobs import domain, isolation, operations, outcomes, schema, storage
+from services.jobs import domain, isolation, maintenance, operations, outcomes, schema, storage
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -277,22 +277,56 @@ async def test_tidying_does_not_wait_for_a_locked_owner(
     assert await jobs_helpers.state(jobs, tidied[blocked]) is ended
 
 
+@pytest.fixture
+def poisoned(jobs_engine: AsyncEngine) -> Locks:
+    """Return a context manager that lets the database refuse a state of a job, as a rule of another release may."""
+
+    @asynccontextmanager
+    async def poison(state: State, job_id: UUID) -> AsyncIterator[None]:
+        rule = f"job_id <> '{job_id}' OR state <> '{state}'"
+        async with jobs_engine.begin() as conn:
+            await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
+        try:
+            yield
+        finally:
+            async with jobs_engine.begin() as conn:
+                await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison"))
+
+    return poison
+
+
+async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    poisoned: Locks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(maintenance, "REFUSED_PAUSE_SECONDS", 0.0)
+    poison, other = ids.uuid7(), ids.uuid7()
+    await jobs.submit_many([(job_id, spec(owner_id=uuid4())) for job_id in (poison, other)])
+    await jobs.claim(worker="w1", kinds=[kind], limit=10)
+    for job_id in (poison, other):
+        await jobs_helpers.expire(jobs_engine, job_id)
+    async with poisoned(State.RETRYING, poison):
+        await jobs_helpers.rescue(jobs)
+        states = [await jobs_helpers.state(jobs, job_id) for job_id in (poison, other)]
+        assert states == [State.RUNNING, State.RETRYING]
+    await jobs_helpers.rescue(jobs)
+    assert await jobs_helpers.state(jobs, poison) is State.RETRYING
+
+
 async def test_outcome_that_the_database_refuses_fails_alone(
-    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, poisoned: Locks
 ) -> None:
     poison, *others = [await submit_job() for _ in range(4)]
     await jobs.claim(worker="w1", kinds=[kind], limit=10)
     # No valid outcome breaks a rule of the database. A row from another release may.
     await jobs_helpers.shift(jobs_engine, poison.job_id, "progress_done = 5, progress_total = 9")
-    async with jobs_engine.begin() as conn:
-        rule = f"job_id <> '{poison.job_id}' OR state <> 'completed'"
-        await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
-    try:
-        finishes: list[Any] = [(job.job_id, 1, outcomes.Completed()) for job in (poison, *others)]
+    finishes: list[Any] = [(job.job_id, 1, outcomes.Completed()) for job in (poison, *others)]
+    async with poisoned(State.COMPLETED, poison.job_id):
         failure, *results = await jobs.finish_many(finishes)
-    finally:
-        async with jobs_engine.begin() as conn:
-            await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison"))
     assert isinstance(failure, errors.Internal)
     assert [isinstance(result, domain.Job) and result.state for result in results] == [State.COMPLETED] * 3
     assert (await jobs.finish(poison.job_id, 1, outcomes.Completed())).state is State.COMPLETED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, ids, outbox, postgres
-from services.jobs import domain, erasure, operations, outcomes, schema
+from services.jobs import domain, erasure, operations, outcomes, schema, transaction
+from tests.integration.jobs.claim_calls import Eventually
 from tests.integration.jobs.conftest import LEASE
 
 EMAIL = "Mina.Okafor@Example.com"
@@ -67,6 +69,32 @@ def jobs(jobs_engine: AsyncEngine, nats_url: str) -> operations.Operations:
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search few jobs in one call."""
     monkeypatch.setattr(erasure, "SCAN_BATCH", 2)
+
+
+async def test_job_that_is_submitted_during_an_erasure_keeps_the_sequence_of_its_owner(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID, eventually: Eventually
+) -> None:
+    """Without the row of the owner its next event would begin the sequence again, and meet the number of an earlier one."""
+
+    async def is_waiting() -> bool:
+        waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
+        async with jobs_engine.connect() as conn:
+            return bool(await conn.scalar(sa.text(waits)))
+
+    ended, _ = await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
+    await jobs.cancel(ended.job_id, owner_id=None, reason="r")
+    async with outbox.transaction(jobs_engine, schema.outbox) as outgoing:
+        tx = transaction.Transaction(outgoing.conn)
+        await tx.submit([(ids.uuid7(), spec(owner_id=owner_id))])
+        erasing = asyncio.create_task(erasure.erase_owner(jobs, owner_id, []))
+        await eventually(is_waiting)
+        await tx.write_events()  # commits
+    assert not (await erasing).is_complete
+    assert await jobs.last_sequences([owner_id]) == {owner_id: 3}
+    await erase(jobs, owner_id)
+    await send_all(jobs_engine)
+    assert await erase(jobs, owner_id)
+    assert await mentioning(jobs_engine, owner_id) == set()
 
 
 @pytest.mark.usefixtures("small_pages")
