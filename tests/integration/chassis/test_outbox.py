@@ -293,7 +293,7 @@ async def test_refused_messages_of_one_route_do_not_delay_those_of_another(
         left = await row_versions(engine, prefix)
         assert sum(stored[message_id] != version for message_id, version in left.items()) <= len(tried)
     async with engine.begin() as conn:
-        refused = schema.outbox.c.subject.startswith(prefix)
+        refused = schema.outbox.c.subject.startswith(f"{prefix}down.")  # a sent one may still be there
         tries = (await conn.execute(sa.select(schema.outbox.c.attempts).where(refused))).scalars().all()
         assert len(tries) == 2 * outbox.BATCH + 50
         assert set(tries) <= {attempts, 1}  # the last batch may not be returned yet
