@@ -249,7 +249,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             raise errors.InvalidArgument("max_jobs must be between 1 and 100.", field="max_jobs")
         requests.require_own_kinds(request.kinds)
         kinds = requests.check_kinds(request.kinds)
-        wait = request.wait.ToTimedelta()
+        wait = protobuf.from_duration(request.wait, "wait")
         if not timedelta() <= wait <= long_poll.MAX_WAIT:
             message = f"wait must be between 0 and {long_poll.MAX_WAIT.total_seconds():.0f} s."
             raise errors.InvalidArgument(message, field="wait")

@@ -99,7 +99,9 @@ def limits_from_proto(kind: str, message: kind_pb2.KindLimits) -> kind_controls.
         max_running=message.max_running,
         max_running_per_key=message.max_running_per_key,
         rate_count=message.rate_count,
-        rate_period=message.rate_period.ToTimedelta() if message.HasField("rate_period") else None,
+        rate_period=protobuf.from_duration(message.rate_period, "rate_period")
+        if message.HasField("rate_period")
+        else None,
     )
 
 

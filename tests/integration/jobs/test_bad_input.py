@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
-from repruv.jobs.v1 import job_pb2, jobs_service_pb2, kind_pb2
+from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.jobs.jobs_server import JobsApi
 
 KIND = "demo.bad_input"
@@ -136,6 +136,8 @@ BAD_CALLS: list[tuple[Any, str]] = [
     (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=["demo.*"], max_jobs=1), "kinds"),
     (jobs_service_pb2.ClaimJobsRequest(worker="w\x00", kinds=[KIND], max_jobs=1), "worker"),
     (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[KIND], max_jobs=101), "max_jobs"),
+    (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[KIND], max_jobs=1, wait=Duration(seconds=2**62)), "wait"),
+    (jobs_service_pb2.ClaimJobsRequest(worker="w", kinds=[KIND], max_jobs=1, wait=Duration(seconds=-1)), "wait"),
     (jobs_service_pb2.HeartbeatJobsRequest(worker="w", attempts=[ATTEMPT] * 1_001), "attempts"),
     (jobs_service_pb2.HeartbeatJobsRequest(worker="w" * 101, attempts=[ATTEMPT]), "worker"),
     (jobs_service_pb2.ReportProgressRequest(attempt=ATTEMPT, progress=job_pb2.JobProgress(done=-1)), "progress"),
@@ -186,6 +188,25 @@ async def test_invalid_call_names_its_field(jobs_api: JobsApi, request_: Any, fi
     with pytest.raises(errors.InvalidArgument) as excinfo:
         await jobs_api.call(rpc, request_)
     assert excinfo.value.field == field
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "", "x" * 300])
+@pytest.mark.parametrize("rpc", ["GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule"])
+async def test_there_is_no_schedule_of_an_impossible_name(jobs_api: JobsApi, rpc: str, name: str) -> None:
+    more = {"job_id": str(ids.uuid7())} if rpc == "TriggerSchedule" else {}
+    request = getattr(admin_service_pb2, f"{rpc}Request")(name=name, **more)
+    with pytest.raises(errors.NotFound) as excinfo:
+        await jobs_api.call(getattr(jobs_api.admin, rpc), request, service="jobs")
+    assert excinfo.value.code == "schedule_not_found"
+
+
+@pytest.mark.parametrize("seconds", [2**53, -1, 86_401])
+async def test_period_of_a_rate_out_of_bounds_is_refused(jobs_api: JobsApi, seconds: int) -> None:
+    limits = kind_pb2.KindLimits(rate_count=1, rate_period=Duration(seconds=seconds))
+    request = admin_service_pb2.SetKindLimitsRequest(kind=KIND, limits=limits)
+    with pytest.raises(errors.InvalidArgument) as excinfo:
+        await jobs_api.call(jobs_api.admin.SetKindLimits, request, service="jobs")
+    assert excinfo.value.field == "rate_period"
 
 
 @pytest.mark.parametrize("attempt", [-1, 0, 1, 2**31 - 1])
