@@ -28,7 +28,7 @@ from services.jobs import (
     servicer,
     watches,
 )
-from services.jobs.operators import bulk, error_groups, job_search, kind_controls, overview, runs
+from services.jobs.operators import bulk, error_groups, holds, job_search, kind_controls, overview, runs
 from services.jobs.operators import servicer as admin_servicer
 from services.jobs.rates import reader as rates_reader
 from services.jobs.rates import recorder
@@ -67,9 +67,11 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds, jobs.backlog)
     job_overview = overview.Overview(engine)
     search = job_search.JobSearch(engine)
-    changes = bulk.Bulk(jobs, search)
+    job_holds = holds.Holds(jobs)
+    changes = bulk.Bulk(jobs, job_holds, search)
     admin = admin_servicer.AdminServicer(
         search,
+        job_holds,
         changes,
         error_groups.ErrorGroups(engine),
         rates_reader.Reader(engine),

@@ -13,6 +13,7 @@ from google.protobuf import struct_pb2
 from chassis import errors, ids, protobuf, tracing
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import domain, kinds, outcomes
+from services.jobs.operators import job_changes
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
@@ -137,9 +138,10 @@ def job_to_proto(
         finish_time=protobuf.to_timestamp(job.finished_at),
         errors=job.errors,
         deadline=protobuf.to_timestamp(job.deadline),
-        next_run_time=protobuf.to_timestamp(job.run_at) if job.state in _LATER and not job.awaits_children else None,
+        next_run_time=protobuf.to_timestamp(job.run_at) if _is_delayed(job) else None,
         children=_children_to_proto(job.children) if job.children.total else None,
         notify_owner=job.spec.notify_owner,
+        on_hold=job.is_on_hold,
     )
 
 
@@ -163,7 +165,8 @@ def mask_fields(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str
     return masked
 
 
-_LATER = frozenset({domain.State.SCHEDULED, domain.State.RETRYING})
+def _is_delayed(job: domain.Job) -> bool:
+    return job.state in domain.DELAYED and not job.awaits_children and not job.is_on_hold
 
 
 def _children_to_proto(children: domain.Children) -> job_pb2.JobChildren:
@@ -208,6 +211,12 @@ def attempt_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2.At
             message.exception.type, message.exception.message = row["exception_type"], row["exception_message"]
             message.exception.traceback, message.exception.place = row["traceback"] or "", row["place"]
     return message
+
+
+def change_to_proto(change: job_changes.JobChange) -> job_pb2.JobChangeRecord:
+    return job_pb2.JobChangeRecord(
+        change=change.change, actor_id=str(change.actor_id or ""), time=protobuf.to_timestamp(change.changed_at)
+    )
 
 
 def transition_to_proto(row: Mapping[str, Any]) -> job_pb2.Transition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -31,6 +31,9 @@ OVERRUN_GRACE = timedelta(minutes=1)
 
 KEPT_ATTEMPTS = 1_000
 """The newest attempts of a job that are kept, and the events of these: a job that snoozes may live for years."""
+ON_HOLD = datetime(9999, 1, 1, tzinfo=UTC)
+"""The `run_at` of a job on hold, and only of such a job: specs are bounded below it. The database compares with the same time."""
+
 RECORDED_ATTEMPTS = 20
 """The newest attempts of a job that keep their log lines; as many failures keep their tracebacks."""
 MAX_LOG_LINES = 1_000
@@ -54,7 +57,8 @@ _NAME = re.compile(r"[a-z0-9_.-]{1,100}")
 
 class State(StrEnum):
     SCHEDULED = "scheduled"
-    """Waits for run_at or for its children. The reconciler of any replica ends this state; a crash loses nothing."""
+    """Waits for run_at, for its children or, on hold, for its release. The reconciler of any replica ends this state; a crash
+    loses nothing."""
     PENDING = "pending"
     """Can be claimed once it has a slot of its concurrency key. A claim, a cancel or its deadline ends this state; a
     lost wake-up delays the claim by a second."""
@@ -90,6 +94,8 @@ class Action(StrEnum):
     RETRY_LATER = "retry_later"
     SNOOZE = "snooze"
     FAIL_OVERDUE = "fail_overdue"
+    HOLD = "hold"
+    RELEASE = "release"
     REQUEST_CANCEL = "request_cancel"
     CANCEL = "cancel"
     RETRY = "retry"
@@ -105,6 +111,9 @@ TRANSITIONS: Mapping[Action, tuple[frozenset[State], State]] = {
     # Until run_at, or until the last child has ended.
     Action.SNOOZE: (frozenset({State.RUNNING}), State.SCHEDULED),
     Action.FAIL_OVERDUE: (frozenset({State.SCHEDULED, State.PENDING, State.RETRYING}), State.FAILED),
+    Action.HOLD: (frozenset({State.SCHEDULED, State.PENDING, State.RETRYING}), State.SCHEDULED),
+    # To its former run_at; a promotion follows once that has passed.
+    Action.RELEASE: (frozenset({State.SCHEDULED}), State.SCHEDULED),
     Action.REQUEST_CANCEL: (frozenset({State.RUNNING}), State.CANCELLING),
     Action.CANCEL: (
         frozenset({State.SCHEDULED, State.PENDING, State.RETRYING, State.RUNNING, State.CANCELLING}),
@@ -250,6 +259,8 @@ class Job:
     deadline: datetime | None = None
     run_at: datetime | None = None
     """The time from which it can be claimed."""
+    hold_run_at: datetime | None = None
+    """The same once a job on hold is released."""
     lease_until: datetime | None = field(default=None, compare=False)
     """The end of the worker's lease."""
     children: Children = Children()
@@ -264,6 +275,11 @@ class Job:
     """The size of the payload as JSON."""
     has_payload: bool = True
     """Whether `spec.payload` was read; it is empty otherwise."""
+
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether an operator has put it on hold: it is not claimed until it is released."""
+        return self.state is State.SCHEDULED and self.run_at == ON_HOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

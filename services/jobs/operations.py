@@ -42,6 +42,7 @@ from services.jobs.claims import claim, fair_ranks, long_poll, waiters
 from services.jobs.claims.handoff import Handoff, find_waiter
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
+from services.jobs.operators import job_changes
 from services.jobs.schedules import cron
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.submit import SubmitResult
@@ -77,6 +78,8 @@ class History:
     """Whether it waits while its kind has no worker."""
     awaits_slot: bool
     """Whether it waits for a slot of its concurrency key."""
+    changes: Sequence[job_changes.JobChange]
+    """Who put it on hold and released it, newest first."""
 
 
 class Operations:
@@ -189,6 +192,7 @@ class Operations:
             attempts = await list_storage.list_attempts(conn, job_id)
             transitions = await list_storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
+            changes = await job_changes.list_all(conn, job_id)
             ahead = await list_storage.count_ahead(conn, job) if job.ready else None
         is_unclaimed, kind = job.state in domain.UNCLAIMED, job.spec.kind
         return History(
@@ -199,6 +203,7 @@ class Operations:
             jobs_ahead=ahead,
             lacks_worker=is_unclaimed and not (await self.kinds.get([kind]))[kind].has_worker,
             awaits_slot=job.state is State.PENDING and not job.ready,
+            changes=changes,
         )
 
     async def cancel(self, job_id: UUID, *, owner_id: UUID | None, reason: str) -> Job:

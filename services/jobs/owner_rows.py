@@ -30,6 +30,7 @@ _ENGINE = [
     "progress_attempt",
     "progress_rate",
     "progress_at",
+    "hold_run_at",
     "payload_bytes",
     "version",
 ]
@@ -49,6 +50,7 @@ LEFT_OUT: Mapping[str, str] = {
     "jobs.attempt_logs": "Log lines of the program, for operators.",
     "jobs.checkpoints": "Where a running job resumes.",
     "jobs.deleted_jobs": "Ids of deleted jobs, without an owner.",
+    "jobs.job_changes": "Who put jobs on hold and released them, for operators; jobs.job_events has when.",
     "jobs.kinds": "Types of jobs, of no owner.",
     "jobs.kind_changes": "Who paused and limited types of jobs, for operators.",
     "jobs.kind_rates": "Counts of all owners together.",

@@ -61,6 +61,7 @@ jobs = sa.Table(
     sa.Column("progress_at", _time),
     sa.Column("payload_bytes", sa.Integer, nullable=False),
     sa.Column("traceparent", sa.Text),
+    sa.Column("hold_run_at", _time),
 )
 
 deleted_jobs = sa.Table(
@@ -160,6 +161,16 @@ kind_changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("change", sa.Text, nullable=False),
     sa.Column("details", sa.Text, nullable=False),
+    sa.Column("actor_id", sa.Uuid),
+    sa.Column("changed_at", _time, nullable=False),
+)
+
+job_changes = sa.Table(
+    "job_changes",
+    metadata,
+    sa.Column("change_id", sa.Uuid, primary_key=True),
+    sa.Column("job_id", sa.Uuid, sa.ForeignKey(jobs.c.job_id, ondelete="CASCADE"), nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
     sa.Column("actor_id", sa.Uuid),
     sa.Column("changed_at", _time, nullable=False),
 )

@@ -71,6 +71,8 @@ HELD = states(domain.HELD)
 DELAYED = states(domain.DELAYED)
 UNCLAIMED = states(domain.UNCLAIMED)
 PENDING = f"'{State.PENDING}'"
+IS_ON_HOLD = f"j.run_at = '{domain.ON_HOLD.isoformat()}'"
+"""Whether a scheduled job is on hold."""
 OCCUPIES_SLOT = states(domain.OCCUPIES_SLOT)
 HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
 """Whether an owner has a log: its row of `owners` numbers the events. The system has none: a shared row would be one lock for

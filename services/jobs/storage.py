@@ -273,6 +273,18 @@ async def request_cancel(conn: AsyncConnection, job: Job, reason: str) -> Job | 
     return await _move(conn, job, Action.REQUEST_CANCEL, {"cancel_reason": reason})
 
 
+async def hold(conn: AsyncConnection, job: Job) -> Job | None:
+    """Put a job that no worker holds on hold. None if its state has changed."""
+    return await _move(conn, job, Action.HOLD, {"run_at": domain.ON_HOLD, "hold_run_at": jobs.c.run_at, "ready": False})
+
+
+async def release(conn: AsyncConnection, job: Job) -> Job | None:
+    """Let a job on hold run at its former time, or now if that has passed. None if its state has changed."""
+    # Not before now: the job has not been ready since, and would count as the oldest that waits.
+    values = {"run_at": sa.func.greatest(jobs.c.hold_run_at, _now), "hold_run_at": None}
+    return await _move(conn, job, Action.RELEASE, values)
+
+
 async def lock_unsuccessful_children(conn: AsyncConnection, parent_id: UUID, *, limit: int) -> list[Job]:
     """Lock and return failed and cancelled children of a locked parent; without those that are locked."""
     states = domain.TRANSITIONS[Action.RETRY][0]
@@ -289,6 +301,7 @@ async def reopen(conn: AsyncConnection, job: Job) -> Job | None:
     ended = children.where(child.c.finished_at.is_not(None))
     values = {
         "run_at": _now,
+        "hold_run_at": None,
         "ready": job.spec.concurrency_key is None,
         "fair_rank": sa.text(statements.NEXT_FAIR_RANK).bindparams(
             ranked_kind=job.spec.kind, ranked_owner=job.spec.owner_id

@@ -1,4 +1,4 @@
-"""Changes of many jobs, as a job: the kind `jobs.bulk` retries or cancels every job that a filter selects.
+"""Changes of many jobs, as a job: the kind `jobs.bulk` retries, cancels, holds or releases every job that a filter selects.
 
 It has progress, can be cancelled, and resumes after a crash at its checkpoint. Jobs submitted after it are left out. A job that
 refuses the change is skipped and counted.
@@ -24,6 +24,7 @@ from chassis import errors, ids, tracing
 from services.jobs import domain, isolation
 from services.jobs.domain import Action, State
 from services.jobs.operations import Operations
+from services.jobs.operators.holds import Holds
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import Count, JobSearch
 
@@ -43,15 +44,24 @@ class Change(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    HOLD = "hold"
+    RELEASE = "release"
 
 
 _SOURCES: Mapping[Change, frozenset[State]] = {
     Change.RETRY: domain.TRANSITIONS[Action.RETRY][0],
     Change.CANCEL: domain.TRANSITIONS[Action.CANCEL][0] - {State.CANCELLING},
+    Change.HOLD: domain.TRANSITIONS[Action.HOLD][0],
+    Change.RELEASE: domain.TRANSITIONS[Action.RELEASE][0],
 }
-_DEFAULT_SOURCES = {Change.RETRY: frozenset({State.FAILED}), Change.CANCEL: _SOURCES[Change.CANCEL]}
+_DEFAULT_SOURCES = {**_SOURCES, Change.RETRY: frozenset({State.FAILED})}
 """Without states in the filter: a cancelled job was stopped on purpose."""
-_MESSAGES = {Change.RETRY: "Retrying jobs", Change.CANCEL: "Cancelling jobs"}
+_MESSAGES = {
+    Change.RETRY: "Retrying jobs",
+    Change.CANCEL: "Cancelling jobs",
+    Change.HOLD: "Putting jobs on hold",
+    Change.RELEASE: "Releasing jobs",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +76,9 @@ class Payload:
 class Bulk:
     """Submits and handles `jobs.bulk`."""
 
-    def __init__(self, jobs: Operations, search: JobSearch) -> None:
+    def __init__(self, jobs: Operations, holds: Holds, search: JobSearch) -> None:
         self._jobs = jobs
+        self._holds = holds
         self._search = search
 
     async def start(
@@ -88,6 +99,7 @@ class Bulk:
 
     async def run(self, context: worker.Context, payload: Payload) -> dict[str, Any]:
         """Change the selected jobs, the oldest first; return how many were changed, and how many skipped by error code."""
+        actor_id = None if context.owner_id == str(domain.SYSTEM) else UUID(context.owner_id)
         stored = _from_json(payload.filter, until=ids.timestamp_of(UUID(context.job_id)))
         selected = restrict(stored, payload.change)
         state = await context.state()
@@ -103,7 +115,7 @@ class Bulk:
                 for job_id in job_ids:
                     context.raise_if_cancelled()
                     begin = time.monotonic()
-                    code = await self._apply(payload.change, job_id)
+                    code = await self._apply(payload.change, job_id, actor_id)
                     after = job_id
                     changed += not code
                     skipped.update([code] if code else [])
@@ -119,14 +131,11 @@ class Bulk:
             after = end
             await context.checkpoint(_position(after, total, changed, skipped))
 
-    async def _apply(self, change: Change, job_id: UUID) -> str:
+    async def _apply(self, change: Change, job_id: UUID, actor_id: UUID | None) -> str:
         """Change a job; return the code of the error that leaves it as it is, or an empty string."""
         for _ in range(TRIES):
             try:
-                if change is Change.RETRY:
-                    await self._jobs.retry(job_id, owner_id=None)
-                else:
-                    await self._jobs.cancel(job_id, owner_id=None, reason="requested")
+                await self._change(change, job_id, actor_id)
             except (errors.FailedPrecondition, errors.AlreadyExists, errors.NotFound) as error:
                 return error.code
             except DBAPIError as error:
@@ -136,6 +145,17 @@ class Bulk:
                 return ""
         return CONTENDED
 
+    async def _change(self, change: Change, job_id: UUID, actor_id: UUID | None) -> None:
+        match change:
+            case Change.RETRY:
+                await self._jobs.retry(job_id, owner_id=None)
+            case Change.CANCEL:
+                await self._jobs.cancel(job_id, owner_id=None, reason="requested")
+            case Change.HOLD:
+                await self._holds.hold(job_id, actor_id=actor_id)
+            case Change.RELEASE:
+                await self._holds.release(job_id, actor_id=actor_id)
+
 
 def _position(after: UUID | None, total: int, changed: int, skipped: Counter[str]) -> dict[str, Any]:
     """Return the state from which a later attempt resumes."""
@@ -143,18 +163,26 @@ def _position(after: UUID | None, total: int, changed: int, skipped: Counter[str
 
 
 def restrict(selected: JobFilter, change: Change) -> JobFilter:
-    """Return the filter restricted to states that allow the change. Raises `InvalidArgument` if none of its states does."""
+    """Return the filter restricted to jobs that allow the change. Raises `InvalidArgument` if none of its jobs does."""
     states = frozenset(selected.states) & _SOURCES[change] if selected.states else _DEFAULT_SOURCES[change]
     if not states:
         raise errors.InvalidArgument(f"states must have one of which jobs can {change}.", field="states")
-    return dataclasses.replace(selected, states=states, without_legacy=change is Change.RETRY)
+    if selected.on_hold and change is Change.HOLD:
+        raise errors.InvalidArgument("on_hold selects only jobs that are on hold already.", field="on_hold")
+    return dataclasses.replace(
+        selected,
+        states=states,
+        on_hold=selected.on_hold or change is Change.RELEASE,
+        without_on_hold=change is Change.HOLD,
+        without_legacy=change is Change.RETRY,
+    )
 
 
 def _to_json(selected: JobFilter) -> dict[str, Any]:
     values = {field.name: getattr(selected, field.name) for field in dataclasses.fields(selected)}
     values |= {name: sorted(getattr(selected, name)) for name in ("states", "kinds", "without_kinds")}
     # Derived from the change: a stored filter has only what was asked for.
-    del values["without_legacy"]
+    del values["without_legacy"], values["without_on_hold"]
     texts = {name: str(value) if isinstance(value, UUID) else value for name, value in values.items() if value}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in texts.items()}
 

@@ -53,6 +53,7 @@ def filter_from_proto(message: pb.JobFilter) -> job_filters.JobFilter:
         text=message.text,
         without_system=message.without_system,
         fingerprint=message.fingerprint,
+        on_hold=message.on_hold,
     )
 
 
@@ -66,7 +67,8 @@ def change_from_proto(message: pb.ChangeJobsRequest) -> tuple[job_filters.JobFil
         text = "filter has a field that this release does not know. Try again when every replica is updated."
         raise errors.InvalidArgument(text, field="filter")
     version_1 = _VERSION_1.get(message.change)
-    if version_1 is None and any(field.number > _VERSION_1_FIELDS for field, _ in message.filter.ListFields()):
+    is_of_version_1 = message.change in _VERSION_1.values()
+    if is_of_version_1 and any(field.number > _VERSION_1_FIELDS for field, _ in message.filter.ListFields()):
         text = "change must be JOB_CHANGE_RETRY_V2 or JOB_CHANGE_CANCEL_V2 with this filter."
         raise errors.InvalidArgument(text, field="change")
     return filter_from_proto(message.filter), _CHANGES.from_proto(version_1 or message.change)

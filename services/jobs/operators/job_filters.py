@@ -44,6 +44,8 @@ class JobFilter:
     finished_until: datetime | None = None
     problem: str = ""
     without_kinds: Collection[str] = ()
+    on_hold: bool = False
+    without_on_hold: bool = False
     without_legacy: bool = False
     """Whether jobs that were imported from the previous system are left out."""
 
@@ -115,6 +117,8 @@ class JobFilter:
 
     def _implied_states(self) -> set[State]:
         """Return the states that the other fields leave; empty: all."""
+        if self.on_hold:
+            return {State.SCHEDULED}
         if self.problem:
             return {State.FAILED} if self.problem == overview.FAILING_REASON else set(_UNFINISHED)
         if self.error_code or self.fingerprint:
@@ -144,6 +148,10 @@ class JobFilter:
             yield "j.kind <> ALL(:without_kinds)"
         if self.without_legacy:
             yield f"NOT starts_with(j.kind, '{domain.LEGACY}')"
+        if self.on_hold:
+            yield f"j.state = '{State.SCHEDULED}' AND {sql.IS_ON_HOLD}"
+        if self.without_on_hold:
+            yield f"NOT ({sql.IS_ON_HOLD})"
         if self.finished_from:
             yield "(j.finished_at >= CAST(:finished_from AS timestamptz)) IS TRUE"
         if self.finished_until:

@@ -93,6 +93,14 @@ WITH waiting AS (
     SELECT j.job_id, a.started_at + j.attempt_timeout, 'overrun' FROM jobs.jobs j
     JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
     WHERE j.state IN {sql.HELD} AND j.state = {_RUNNING} AND a.started_at + j.attempt_timeout < now()
+), on_hold AS (
+    SELECT j.job_id, (SELECT max(c.changed_at) FROM jobs.job_changes c WHERE c.job_id = j.job_id) AS since,
+        'on_hold' AS reason
+    FROM (
+        SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
+        UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
+    ) j
+    WHERE {sql.IS_ON_HOLD}
 ), crashing AS (
     SELECT unfinished.job_id, (
         SELECT min(c.finished_at) FROM (
@@ -106,7 +114,8 @@ WITH waiting AS (
     SELECT DISTINCT ON (job_id) job_id, reason, since FROM (
         SELECT *, 1 AS rank FROM waiting WHERE reason IS NOT NULL
         UNION ALL SELECT job_id, since, reason, 2 FROM held
-        UNION ALL SELECT job_id, since, reason, 3 FROM crashing
+        UNION ALL SELECT job_id, since, reason, 3 FROM on_hold
+        UNION ALL SELECT job_id, since, reason, 4 FROM crashing
     ) every ORDER BY job_id, rank
 )
 """
@@ -137,7 +146,7 @@ CANCELLING_TOO_LONG = timedelta(minutes=1)
 FAILING_WINDOW = timedelta(hours=1)
 """A failed job makes its kind a problem for this time."""
 FAILING_REASON = "failing"
-REASONS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused")
+REASONS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused", "on_hold")
 """The reasons of problems, the worst first."""
 MAX_PROBLEMS = 100
 STUCK_CRASHES = 2

@@ -10,10 +10,10 @@ from grpc import aio
 
 from chassis import cooperative, errors, identity, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
-from repruv.jobs.v1 import admin_service_pb2_grpc
+from repruv.jobs.v1 import admin_service_pb2_grpc, job_pb2
 from services.jobs import domain, log_lines, operations
 from services.jobs.convert import MAX_PAYLOAD_BYTES, job_to_proto, json_from_proto, line_to_proto, masked
-from services.jobs.operators import bulk, convert, error_groups, job_search, kind_controls, overview, runs
+from services.jobs.operators import bulk, convert, error_groups, holds, job_search, kind_controls, overview, runs
 from services.jobs.rates import reader
 from services.jobs.schedules import convert as schedule_convert
 from services.jobs.schedules import operations as schedule_operations
@@ -34,6 +34,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     """Implements `repruv.jobs.v1.AdminService`; the protos document each rpc."""
 
     search: job_search.JobSearch
+    holds: holds.Holds
     changes: bulk.Bulk
     groups: error_groups.ErrorGroups
     rates: reader.Reader
@@ -58,6 +59,14 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def CountJobs(self, request: pb.CountJobsRequest, context: Context) -> pb.CountJobsResponse:
         return convert.count_to_proto(await self.search.count(convert.filter_from_proto(request.filter)))
+
+    async def HoldJob(self, request: pb.HoldJobRequest, context: Context) -> pb.HoldJobResponse:
+        job = await self.holds.hold(ids.parse(request.job_id, "job_id"), actor_id=_actor_id())
+        return pb.HoldJobResponse(job=await self._to_proto(job))
+
+    async def ReleaseJob(self, request: pb.ReleaseJobRequest, context: Context) -> pb.ReleaseJobResponse:
+        job = await self.holds.release(ids.parse(request.job_id, "job_id"), actor_id=_actor_id())
+        return pb.ReleaseJobResponse(job=await self._to_proto(job))
 
     async def ChangeJobs(self, request: pb.ChangeJobsRequest, context: Context) -> pb.ChangeJobsResponse:
         selected, change = convert.change_from_proto(request)
@@ -107,8 +116,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             run_at=protobuf.from_timestamp(request.run_at, "run_at") if request.HasField("run_at") else None,
             actor=user.user_id if user else "",
         )
-        sensitive = (await self.jobs.kinds.get([request.kind]))[request.kind].sensitive
-        return pb.RunJobResponse(job=job_to_proto(masked(job, sensitive)))
+        return pb.RunJobResponse(job=await self._to_proto(job))
 
     async def SetKindLimits(self, request: pb.SetKindLimitsRequest, context: Context) -> pb.SetKindLimitsResponse:
         limits = convert.limits_from_proto(request.kind, request.limits)
@@ -178,6 +186,11 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         )
         token = paging.token([str(number) for number in page.before], filters=filters) if page.before else ""
         return pb.ListLogLinesResponse(lines=map(line_to_proto, page.lines), next_page_token=token)
+
+    async def _to_proto(self, job: domain.Job) -> job_pb2.Job:
+        """Return a job with masked values of sensitive fields."""
+        kind = (await self.jobs.kinds.get([job.spec.kind])).get(job.spec.kind)
+        return job_to_proto(masked(job, kind.sensitive) if kind else job)
 
 
 def _actor_id() -> UUID | None:

@@ -17,7 +17,7 @@ from repruv.jobs.v1 import job_events_pb2, job_pb2
 from services.jobs import domain, maintenance, operations, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
-from services.jobs.operators import kind_controls
+from services.jobs.operators import holds, kind_controls
 from tests.integration.jobs import jobs_helpers
 
 LEGAL = {(source, target) for sources, target in domain.TRANSITIONS.values() for source in sources}
@@ -30,6 +30,7 @@ class Model(RuleBasedStateMachine):
     jobs: operations.Operations
     engine: Any
     kind_limits: kind_controls.KindControls
+    holds: holds.Holds
 
     def reset(self) -> None:
         """Reset the model for a new owner and a new kind."""
@@ -115,6 +116,8 @@ class Model(RuleBasedStateMachine):
             self.max_running = 0
             self.set_limits()
         self.jobs.kinds.forget()
+        for job_id in self.last_jobs:
+            self.run(self.holds.release(job_id, actor_id=None))
         self.clock_jumps(next(iter(self.last_jobs)))
         for _ in range(5 * len(self.probe())):
             claimed = self.run(self.jobs.claim(worker="last", kinds=self.kinds, limit=100))
@@ -160,7 +163,8 @@ class Model(RuleBasedStateMachine):
         return self.last_jobs[job_id].attempt == attempt and self.last_jobs[job_id].state in domain.HELD
 
     def is_shifted(self, was: domain.Job, job: domain.Job) -> bool:
-        return replace(job, run_at=was.run_at, deadline=was.deadline, ready=was.ready) == was
+        times = {"run_at": was.run_at, "hold_run_at": was.hold_run_at, "deadline": was.deadline}
+        return job.is_on_hold == was.is_on_hold and replace(job, **times, ready=was.ready) == was
 
     def held(self) -> int:
         return sum(job.state in domain.HELD and job.spec.kind == self.kind for job in self.last_jobs.values())
@@ -196,7 +200,8 @@ class Model(RuleBasedStateMachine):
     def clock_jumps(self, job_id: UUID) -> None:
         """Shift the clock by two hours."""
         self.shift(
-            "lease_until = lease_until - interval '2 h', run_at = run_at - interval '2 h',"
+            "lease_until = lease_until - interval '2 h', hold_run_at = hold_run_at - interval '2 h',"
+            " run_at = CASE WHEN run_at < '9999-01-01Z' THEN run_at - interval '2 h' ELSE run_at END,"
             " deadline = deadline - interval '2 h'",
             "owner_id = :owner",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
 from chassis import bus, errors, ids, outbox, postgres
-from services.jobs import outcomes, schema
+from services.jobs import domain, outcomes, schema
 from services.jobs.domain import State
+from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
 from services.jobs.operators import bulk
 from services.jobs.operators.bulk import Bulk, Change
+from services.jobs.operators.holds import Holds
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import JobSearch
 from tests.integration.jobs import jobs_helpers
@@ -30,8 +32,9 @@ class Cancelled(Exception):
 class FakeContext:
     """What the handler needs of a context."""
 
-    def __init__(self, job_id: UUID, *, stop_after: int = 1_000) -> None:
+    def __init__(self, job_id: UUID, *, owner_id: UUID, stop_after: int = 1_000) -> None:
         self.job_id = str(job_id)
+        self.owner_id = str(owner_id)
         self.saved: Any = None
         self.reports: list[tuple[int, int]] = []
         self.stop_after = stop_after
@@ -53,7 +56,7 @@ class FakeContext:
 @pytest.fixture
 def changes(jobs: Operations, jobs_engine: AsyncEngine) -> Bulk:
     """Return the changes of many jobs."""
-    return Bulk(jobs, JobSearch(jobs_engine))
+    return Bulk(jobs, Holds(jobs), JobSearch(jobs_engine))
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ async def start(changes: Bulk, selected: JobFilter, change: Change, owner_id: UU
     again = await changes.start(selected, change, per_second=1_000, job_id=job_id, owner_id=owner_id)
     assert (job.spec.kind, again.job_id) == (bulk.KIND, job_id)
     payload = job.spec.payload
-    return FakeContext(job_id), bulk.Payload(
+    return FakeContext(job_id, owner_id=owner_id), bulk.Payload(
         change=Change(payload["change"]), filter=payload["filter"], per_second=payload["per_second"]
     )
 
@@ -204,11 +207,40 @@ async def test_unfinished_jobs_are_cancelled(
     assert sorted(states.values()) == [State.CANCELLED, State.CANCELLING, State.COMPLETED]
 
 
+@pytest.mark.parametrize("by_admin", [True, False])
+async def test_waiting_jobs_are_put_on_hold_and_those_on_hold_are_released(
+    jobs: Operations, changes: Bulk, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID, by_admin: bool
+) -> None:
+    admin_id = owner_id if by_admin else domain.SYSTEM
+    job_ids = [(await submit_job()).job_id for _ in range(4)]
+    await jobs.claim(worker="w", kinds=[kind], limit=1)
+    selected = JobFilter(kinds={kind})
+    context, payload = await start(changes, selected, Change.HOLD, admin_id)
+    later = await submit_job()
+    assert await run(changes, context, payload) == {"changed": 3, "skipped": {}}
+    assert (await changes.count(selected, Change.HOLD)).count == 1
+    on_hold = [job_id for job_id in job_ids if (await jobs.get(job_id, owner_id=None)).is_on_hold]
+    assert len(on_hold) == 3
+    assert await jobs_helpers.claim(jobs, kind) == [later.job_id]
+    assert [each.actor_id for each in (await jobs.history(on_hold[0], owner_id=None)).changes] == [
+        owner_id if by_admin else None
+    ]
+    await submit_job(run_at=datetime.now(UTC) + jobs_helpers.HOUR)
+    assert (await changes.count(selected, Change.RELEASE)).count == 3
+    context, payload = await start(changes, selected, Change.RELEASE, admin_id)
+    assert await run(changes, context, payload) == {"changed": 3, "skipped": {}}
+    while await Maintenance(jobs).promote_due():
+        pass
+    assert sorted(await jobs_helpers.claim(jobs, kind)) == sorted(on_hold)
+
+
 @pytest.mark.parametrize(
     ("states", "change", "per_second", "field"),
     [
         ({State.COMPLETED}, Change.RETRY, 1, "states"),
         ({State.FAILED}, Change.CANCEL, 1, "states"),
+        ({State.RUNNING}, Change.HOLD, 1, "states"),
+        ({State.PENDING}, Change.RELEASE, 1, "states"),
         ((), Change.RETRY, 0, "per_second"),
         ((), Change.RETRY, 1_001, "per_second"),
     ],
@@ -221,3 +253,9 @@ async def test_impossible_changes_are_refused(
             JobFilter(states=states), change, per_second=per_second, job_id=ids.uuid7(), owner_id=owner_id
         )
     assert excinfo.value.field == field
+
+
+async def test_jobs_on_hold_are_not_put_on_hold_again(changes: Bulk) -> None:
+    with pytest.raises(errors.InvalidArgument) as excinfo:
+        await changes.count(JobFilter(on_hold=True), Change.HOLD)
+    assert excinfo.value.field == "on_hold"

@@ -29,7 +29,7 @@ from chassis import bus, errors, ids, outbox, postgres
 from services.jobs import domain, operations, outcomes, schema
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
-from services.jobs.operators import kind_controls
+from services.jobs.operators import holds, kind_controls
 from tests.integration.jobs import jobs_helpers, model
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "50"))
@@ -49,7 +49,8 @@ OUTCOMES = st.sampled_from(
 )
 WHAT = st.sampled_from(("plain", "keyed", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child"))
 ADMIN_ACTS = ("pause", "resume", "run_one", "run_two", "run_all", "one_a_key", "two_a_key")
-ACTS = ("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy") * 3 + ("resume", *ADMIN_ACTS)
+ACTS = ("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy", "hold", "release") * 3
+ACTS += ("resume", *ADMIN_ACTS)
 UNCLAIMED = {State.SCHEDULED, State.PENDING, State.RETRYING}
 
 
@@ -272,7 +273,7 @@ class Engine(model.Model):
             assert self.run(jobs_helpers.state(self.jobs, job_id)) in {State.RETRYING, State.CANCELLED, State.FAILED}
 
     def pause_ends(self, job_id: UUID) -> None:
-        self.shift("run_at = now()", "run_at > now()", job_id)
+        self.shift("run_at = now()", "run_at > now() AND run_at < '9999-01-01Z'", job_id)
         self.run(self.promote())
 
     def deadline_passes(self, job_id: UUID) -> None:
@@ -280,6 +281,23 @@ class Engine(model.Model):
         self.run(Maintenance(self.jobs).fail_overdue())
         after = self.run(self.jobs.get(job_id, owner_id=None))
         assert after.deadline is None or after.state not in UNCLAIMED
+
+    def hold(self, job_id: UUID) -> None:
+        before = self.last_jobs[job_id]
+        try:
+            after = self.run(self.holds.hold(job_id, actor_id=None))
+        except errors.FailedPrecondition:
+            assert before.state not in UNCLAIMED
+            return
+        assert before.state in UNCLAIMED
+        assert after.hold_run_at == (before.hold_run_at if before.is_on_hold else before.run_at)
+
+    def release(self, job_id: UUID) -> None:
+        on_hold = [job.job_id for job in self.last_jobs.values() if job.is_on_hold]
+        job_id = on_hold[list(self.last_jobs).index(job_id) % len(on_hold)] if on_hold else job_id
+        before = self.last_jobs[job_id]
+        after = self.run(self.holds.release(job_id, actor_id=None))
+        assert after == before or (before.is_on_hold and not after.is_on_hold)
 
     def tidy(self, job_id: UUID) -> None:
         self.run(jobs_helpers.rescue(self.jobs))
@@ -306,6 +324,7 @@ def test_engine_matches_the_model_in_any_order(quiet_url: str, nats_url: str, ca
         relay = outbox.Relay(engine, schema.outbox, {})
         jobs = operations.Operations(engine, relay, bus.Bus(nats_url, name="machine"), lease=timedelta(seconds=30))
         connected = {"run": runner.run, "jobs": jobs, "engine": engine, "kind_limits": kind_controls.KindControls(jobs)}
+        connected["holds"] = holds.Holds(jobs)
         try:
             run_state_machine_as_test(
                 type("Engine", (Engine,), connected),

@@ -72,6 +72,10 @@ class _JobChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobChange.V
     """As JOB_CHANGE_RETRY with all fields. Release 1.0, which ignores the later ones and would change more jobs, refuses it."""
     JOB_CHANGE_CANCEL_V2: _JobChange.ValueType  # 4
     """As JOB_CHANGE_CANCEL with all fields. Release 1.0 refuses it."""
+    JOB_CHANGE_HOLD: _JobChange.ValueType  # 5
+    """As HoldJob; the filter finds waiting jobs only that are not on hold."""
+    JOB_CHANGE_RELEASE: _JobChange.ValueType  # 6
+    """As ReleaseJob; the filter finds jobs on hold only."""
 
 class JobChange(_JobChange, metaclass=_JobChangeEnumTypeWrapper):
     """JobChange is what an operator does with many jobs."""
@@ -86,6 +90,10 @@ JOB_CHANGE_RETRY_V2: JobChange.ValueType  # 3
 """As JOB_CHANGE_RETRY with all fields. Release 1.0, which ignores the later ones and would change more jobs, refuses it."""
 JOB_CHANGE_CANCEL_V2: JobChange.ValueType  # 4
 """As JOB_CHANGE_CANCEL with all fields. Release 1.0 refuses it."""
+JOB_CHANGE_HOLD: JobChange.ValueType  # 5
+"""As HoldJob; the filter finds waiting jobs only that are not on hold."""
+JOB_CHANGE_RELEASE: JobChange.ValueType  # 6
+"""As ReleaseJob; the filter finds jobs on hold only."""
 Global___JobChange: _TypeAlias = JobChange  # noqa: Y015
 
 class _RateSpan:
@@ -136,6 +144,7 @@ class JobFilter(_message.Message):
     FINISH_TIME_UNTIL_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     WITHOUT_KINDS_FIELD_NUMBER: _builtins.int
+    ON_HOLD_FIELD_NUMBER: _builtins.int
     owner_id: _builtins.str
     """Jobs of this user (UUID)."""
     worker: _builtins.str
@@ -154,6 +163,8 @@ class JobFilter(_message.Message):
     """
     problem: _builtins.str
     """Jobs that need attention for this reason, as in Problem.reason; empty: all."""
+    on_hold: _builtins.bool
+    """Jobs that are on hold only."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Any of these states; empty: all."""
@@ -199,10 +210,11 @@ class JobFilter(_message.Message):
         finish_time_until: _timestamp_pb2.Timestamp | None = ...,
         problem: _builtins.str = ...,
         without_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        on_hold: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "finish_time_from", b"finish_time_from", "finish_time_until", b"finish_time_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "fingerprint", b"fingerprint", "finish_time_from", b"finish_time_from", "finish_time_until", b"finish_time_until", "kinds", b"kinds", "owner_id", b"owner_id", "problem", b"problem", "states", b"states", "text", b"text", "without_kinds", b"without_kinds", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "error_code", b"error_code", "fingerprint", b"fingerprint", "finish_time_from", b"finish_time_from", "finish_time_until", b"finish_time_until", "kinds", b"kinds", "on_hold", b"on_hold", "owner_id", b"owner_id", "problem", b"problem", "states", b"states", "text", b"text", "without_kinds", b"without_kinds", "without_system", b"without_system", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -405,6 +417,98 @@ class JobCount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobCount: _TypeAlias = JobCount  # noqa: Y015
+
+@_typing.final
+class HoldJobRequest(_message.Message):
+    """HoldJobRequest names a job to put on hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldJobRequest: _TypeAlias = HoldJobRequest  # noqa: Y015
+
+@_typing.final
+class HoldJobResponse(_message.Message):
+    """HoldJobResponse answers HoldJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job, on hold."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldJobResponse: _TypeAlias = HoldJobResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseJobRequest(_message.Message):
+    """ReleaseJobRequest names a job to release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseJobRequest: _TypeAlias = ReleaseJobRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseJobResponse(_message.Message):
+    """ReleaseJobResponse answers ReleaseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job; scheduled if it was on hold."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseJobResponse: _TypeAlias = ReleaseJobResponse  # noqa: Y015
 
 @_typing.final
 class ChangeJobsRequest(_message.Message):
@@ -1574,7 +1678,7 @@ class StuckJob(_message.Message):
     reason: _builtins.str
     """The reason: `no_worker` (claimable, but no worker handles its kind), `paused` (its kind is paused), `waiting`
     (claimable for more than five minutes), `overrun` (an attempt has exceeded its timeout), `cancelling` (asked to
-    stop more than a minute ago) or `crashing` (its worker died at least twice).
+    stop more than a minute ago), `crashing` (its worker died at least twice) or `on_hold` (an operator holds it).
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:

@@ -46,6 +46,16 @@ class AdminServiceStub:
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
                 response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
                 _registered_method=True)
+        self.HoldJob = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/HoldJob',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.HoldJobRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.HoldJobResponse.FromString,
+                _registered_method=True)
+        self.ReleaseJob = channel.unary_unary(
+                '/repruv.jobs.v1.AdminService/ReleaseJob',
+                request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ReleaseJobRequest.SerializeToString,
+                response_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ReleaseJobResponse.FromString,
+                _registered_method=True)
         self.ChangeJobs = channel.unary_unary(
                 '/repruv.jobs.v1.AdminService/ChangeJobs',
                 request_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsRequest.SerializeToString,
@@ -168,8 +178,26 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldJob(self, request, context):
+        """HoldJob puts a waiting job on hold: it is not claimed until it is released. It keeps its run time, its unique key and
+        its deadline, and takes no slot of its concurrency key; its children continue. Putting it on hold again succeeds. Fails
+        with NOT_FOUND `job_not_found`, and FAILED_PRECONDITION `job_not_holdable` for a job that runs or has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseJob(self, request, context):
+        """ReleaseJob ends a hold: the job runs at its former time, or behind the waiting jobs of its owner if that has passed.
+        Releasing a job that is not on hold changes nothing. Fails with NOT_FOUND `job_not_found`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ChangeJobs(self, request, context):
-        """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+        """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
+        oldest first.
         Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
         is the calling admin, or the system. Fails with INVALID_ARGUMENT.
         """
@@ -329,6 +357,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.FromString,
                     response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.SerializeToString,
             ),
+            'HoldJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldJob,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.HoldJobRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.HoldJobResponse.SerializeToString,
+            ),
+            'ReleaseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseJob,
+                    request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ReleaseJobRequest.FromString,
+                    response_serializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ReleaseJobResponse.SerializeToString,
+            ),
             'ChangeJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ChangeJobs,
                     request_deserializer=repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ChangeJobsRequest.FromString,
@@ -486,6 +524,60 @@ class AdminService:
             '/repruv.jobs.v1.AdminService/CountJobs',
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsRequest.SerializeToString,
             repruv_dot_jobs_dot_v1_dot_admin__service__pb2.CountJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/HoldJob',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.HoldJobRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.HoldJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/repruv.jobs.v1.AdminService/ReleaseJob',
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ReleaseJobRequest.SerializeToString,
+            repruv_dot_jobs_dot_v1_dot_admin__service__pb2.ReleaseJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,8 +41,18 @@ class AdminServiceStub:
     """
     CountJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]
     """CountJobs counts the jobs that match a filter, by kind and state."""
+    HoldJob: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.HoldJobRequest, _admin_service_pb2.HoldJobResponse]
+    """HoldJob puts a waiting job on hold: it is not claimed until it is released. It keeps its run time, its unique key and
+    its deadline, and takes no slot of its concurrency key; its children continue. Putting it on hold again succeeds. Fails
+    with NOT_FOUND `job_not_found`, and FAILED_PRECONDITION `job_not_holdable` for a job that runs or has ended.
+    """
+    ReleaseJob: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReleaseJobRequest, _admin_service_pb2.ReleaseJobResponse]
+    """ReleaseJob ends a hold: the job runs at its former time, or behind the waiting jobs of its owner if that has passed.
+    Releasing a job that is not on hold changes nothing. Fails with NOT_FOUND `job_not_found`.
+    """
     ChangeJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ChangeJobsRequest, _admin_service_pb2.ChangeJobsResponse]
-    """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+    """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
+    oldest first.
     Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
     is the calling admin, or the system. Fails with INVALID_ARGUMENT.
     """
@@ -109,8 +119,18 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     CountJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CountJobsRequest, _admin_service_pb2.CountJobsResponse]  # type: ignore[assignment]
     """CountJobs counts the jobs that match a filter, by kind and state."""
+    HoldJob: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.HoldJobRequest, _admin_service_pb2.HoldJobResponse]  # type: ignore[assignment]
+    """HoldJob puts a waiting job on hold: it is not claimed until it is released. It keeps its run time, its unique key and
+    its deadline, and takes no slot of its concurrency key; its children continue. Putting it on hold again succeeds. Fails
+    with NOT_FOUND `job_not_found`, and FAILED_PRECONDITION `job_not_holdable` for a job that runs or has ended.
+    """
+    ReleaseJob: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReleaseJobRequest, _admin_service_pb2.ReleaseJobResponse]  # type: ignore[assignment]
+    """ReleaseJob ends a hold: the job runs at its former time, or behind the waiting jobs of its owner if that has passed.
+    Releasing a job that is not on hold changes nothing. Fails with NOT_FOUND `job_not_found`.
+    """
     ChangeJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ChangeJobsRequest, _admin_service_pb2.ChangeJobsResponse]  # type: ignore[assignment]
-    """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+    """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
+    oldest first.
     Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
     is the calling admin, or the system. Fails with INVALID_ARGUMENT.
     """
@@ -188,12 +208,34 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """CountJobs counts the jobs that match a filter, by kind and state."""
 
     @_abc_1.abstractmethod
+    def HoldJob(
+        self,
+        request: _admin_service_pb2.HoldJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.HoldJobResponse, _abc.Awaitable[_admin_service_pb2.HoldJobResponse]]:
+        """HoldJob puts a waiting job on hold: it is not claimed until it is released. It keeps its run time, its unique key and
+        its deadline, and takes no slot of its concurrency key; its children continue. Putting it on hold again succeeds. Fails
+        with NOT_FOUND `job_not_found`, and FAILED_PRECONDITION `job_not_holdable` for a job that runs or has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseJob(
+        self,
+        request: _admin_service_pb2.ReleaseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ReleaseJobResponse, _abc.Awaitable[_admin_service_pb2.ReleaseJobResponse]]:
+        """ReleaseJob ends a hold: the job runs at its former time, or behind the waiting jobs of its owner if that has passed.
+        Releasing a job that is not on hold changes nothing. Fails with NOT_FOUND `job_not_found`.
+        """
+
+    @_abc_1.abstractmethod
     def ChangeJobs(
         self,
         request: _admin_service_pb2.ChangeJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ChangeJobsResponse, _abc.Awaitable[_admin_service_pb2.ChangeJobsResponse]]:
-        """ChangeJobs submits a job of kind `jobs.bulk` that retries or cancels all jobs that match a filter, the oldest first.
+        """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
+        oldest first.
         Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
         is the calling admin, or the system. Fails with INVALID_ARGUMENT.
         """
