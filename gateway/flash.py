@@ -49,6 +49,8 @@ _INFO = {
     "job_cancelled": "Job cancelled: {subject}.",
     "job_cancelling": "Cancellation requested: {subject}. The job stops in a moment.",
     "job_retried": "Retry queued: {subject}.",
+    "job_on_hold": "On hold: {subject}. It starts when you release it.",
+    "job_released": "Released: {subject}.",
     "kind_paused": "Paused: {subject}. Running jobs will finish; new ones wait until you resume it.",
     "kind_resumed": "Resumed: {subject}.",
     "kind_limited": "Limits saved: {subject}.",
@@ -104,6 +106,7 @@ _ERROR = {
     "admin_required": "Only admins can do that.",
     "job_not_retryable": "This job can't be retried: it isn't failed or cancelled, it ran in the previous system, or it "
     "would undo work that was retried.",
+    "job_not_holdable": "This job can't be put on hold: it is running or has finished.",
     "job_replaced": "A newer job has replaced this one, so it can't be retried.",
     "job_undoing": "The job's changes are still being undone. Try again in a moment.",
     "job_of_the_same": "Another job of this type is running.",

@@ -88,6 +88,7 @@ STATES: Mapping[str, str] = {
     "pending": "Waiting",
     "running": "Running",
     "retrying": "Retrying",
+    "on_hold": "On hold",
     "cancelling": "Cancelling",
     "completed": "Completed",
     "failed": "Failed",
@@ -111,6 +112,7 @@ PROBLEMS: Mapping[str, str] = {
     "cancelling": "Not stopping",
     "waiting": "Waiting too long",
     "paused": "Paused",
+    "on_hold": "On hold",
 }
 _STUCK: Mapping[str, str] = {
     "no_worker": "No worker runs this job type",
@@ -119,6 +121,7 @@ _STUCK: Mapping[str, str] = {
     "overrun": "Running longer than an attempt may",
     "cancelling": "The worker does not stop",
     "crashing": "Workers died while running it",
+    "on_hold": "An admin put it on hold",
 }
 
 
@@ -143,6 +146,11 @@ def words(identifier: str) -> str:
     return identifier.replace("_", " ").strip().capitalize()
 
 
+def shown_status(job: Mapping[str, object]) -> str:
+    """Return the name of the state that pages show of a job: `on_hold`, or its status."""
+    return "on_hold" if job.get("on_hold") else str(job["status"])
+
+
 def state(name: str) -> str:
     """Return the label of a job's state."""
     return STATES.get(name, name.replace("_", " ").capitalize())
@@ -155,6 +163,8 @@ MAX_AHEAD = 1_000
 def waits_for(status: views.JobStatus, history: views.JobHistory) -> str:
     """Return what a job of this status waits for, as a sentence; empty if it does not wait, or only for its time."""
     ahead = history["jobs_ahead"]
+    if history["on_hold"]:
+        return "This job is on hold. It starts when an administrator releases it."
     if history["is_paused"]:
         return "Jobs of this type are paused. This one starts when they are resumed."
     if history["awaits_slot"]:

@@ -45,6 +45,7 @@ async def job_filter(
         engine.ProblemReason | None, Query(description="Only those that need attention for this reason.")
     ] = None,
     without_kind: Annotated[schemas.Few[schemas.Text], Query(description="None of these kinds.")] = [],  # noqa: B006
+    on_hold: Annotated[bool, Query(description="Whether to leave out jobs that are not on hold.")] = False,
 ) -> admin_service_pb2.JobFilter:
     """Read the filter of a list of jobs."""
     message = admin_service_pb2.JobFilter(
@@ -58,6 +59,7 @@ async def job_filter(
         without_system=not system,
         problem=problem or "",
         without_kinds=without_kind,
+        on_hold=on_hold,
     )
     for name, moment in (
         ("create_time_from", created_from),
@@ -113,7 +115,7 @@ async def count_jobs(session: Admin, gateway: Gateway, job_filter: JobFilter) ->
 async def change_jobs(
     session: Admin, gateway: Gateway, job_filter: JobFilter, body: schemas_engine.BulkChange
 ) -> Response:
-    """Retry or cancel all jobs that match a filter, the oldest first, by a job of the caller."""
+    """Retry, cancel, hold or release all jobs that match a filter, the oldest first, by a job of the caller."""
     response = await gateway.engine.change_jobs(
         session.identity,
         filter=job_filter,
@@ -155,6 +157,18 @@ async def cancel_job(job_id: JobId, session: Admin, gateway: Gateway) -> Respons
 async def retry_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
     """Reopen a job of any owner."""
     return answer(engine.owned_job((await gateway.jobs.retry_job(session.identity, job_id=job_id)).job), 202)
+
+
+@router.post("/jobs/{job_id}/hold", **route("Hold a job", engine.OwnedJob, "On hold.", 403, 404, 409, status=202))
+async def hold_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
+    """Put a waiting job of any owner on hold. 409 `job_not_holdable` for a job that runs or has ended."""
+    return answer(engine.owned_job((await gateway.engine.hold_job(session.identity, job_id=job_id)).job), 202)
+
+
+@router.post("/jobs/{job_id}/release", **route("Release a job", engine.OwnedJob, "Released.", 403, 404, status=202))
+async def release_job(job_id: JobId, session: Admin, gateway: Gateway) -> Response:
+    """End the hold of a job: it runs at its former time, or now if that has passed."""
+    return answer(engine.owned_job((await gateway.engine.release_job(session.identity, job_id=job_id)).job), 202)
 
 
 @router.get(

@@ -66,7 +66,7 @@ JobOrder = Literal["newest", "oldest", "longest_wait", "longest_run"]
 class BulkChange(Body):
     """A change of all jobs that the filter selects."""
 
-    change: Literal["retry", "cancel"]
+    change: Literal["retry", "cancel", "hold", "release"]
     per_second: int = Field(20, ge=1, le=1_000, description="At most this many jobs a second.")
     dry_run: bool = Field(False, description="Whether to count the jobs only.")
     job_id: Text = Field("", description="UUIDv7; a repeated id submits no second job. By default a new one.")

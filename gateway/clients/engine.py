@@ -17,6 +17,8 @@ class Engine(service.Client):
         stub = admin_service_pb2_grpc.AdminServiceStub(peer.channel)
         self.search_jobs = self.rpc(stub.SearchJobs, pb.SearchJobsRequest)
         self.count_jobs = self.rpc(stub.CountJobs, pb.CountJobsRequest)
+        self.hold_job = self.rpc(stub.HoldJob, pb.HoldJobRequest)
+        self.release_job = self.rpc(stub.ReleaseJob, pb.ReleaseJobRequest)
         self.change_jobs = self.rpc(stub.ChangeJobs, pb.ChangeJobsRequest)
         self.get_rates = self.rpc(stub.GetRates, pb.GetRatesRequest)
         self.list_problems = self.rpc(stub.ListProblems, pb.ListProblemsRequest)

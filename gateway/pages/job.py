@@ -27,6 +27,7 @@ from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2
 PATH = f"{jobs.PATH}/{{job_id}}"
 CHILDREN = 50
 LINES = 200
+HOLDABLE = frozenset({"scheduled", "pending", "retrying"})
 logger = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
@@ -45,7 +46,7 @@ class Job(Page):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        actions = {"cancel": self.cancel, "retry": self.retry}
+        actions = {"cancel": self.cancel, "retry": self.retry, "hold": self.hold, "release": self.release}
         self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, jobs.FLASH_CODES)]
 
     async def show(self, request: Request) -> Response:
@@ -69,6 +70,7 @@ class Job(Page):
         if is_own and view["status"] in views.FINISHED:
             visitor = await self.without_notices(visitor, job_id)
         past = views.job_history(job_id, history)
+        holder_id = history.changes[0].actor_id if is_operator and view["on_hold"] and history.changes else ""
         trace_id = tracing.trace_id(job.spec.traceparent) if is_operator else ""
         operator = {
             "payload": json_text(protobuf.from_struct(job.spec.payload)) if is_operator and job.spec.payload else "",
@@ -77,6 +79,9 @@ class Job(Page):
             "log": log,
             "owner_id": "" if is_own else job.spec.owner_id,
             "owner": (owners or {}).get(job.spec.owner_id, ""),
+            "holder_id": holder_id,
+            "holder": (await people.addresses(self._container, [holder_id], identity=visitor.identity)).get(holder_id),
+            "held_at": views.time(history.changes[0].time) if view["on_hold"] and history.changes else None,
             "trace_id": trace_id,
             "trace_url": self._container.settings.trace_url.replace("{trace_id}", trace_id) if trace_id else "",
         }
@@ -95,6 +100,8 @@ class Job(Page):
                 else not await current_jobs.is_replaced(self._container, job, identity=visitor.identity)
             ),
             "can_cancel": view["cancellable"],
+            "can_hold": is_operator and view["status"] in HOLDABLE and not view["on_hold"],
+            "can_release": is_operator and view["on_hold"],
             "is_for_admins": job.spec.kind == views.BULK and not is_operator,
             "is_legacy": job.spec.kind.startswith(views.LEGACY),
             "is_asking": request.query_params.get("ask") == "cancel",
@@ -121,6 +128,14 @@ class Job(Page):
             return await self._container.jobs.retry_job(identity, job_id=job_id)
 
         return await self._act(request, retry, "job_retried")
+
+    async def hold(self, request: Request) -> Response:
+        """Put the job on hold; only admins may."""
+        return await self._act(request, self._container.engine.hold_job, "job_on_hold")
+
+    async def release(self, request: Request) -> Response:
+        """End its hold; only admins may."""
+        return await self._act(request, self._container.engine.release_job, "job_released")
 
     async def _act(self, request: Request, act: jobs.JobAction, flash_code: str) -> Response:
         session, fields = await self.read_form(request, "origin")

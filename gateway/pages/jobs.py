@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from gateway import inputs, labels, views
 from gateway.container import Container
 from gateway.pages import orders
 from gateway.pages.page import Page
-from repruv.jobs.v1 import jobs_service_pb2
+from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 PATH = "/jobs"
 ROWS = (20, 50, 100)
@@ -24,6 +25,7 @@ FLASH_CODES: Mapping[str, str] = {
     "admin_required": "admin_required",
     "job_already_finished": "job_finished",
     "job_not_retryable": "job_not_retryable",
+    "job_not_holdable": "job_not_holdable",
     "job_replaced": "job_replaced",
     "undo_in_progress": "job_undoing",
     "unique_key_taken": "job_of_the_same",
@@ -31,7 +33,7 @@ FLASH_CODES: Mapping[str, str] = {
     "unavailable": "job_unavailable",
     "deadline_exceeded": "unanswered",
 }
-"""Flash codes of the errors of a cancel or a retry."""
+"""Flash codes of the errors of a cancel, a retry, a hold or a release."""
 FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
     "active": labels.ACTIVE,
     "completed": ("completed",),
@@ -41,7 +43,15 @@ FILTERS: Mapping[str, tuple[views.JobStatus, ...]] = {
 """The states that a filter lets through."""
 
 
-JobAction = Callable[..., Awaitable[jobs_service_pb2.CancelJobResponse | jobs_service_pb2.RetryJobResponse]]
+class JobResponse(Protocol):
+    """A response with the changed job."""
+
+    @property
+    def job(self) -> job_pb2.Job:
+        """The job."""
+
+
+JobAction = Callable[..., Awaitable[JobResponse]]
 
 
 class Jobs(Page):

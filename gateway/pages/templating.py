@@ -49,6 +49,7 @@ def environment(*, reload: bool = False) -> jinja2.Environment:
     env.filters.update({function.__name__: function for function in (*filters, *spans)})
     env.filters.update(notice_names=lambda names: ", ".join(labels.NOTICES[name] for name in names))
     env.filters.update(kind_name=labels.kind, state_name=labels.state, stuck_words=labels.stuck)
+    env.filters.update(shown_status=labels.shown_status)
     env.filters.update(apart=lambda times: durations.brief(durations.between(*times)))
     env.filters.update(device=devices.device, client=devices.client)
     env.filters.update(worker_name=labels.worker, problem_name=labels.problem)

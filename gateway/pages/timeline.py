@@ -23,6 +23,8 @@ _TITLES: Mapping[str, str] = {
     "snoozed": "Postponed",
     "waiting": "Waiting for child jobs",
     "retried": "Retry requested",
+    "put_on_hold": "Put on hold",
+    "released_from_hold": "Released from hold",
 }
 _EXPLANATIONS: Mapping[str, str] = {
     "lease_expired": "Its worker stopped responding. Another one takes over.",
@@ -30,6 +32,8 @@ _EXPLANATIONS: Mapping[str, str] = {
     "deadline_exceeded": "It did not finish by its deadline.",
     "attempt_failed": "It will be retried.",
 }
+_LATER = frozenset({"retried", "due", "put_on_hold", "released_from_hold"})
+"""Reasons of transitions between two attempts."""
 _TONES = {"completed": "good", "failed": "bad", "cancelled": "plain", "retrying": "busy", "running": "on"}
 
 
@@ -93,4 +97,4 @@ def _detail(reason: str, status: str, error: views.ErrorInfo | None) -> str:
 def _ended_so(transition: views.Transition, attempt: views.Attempt) -> bool:
     """Whether a transition is the end of its attempt: what comes later, as a retry, only names the latest attempt."""
     gap = durations.between(attempt["finished_at"], transition["occurred_at"])
-    return gap is not None and abs(gap) < 1 and transition["reason"] not in {"retried", "due"}
+    return gap is not None and abs(gap) < 1 and transition["reason"] not in _LATER

@@ -111,9 +111,10 @@ function onSnapshot(subject, snapshot, { isListed = false } = {}) {
 
 function isOutdated({ version, status, attempt }, snapshot) {
   if (version === undefined) return snapshot.status !== undefined && snapshot.status !== status;
+  const current = snapshot.on_hold ? 'on_hold' : snapshot.status;
   if (snapshot.version === undefined || snapshot.version <= Number(version)) return false;
   // The version of a job grows with its progress, which is drawn without the server.
-  return snapshot.attempt === undefined || snapshot.status !== status || snapshot.attempt !== Number(attempt);
+  return snapshot.attempt === undefined || current !== status || snapshot.attempt !== Number(attempt);
 }
 
 const find = (subject) => subjects(pending ?? document).get(subject);

@@ -13,16 +13,18 @@ from gateway.views import derive, times
 from gateway.views.jobs import JOB_STATES, Attempt, Checkpoint, Job, JobStatus, Transition, job, job_history
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 
-StuckReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing"]
+StuckReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "on_hold"]
 
 CatchUp = Literal["last", "none", "all"]
 Overlap = Literal["skip", "allow", "queue"]
-ProblemReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "failing"]
+ProblemReason = Literal["no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "failing", "on_hold"]
 
 JOB_ORDERS = protobuf.enum_numbers(admin_service_pb2.JobOrder.DESCRIPTOR)
 JOB_CHANGES = {
     "retry": admin_service_pb2.JOB_CHANGE_RETRY_V2,
     "cancel": admin_service_pb2.JOB_CHANGE_CANCEL_V2,
+    "hold": admin_service_pb2.JOB_CHANGE_HOLD,
+    "release": admin_service_pb2.JOB_CHANGE_RELEASE,
 }
 RATE_SPANS = protobuf.enum_numbers(admin_service_pb2.RateSpan.DESCRIPTOR)
 OVERLAPS = protobuf.enum_numbers(kind_pb2.Overlap.DESCRIPTOR)
@@ -94,6 +96,16 @@ class LogLines(TypedDict):
     next_page_token: Annotated[str, Field(description="For older lines; empty on the last page.")]
 
 
+class JobChange(TypedDict):
+    """A change of a job by an operator."""
+
+    change: Literal["hold", "release"]
+    actor_id: Annotated[
+        str | None, Field(description="The admin; null for the command line, and after the erasure of the account.")
+    ]
+    changed_at: Annotated[str | None, derive.Of("time")]
+
+
 class JobRecord(TypedDict):
     """Everything that is kept of a job but its log lines."""
 
@@ -102,6 +114,7 @@ class JobRecord(TypedDict):
     attempts: list[AttemptRecord]
     transitions: list[Transition]
     checkpoints: list[Checkpoint]
+    changes: Annotated[list[JobChange], Field(description="Who held and released it; the newest 20, newest first.")]
 
 
 class JobCount(TypedDict):
@@ -311,6 +324,9 @@ def owned_job(snapshot: job_pb2.Job) -> OwnedJob:
 log_lines = derive.view(LogLines, admin_service_pb2.ListLogLinesResponse)
 """Returns a page of log lines."""
 
+job_change = derive.view(JobChange, job_pb2.JobChangeRecord)
+"""Returns a change of a job by an operator."""
+
 attempt_record = derive.view(AttemptRecord, job_pb2.Attempt)
 """Returns an attempt with its exception."""
 
@@ -324,6 +340,7 @@ def job_record(snapshot: job_pb2.Job, history: jobs_service_pb2.GetJobHistoryRes
         "attempts": [attempt_record(attempt) for attempt in history.attempts],
         "transitions": past["transitions"],
         "checkpoints": past["checkpoints"],
+        "changes": [job_change(change) for change in history.changes],
     }
 
 

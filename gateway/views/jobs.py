@@ -65,7 +65,10 @@ class Job(TypedDict):
         Field(description="At the rate of the last seconds; null while that is unknown."),
     ]
     next_run_at: Annotated[
-        str | None, Field(description="When it can begin next; set while it is scheduled or retrying.")
+        str | None, Field(description="When it can begin next; set while it is scheduled or retrying, but not on hold.")
+    ]
+    on_hold: Annotated[
+        bool, Field(description="Whether an admin holds it: it is scheduled until an admin releases it.")
     ]
     deadline_at: Annotated[str | None, derive.Of("deadline"), Field(description="When it must have ended.")]
     parent_id: Annotated[str | None, derive.Of("spec.parent_id")]
@@ -145,6 +148,7 @@ class _History(TypedDict):
     ]
     lacks_worker: Annotated[bool, Field(description="Whether it waits while its kind has no worker.")]
     awaits_slot: Annotated[bool, Field(description="Whether it waits until another job with its key has ended.")]
+    on_hold: Annotated[bool, Field(description="Whether it waits until an admin releases it.")]
 
 
 class JobHistory(_History):

@@ -78,6 +78,8 @@ class History:
     """Whether it waits while its kind has no worker."""
     awaits_slot: bool
     """Whether it waits for a slot of its concurrency key."""
+    is_on_hold: bool
+    """Whether it waits for its release."""
     changes: Sequence[job_changes.JobChange]
     """Who put it on hold and released it, newest first."""
 
@@ -203,6 +205,7 @@ class Operations:
             jobs_ahead=ahead,
             lacks_worker=is_unclaimed and not (await self.kinds.get([kind]))[kind].has_worker,
             awaits_slot=job.state is State.PENDING and not job.ready,
+            is_on_hold=job.is_on_hold,
             changes=changes,
         )
 

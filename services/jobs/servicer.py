@@ -133,6 +133,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             jobs_ahead=history.jobs_ahead,
             lacks_worker=history.lacks_worker,
             awaits_slot=history.awaits_slot,
+            on_hold=history.is_on_hold,
             changes=map(convert.change_to_proto, history.changes) if is_operator else (),
         )
 

@@ -1,7 +1,9 @@
-"""Retry or cancel all jobs that a filter selects: what will happen in numbers, then a job that does it."""
+"""Retry, cancel, hold or release all jobs that a filter selects: what will happen in numbers, then a job that does it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from datetime import UTC, datetime
 
@@ -17,8 +19,41 @@ from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 
 PATH = "/admin/jobs/bulk"
-LEFT_OUT = {"retry": frozenset[str](), "cancel": views.UNSTOPPABLE}
+LEFT_OUT: Mapping[str, frozenset[str]] = {"cancel": views.UNSTOPPABLE}
 """Kinds whose jobs a change leaves as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What the page says about a change: the verb, its participle, the effect, the other choice, and the color of the button."""
+
+    verb: str
+    done: str
+    effect: str
+    keep: str = "Keep them as they are"
+    color: str = "primary"
+
+
+WORDS: Mapping[str, Words] = {
+    "retry": Words(verb="Retry", done="retried", effect="Each starts again with its full number of attempts."),
+    "cancel": Words(
+        verb="Cancel",
+        done="cancelled",
+        effect="Waiting jobs end now; running ones are asked to stop.",
+        color="danger",
+    ),
+    "hold": Words(
+        verb="Hold",
+        done="put on hold",
+        effect="None of them starts until it is released; running jobs continue. Deadlines still apply.",
+    ),
+    "release": Words(
+        verb="Release",
+        done="released",
+        effect="Each starts at its former time, or as soon as a worker is free.",
+        keep="Leave them on hold",
+    ),
+}
 RATES = (20, 5, 100)
 """Jobs a second; the first is the default."""
 _QUERY = tuple(field.name for field in fields_of(job_query.JobQuery))
@@ -43,13 +78,15 @@ class Bulk(AdminPage):
             return self.redirect(query.address())
         try:
             counts = await self._count(visitor.identity, query, owner_id, change)
-            left_out = sum(group["count"] for group in counts["groups"] if group["kind"] in LEFT_OUT[change])
+            kinds_left_out = LEFT_OUT.get(change, frozenset())
+            left_out = sum(group["count"] for group in counts["groups"] if group["kind"] in kinds_left_out)
             if left_out:
-                counts = await self._count(visitor.identity, query, owner_id, change, without=LEFT_OUT[change])
+                counts = await self._count(visitor.identity, query, owner_id, change, without=kinds_left_out)
         except errors.InvalidArgument:
             return self.redirect(query.address(), flash_code="bulk_invalid")
         context = {
             "change": change,
+            "words": WORDS[change],
             "query": query,
             "counts": counts,
             "left_out": left_out,
@@ -82,7 +119,7 @@ class Bulk(AdminPage):
         if values["change"] not in engine.JOB_CHANGES or owner_id is None or not values["per_second"].isdecimal():
             raise errors.InvalidArgument("change, owner or per_second is invalid.", field="change")
         selected = query.message(owner_id)
-        selected.without_kinds.extend(sorted(LEFT_OUT[values["change"]]))
+        selected.without_kinds.extend(sorted(LEFT_OUT.get(values["change"], ())))
         response = await self._container.engine.change_jobs(
             session.identity,
             filter=selected,

@@ -21,6 +21,7 @@ STATES: Mapping[str, tuple[str, tuple[views.JobStatus, ...]]] = {
     "scheduled": ("Scheduled", ("scheduled",)),
     "running": ("Running", ("running", "cancelling")),
     "retrying": ("Retrying", ("retrying",)),
+    "on_hold": ("On hold", ("scheduled",)),
     "finished": ("Finished", ("completed", "failed", "cancelled")),
     "completed": ("Completed", ("completed",)),
     "failed": ("Failed", ("failed",)),
@@ -49,6 +50,7 @@ TIMES = {
     "ended_before": "finish_time_until",
 }
 """The times of a query, and their fields in the filter of the jobs service."""
+_UNFINISHED = ("active", "waiting", "scheduled", "running", "retrying")
 _MAX_TEXT = 100
 
 
@@ -103,6 +105,20 @@ class JobQuery:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value}
 
+    @property
+    def changes(self) -> list[str]:
+        """What can be done with all jobs that it selects: changes that would find a job in most lists of these filters."""
+        if self.state in ("failed", "cancelled") or self.problem == "failing":
+            return [] if self.kind.startswith(views.LEGACY) else ["retry"]
+        is_on_hold = self.state == "on_hold" or self.problem == "on_hold"
+        if not is_on_hold and not self.problem and self.state not in _UNFINISHED:
+            return []
+        cancel = [] if self.kind in views.UNSTOPPABLE else ["cancel"]
+        if is_on_hold:
+            return ["release", *cancel]
+        is_running = self.state == "running" or self.problem in ("overrun", "cancelling")
+        return cancel if is_running else [*cancel, "hold"]
+
     def address(self, *, page_token: str = "", path: str = PATH, **changed: str) -> str:
         """Return the address of the list with changes; the first page unless a token is given."""
         query = replace(self, **changed).fields | ({"page_token": page_token} if page_token else {})
@@ -127,6 +143,7 @@ class JobQuery:
             text=self.text,
             without_system=not (self.system or self.owner),
             problem=self.problem,
+            on_hold=self.state == "on_hold",
         )
         fixed = self.fixed(datetime.now(UTC))
         for name, field in TIMES.items():

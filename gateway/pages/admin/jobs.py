@@ -24,7 +24,7 @@ class Jobs(AdminPage):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        actions = {"cancel": self.cancel, "retry": self.retry}
+        actions = {"cancel": self.cancel, "retry": self.retry, "release": self.release}
         flash_codes = {**jobs.FLASH_CODES, "job_not_found": "job_unknown"}
         self.routes = [
             Route(PATH, self.show),
@@ -62,6 +62,7 @@ class Jobs(AdminPage):
         context = {
             **choices(query, [kind.kind for kind in kinds]),
             "rows": rows,
+            "changes": query.changes,
             "counts": engine.job_counts(counts),
             "addresses": await people.addresses(self._container, (row["owner_id"] for row in rows), identity=identity),
             "origin": query.address(page_token=token),
@@ -83,6 +84,10 @@ class Jobs(AdminPage):
             return await self._container.jobs.retry_job(identity, job_id=job_id)
 
         return await self._act(request, retry, "job_retried")
+
+    async def release(self, request: Request) -> Response:
+        """Let a job on hold run."""
+        return await self._act(request, self._container.engine.release_job, "job_released")
 
     async def _act(self, request: Request, act: jobs.JobAction, flash_code: str) -> Response:
         session, fields = await self.read_form(request, "job_id", "origin")

@@ -257,8 +257,10 @@ export interface Job {
   duration_seconds: number | null;
   /** At the rate of the last seconds; null while that is unknown. */
   estimated_finish_at: string | null;
-  /** When it can begin next; set while it is scheduled or retrying. */
+  /** When it can begin next; set while it is scheduled or retrying, but not on hold. */
   next_run_at: string | null;
+  /** Whether an admin holds it: it is scheduled until an admin releases it. */
+  on_hold: boolean;
   /** When it must have ended. */
   deadline_at: string | null;
   parent_id: string | null;
@@ -286,6 +288,8 @@ export interface JobHistory {
   lacks_worker: boolean;
   /** Whether it waits until another job with its key has ended. */
   awaits_slot: boolean;
+  /** Whether it waits until an admin releases it. */
+  on_hold: boolean;
   job_id: string;
 }
 

@@ -52,8 +52,10 @@ def _add_job_commands(add: Add) -> None:
     )
     command.add_argument("--order", choices=ORDERS, default="newest", help="the order (newest)")
     command.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most N jobs (20)")
-    command = add("bulk", "Retry or cancel all jobs that match a filter, by a job that shows its progress")
-    command.add_argument("change", choices=("retry", "cancel"))
+    command = add(
+        "bulk", "Retry, cancel, hold or release all jobs that match a filter, by a job that shows its progress"
+    )
+    command.add_argument("change", choices=("retry", "cancel", "hold", "release"))
     _add_filter(command)
     command.add_argument("--per-second", type=_positive, default=20, metavar="N", help="at most N jobs a second (20)")
     command.add_argument("--dry-run", action="store_true", help="count the jobs only")
@@ -67,6 +69,8 @@ def _add_job_commands(add: Add) -> None:
         ("show", "Show a job with its attempts, steps, tracebacks, log lines and transitions"),
         ("retry", "Reopen a failed or cancelled job"),
         ("cancel", "Cancel a waiting job, or ask the worker of a running one to stop"),
+        ("hold", "Put a waiting job on hold: it does not start until it is released"),
+        ("release", "Release a job that is on hold"),
         ("watch", "Watch a job until it has ended; exit with 0 if it completed"),
     ):
         command = add(name, meaning)
@@ -161,6 +165,7 @@ def _add_filter(command: argparse.ArgumentParser) -> None:
         choices=overview.REASONS,
         help="only jobs that need attention for this reason, as in `overview`",
     )
+    command.add_argument("--on-hold", action="store_true", help="only jobs that are on hold")
     command.add_argument("--not-kind", action="append", default=[], help="without jobs of this kind; repeatable")
     command.add_argument("--no-system", action="store_true", help="without the system's jobs")
 

@@ -45,6 +45,8 @@ COMMANDS: Mapping[str, Command] = {
     "show": job_record.show,
     "retry": _call(jobs_service_pb2.RetryJobRequest, job_commands.show_job, "job"),
     "cancel": _call(jobs_service_pb2.CancelJobRequest, job_commands.show_job, "job"),
+    "hold": _call(admin.HoldJobRequest, job_commands.show_job, "job"),
+    "release": _call(admin.ReleaseJobRequest, job_commands.show_job, "job"),
     "watch": job_commands.watch,
     "run": run_commands.run,
     "replay": run_commands.replay,

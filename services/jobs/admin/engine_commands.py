@@ -96,7 +96,7 @@ def show_stuck(response: messages.ListStuckJobsResponse) -> None:
         (
             stuck.job.job_id,
             stuck.job.spec.kind,
-            tables.state(stuck.job.state),
+            tables.state_of(stuck.job),
             stuck.reason,
             tables.length(stuck, "age"),
             stuck.job.spec.owner_id,

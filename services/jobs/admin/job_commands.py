@@ -13,6 +13,12 @@ from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 from services.jobs.admin import answers, tables
 from services.jobs.admin.connection import Connection
 
+CHANGES = {
+    "retry": messages.JOB_CHANGE_RETRY_V2,
+    "cancel": messages.JOB_CHANGE_CANCEL_V2,
+    "hold": messages.JOB_CHANGE_HOLD,
+    "release": messages.JOB_CHANGE_RELEASE,
+}
 MAX_PAGE = 100
 WATCH_TRIES = 30
 """Attempts in a row to reopen a watch, a second apart, before the command fails."""
@@ -44,10 +50,10 @@ async def count(jobs: Connection, args: argparse.Namespace) -> int:
 
 
 async def change_all(jobs: Connection, args: argparse.Namespace) -> int:
-    """Retry or cancel all jobs that match a filter."""
+    """Retry, cancel, hold or release all jobs that match a filter."""
     request = messages.ChangeJobsRequest(
         filter=job_filter(args),
-        change=messages.JobChange.Value(f"JOB_CHANGE_{args.change.upper()}_V2"),
+        change=CHANGES[args.change],
         per_second=args.per_second,
         job_id=str(ids.uuid7()),
         dry_run=args.dry_run,
@@ -73,6 +79,7 @@ def job_filter(args: argparse.Namespace) -> messages.JobFilter:
         without_system=args.no_system,
         problem=args.problem,
         without_kinds=args.not_kind,
+        on_hold=args.on_hold,
     )
     if args.since is not None:
         message.create_time_from.FromDatetime(datetime.now(UTC) - args.since)
@@ -107,7 +114,7 @@ def _show_list(response: jobs_service_pb2.ListJobsResponse) -> None:
         (
             job.job_id,
             job.spec.kind,
-            tables.state(job.state),
+            tables.state_of(job),
             f"{job.attempt}/{job.max_attempts}",
             tables.progress(job),
             tables.since(job, "create_time"),
@@ -127,7 +134,7 @@ def show_job(job: job_pb2.Job) -> None:
         [
             ("job", job.job_id),
             ("kind", job.spec.kind),
-            ("state", tables.state(job.state)),
+            ("state", tables.state_of(job)),
             ("owner", job.spec.owner_id),
             ("parent", job.spec.parent_id),
             (
@@ -163,7 +170,7 @@ def _show_snapshot(args: argparse.Namespace, job: job_pb2.Job) -> None:
     if args.json:
         print(answers.to_json(job), flush=True)
         return
-    parts = [job.job_id, tables.state(job.state), f"attempt {job.attempt}", tables.progress(job)]
+    parts = [job.job_id, tables.state_of(job), f"attempt {job.attempt}", tables.progress(job)]
     if job.progress.HasField("estimate_time"):
         parts.append(f"done {tables.since(job.progress, 'estimate_time')}")
     if job.error.code:

@@ -8,7 +8,7 @@ from datetime import UTC
 from chassis import errors
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2
 from services.jobs import list_storage
-from services.jobs.admin import answers, tables
+from services.jobs.admin import answers, engine_commands, tables
 from services.jobs.admin.connection import Connection
 from services.jobs.admin.job_commands import show_job
 
@@ -74,6 +74,13 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
             for step in history.checkpoints
         ]
         tables.show(("STEP", "ATTEMPT", "SAVED", "TOOK", "VALUE"), steps, nothing="")
+        print()
+    if history.changes:
+        changes = [
+            (each.change, tables.at(each, "time"), each.actor_id or engine_commands.COMMAND_LINE)
+            for each in history.changes
+        ]
+        tables.show(("CHANGE", "WHEN", "BY"), changes, nothing="")
         print()
     transitions = [
         (str(item.sequence), tables.at(item, "occur_time"), tables.state(item.state), str(item.attempt), item.reason)

@@ -88,7 +88,7 @@ async def _find_in_lists(jobs: Connection, text: str) -> AsyncIterator[Hit]:
 
 
 def _job(job: job_pb2.Job) -> Hit:
-    return "job", job.job_id, f"{job.spec.kind} {tables.state(job.state)} {tables.error(job.error)}"
+    return "job", job.job_id, f"{job.spec.kind} {tables.state_of(job)} {tables.error(job.error)}"
 
 
 def _any_contains(text: str, *values: str) -> bool:

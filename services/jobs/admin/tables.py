@@ -52,6 +52,11 @@ def state(value: job_pb2.JobState.ValueType) -> str:
     return job_pb2.JobState.Name(value).removeprefix("JOB_STATE_").lower()
 
 
+def state_of(job: job_pb2.Job) -> str:
+    """Return the name of the state of a job; `on hold` for one that is."""
+    return "on hold" if job.on_hold else state(job.state)
+
+
 def progress(job: job_pb2.Job) -> str:
     done, total = job.progress.done, job.progress.total
     share = f"{done:,}/{total:,} ({done * 100 // total} %)" if total else f"{done:,}" if done else ""

@@ -163,8 +163,8 @@ class Model(RuleBasedStateMachine):
         return self.last_jobs[job_id].attempt == attempt and self.last_jobs[job_id].state in domain.HELD
 
     def is_shifted(self, was: domain.Job, job: domain.Job) -> bool:
-        times = {"run_at": was.run_at, "hold_run_at": was.hold_run_at, "deadline": was.deadline}
-        return job.is_on_hold == was.is_on_hold and replace(job, **times, ready=was.ready) == was
+        back = replace(job, run_at=was.run_at, hold_run_at=was.hold_run_at, deadline=was.deadline, ready=was.ready)
+        return job.is_on_hold == was.is_on_hold and back == was
 
     def held(self) -> int:
         return sum(job.state in domain.HELD and job.spec.kind == self.kind for job in self.last_jobs.values())

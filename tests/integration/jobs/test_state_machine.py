@@ -49,8 +49,8 @@ OUTCOMES = st.sampled_from(
 )
 WHAT = st.sampled_from(("plain", "keyed", "keyed", "keyed", "unique", "deadline", "scheduled", "undone", "child"))
 ADMIN_ACTS = ("pause", "resume", "run_one", "run_two", "run_all", "one_a_key", "two_a_key")
-ACTS = ("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy", "hold", "release") * 3
-ACTS += ("resume", *ADMIN_ACTS)
+WORLD_ACTS = ("worker_dies", "pause_ends", "deadline_passes", "clock_jumps", "tidy", "hold", "release")
+ACTS = (*WORLD_ACTS * 3, "resume", *ADMIN_ACTS)
 UNCLAIMED = {State.SCHEDULED, State.PENDING, State.RETRYING}
 
 

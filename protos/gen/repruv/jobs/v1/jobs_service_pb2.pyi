@@ -406,6 +406,7 @@ class GetJobHistoryResponse(_message.Message):
     JOBS_AHEAD_FIELD_NUMBER: _builtins.int
     LACKS_WORKER_FIELD_NUMBER: _builtins.int
     AWAITS_SLOT_FIELD_NUMBER: _builtins.int
+    ON_HOLD_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     is_paused: _builtins.bool
     """Whether it waits while claims of its kind, or of all kinds, are paused."""
@@ -417,6 +418,8 @@ class GetJobHistoryResponse(_message.Message):
     """Whether it waits while no worker of its kind was seen in the last two minutes."""
     awaits_slot: _builtins.bool
     """Whether it waits until another job with its concurrency key has ended."""
+    on_hold: _builtins.bool
+    """Whether it waits until an operator releases it."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Attempt]:
         """Oldest first."""
@@ -443,11 +446,12 @@ class GetJobHistoryResponse(_message.Message):
         jobs_ahead: _builtins.int | None = ...,
         lacks_worker: _builtins.bool = ...,
         awaits_slot: _builtins.bool = ...,
+        on_hold: _builtins.bool = ...,
         changes: _abc.Iterable[_job_pb2.JobChangeRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead", "jobs_ahead", b"jobs_ahead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead", "attempts", b"attempts", "awaits_slot", b"awaits_slot", "changes", b"changes", "checkpoints", b"checkpoints", "is_paused", b"is_paused", "jobs_ahead", b"jobs_ahead", "lacks_worker", b"lacks_worker", "transitions", b"transitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead", "attempts", b"attempts", "awaits_slot", b"awaits_slot", "changes", b"changes", "checkpoints", b"checkpoints", "is_paused", b"is_paused", "jobs_ahead", b"jobs_ahead", "lacks_worker", b"lacks_worker", "on_hold", b"on_hold", "transitions", b"transitions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__jobs_ahead: _TypeAlias = _typing.Literal["jobs_ahead"]  # noqa: Y015
     _WhichOneofArgType__jobs_ahead: _TypeAlias = _typing.Literal["_jobs_ahead", b"_jobs_ahead"]  # noqa: Y015
