@@ -164,6 +164,78 @@ async def test_failed_jobs_are_retried_together_after_a_confirmation(
     assert (await account.http.post("/api/v1/admin/jobs/change", json={"change": "retry"})).status_code == 403
 
 
+async def test_a_job_is_held_and_released_by_the_api_and_names_the_admin(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    job = await jobs_api.submit(kind, account.user_id)
+    path = f"/api/v1/admin/jobs/{job.job_id}"
+    for action in ("hold", "release"):
+        assert (await account.http.post(f"{path}/{action}")).status_code == 403
+    held = await admin.post(f"{path}/hold")
+    assert (held.status_code, held.json()["status"], held.json()["on_hold"]) == (202, "scheduled", True)
+    own = (await account.http.get(f"/api/v1/jobs/{job.job_id}")).json()
+    assert (own["on_hold"], own["next_run_at"], own["cancellable"]) == (True, None, True)
+    for on_hold in (True, False):
+        query = {"kind": kind, "on_hold": on_hold}
+        counts = (await admin.get("/api/v1/admin/jobs/count", params=query)).json()
+        assert counts["count"] == 1, on_hold
+    admin_id = (await admin.get("/api/v1/auth/me")).json()["user_id"]
+    (change,) = (await admin.get(f"{path}/record")).json()["changes"]
+    assert (change["change"], change["actor_id"]) == ("hold", admin_id)
+    assert (await jobs_api.claim(kind)) == []
+    released = (await admin.post(f"{path}/release")).json()
+    assert released["on_hold"] is False
+    assert (await admin.post(f"/api/v1/admin/jobs/{ids.uuid7()}/hold")).json()["code"] == "job_not_found"
+    await account.http.post(f"/api/v1/jobs/{job.job_id}/cancel")
+    refused = await admin.post(f"{path}/hold")
+    assert (refused.status_code, refused.json()["code"]) == (409, "job_not_holdable")
+
+
+async def test_jobs_are_held_and_released_on_pages(
+    account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
+) -> None:
+    jobs = [await jobs_api.submit(kind, account.user_id) for _ in range(3)]
+    path = f"/jobs/{jobs[0].job_id}"
+    owners = await open_page(account.http, path)
+    assert f"{path}/hold" not in owners.forms
+    page = await press(admin, await open_page(admin, path), f"{path}/hold")
+    assert "On hold: " in page.text and "On hold since" in page.text
+    owners = await open_page(account.http, path)
+    assert "This job is on hold. It starts when an administrator releases it." in owners.text
+    assert "On hold since" not in owners.text and f"{path}/release" not in owners.forms
+    assert f"{path}/cancel" in owners.forms
+    assert "Put on hold" in owners.text  # its timeline
+    assert "On hold" in (await open_page(account.http, "/jobs")).text
+
+    waiting = await open_page(admin, f"/admin/jobs?kind={kind}&state=active")
+    (hold,) = [link for link in waiting.links if link.endswith("change=hold")]
+    confirmation = await open_page(admin, hold)
+    assert "Hold 2 jobs?" in confirmation.text
+    job = await press(admin, confirmation, "/admin/jobs/bulk/start", per_second="100")
+    assert "Change many jobs" in job.text
+
+    async def count(status: str) -> int:
+        query = {"kind": kind, "status": status, "on_hold": status == "scheduled"}
+        return int((await admin.get("/api/v1/admin/jobs/count", params=query)).json()["count"])
+
+    async with asyncio.timeout(60):
+        while await count("scheduled") < 3:
+            await asyncio.sleep(0.1)
+    listed = await open_page(admin, f"/admin/jobs?kind={kind}&state=on_hold")
+    assert "3 jobs of 1 user" in listed.text
+    listed = await press(admin, listed, "/admin/jobs/release", job_id=jobs[1].job_id)
+    assert "Released: " in listed.text
+    (release,) = [link for link in listed.links if link.endswith("change=release")]
+    confirmation = await open_page(admin, release)
+    assert "Release 2 jobs?" in confirmation.text
+    await press(admin, confirmation, "/admin/jobs/bulk/start", per_second="100")
+    async with asyncio.timeout(60):
+        while await count("pending") < 3:
+            await asyncio.sleep(0.1)
+    nothing = await open_page(admin, f"/admin/jobs/bulk?kind={kind}&change=release")
+    assert "No job to release" in nothing.text
+
+
 async def test_stuck_jobs_are_grouped_with_a_change_of_all(
     account: Account, admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str
 ) -> None:

@@ -158,6 +158,29 @@ async def test_a_job_is_shown_with_its_history_retried_and_cancelled(jobs_api: J
     assert (cancelled["state"], cancelled["cancel_reason"]) == ("JOB_STATE_CANCELLED", "not needed")
 
 
+async def test_jobs_are_put_on_hold_and_released_one_by_one_and_together(
+    jobs_api: JobsApi, kind: str, tool: Tool
+) -> None:
+    jobs = [await jobs_api.submit(kind) for _ in range(2)]
+    assert "on hold" in (await tool("hold", jobs[0].job_id)).out
+    shown = await tool("show", jobs[0].job_id)
+    assert any(
+        line.split()[0] == "hold" and line.endswith("the command line") for line in shown.out.splitlines() if line
+    )
+    listed = (await tool("--json", "list", "--kind", kind, "--on-hold")).json["jobs"]
+    assert [job["job_id"] for job in listed] == [jobs[0].job_id]
+    for change in ("hold", "release"):
+        counted = (await tool("bulk", change, "--kind", kind, "--dry-run")).out
+        assert counted.splitlines()[-1].split() == ["all", "-", "1"], change
+    stuck = (await tool("list", "--kind", kind, "--problem", "on_hold")).out
+    assert jobs[0].job_id in stuck
+    released = (await tool("--json", "release", jobs[0].job_id)).json
+    assert (released["state"], released.get("on_hold")) == ("JOB_STATE_SCHEDULED", None)
+    (claimed_job,) = await jobs_api.claim(kind)
+    refused = await tool("hold", claimed_job.job_id)
+    assert (refused.code, refused.err.split(":")[1].strip()) == (1, "job_not_holdable")
+
+
 async def test_kinds_are_limited_paused_and_resumed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     await jobs_api.register(kind_pb2.KindRegistration(kind=kind))
     await jobs_api.submit(kind)
