@@ -71,6 +71,25 @@ async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_
     rows = await system.query("SELECT state, count(*) FROM jobs.jobs WHERE kind = 'demo.import' GROUP BY state")
     assert rows == [{"state": "pending", "count": JOBS}]
     assert len(clicks.clicked) <= MAX_CLICKS, clicks.clicked
+
+    # One is held, then all others; the page of the job follows without a reload.
+    page = await visitor.open(f"/jobs/{job_ids[0]}")
+    await page.evaluate("window.isFirstDocument = true")
+    held = await admin.post(f"/admin/jobs/{job_ids[0]}/hold")
+    assert held.status_code == 202, held.text
+    await expect(page.get_by_text("This job is on hold.")).to_be_visible(timeout=TIMEOUT_MS)
+    await expect(page.get_by_role("button", name="Release")).to_be_visible()
+    assert await page.evaluate("window.isFirstDocument")
+    page = await visitor.open("/admin/jobs?kind=demo.import&state=waiting")
+    await page.get_by_role("link", name="Put on hold…").click()
+    await page.get_by_label("How fast").select_option("100")
+    await page.get_by_role("button", name=f"Hold {JOBS - 1} jobs").click()
+    await expect(page.get_by_text("Completed").first).to_be_visible(timeout=TIMEOUT_MS)
+    page = await visitor.open("/admin/jobs?kind=demo.import&state=on_hold")
+    await expect(page.get_by_text("120 jobs of 1 user")).to_be_visible()
+    await page.get_by_role("button", name="Release").first.click()
+    await expect(page.get_by_text("Released: Import (demo).")).to_be_visible()
+    await expect(page.get_by_text("119 jobs of 1 user")).to_be_visible()
     await admin.close()
     await system.execute("DELETE FROM jobs.jobs WHERE kind = 'demo.import'")
 

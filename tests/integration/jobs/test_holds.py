@@ -38,19 +38,19 @@ async def run_maintenance(jobs: Operations) -> None:
             pass
 
 
-async def waiting_job(jobs: Operations, submit: jobs_helpers.Submit, engine: AsyncEngine, how: str) -> domain.Job:
+async def waiting_job(jobs: Operations, submit: jobs_helpers.Submit, engine: AsyncEngine, cause: str) -> domain.Job:
     """Return a job that waits: for a worker, its time, its next attempt, a slot of its key, or its child."""
-    if how == "scheduled":
+    if cause == "scheduled":
         return await submit(run_at=datetime.now(UTC) + jobs_helpers.HOUR)
-    job = await submit(concurrency_key=how if how == "slot" else None)
-    if how == "slot":
-        job = await submit(concurrency_key=how)
-    elif how in ("retrying", "ready_retry", "children"):
+    job = await submit(concurrency_key=cause if cause == "slot" else None)
+    if cause == "slot":
+        job = await submit(concurrency_key=cause)
+    elif cause in ("retrying", "ready_retry", "children"):
         await jobs_helpers.claim_one(jobs, job.spec.kind)
-        if how == "children":
+        if cause == "children":
             await submit(parent_id=job.job_id, kind=f"{job.spec.kind}-child")
-        await jobs.finish(job.job_id, 1, outcomes.Waiting() if how == "children" else jobs_helpers.ERROR)
-    if how == "ready_retry":
+        await jobs.finish(job.job_id, 1, outcomes.Waiting() if cause == "children" else jobs_helpers.ERROR)
+    if cause == "ready_retry":
         await jobs_helpers.come_due(jobs, engine, job.job_id)
     return await jobs.get(job.job_id, owner_id=None)
 
@@ -58,19 +58,19 @@ async def waiting_job(jobs: Operations, submit: jobs_helpers.Submit, engine: Asy
 WAITS = ("pending", "scheduled", "retrying", "ready_retry", "slot", "children")
 
 
-@pytest.mark.parametrize("how", WAITS)
+@pytest.mark.parametrize("cause", WAITS)
 async def test_a_job_on_hold_starts_after_its_release_at_its_former_time(
-    jobs: Operations, holds: Holds, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, how: str
+    jobs: Operations, holds: Holds, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, cause: str
 ) -> None:
-    before = await waiting_job(jobs, submit_job, jobs_engine, how)
+    before = await waiting_job(jobs, submit_job, jobs_engine, cause)
     held = await holds.hold(before.job_id, actor_id=None)
     assert (held.is_on_hold, held.ready, held.version) == (True, False, before.version + 1)
     snapshot = convert.job_to_proto(held)
     assert (snapshot.on_hold, snapshot.state) == (True, job_pb2.JOB_STATE_SCHEDULED)
     assert not snapshot.HasField("next_run_time")
-    if how == "slot":
+    if cause == "slot":
         await jobs_helpers.complete(jobs, *(await jobs_helpers.claim(jobs, kind)))
-    if how == "children":
+    if cause == "children":
         await jobs_helpers.complete(jobs, *(await jobs_helpers.claim(jobs, f"{kind}-child")))
     await run_maintenance(jobs)
     assert await jobs_helpers.claim(jobs, kind) == []
@@ -79,9 +79,9 @@ async def test_a_job_on_hold_starts_after_its_release_at_its_former_time(
     assert not released.is_on_hold
     assert released.run_at
     assert before.run_at
-    if before.run_at > released.created_at + timedelta(minutes=30) or how == "retrying":
+    if before.run_at > released.created_at + timedelta(minutes=30) or cause == "retrying":
         assert released.run_at >= before.run_at
-    if how == "scheduled":
+    if cause == "scheduled":
         assert released.run_at == before.run_at
         assert convert.job_to_proto(released).HasField("next_run_time")
         await run_maintenance(jobs)
@@ -122,22 +122,22 @@ async def test_a_job_on_hold_takes_no_slot_and_keeps_its_unique_key(
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
 
 
-@pytest.mark.parametrize("how", ["deadline", "cancel", "parent"])
+@pytest.mark.parametrize("cause", ["deadline", "cancel", "parent"])
 async def test_a_job_on_hold_ends_as_any_waiting_job_and_a_retry_of_it_runs(
-    jobs: Operations, holds: Holds, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, how: str
+    jobs: Operations, holds: Holds, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, cause: str
 ) -> None:
     parent = await submit_job(kind=f"{kind}-parent")
-    job = await submit_job(total_timeout=jobs_helpers.HOUR, parent_id=parent.job_id if how == "parent" else None)
+    job = await submit_job(total_timeout=jobs_helpers.HOUR, parent_id=parent.job_id if cause == "parent" else None)
     await holds.hold(job.job_id, actor_id=None)
-    if how == "deadline":
+    if cause == "deadline":
         await jobs_helpers.shift(jobs_engine, job.job_id, "deadline = now()")
         await run_maintenance(jobs)
     else:
-        await jobs.cancel(parent.job_id if how == "parent" else job.job_id, owner_id=job.spec.owner_id, reason="r")
+        await jobs.cancel(parent.job_id if cause == "parent" else job.job_id, owner_id=job.spec.owner_id, reason="r")
     ended = await jobs.get(job.job_id, owner_id=None)
-    assert ended.state is (State.FAILED if how == "deadline" else State.CANCELLED)
+    assert ended.state is (State.FAILED if cause == "deadline" else State.CANCELLED)
     assert not ended.is_on_hold
-    if how == "parent":
+    if cause == "parent":
         return
     assert not (await jobs.retry(job.job_id, owner_id=None)).is_on_hold
     assert await jobs_helpers.claim(jobs, kind) == [job.job_id]

@@ -163,7 +163,7 @@ async def test_jobs_are_put_on_hold_and_released_one_by_one_and_together(
 ) -> None:
     jobs = [await jobs_api.submit(kind) for _ in range(2)]
     assert "on hold" in (await tool("hold", jobs[0].job_id)).out
-    shown = await tool("show", jobs[0].job_id)
+    record = await tool("show", jobs[0].job_id)
     assert any(
         line.split()[0] == "hold" and line.endswith("the command line") for line in shown.out.splitlines() if line
     )
