@@ -128,6 +128,11 @@ class Engine(model.Model):
             assert before.spec.unique_key in living
             return
         except errors.FailedPrecondition as error:
+            if error.code == "parent_ended":
+                parent = self.last_jobs[before.spec.parent_id or job_id]
+                assert is_ended
+                assert parent.state in domain.ORPHANS_CHILDREN
+                return
             assert error.code == ("undo_in_progress" if is_ended else "job_not_retryable")
             assert is_ended == (domain.undo_key(job_id) in living)
             return

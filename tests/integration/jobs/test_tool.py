@@ -165,7 +165,7 @@ async def test_jobs_are_put_on_hold_and_released_one_by_one_and_together(
     assert "on hold" in (await tool("hold", jobs[0].job_id)).out
     record = await tool("show", jobs[0].job_id)
     assert any(
-        line.split()[0] == "hold" and line.endswith("the command line") for line in shown.out.splitlines() if line
+        line.split()[0] == "hold" and line.endswith("the command line") for line in record.out.splitlines() if line
     )
     listed = (await tool("--json", "list", "--kind", kind, "--on-hold")).json["jobs"]
     assert [job["job_id"] for job in listed] == [jobs[0].job_id]

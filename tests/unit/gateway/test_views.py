@@ -58,6 +58,7 @@ def test_job_view_has_all_fields() -> None:
         "duration_seconds": 2.25,
         "estimated_finish_at": None,
         "next_run_at": None,
+        "on_hold": False,
         "deadline_at": None,
         "parent_id": None,
         "children": None,
