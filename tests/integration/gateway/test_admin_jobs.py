@@ -215,7 +215,7 @@ async def test_jobs_are_held_and_released_on_pages(
     assert "Change many jobs" in job.text
 
     async def count(status: str) -> int:
-        query = {"kind": kind, "status": status, "on_hold": status == "scheduled"}
+        query: dict[str, str | bool] = {"kind": kind, "status": status, "on_hold": status == "scheduled"}
         return int((await admin.get("/api/v1/admin/jobs/count", params=query)).json()["count"])
 
     async with asyncio.timeout(60):

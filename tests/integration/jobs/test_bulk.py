@@ -173,7 +173,7 @@ async def test_a_job_that_stays_locked_stops_no_change_of_others(
 ) -> None:
     engine = postgres.engine(quiet_url, name="test-hurried", lock_seconds=0.05)
     jobs = Operations(engine, outbox.Relay(engine, schema.outbox, {}), bus.Bus(nats_url, name="t"), lease=timedelta(1))
-    changes = Bulk(jobs, JobSearch(engine))
+    changes = Bulk(jobs, Holds(jobs), JobSearch(engine))
     context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.text("SELECT FROM jobs.jobs WHERE job_id = :id FOR UPDATE"), {"id": failed[1]})
