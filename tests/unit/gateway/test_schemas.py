@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +54,7 @@ def test_every_list_that_clients_send_is_bounded(application: FastAPI) -> None:
     ids=["many fields", "fields", "list", "nested list"],
 )
 async def test_answer_to_a_body_of_many_mistakes_is_short(body: Any, client: httpx.AsyncClient) -> None:
-    response = await client.post("/auth/login", content=json.dumps(body))
+    response = await client.post("/auth/login", json=body)
     assert response.status_code == 422
     assert len(response.content) < MAX_ANSWER_BYTES
     assert response.json()["errors"]
