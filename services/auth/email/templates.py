@@ -18,6 +18,7 @@ class AccountChange(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a change, no password
     SECOND_FACTOR_ENABLED = "second_factor_enabled"
     SECOND_FACTOR_DISABLED = "second_factor_disabled"
+    RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
     DELETION_CANCELLED = "deletion_cancelled"
@@ -33,6 +34,10 @@ _CHANGES = {
     AccountChange.SECOND_FACTOR_DISABLED: (
         "Two-step verification is off",
         "Signing in to your Repruv account no longer requires a code from your authenticator app",
+    ),
+    AccountChange.RECOVERY_CODES_REPLACED: (
+        "Your recovery codes were replaced",
+        "New recovery codes were made for your Repruv account. The ones you saved before are void",
     ),
     AccountChange.PASSKEY_ADDED: (
         "A passkey was added",

@@ -116,6 +116,7 @@ class SecondFactor:
             if factor is None or factor.enabled_at is None:
                 raise domain.SecondFactorNotEnabled()
             recovery_codes = await _replace_recovery_codes(tx, actor, self._secret(factor))
+            tx.publish(email_jobs.account_change(actor.user_id, AccountChange.RECOVERY_CODES_REPLACED))
             await record(tx.conn, Kind.RECOVERY_CODES_REPLACED, by_owner(actor))
         return recovery_codes
 

@@ -251,8 +251,10 @@ async def test_disabling_requires_a_code_and_replaces_the_token(gateway: Gateway
         assert excinfo.value.code == "second_factor_not_enabled"
 
 
-async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected: Protected) -> None:
+async def test_new_recovery_codes_void_the_old_ones(gateway: Gateway, protected: Protected, mailbox: Mailbox) -> None:
     response = await gateway.auth("RegenerateRecoveryCodes", user=protected.account.identity)
+    notice = await mailbox.deliver(protected.account, "notice", times=2)
+    assert notice["Subject"] == "Your recovery codes were replaced"
     assert not set(response.recovery_codes) & set(protected.recovery_codes)
     with pytest.raises(errors.Unauthenticated):
         await finish(gateway, await challenge(gateway, protected), protected.recovery_codes[0])
