@@ -102,7 +102,7 @@ class Hub:
         async with place.of_user(session.user_id):
             job = await self._job(session, job_id) if job_id else None
             stream, feed = self._admit(session, job, is_operator=is_operator)
-            await self._begin(stream, feed, cursor)
+            await self._begin(stream, feed, cursor, place)
         return response.EventStream(stream)
 
     async def poll(
@@ -112,7 +112,7 @@ class Hub:
         cursor = poll.Cursor.parse(after)
         async with place.of_user(session.user_id):
             stream, feed = self._admit(session, None, is_operator=False)
-            first = await self._begin(stream, feed, cursor.sequence, in_parts=True)
+            first = await self._begin(stream, feed, cursor.sequence, place, in_parts=True)
         try:
             return poll.part(first, cursor) if first else await poll.poll(stream, feed, cursor, wait=wait)
         finally:
@@ -124,15 +124,15 @@ class Hub:
         return await self._pending_jobs.get_job(job_id, identity=identity)
 
     async def _begin(
-        self, stream: Stream, feed: Feed, cursor: str | None, *, in_parts: bool = False
+        self, stream: Stream, feed: Feed, cursor: str | None, place: places.Place, *, in_parts: bool = False
     ) -> list[frames.Frame]:
         """Prepare what the stream sends first. `in_parts`: return the first missed transitions instead, if there are many."""
         try:
-            first = await self._opening.first_missed(feed, cursor) if in_parts else []
+            first = await self._opening.first_missed(feed, cursor, place.count_replayed) if in_parts else []
             # The session may have been revoked after its validation and before `_admit`, when no revocation reached it.
             await stream.identity()
             if not first:
-                stream.opening = await self._opening.begin(feed, stream, cursor)
+                stream.opening = await self._opening.begin(feed, stream, cursor, place.count_replayed)
         except BaseException:
             stream.disconnected()
             raise

@@ -27,6 +27,8 @@ MAX_POLLED = 500
 """Missed transitions that a poll returns; the next poll returns those after them."""
 MAX_CURSOR_DIGITS = 18
 
+Count = Callable[[int], None]
+
 
 class CursorLost(Exception):
     """The stream cannot resume from the cursor; the argument is the reason in the `reset` frame."""
@@ -47,10 +49,11 @@ class Opening:
         self._sources = sources
         self._pending_jobs = pending_jobs
 
-    async def begin(self, feed: Feed, stream: Stream, cursor: str | None) -> bytes:
+    async def begin(self, feed: Feed, stream: Stream, cursor: str | None, count: Count) -> bytes:
         """Add `stream` to `feed` and return the first bytes to send; what follows is queued in `stream`.
 
-        `cursor` is the id of the last event that the reader has; None if it has none. Raises `Unavailable`.
+        `cursor` is the id of the last event that the reader has; None if it has none. `count` gets the numbers of missed events
+        that are read. Raises `Unavailable`.
         """
         after = _sequence(cursor)
         await feed.prime(after)
@@ -58,7 +61,7 @@ class Opening:
         lost = ""
         if cursor is not None:
             try:
-                missed = await _read_missed(feed, self._reader, after)
+                missed = await _read_missed(feed, self._reader, after, count)
             except CursorLost as error:
                 lost = str(error)
         # No await from here to `add`: the feed continues where `missed` ends.
@@ -84,7 +87,7 @@ class Opening:
             )
         return opening + b"".join(frame.data for frame in missed)
 
-    async def first_missed(self, feed: Feed, cursor: str | None) -> list[frames.Frame]:
+    async def first_missed(self, feed: Feed, cursor: str | None, count: Count) -> list[frames.Frame]:
         """Return the first transitions after `cursor` if more are missed than one poll returns, else none of them."""
         after = _sequence(cursor)
         if after is None or await feed.prime(after) - after <= MAX_POLLED:
@@ -93,6 +96,7 @@ class Opening:
             page = await self._reader.events(feed.owner_id, after=after)
         except errors.OutOfRange:
             return []
+        count(len(page.events))
         missed = await cooperative.convert(feed.transition_frame, page.events[:MAX_POLLED])
         sizes = itertools.accumulate(len(frame.data) for frame in missed)
         return [frame for frame, size in zip(missed, sizes, strict=True) if size <= MAX_REPLAY_BYTES] or missed[:1]
@@ -129,7 +133,9 @@ def _sequence(cursor: str | None) -> int | None:
     return int(cursor) if cursor is not None and is_valid else None
 
 
-async def _read_missed(feed: Feed, reader: event_reader.EventReader, after: int | None) -> list[frames.Frame]:
+async def _read_missed(
+    feed: Feed, reader: event_reader.EventReader, after: int | None, count: Count
+) -> list[frames.Frame]:
     """Return the transitions between `after` and the feed's last sequence at the time of return, in order."""
     if after is None:
         raise CursorLost("cursor_invalid")
@@ -151,6 +157,7 @@ async def _read_missed(feed: Feed, reader: event_reader.EventReader, after: int 
             raise CursorLost("cursor_unknown") from error
         if not page.events:
             raise CursorLost("cursor_unknown")
+        count(len(page.events))
         fetched += (read := await cooperative.convert(feed.transition_frame, page.events))
         size += sum(len(frame.data) for frame in read)
         after = page.events[-1].sequence

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chassis import errors
 from chassis.rpc import shares
 from gateway import paths, problems, refusals
+from gateway.stream import replay_pace
 
 MAX_BEGINNING = 64
 """Of a process; further ones wait, so that the calls of a reconnecting crowd do not time out."""
@@ -33,6 +34,7 @@ class Places:
     def __init__(self) -> None:
         self.of_process = asyncio.Semaphore(MAX_BEGINNING)
         self.of_users = shares.Shares(running=MAX_BEGINNING_PER_USER, waiting=MAX_WAITING_PER_USER)
+        self.pace = replay_pace.ReplayPace()
         self.waiting = 0
 
 
@@ -43,6 +45,7 @@ class Place:
         self._places = places
         self._deadline = asyncio.get_running_loop().time() + MAX_WAIT_SECONDS
         self._is_held = False
+        self._user_id = ""
 
     async def take(self) -> None:
         """Wait for a place of the process.
@@ -62,19 +65,28 @@ class Place:
     async def of_user(self, user_id: str) -> AsyncIterator[None]:
         """Wait until a stream or poll of a user may begin. Returns the place of the process at the end.
 
-        One that waits for others of its user leaves the place of the process to other users. Raises `ResourceExhausted` if more
-        than 22 of the user begin, and as `take`.
+        One that waits for others of its user, or for the pace of its user's replays, leaves the place of the process to other
+        users. Raises `ResourceExhausted` if more than 22 of the user begin, and as `take`.
         """
-        if self._places.of_users.is_busy(user_id):
+        self._user_id = user_id
+        pace = self._places.pace
+        if self._places.of_users.is_busy(user_id) or pace.delay(user_id):
             self.release()
         try:
             async with AsyncExitStack() as stack:
                 async with self._bounded_wait():
                     await stack.enter_async_context(self._places.of_users.place(user_id))
+                    while delay := pace.delay(user_id):
+                        self.release()
+                        await asyncio.sleep(delay)
                     await self._acquire()
                 yield
         finally:
             self.release()
+
+    def count_replayed(self, events: int) -> None:
+        """Count missed events that were read for the user of this request."""
+        self._places.pace.count(self._user_id, events)
 
     async def _acquire(self) -> None:
         if not self._is_held:

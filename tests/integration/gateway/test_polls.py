@@ -13,7 +13,7 @@ import pytest
 
 from dev.embedded import EmbeddedServers
 from gateway.settings import Settings
-from gateway.stream import hub, opening
+from gateway.stream import feed, hub, opening, places, replay_pace
 from tests.acceptance import waiting
 from tests.integration.gateway.conftest import Account, gateway_serving
 from tests.integration.gateway.streaming import is_demo, opened
@@ -96,6 +96,29 @@ async def test_poll_returns_many_missed_transitions_in_parts(account: Account, m
     assert [event["id"] for event in large["events"]] == [1]
     monkeypatch.setattr(hub, "MAX_STREAMS", 0)
     assert (await account.http.get(PATH, params={"after": "0"})).status_code == 503
+
+
+async def test_replays_of_one_user_keep_a_pace_and_delay_no_other_user(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, other = await register(), await register()
+    monkeypatch.setattr(opening, "MAX_POLLED", 1)
+    monkeypatch.setattr(feed, "MAX_RING_FRAMES", 1)
+    for each in (account, other):
+        await enable_to_the_end(each)
+        await settled(each)
+    # A poll reads three events, which take five minutes, and 200 s are free.
+    monkeypatch.setattr(replay_pace, "EVENTS_PER_SECOND", 0.01)
+    monkeypatch.setattr(replay_pace, "FREE_EVENTS", 2)
+    monkeypatch.setattr(places, "MAX_WAIT_SECONDS", 0.1)
+    assert (await poll(account.http, after="0"))["resumed"] is True
+    for path, parameters in ((PATH, {"after": "0"}), ("/api/v1/events", {"last_event_id": "0"})):
+        refused = await account.http.get(path, params=parameters)
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    async with opened(other.http, header=0) as stream:
+        hello, *_ = await stream.until(lambda event: event.name == "job")
+    assert hello.data["resumed"] is True
+    assert (await other.http.get(PATH, params={"after": "0"})).json()["code"] == "overloaded"
 
 
 async def test_session_that_ends_while_missed_transitions_are_read_gets_none(

@@ -10,17 +10,17 @@ import pytest
 
 from chassis import errors
 from gateway import problems, refusals
-from gateway.stream import places
+from gateway.stream import places, replay_pace
 
 
 @asynccontextmanager
-async def beginning(all_places: places.Places, user: str) -> AsyncIterator[None]:
+async def beginning(all_places: places.Places, user: str) -> AsyncIterator[places.Place]:
     """A request of a user, from its arrival to its beginning."""
     place = places.Place(all_places)
     await place.take()
     try:
         async with place.of_user(user):
-            yield
+            yield place
     finally:
         place.release()
 
@@ -77,3 +77,28 @@ async def test_beginning_beyond_those_that_may_wait_is_refused_at_once(monkeypat
     monkeypatch.setattr(places, "MAX_WAITING", 0)
     with pytest.raises(errors.Unavailable):
         await places.Place(places.Places()).take()
+
+
+async def test_replays_of_one_user_wait_for_their_pace_and_those_of_others_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    all_places = places.Places()
+    async with beginning(all_places, "a") as place:
+        place.count_replayed(replay_pace.FREE_EVENTS)
+    async with beginning(all_places, "a") as place:
+        place.count_replayed(60 * replay_pace.EVENTS_PER_SECOND)
+    monkeypatch.setattr(places, "MAX_WAIT_SECONDS", 0.01)
+    with pytest.raises(errors.Unavailable):
+        async with beginning(all_places, "a"):
+            pass
+    async with beginning(all_places, "b"):
+        pass
+    assert all_places.of_process._value == places.MAX_BEGINNING
+
+
+async def test_paces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_pace, "MAX_USERS", 2)
+    pace = replay_pace.ReplayPace()
+    for user in "abc":
+        pace.count(user, 60 * replay_pace.EVENTS_PER_SECOND)
+    assert [pace.delay(user) > 50 for user in "abc"] == [False, True, True]
