@@ -8,10 +8,15 @@ import logging
 import os
 import socket
 from functools import partial
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
 from chassis import process
 from gateway import app, container, pages, server, workers
 from gateway.settings import Settings
+from gateway.stream import hub
+
+FILES = hub.MAX_STREAMS + 15_000
+"""Streams, other connections of clients, and files."""
 
 
 async def serve(config: Settings, stop: asyncio.Event, *, shared: socket.socket | None = None) -> None:
@@ -40,7 +45,16 @@ async def work(config: Settings, stop: asyncio.Event) -> None:
         leaving.cancel()
 
 
+def _allow_files() -> None:
+    """Raise the soft limit of open files, often 1,024 in containers, towards the hard one: each stream is a file."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    allowed = FILES if hard == RLIM_INFINITY else min(FILES, hard)
+    if soft != RLIM_INFINITY and soft < allowed:
+        setrlimit(RLIMIT_NOFILE, (allowed, hard))
+
+
 def _serve(config: Settings) -> None:
+    _allow_files()
     if config.gateway_workers > 1:
         process.until_signal(partial(workers.supervise, config.address, config.gateway_workers))
     else:

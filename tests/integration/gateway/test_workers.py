@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import os
 import re
+import resource
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,12 +18,15 @@ from pathlib import Path
 import httpx
 
 from gateway.settings import Settings
+from gateway.stream import hub
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.streaming import Event, opened
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SECONDS = 60.0
 WORKERS = 2
+SOFT_LIMIT = 1_024
+"""Open files that containers often begin with."""
 Register = Callable[..., Awaitable[Account]]
 
 
@@ -37,8 +42,9 @@ async def started(config: Settings) -> AsyncIterator[asyncio.subprocess.Process]
         "GATEWAY_WORKERS": str(WORKERS),
         "LOG_LEVEL": "warning",
     }
+    command = shlex.join([sys.executable, "-m", "gateway", "serve"])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", cwd=ROOT, env=environment, start_new_session=True
+        "sh", "-c", f"ulimit -S -n {SOFT_LIMIT}; exec {command}", cwd=ROOT, env=environment, start_new_session=True
     )
     try:
         yield process
@@ -107,6 +113,8 @@ async def test_dead_worker_is_replaced_and_all_serve_and_end_together(
         assert other in workers
         for worker in workers:
             await until(partial(listens, worker))
+            soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+            assert soft >= min(hard, hub.MAX_STREAMS) > SOFT_LIMIT
         streams = [await stack.enter_async_context(opened(account.http)) for _ in range(12)]
         for stream in streams:
             await stream.next()
