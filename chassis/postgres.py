@@ -141,6 +141,15 @@ def translate(error: Exception) -> errors.Error | None:
     return None
 
 
+def translate_call(error: Exception) -> errors.Error | None:
+    """Return `InvalidArgument` for a text of a request that PostgreSQL cannot hold, else what `translate` returns."""
+    cause = getattr(error, "orig", error)
+    # The driver refuses it, so there is no code of the server.
+    if isinstance(cause, psycopg.DataError) and cause.sqlstate is None and "NUL" in str(cause):
+        return errors.InvalidArgument("A text contains NUL (U+0000), which cannot be stored.")
+    return translate(error)
+
+
 def _count_unavailable(error: Exception) -> None:
     if isinstance(error, exc.TimeoutError):
         metrics.PG_POOL_TIMEOUT.inc()

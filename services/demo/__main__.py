@@ -81,7 +81,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,
-                translate=postgres.translate,
+                translate=postgres.translate_call,
             )
         )
         # Last: it is the health check, and listens only while the process serves.

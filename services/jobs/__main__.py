@@ -124,7 +124,7 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
                 ],
                 verifier=identity.Verifier(config.trusted_identity_keys),
                 certificate=certificate,
-                translate=postgres.translate,
+                translate=postgres.translate_call,
             )
         )
         # Last, so that the server does not wait for open ClaimJobs calls.

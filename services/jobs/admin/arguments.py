@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from chassis import protobuf
 from services.jobs.operators import overview
 
 ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
@@ -18,8 +19,11 @@ ADDRESS = (
 )
 
 _UNITS = {"s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
-_SPAN = re.compile(r"(\d{1,6})([smhd])")
-_RATE = re.compile(r"(\d+)/(\d*)(second|minute|hour|day|s|m|h)")
+MAX_NUMBER = 2**31 - 1
+"""Of the fields that take numbers."""
+_NUMBER = re.compile(r"[0-9]{1,10}")
+_SPAN = re.compile(r"([0-9]{1,6}[smh]|[0-9]{1,4}d)")
+_RATE = re.compile(r"([0-9]{1,10})/([0-9]{0,6})(second|minute|hour|day|s|m|h)")
 
 _DESCRIPTION = """Show and control the job engine. The jobs service is the one at JOBS_TARGET (host:port); calls are signed with
 IDENTITY_KEY, as the service whose public key TRUSTED_IDENTITY_KEYS names, without TRUSTED_IDENTITY_KEYS as `jobs`."""
@@ -41,6 +45,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     _add_job_commands(add)
     _add_engine_commands(add)
+    if garbled := next((argument for argument in arguments if not _is_text(argument)), None):
+        parser.error(f"{garbled!r} is not UTF-8")
     return parser.parse_args(arguments)
 
 
@@ -180,29 +186,45 @@ def _owner(text: str) -> str:
     return text
 
 
+def _is_text(argument: str) -> bool:
+    """Return whether an argument is UTF-8: Python keeps other bytes as surrogates, which no message may contain."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+        raise argparse.ArgumentTypeError(f"{text[:200]!r} is not a JSON object")
+    _require_sendable(value)
     return value
+
+
+def _require_sendable(value: dict[str, Any]) -> None:
+    """Refuse what JSON can say and protobuf cannot, such as half a character."""
+    try:
+        protobuf.to_struct(value)
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"the JSON cannot be sent: {str(error)[:200]}") from error
 
 
 def _field(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     try:
-        if name and separator:
-            return name, json.loads(value)
+        field = {name: json.loads(value)} if name and separator else {}
     except (ValueError, RecursionError):
-        pass
+        field = {}
+    if field:
+        _require_sendable(field)
+        return name, field[name]
     raise argparse.ArgumentTypeError(f'{text!r} is not FIELD=JSON, as count=3 or name="Ada"')
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    if not _NUMBER.fullmatch(text) or int(text) > MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"{text[:50]!r} is not a number from 0 to {MAX_NUMBER:,}")
     return int(text)
 
 
@@ -213,14 +235,14 @@ def _positive(text: str) -> int:
 
 
 def _span(text: str) -> timedelta:
-    if not (match := _SPAN.fullmatch(text)):
+    if not _SPAN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 15m, 24h or 7d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
 
 
 def _rate(text: str) -> tuple[int, timedelta | None]:
     if text == "0":
         return 0, None
-    if not (match := _RATE.fullmatch(text)):
+    if not (match := _RATE.fullmatch(text)) or int(match[1]) > MAX_NUMBER:
         raise argparse.ArgumentTypeError(f"{text!r} is not a rate; write 10/minute, 5/30s, or 0 for none")
     return int(match[1]), timedelta(seconds=int(match[2] or 1) * _UNITS[match[3]])

@@ -117,6 +117,15 @@ async def test_call_without_a_free_connection_is_unavailable(
     await in_transaction(engine)
 
 
+@pytest.mark.parametrize("text", ["\0", "a\0b"])
+async def test_text_with_nul_is_a_mistake_of_the_caller(engine: AsyncEngine, text: str) -> None:
+    with pytest.raises(sa.exc.DataError) as excinfo:
+        async with engine.connect() as conn:
+            await conn.execute(sa.text("SELECT CAST(:text AS text)"), {"text": text})
+    assert isinstance(postgres.translate_call(excinfo.value), errors.InvalidArgument)
+    assert postgres.translate(excinfo.value) is None
+
+
 async def test_failed_transaction_is_rolled_back_and_its_connection_is_usable(engine: AsyncEngine, name: str) -> None:
     setting = Prepared(sa.text("SELECT set_config('application_name', 'failed', true)"))
     current = Prepared(sa.text("SELECT current_setting('application_name')"))

@@ -138,6 +138,15 @@ async def test_operators_pause_resume_and_trigger(jobs_api: JobsApi, kind: str) 
     assert [claimed.job_id for claimed in await jobs_api.claim(kind)] == [job.job_id]
 
 
+@pytest.mark.parametrize("rpc", ["PauseSchedule", "ResumeSchedule", "TriggerSchedule", "GetSchedule", "DeleteSchedule"])
+async def test_name_of_a_schedule_with_nul_is_refused(jobs_api: JobsApi, rpc: str) -> None:
+    request = getattr(admin_service_pb2, f"{rpc}Request")(name="a\0b")
+    if rpc == "TriggerSchedule":
+        request.job_id = str(ids.uuid7())
+    with pytest.raises((errors.InvalidArgument, errors.NotFound)):
+        await jobs_api.call(getattr(jobs_api.admin, rpc), request, service="jobs")
+
+
 @pytest.mark.parametrize("rpc", ["PauseSchedule", "ResumeSchedule", "TriggerSchedule"])
 async def test_an_unknown_schedule_is_not_found(jobs_api: JobsApi, rpc: str) -> None:
     request = getattr(admin_service_pb2, f"{rpc}Request")(name="nobody.registered")

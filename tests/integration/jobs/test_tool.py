@@ -277,7 +277,28 @@ async def test_another_service_may_read_jobs_but_not_change_them(
     assert (refused.code, "caller_not_allowed" in refused.err) == (1, True)
 
 
-@pytest.mark.parametrize("argv", [(), ("list", "--state", "asleep"), ("limit", "demo.x", "--rate", "often"), ("show",)])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("list", "--state", "asleep"),
+        ("list", "--since", "999999d"),
+        ("list", "--limit", "99999999999"),
+        ("list", "--limit", "9" * 5_000),
+        ("list", "--text", "\udcff"),
+        ("search", "\udcff"),
+        ("limit", "demo.x", "--rate", "often"),
+        ("limit", "demo.x", "--rate", "99999999999/1s"),
+        ("limit", "demo.x", "--rate", "5/99999999999999s"),
+        ("limit", "demo.x", "--max-running", "2147483648"),
+        ("bulk", "retry", "--per-second", "9999999999"),
+        ("run", "demo.x", "--payload", '{"a": "\\ud800"}'),
+        ("run", "demo.x", "--payload", '{"a":' * 300 + "1" + "}" * 300),
+        ("replay", "x", "--set", 'a="\\ud800"'),
+        ("show",),
+    ],
+    ids=lambda argv: " ".join(argv)[:40].encode("ascii", "replace").decode(),
+)
 async def test_invalid_arguments_show_the_usage(tool: Tool, argv: tuple[str, ...]) -> None:
     ended = await tool(*argv)
     assert (ended.code, ended.err.startswith("usage: ")) == (2, True)
