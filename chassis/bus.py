@@ -249,6 +249,9 @@ class Bus:
         metrics.note_certificate(self._certificate)
         now = asyncio.get_running_loop().time()
         if not self.is_connected:
+            if self._callbacks_notified:
+                # Before the client says so: first it waits for the end of TLS, which a frozen server does not confirm.
+                await self._disconnected()
             if now - self._connected_at >= LOST_SECONDS:
                 raise ConnectionError("the connection stays lost")
             return
@@ -313,11 +316,11 @@ class Bus:
         self._connected()
 
     async def _disconnected(self) -> None:
+        if self._callbacks_notified and not self._stopping:
+            logger.warning("lost NATS; trying again every second")
         self._callbacks_notified = False
         self._notify_changed()
         metrics.NATS_CONNECTED.set(0)
-        if not self._stopping:
-            logger.warning("lost NATS; trying again every second")
 
     async def _on_error(self, error: Exception) -> None:
         # Other errors surface where they occur; a rejected subscription would only receive nothing.
@@ -340,6 +343,10 @@ async def _close(client: Client) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await client.close()
+    except asyncio.CancelledError:
+        # A frozen server never confirms the end of TLS: the client has cancelled one wait for that, which cancels its next one.
+        if run.is_being_cancelled():
+            raise
     except _LOST as error:
         logger.debug("NATS did not confirm the end of its connection", extra={"cause": repr(error)[:200]})
 

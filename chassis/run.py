@@ -61,6 +61,12 @@ class Background:
             started = time.monotonic()
             try:
                 await loop()
+            except asyncio.CancelledError:
+                if is_being_cancelled():
+                    raise
+                # A library has awaited a future of its own that it had cancelled: nobody has ended this loop.
+                failures.inc()
+                logger.exception("background loop failed", extra={"loop": name})
             except Exception as error:
                 failures.inc()
                 expected = error if isinstance(error, errors.Error) else self._translate(error)
@@ -72,6 +78,12 @@ class Background:
                 pause = 0.1
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, 5.0)
+
+
+def is_being_cancelled() -> bool:
+    """Return whether a `CancelledError` in this task is meant for it."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:

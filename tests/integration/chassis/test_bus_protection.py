@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -15,12 +16,14 @@ from uuid import uuid4
 import nats
 import pytest
 from nats.aio.client import Client
+from prometheus_client import REGISTRY
 
 from chassis import bus, run, streams, tls
 from dev.embedded.nats_server import Nats, Protection
 from dev.launcher import certificates as local
 from provision import certificates, keys, services
 from provision import streams as provisioning
+from tests.integration.chassis.bus_runner import running
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Certificates = Callable[[str], tls.Certificate]
@@ -236,6 +239,41 @@ async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats)
         await nats.connect(
             server.url_for("demo", "wrong"), tls=context, tls_handshake_first=True, allow_reconnect=False
         )
+
+
+async def test_bus_outlives_a_frozen_nats(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "LOST_SECONDS", 0.5)
+    monkeypatch.setattr(bus, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(bus, "CLOSE_SECONDS", 1.0)
+    tested_bus = bus.Bus(server.url_for("jobs", PASSWORD), name="test", certificate=server_certificate(server, "jobs"))
+    gauges: list[float | None] = []
+    server_process = server.pid
+    assert server_process is not None
+    async with running(tested_bus, eventually):
+        client = tested_bus._client
+        assert client is not None
+        os.kill(server_process, signal.SIGSTOP)
+        try:
+            await client.force_reconnect()  # as after pings without an answer
+
+            async def is_replaced() -> bool:
+                gauges.append(REGISTRY.get_sample_value("nats_connected"))
+                return tested_bus._client is not client
+
+            await eventually(is_replaced)
+        finally:
+            os.kill(server_process, signal.SIGCONT)
+        assert gauges[-1] == 0.0
+
+        async def is_caught_up() -> bool:
+            return tested_bus.is_caught_up
+
+        await eventually(is_caught_up)
+        await tested_bus.publish(str(uuid4()), "jobs.events.demo.enable", b"after")
+    gc.collect()  # connections that the frozen server did not answer
 
 
 async def test_bus_connects_after_a_failed_handshake(

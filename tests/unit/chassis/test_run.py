@@ -29,6 +29,26 @@ async def test_failing_loop_is_restarted() -> None:
     assert tries == 3
 
 
+async def test_loop_is_restarted_after_a_cancellation_that_was_not_meant_for_it() -> None:
+    tries = 0
+    works = asyncio.Event()
+
+    async def loop() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            abandoned = asyncio.get_running_loop().create_future()
+            abandoned.cancel()
+            await abandoned
+        works.set()
+        await asyncio.Event().wait()
+
+    async with run.Background() as background, asyncio.timeout(60):
+        background.start("abandoned", loop)
+        await works.wait()
+    assert tries == 2
+
+
 @pytest.mark.slow
 async def test_loop_that_swallows_a_cancellation_still_ends() -> None:
     end_event = asyncio.Event()
