@@ -336,6 +336,12 @@ def test_monitoring_is_off_by_default() -> None:
         ("keda.prometheus=", "keda.prometheus is required"),
         ("keda.enable=true", "enable"),
         ("processes.auth.replicas=many", "replicas"),
+        ("processes.gatway.replicas=3", "processes.gatway is no process"),
+        ("settings.LOG_LEVL=debug", "settings.LOG_LEVL is no setting"),
+        (
+            "settings.EMAIL_URL=smtps://user:password@smtp.example.com",
+            "settings.EMAIL_URL is no setting: the Secret has secrets",
+        ),
         ("monitoring.runbookUrl=https://docs.example.com", "runbookUrl"),
     ],
 )
