@@ -54,6 +54,12 @@ def test_configuration_is_valid(promtool: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_rules_pass_the_linter(promtool: str, name: str) -> None:
+    done = run(promtool, "check", "rules", "--lint-fatal", str(PROMETHEUS / name))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     expected = {rule["alert"] for rule in alerts()}
     for position in (0, 1):
