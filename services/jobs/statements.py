@@ -335,7 +335,8 @@ WITH free AS MATERIALIZED (
         AND a.error_code IS NULL AND a.outcome = '{outcomes.outcome_name(outcomes.Crashed())}'
     RETURNING a.job_id
 )
-UPDATE jobs.jobs j SET crashes = j.crashes - 1, version = j.version + 1 FROM survived s WHERE j.job_id = s.job_id
+UPDATE jobs.jobs j SET crashes = greatest(0, j.crashes - s.count), version = j.version + 1
+FROM (SELECT job_id, count(*) AS count FROM survived GROUP BY job_id) s WHERE j.job_id = s.job_id
 """)
 """Takes back crashes that the worker survived: it lost the leases by a pause or a partition. Waits for no lock."""
 

@@ -86,6 +86,17 @@ async def test_crash_that_the_worker_survived_is_taken_back(
     assert (await jobs.get(job.job_id, owner_id=None)).crashes == 1
 
 
+async def test_crashes_of_several_attempts_are_taken_back_together(
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
+) -> None:
+    """A worker that was frozen twice still has both attempts when it asks for their leases."""
+    job = await submit_job()
+    for crashes in (1, 2):
+        assert (await lose_lease(jobs, jobs_engine, kind, survives=False)).crashes == crashes
+    assert await jobs.heartbeat(worker="w1", held=[(job.job_id, 1), (job.job_id, 2)]) == []
+    assert (await jobs.get(job.job_id, owner_id=None)).crashes == 0
+
+
 async def test_late_outcome_shows_that_the_worker_survived(
     jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
