@@ -38,7 +38,7 @@ from services.jobs import (
     submit,
     unreadable,
 )
-from services.jobs.claims import claim, fair_ranks, long_poll, waiters
+from services.jobs.claims import claim, fair_ranks, long_poll, refused_jobs, waiters
 from services.jobs.claims.handoff import Handoff, find_waiter
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
@@ -100,6 +100,7 @@ class Operations:
         self.reports = reports.Reports(engine, self._broadcaster)
         self._heartbeats = heartbeats.Heartbeats(engine, lease=lease)
         self.claimed_ranks = fair_ranks.ClaimedRanks()
+        self._refused_jobs = refused_jobs.RefusedJobs()
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
         self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
@@ -277,14 +278,39 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Claim ready jobs for a worker, each under a new attempt and a lease."""
-        return await self.unreadable_rows.retry_after_repair(
-            partial(self._claim, worker=worker, kinds=kinds, limit=limit), unreadable.claim_candidates(kinds, limit)
-        )
+        candidates = unreadable.claim_candidates(kinds, limit)
+        try:
+            return await self.unreadable_rows.retry_after_repair(
+                partial(self._claim, worker, kinds, limit, self._refused_jobs.excluded()), candidates
+            )
+        except Exception as error:
+            if isolation.is_unavailable(error):
+                raise
+            async with self._single.connect() as conn:
+                job_ids = set(await candidates(conn))
+        return await self._claim_one_by_one(worker, kinds, job_ids)
 
-    async def _claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
+    async def _claim(self, worker: str, kinds: Collection[str], limit: int, excluded: Collection[UUID]) -> list[Job]:
         limited = await self.kinds.are_limited(kinds)
         async with self.transaction() as tx:
-            return await claim.claim(tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease)
+            return await claim.claim(
+                tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease, excluded=excluded
+            )
+
+    async def _claim_one_by_one(self, worker: str, kinds: Collection[str], job_ids: Collection[UUID]) -> list[Job]:
+        """Claim each of these jobs alone, and exclude those that the database refuses from later claims."""
+        claimed: list[Job] = []
+        for job_id in set(job_ids) - set(self._refused_jobs.excluded()):
+            others = {*job_ids, *self._refused_jobs.excluded()} - {job_id}
+            try:
+                claimed += await self._claim(worker, kinds, 1, others)
+            except Exception as error:
+                if isolation.is_unavailable(error):
+                    if claimed:
+                        break
+                    raise
+                self._refused_jobs.add(job_id)
+        return claimed
 
     async def heartbeat(
         self, *, worker: str, held: storage.Attempts, kind_prefix: str = ""
@@ -311,9 +337,9 @@ class Operations:
         try:
             return await self._submit_once(submits, waiter)
         except Exception as error:
-            if waiter is None or not unreadable.is_unreadable(error):
+            if waiter is None or isolation.is_unavailable(error):
                 raise
-            # The claim for the waiting call met an unreadable job; the call's own claim repairs it.
+            # The claim for the waiting call may have met a job that is unreadable or refused; the call's own claim leaves it out.
             return await self._submit_once(submits, None)
 
     async def _submit_once(

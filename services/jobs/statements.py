@@ -102,7 +102,7 @@ WITH chosen AS MATERIALIZED (
             FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS requested (kind, quota)
             CROSS JOIN LATERAL (
                 SELECT j.job_id, j.priority, j.fair_rank, j.payload_bytes FROM jobs.jobs j
-                WHERE j.kind = requested.kind AND j.ready
+                WHERE j.kind = requested.kind AND j.ready AND j.job_id <> ALL(CAST(:excluded AS uuid[]))
                 ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT requested.quota
                 FOR NO KEY UPDATE SKIP LOCKED
             ) c

@@ -150,9 +150,11 @@ async def claim_jobs(
     limit: int,
     lease: timedelta,
     event_counts: Mapping[UUID, int],
+    excluded: Collection[UUID] = (),
 ) -> tuple[list[Job], NextByOwner]:
     """Claim ready jobs for a worker, each under a new attempt, the most urgent first, at most the quota of each kind.
 
+    Those in `excluded` are left out.
     Payloads of about `domain.CLAIM_BYTES` end a claim.
 
     Also advances the sequences of their owners, and of the owners in `event_counts`, by the number of earlier events.
@@ -164,6 +166,7 @@ async def claim_jobs(
         "is_locked": is_locked,
         "limit": limit,
         "max_bytes": domain.CLAIM_BYTES,
+        "excluded": list(excluded),
         "worker": worker,
         "lease": lease,
         "owner_ids": owner_ids,

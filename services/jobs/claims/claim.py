@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from services.jobs import storage
 from services.jobs.domain import ALL_KINDS, Job
@@ -24,7 +25,14 @@ class Limit:
 
 
 async def claim(
-    tx: Transaction, *, worker: str, kinds: Collection[str], limited: bool, limit: int, lease: timedelta
+    tx: Transaction,
+    *,
+    worker: str,
+    kinds: Collection[str],
+    limited: bool,
+    limit: int,
+    lease: timedelta,
+    excluded: Collection[UUID] = (),
 ) -> list[Job]:
     """Claim ready jobs for a worker, each under a new attempt. With `limited`, claims of limited kinds wait for each other.
 
@@ -49,6 +57,7 @@ async def claim(
         limit=limit,
         lease=lease,
         event_counts=tx.transitions_by_owner(),
+        excluded=excluded,
     )
     tokens = {
         kind_limit.kind: kind_limit.tokens - sum(kind_limit.kind in (ALL_KINDS, job.spec.kind) for job in claimed)

@@ -295,6 +295,19 @@ def poisoned(jobs_engine: AsyncEngine) -> Locks:
     return poison
 
 
+async def test_job_that_the_database_refuses_to_change_stops_no_claim_or_submit_of_its_kind(
+    jobs: Operations, submit_job: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec, kind: str, poisoned: Locks
+) -> None:
+    poison, *others = [await submit_job(owner_id=uuid4()) for _ in range(3)]
+    async with poisoned(State.RUNNING, poison.job_id):
+        assert {*await jobs_helpers.claim(jobs, kind)} == {job.job_id for job in others}
+        # A submit claims for a waiting call in its own transaction, and meets the job too.
+        result, handed = await jobs_helpers.submit_to_waiting_call(jobs, spec(owner_id=uuid4()), [kind], 10)
+        assert isinstance(result, tuple)
+        assert [job.job_id for job in handed] == [result[0].job_id]
+    assert await jobs_helpers.state(jobs, poison.job_id) is State.PENDING
+
+
 async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others(
     jobs: Operations,
     jobs_engine: AsyncEngine,
