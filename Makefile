@@ -48,10 +48,10 @@ test: $(INSTALLED) ## Run the tests (ARGS="tests/unit -k name")
 	@tests/browser/install
 	@tests/prometheus/install
 	@tests/helm/install
-	@PYTEST="$(BIN)/python -m pytest" tests/run $(ARGS)
+	@$(BIN)/python tests/run $(ARGS)
 
 smoke: $(INSTALLED) ## Run the main job, unit and contract tests, in less than a minute
-	@PYTEST="$(BIN)/python -m pytest" tests/run --smoke
+	@$(BIN)/python tests/run --smoke
 
 check: $(INSTALLED) ## Lint, formatting, types, protos, generated files
 	$(BIN)/ruff check .

@@ -73,19 +73,11 @@ def test_processes_are_signalled_one_by_one_in_sessions_of_their_own(server: For
         process.stdout.close()
 
 
-def test_processes_die_with_the_server() -> None:
-    with fork_server.running({**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}) as server:
-        process = start(server, "import os, time; print(os.getppid()); time.sleep(600)")
-        os.kill(int(process.stdout.readline()), signal.SIGKILL)
-        with process.stdout as output:
-            assert output.read() == b""  # the last process with the pipe is gone
-        assert process.wait(SECONDS) == -signal.SIGKILL
-
-
-def test_replicas_start_again_without_a_server_that_died() -> None:
+def test_processes_die_with_the_server_and_replicas_start_again_without_it() -> None:
     program = "import os, time; print(os.getppid(), flush=True); time.sleep(600)"
     lines: queue.Queue[str] = queue.Queue()
-    with fork_server.running(ENVIRONMENT) as server:
+    with fork_server.running({**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}) as server:
+        process = start(server, "import os, time; print(os.getppid()); time.sleep(600)")
         replica = Replica(
             "clock",
             [sys.executable, "-m", "timeit", "-n1", "-r1", program],
@@ -98,7 +90,12 @@ def test_replicas_start_again_without_a_server_that_died() -> None:
         )
         replica.start()
         try:
-            os.kill(int(lines.get(timeout=SECONDS)), signal.SIGKILL)
+            server_pid = int(process.stdout.readline())
+            assert int(lines.get(timeout=SECONDS)) == server_pid
+            os.kill(server_pid, signal.SIGKILL)
+            with process.stdout as output:
+                assert output.read() == b""  # the last process with the pipe is gone
+            assert process.wait(SECONDS) == -signal.SIGKILL
             assert "SIGKILL" in lines.get(timeout=SECONDS)
             assert int(lines.get(timeout=SECONDS)) == os.getpid()
         finally:

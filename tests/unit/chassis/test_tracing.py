@@ -11,10 +11,11 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision
 
-from chassis import errors, ids, logs, process, settings, tracing
+from chassis import errors, identity, ids, logs, process, settings, tracing
 from chassis.tracing import spans, sql
 
 TRACE = "01a228f774007e4b8e22fafb1abf63f8"
+SEED = "A" * 43
 STORED = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
@@ -120,8 +121,8 @@ def test_statements_are_named_by_their_tables(statement: str, name: str) -> None
 def test_invalid_settings_name_their_variable(variable: str, value: str) -> None:
     environment = {
         "NATS_URL": "nats://127.0.0.1",
-        "IDENTITY_KEY": "k",
-        "TRUSTED_IDENTITY_KEYS": "auth:k",
+        "IDENTITY_KEY": SEED,
+        "TRUSTED_IDENTITY_KEYS": f"auth:{identity.public_key(SEED)}",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
         variable: value,
     }
