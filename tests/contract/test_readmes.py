@@ -1,4 +1,4 @@
-"""A folder's README names every file of the folder, and every file that it names exists."""
+"""A folder's README names every file of the folder, and every file that it names exists. In tools the docstrings suffice."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ FOLDERS = sorted(
     path.parent.relative_to(ROOT).as_posix() for part in PARTS for path in (ROOT / part).rglob("README.md")
 )
 MODULES = {path.relative_to(ROOT).as_posix() for part in (*PARTS, "tests") for path in (ROOT / part).rglob("*.py")}
+TOOLS = {"bench", "dev"}
+"""Parts whose READMEs name the folders only: the first line of each module says what it is for."""
 NAME = re.compile(r"[`(\[/]([A-Za-z_][\w/]*\.py)\b")
 
 
 def names_in(folder: Path) -> set[str]:
     """Return the modules and packages of the folder that a README must name."""
-    modules = {path.name for path in folder.glob("*.py")}
+    modules = set() if folder.name in TOOLS else {path.name for path in folder.glob("*.py")}
     packages = {path.name for path in folder.iterdir() if path.is_dir() and any(path.glob("*.py"))}
     return (modules | packages) - {"__init__.py", "__main__.py"}
 
