@@ -21,7 +21,7 @@ def literal(values: list[Any]) -> str | list[Any]:
         return values
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -34,7 +34,7 @@ _TEXTS: Mapping[type, Callable[[Any], str]] = {
     bool: str,
     int: str,
     float: repr,
-    str: _quoted,
+    str: _quote,
     UUID: lambda value: value.hex,
     bytes: lambda value: f'"\\\\x{value.hex()}"',
     datetime: lambda value: f'"{value.isoformat()}"',

@@ -178,7 +178,7 @@ class Bus:
             for subject, receive in self._subscriptions:
                 await self._client.subscribe(subject, cb=receive)
             await self.interests.attach(self._client)
-            self._connected()
+            self._handle_connect()
             await run.every(_WATCH_SECONDS, self._watch)
         except (NatsError, OSError) as error:
             raise errors.Unavailable("NATS isn't responding. Try again.", code="nats_unavailable") from error
@@ -200,7 +200,7 @@ class Bus:
         finally:
             if client is not None:
                 await _close(client)
-            await self._disconnected()
+            await self._handle_disconnect()
 
     def _new_broker(self) -> NatsBroker:
         """Return a broker for one connection: once that is closed, the broker returns it all the same."""
@@ -225,13 +225,13 @@ class Bus:
             graceful_timeout=5.0,
             ack_policy=AckPolicy.MANUAL,
             # Handlers take the whole message: injecting it would run a thread and a task group per message.
-            decoder=_undecoded,
+            decoder=_keep_encoded,
             apply_types=False,
             logger=None,
-            reconnected_cb=self._reconnected,
-            disconnected_cb=self._disconnected,
-            closed_cb=self._closed,
-            error_cb=self._on_error,
+            reconnected_cb=self._handle_reconnect,
+            disconnected_cb=self._handle_disconnect,
+            closed_cb=self._handle_close,
+            error_cb=self._handle_error,
         )
         for service, durable, filters, deliver in self._consumers:
             broker.subscriber(
@@ -296,7 +296,7 @@ class Bus:
             raise ConnectionError("NATS does not answer")
         return self._client
 
-    def _connected(self) -> None:
+    def _handle_connect(self) -> None:
         logger.info("connected to NATS")
         self._connected_at = asyncio.get_running_loop().time()
         metrics.NATS_CONNECTED.set(1)
@@ -310,24 +310,24 @@ class Bus:
         for callback in self._on_changed:
             callback()
 
-    async def _reconnected(self) -> None:
+    async def _handle_reconnect(self) -> None:
         self._ensure_at = 0.0
         await self.interests.attach(self._require_connection())
-        self._connected()
+        self._handle_connect()
 
-    async def _disconnected(self) -> None:
+    async def _handle_disconnect(self) -> None:
         if self._callbacks_notified and not self._stopping:
             logger.warning("lost NATS; trying again every second")
         self._callbacks_notified = False
         self._notify_changed()
         metrics.NATS_CONNECTED.set(0)
 
-    async def _on_error(self, error: Exception) -> None:
+    async def _handle_error(self, error: Exception) -> None:
         # Other errors surface where they occur; a rejected subscription would only receive nothing.
         if "permissions violation" in str(error).lower():
             logger.error("NATS rejects an operation: missing permission", extra={"cause": str(error)[:200]})
 
-    async def _closed(self) -> None:
+    async def _handle_close(self) -> None:
         # With endless reconnects only an unrecoverable error closes a connection, and nothing in this process can reopen it.
         if not self._stopping:
             logger.critical("the NATS connection was closed for good")
@@ -351,5 +351,5 @@ async def _close(client: Client) -> None:
         logger.debug("NATS did not confirm the end of its connection", extra={"cause": repr(error)[:200]})
 
 
-async def _undecoded(message: NatsMessage) -> NatsMessage:
+async def _keep_encoded(message: NatsMessage) -> NatsMessage:
     return message

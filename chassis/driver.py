@@ -36,7 +36,7 @@ class Connection(psycopg.AsyncConnection[Any]):
 
     _round_trips: RoundTrips | None = None
     _loop: asyncio.AbstractEventLoop | None = None
-    _watched: int = -1
+    _watched_socket: int = -1
     """The socket that the event loop watches, or -1. It is closed only after its removal from the loop."""
     _readable: asyncio.Future[bool] | None = None
     """Whether the socket is readable; False if that must be checked. None while no data is expected."""
@@ -65,7 +65,7 @@ class Connection(psycopg.AsyncConnection[Any]):
                 self._stop_watching()  # libpq has closed the socket
             raise
         # The socket takes no more data now.
-        return await self._wait_unwatched(_resumed(event, gen), None)
+        return await self._wait_unwatched(_resume_at(event, gen), None)
 
     async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
         """Execute a statement with PostgreSQL's own placeholders ($1), prepared unless behind a pooler; return its rows.
@@ -99,11 +99,11 @@ class Connection(psycopg.AsyncConnection[Any]):
             self._loop = asyncio.get_running_loop()
         is_readable = False
         while not is_readable:
-            if self._watched < 0:
+            if self._watched_socket < 0:
                 if self.closed or has_event(self.pgconn.socket):
                     return
-                self._watched = self.pgconn.socket
-                self._loop.add_reader(self._watched, _on_readable, weakref.ref(self))
+                self._watched_socket = self.pgconn.socket
+                self._loop.add_reader(self._watched_socket, _on_readable, weakref.ref(self))
             if self._check is None:
                 self._check = self._loop.call_later(CHECK_SECONDS, _on_check, weakref.ref(self))
             self._readable = self._loop.create_future()
@@ -117,9 +117,9 @@ class Connection(psycopg.AsyncConnection[Any]):
             self._readable.set_result(is_readable)
 
     def _stop_watching(self) -> None:
-        if self._watched >= 0 and self._loop is not None:
-            self._loop.remove_reader(self._watched)
-            self._watched = -1
+        if self._watched_socket >= 0 and self._loop is not None:
+            self._loop.remove_reader(self._watched_socket)
+            self._watched_socket = -1
 
     async def _wait_unwatched(self, gen: abc.PQGen[Result], timeout: float | None) -> Result:
         """Wait as psycopg does."""
@@ -173,7 +173,7 @@ def _on_check(reference: weakref.ref[Connection]) -> None:
             connection._wake(is_readable=False)
 
 
-def _resumed(event: Any, gen: abc.PQGen[Result]) -> Generator[Any, Any, Result]:
+def _resume_at(event: Any, gen: abc.PQGen[Result]) -> Generator[Any, Any, Result]:
     """Return a generator that continues `gen`, which waits for `event`."""
     while True:
         try:

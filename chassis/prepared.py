@@ -34,7 +34,7 @@ class Prepared:
         compiled = statement.compile(dialect=_dialect)
         self._required = {name for name, bind in getattr(compiled, "binds", {}).items() if bind.required}
         self._literals = {name: value for name, value in (compiled.params or {}).items() if name not in self._required}
-        self.sql, self._order = _numbered(_EXPANDING.sub(self._expand, str(compiled)))
+        self.sql, self._order = _number_placeholders(_EXPANDING.sub(self._expand, str(compiled)))
         # The driver would encode a text, and search a pyformat statement of more than 4 KiB for placeholders, at each execution.
         self._query = self.sql.encode()
 
@@ -63,7 +63,7 @@ class Prepared:
             await fail(conn, self.sql, error)
 
 
-def _numbered(pyformat: str) -> tuple[str, tuple[str, ...]]:
+def _number_placeholders(pyformat: str) -> tuple[str, tuple[str, ...]]:
     """Return a statement with PostgreSQL's own placeholders ($1), and the names of its parameters in their order."""
     positions: dict[str, int] = {}
 

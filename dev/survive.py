@@ -107,7 +107,7 @@ def _survive(stack: Stack) -> int:
         watch = Watch(client, accepted["job_id"])
         demo.console.print(f"Watch it at {stack.url}/jobs/{watch.job_id}, signed in as {email} with {password}")
         table = Table("at row", "what breaks", "next progress after", title="Disturbances")
-        with _following(watch) as follower:
+        with _follow_in_thread(watch) as follower:
             for disturbance in DISTURBANCES:
                 rows, seconds = _disturb(stack, watch, disturbance)
                 table.add_row(f"{rows:,}", disturbance.part.title, f"{seconds:.1f} s")
@@ -136,7 +136,7 @@ def _disturb(stack: Stack, watch: Watch, disturbance: Disturbance) -> tuple[int,
 
 
 @contextlib.contextmanager
-def _following(watch: Watch) -> Iterator[threading.Thread]:
+def _follow_in_thread(watch: Watch) -> Iterator[threading.Thread]:
     """Follow the job in a thread, with a progress bar."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=demo.console) as bar:

@@ -65,11 +65,11 @@ class _Attachment(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._place, aclosing(self._parts):
-            self.body_iterator = _all(await anext(self._parts), self._parts)
+            self.body_iterator = _prepend(await anext(self._parts), self._parts)
             await super().__call__(scope, receive, send)
 
 
-async def _all(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _prepend(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     yield first
     async for part in others:
         yield part

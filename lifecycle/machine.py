@@ -174,6 +174,10 @@ class Machine(Generic[ActionT]):
         """Return whether the resource waits for its user, without a job."""
         return self.wait is not None and resource.job_id is None and resource.state == self.wait.state
 
+    def may_need_repair(self, resource: Resource) -> bool:
+        """Return whether the resource waits for its job or its user, or has failed in a job that may be retried."""
+        return self.has_pending_job(resource) or self.is_waiting(resource) or self._may_resume_after_failure(resource)
+
     def decide_start(self, resource: Resource, fence: Fence, kind: str) -> AttemptStart:
         """Decide what an attempt of a job does when it begins."""
         if (resource.job_id, resource.generation, resource.job_kind) != (fence.job_id, fence.generation, kind):
@@ -234,6 +238,10 @@ class Machine(Generic[ActionT]):
         if step.failed.error is None or update.error is None:
             return step.failed
         return Ending(step.failed.action, self.job_error(update.error) or step.failed.error)
+
+    def _may_resume_after_failure(self, resource: Resource) -> bool:
+        step = self.steps.get(resource.job_kind or "")
+        return resource.error is not None and step is not None and self._resumes(resource, step)
 
     def _resumption(self, resource: Resource, step: Step[ActionT]) -> Ending[ActionT] | None:
         return Ending(step.resume) if step.resume and self._resumes(resource, step) else None

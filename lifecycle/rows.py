@@ -5,6 +5,7 @@ The table has the columns of `lifecycle.columns` and its own.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from chassis import errors
 from chassis.prepared import Prepared
 from lifecycle.machine import ActionT, Error, Fence, Key, Machine, Resource
 
+Row = Mapping[Any, Any]
+"""The values of a row by the names of its columns."""
 ResourceT = TypeVar("ResourceT", bound=Resource)
 """The snapshot of a resource."""
 
@@ -44,11 +47,11 @@ class Rows(Generic[ResourceT, ActionT]):
         machine: Machine[ActionT],
         table: sa.Table,
         *,
-        read: Callable[[Mapping[Any, Any]], ResourceT],
+        read: Callable[[Row], ResourceT],
         absent: Callable[..., ResourceT],
         changes: Mapping[ActionT, Mapping[str, Any]],
     ) -> None:
-        """`read` makes a snapshot of a row (see `common`), `absent` of the key of a resource without one.
+        """`read` makes a snapshot of a row (see `reader`), `absent` of the key of a resource without one.
 
         `changes` are the columns that an action sets besides those of every lifecycle, on every occasion.
         """
@@ -310,23 +313,26 @@ class Rows(Generic[ResourceT, ActionT]):
         return [self.table.c[name] for name in self.key_names]
 
 
-def common_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the fields of `Resource` but the state and the job's kind, which have types of their own."""
-    return {
-        "generation": row["generation"],
-        "version": row["version"],
-        "attempt": row["attempt"],
-        "job_id": row["job_id"],
-        "job_version": row["job_version"],
-        "error": Error(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
-        "changed_at": row["changed_at"],
-    }
+def reader(snapshot: type[ResourceT], **computed: Callable[[Row], Any]) -> Callable[[Row], ResourceT]:
+    """Return the function that makes a snapshot of a row.
+
+    Each field has the value of the column of its name; those in `computed`, and the error, are made of the row.
+    """
+    computed = {"error": _error, **computed}
+    names = [field.name for field in dataclasses.fields(snapshot) if field.name not in computed]
+    return lambda row: snapshot(
+        **{name: row[name] for name in names}, **{name: compute(row) for name, compute in computed.items()}
+    )
 
 
 async def now(conn: AsyncConnection) -> datetime:
     """Return the time of the database, which decides all deadlines."""
     time: datetime = (await conn.execute(sa.select(_now))).scalar_one()
     return time
+
+
+def _error(row: Row) -> Error | None:
+    return Error(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None
 
 
 def _new(columns: Mapping[str, Any]) -> dict[str, Any]:

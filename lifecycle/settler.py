@@ -63,8 +63,10 @@ class Settler(Generic[ResourceT, ActionT]):
     async def repair(self, resource: ResourceT) -> tuple[ResourceT, job_pb2.Job | None]:
         """Read repair: settle the resource by its job, or by the end of its wait; return the resource and the job.
 
-        Without a job, or while the jobs service does not answer, the resource is unchanged.
+        The resource is unchanged, without a job, if it needs no repair, and while the jobs service does not answer.
         """
+        if not self._machine.may_need_repair(resource):
+            return resource, None
         if resource.job_id is None:
             return await self._end_if_overdue(resource), None
         try:

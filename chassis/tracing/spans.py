@@ -84,14 +84,14 @@ class Spans:
         current = trace.get_current_span().get_span_context()
         if not current.trace_flags.sampled:
             return _NOTHING
-        return self._recorded(name, kind, attributes, context.get_current(), ())
+        return self._start(name, kind, attributes, context.get_current(), ())
 
     def remote(
         self, name: str, parent: str, kind: Kind, attributes: Attributes | None, *, is_root: bool
     ) -> AbstractContextManager[None]:
         """Record a part of another process's span, or a new trace."""
         parent_context = trace.set_span_in_context(_remote(parent), Context()) if parent else Context()
-        return self._recorded(name, kind, attributes, parent_context, ()) if parent or is_root else _NOTHING
+        return self._start(name, kind, attributes, parent_context, ()) if parent or is_root else _NOTHING
 
     def continued(self, traceparent: str) -> AbstractContextManager[None]:
         """Let spans be parts of this position."""
@@ -105,7 +105,7 @@ class Spans:
         first, *others = map(_remote, parents)
         parent_context = trace.set_span_in_context(first, Context())
         links = [Link(other.get_span_context()) for other in others]
-        return self._recorded(name, "internal", None, parent_context, links)
+        return self._start(name, "internal", None, parent_context, links)
 
     def note(self, name: str, attributes: Attributes) -> None:
         """Add to the current span."""
@@ -136,7 +136,7 @@ class Spans:
         self._export.stop(seconds)
 
     @contextmanager
-    def _recorded(
+    def _start(
         self, name: str, kind: Kind, attributes: Attributes | None, parent_context: Context, links: Sequence[Link]
     ) -> Iterator[None]:
         span = self._tracer.start_span(name, parent_context, _KINDS[kind], attributes, links)

@@ -22,7 +22,7 @@ _READS = re.compile(rf"\b(FROM){_TABLE}", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=1_000)
-def _described(statement: str) -> tuple[str, tracing.Attributes]:
+def _describe(statement: str) -> tuple[str, tracing.Attributes]:
     """Return the name and the attributes of the span of a statement: the tables that it writes, or the first that it reads."""
     targets = _WRITES.findall(statement) or _READS.findall(statement)[:1]
     first = _FIRST_WORD.match(statement)
@@ -38,20 +38,20 @@ class Cursor(psycopg.AsyncCursor[Any]):
 
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
         """Execute a statement."""
-        name, attributes = _described(_text(query, self.connection))
+        name, attributes = _describe(_text(query, self.connection))
         with tracing.span(name, "client", attributes):
             return await super().execute(query, *args, **kwargs)
 
     async def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
         """Execute a statement for several sets of parameters."""
-        name, attributes = _described(_text(query, self.connection))
+        name, attributes = _describe(_text(query, self.connection))
         with tracing.span(name, "client", attributes):
             await super().executemany(query, *args, **kwargs)
 
     @asynccontextmanager
     async def copy(self, statement: Any, *args: Any, **kwargs: Any) -> AsyncIterator[psycopg.AsyncCopy]:
         """Copy rows."""
-        name, attributes = _described(_text(statement, self.connection))
+        name, attributes = _describe(_text(statement, self.connection))
         with tracing.span(name, "client", attributes):
             async with super().copy(statement, *args, **kwargs) as copy:
                 yield copy
@@ -66,7 +66,7 @@ class Connection(driver.Connection):
 
     async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
         """Execute a prepared statement."""
-        name, attributes = _described(query.decode())
+        name, attributes = _describe(query.decode())
         with tracing.span(f"{name}, COMMIT" if commit else name, "client", attributes):
             return await super().execute_prepared(query, parameters, commit=commit)
 

@@ -73,11 +73,11 @@ class EmbeddedServers:
 
     def database_url(self, user: str, password: str) -> str:
         """Return the URL of the database, with all hosts."""
-        return _joined([s.url_for(user, password) for s in self.all.values() if isinstance(s, Postgres)])
+        return _join_hosts([s.url_for(user, password) for s in self.all.values() if isinstance(s, Postgres)])
 
     def nats_url(self, user: str, password: str) -> str:
         """Return the URL of NATS, with all hosts."""
-        return _joined([node.url_for(user, password) for node in self.nats_nodes])
+        return _join_hosts([node.url_for(user, password) for node in self.nats_nodes])
 
     def start(self) -> None:
         try:
@@ -109,13 +109,13 @@ class EmbeddedServers:
         return self.pair.restart_dead_servers() or bool(dead)
 
     def stop(self) -> None:
-        self._each(EmbeddedServer.stop)
+        self._end_all(EmbeddedServer.stop)
 
     def erase(self) -> None:
         """Stop all and delete all their data."""
-        self._each(EmbeddedServer.erase)
+        self._end_all(EmbeddedServer.erase)
 
-    def _each(self, end: Callable[[EmbeddedServer], None]) -> None:
+    def _end_all(self, end: Callable[[EmbeddedServer], None]) -> None:
         with contextlib.ExitStack() as stack:
             for server in self.all.values():
                 stack.callback(end, server)
@@ -128,7 +128,7 @@ class EmbeddedServers:
         self.stop()
 
 
-def _joined(urls: list[str]) -> str:
+def _join_hosts(urls: list[str]) -> str:
     """Return a URL with the hosts of all `urls`, which differ in nothing else."""
     parts = [urlsplit(url) for url in urls]
     user, _, host = parts[0].netloc.rpartition("@")

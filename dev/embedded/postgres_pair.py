@@ -58,7 +58,7 @@ class PostgresPair:
         standby = next((server for server, in_recovery in roles.items() if in_recovery), None)
         if standby is None:
             raise ServerFailed("postgres: no standby answers")
-        _shut_down(self._other(standby))
+        _shut_down(self._peer_of(standby))
         with standby.connect() as connection:
             # Otherwise it would wait for a standby that it does not have.
             connection.execute(ALONE)
@@ -71,7 +71,7 @@ class PostgresPair:
     def restart_dead_servers(self) -> bool:
         """Let a dead server follow the other one, if that is the primary. Return whether one was dead."""
         for server in self.servers:
-            primary = self._other(server)
+            primary = self._peer_of(server)
             if server.pid is None and primary.pid is not None and _is_in_recovery(primary) is False:
                 self._follow(primary)
                 return True
@@ -79,7 +79,7 @@ class PostgresPair:
 
     def _follow(self, primary: Postgres) -> None:
         """Start the other server as the standby of `primary`, and let commits wait for it again."""
-        standby = self._other(primary)
+        standby = self._peer_of(primary)
         with primary.connect() as connection:
             connection.execute(KEEP_WAL)
             connection.execute("SELECT pg_reload_conf()")
@@ -94,7 +94,7 @@ class PostgresPair:
                     raise standby.failure("does not follow the primary")
                 time.sleep(POLL_SECONDS)
 
-    def _other(self, server: Postgres) -> Postgres:
+    def _peer_of(self, server: Postgres) -> Postgres:
         return self.servers[1] if server is self.servers[0] else self.servers[0]
 
 

@@ -103,7 +103,7 @@ class Stack:
             self._exit_stack.enter_context(ownership.hold_ownership(self.data_dir))
             self._read_definitions()
             if self._forks:
-                self._fork_server = self._exit_stack.enter_context(fork_server.running(self._inherited()))
+                self._fork_server = self._exit_stack.enter_context(fork_server.running(self._common_environment()))
             certificates.make(self.data_dir)
             self._start_servers()
             self._place_replicas()
@@ -224,7 +224,7 @@ class Stack:
         self, name: str, index: int | None = None, *, wait: bool = True, env: Mapping[str, str] | None = None
     ) -> None:
         """Start the replicas of `name` (or one) that are down, from now on with `env`, and wait until they are ready."""
-        for replica in self._chosen(name, index):
+        for replica in self._replicas_of(name, index):
             replica.environment.update(env or {})
             replica.start()
         if wait:
@@ -232,17 +232,17 @@ class Stack:
 
     def stop_process(self, name: str, index: int | None = None) -> None:
         """Stop replicas with SIGTERM. They stay down until `start_process`."""
-        for replica in self._chosen(name, index):
+        for replica in self._replicas_of(name, index):
             replica.stop(self._skip_grace)
 
     def kill(self, name: str, index: int | None = 0) -> None:
         """Kill a replica (with index None all). It stays down until `start_process`."""
-        for replica in self._chosen(name, index):
+        for replica in self._replicas_of(name, index):
             replica.kill()
 
     def restart(self, name: str, index: int | None = None, *, env: Mapping[str, str] | None = None) -> None:
         """Stop and start replicas, from now on with the variables `env`."""
-        for replica in self._chosen(name, index):
+        for replica in self._replicas_of(name, index):
             replica.stop(self._skip_grace)
             replica.environment.update(env or {})
             replica.start()
@@ -321,7 +321,7 @@ class Stack:
             definition.name if self._count(definition) == 1 else f"{definition.name}-{index + 1}",
             [sys.executable if program == "python" else program, *arguments],
             {
-                **self._inherited(),
+                **self._common_environment(),
                 **{name: certificates.localized(value, self.data_dir) for name, value in environment.items()},
                 **(self._variant(definition.name, index) if self._variant else {}),
             },
@@ -333,7 +333,7 @@ class Stack:
             fork_server=self._fork_server,
         )
 
-    def _inherited(self) -> dict[str, str]:
+    def _common_environment(self) -> dict[str, str]:
         """Return the variables that all processes have in addition to those of the compose file."""
         root = self.compose_file.parent
         return {
@@ -365,7 +365,7 @@ class Stack:
     def _await_ready(self, name: str, index: int | None = None) -> None:
         if not self._definitions[name].restarts:
             return self._await_completion(name)
-        return self._await(self._chosen(name, index), Replica.is_ready, READY_SECONDS, "is not ready")
+        return self._await(self._replicas_of(name, index), Replica.is_ready, READY_SECONDS, "is not ready")
 
     def _await(
         self, replicas: Iterable[Replica], condition: Callable[[Replica], bool], seconds: float, complaint: str
@@ -384,7 +384,7 @@ class Stack:
         if self._stop_requested.is_set():
             raise Interrupted
 
-    def _chosen(self, name: str, index: int | None) -> list[Replica]:
+    def _replicas_of(self, name: str, index: int | None) -> list[Replica]:
         return self._replicas[name] if index is None else [self._replicas[name][index]]
 
     def _levels(self) -> list[list[Replica]]:

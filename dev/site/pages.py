@@ -29,7 +29,7 @@ def write(target: Path) -> list[str]:
     while waiting:
         page = waiting.pop()
         if page not in written:
-            written[page] = _rewritten(page, waiting.append)
+            written[page] = _rewrite_links(page, waiting.append)
     for page, text in written.items():
         (target / page).parent.mkdir(parents=True, exist_ok=True)
         (target / page).write_text(text)
@@ -43,7 +43,7 @@ def _relative(page: str, target: str) -> str:
     return os.path.relpath(target, PurePosixPath(page).parent)
 
 
-def _rewritten(page: str, on_link: Callable[[str], None]) -> str:
+def _rewrite_links(page: str, on_link: Callable[[str], None]) -> str:
     """Return the text of a page with its links; pass on each page that it links to."""
     parts = _FENCE.split((ROOT / page).read_text())
     replace = partial(_link, page, on_link)

@@ -45,13 +45,13 @@ Wait = Annotated[float, Query(ge=0, le=poll.MAX_WAIT_SECONDS, description="How l
 LastEventId = Annotated[str | None, Query(description="The id of the last event that the client has.")]
 
 
-def _documented(*problem_statuses: int) -> OpenApiResponses:
+def _stream_responses(*problem_statuses: int) -> OpenApiResponses:
     responses = documented(200, None, "The stream.", 406, 429, *problem_statuses)
     responses[200]["content"] = {response.MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}
     return responses
 
 
-@router.get("/events", summary="Everything that happens", responses=_documented())
+@router.get("/events", summary="Everything that happens", responses=_stream_responses())
 async def user_events(
     request: Request, place: Place, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
@@ -85,7 +85,7 @@ async def poll_events(
     return answer({"resumed": result.resumed, "events": result.events, "next": str(result.after)})
 
 
-@router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_documented(404))
+@router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_stream_responses(404))
 async def job_events(
     job_id: JobId,
     request: Request,
@@ -103,7 +103,7 @@ async def job_events(
     "/admin/jobs/{job_id}/events",
     summary="What happens to one job of any user",
     tags=["admin"],
-    responses=_documented(403, 404),
+    responses=_stream_responses(403, 404),
 )
 async def watched_job_events(
     job_id: JobId, request: Request, place: Place, session: Admin, gateway: Gateway, last_event_id: LastEventId = None

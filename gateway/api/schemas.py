@@ -34,7 +34,7 @@ def _one_of(choices: tuple[str, ...]) -> str:
     return ", ".join(f"`{choice}`" for choice in (options.AUTO, *choices))
 
 
-def _between(limits: tuple[int, int], default: int) -> str:
+def _describe_limits(limits: tuple[int, int], default: int) -> str:
     return f"{limits[0]:,} to {limits[1]:,}; {default:,} by default."
 
 
@@ -67,12 +67,12 @@ class EnableDemo(Body):
     niche: Text = Field("auto", description=_one_of(options.NICHES), examples=["tech_reviews"])
     content_count: Count | None = Field(
         None,
-        description=_between(options.CONTENT_LIMITS, options.DEFAULT_CONTENT),
+        description=_describe_limits(options.CONTENT_LIMITS, options.DEFAULT_CONTENT),
         json_schema_extra={"minimum": options.CONTENT_LIMITS[0], "maximum": options.CONTENT_LIMITS[1]},
     )
     interaction_count: Count | None = Field(
         None,
-        description=_between(options.INTERACTION_LIMITS, options.DEFAULT_INTERACTIONS),
+        description=_describe_limits(options.INTERACTION_LIMITS, options.DEFAULT_INTERACTIONS),
         json_schema_extra={"maximum": options.INTERACTION_LIMITS[1]},
     )
     expires_in_seconds: int | None = Field(

@@ -72,7 +72,7 @@ class Dashboard(Page):
             "ranges": [(each, _address(dataclasses.replace(filters, page_token=""), each)) for each in RANGES],
             "days": days,
             "default_days": DEFAULT_DAYS,
-            "address": partial(_filtered, days),
+            "address": partial(_list_address, days),
             "content": overview.content,
             "connections": connections,
         }
@@ -118,7 +118,7 @@ def _day(text: str) -> str:
     return text if text == day.isoformat() and day != date.max else ""
 
 
-def _filtered(days: int, **filters: Any) -> str:
+def _list_address(days: int, **filters: Any) -> str:
     """Return the address of the list with these filters alone."""
     return _address(loaders.InteractionFilter(**filters), days)
 

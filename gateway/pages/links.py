@@ -30,7 +30,7 @@ class _Link:
     template: str
     call: Callable[..., Awaitable[Any]]
     flash_code: str
-    then: str = "/"
+    next_path: str = "/"
     signs_out: bool = False
     """Whether the call has ended all sessions."""
 
@@ -57,7 +57,7 @@ class Links(anonymous.Anonymous):
                 template="revoke_email.html",
                 call=auth.revoke_email_change,
                 flash_code="email_kept",
-                then="/forgot-password",
+                next_path="/forgot-password",
                 signs_out=True,
             ),
             _Link(
@@ -89,7 +89,7 @@ class Links(anonymous.Anonymous):
         except errors.Error as error:
             return self.show_link_again(request, link.template, fields, error)
         self._container.sessions.forget_all()
-        response = self.redirect(link.then, flash_code=link.flash_code)
+        response = self.redirect(link.next_path, flash_code=link.flash_code)
         if link.signs_out:
             self._container.cookie.clear(response)
         return response

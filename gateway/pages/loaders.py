@@ -92,7 +92,7 @@ async def demo_status(client: clients.Demo, identity: str, *, arriving: int = 0)
     """
     response = await _if_there(client.get_demo.quick(identity, arriving_count=arriving))
     if response is None:
-        return _unknown()
+        return _unknown_status()
     status = views.demo_status(response.demo, response.job if response.HasField("job") else None)
     written = demo_service_pb2.ListInteractionsResponse(interactions=response.arriving)
     return {
@@ -166,7 +166,7 @@ async def _if_there(call: Awaitable[T]) -> T | None:
         return None
 
 
-def _unknown() -> views.Json:
+def _unknown_status() -> views.Json:
     return {
         "status": "unknown",
         "demo_mode": False,

@@ -176,7 +176,7 @@ def _steps(checkpoints: Sequence[views.Checkpoint], attempt: views.Attempt, axis
     for checkpoint in saved[-MAX_STEPS:]:
         end = checkpoint["saved_at"]
         seconds = checkpoint["duration_seconds"]
-        begin = _earlier(end, seconds or 0.0)
+        begin = _seconds_before(end, seconds or 0.0)
         is_state = checkpoint["name"] == STATE
         yield Row(
             kind="step",
@@ -208,7 +208,7 @@ def _children(children: Sequence[views.Job], axis: _Axis) -> Iterator[Row]:
         )
 
 
-def _earlier(at: str | None, seconds: float) -> str | None:
+def _seconds_before(at: str | None, seconds: float) -> str | None:
     if at is None:
         return None
     moment = datetime.fromisoformat(at).timestamp() - seconds

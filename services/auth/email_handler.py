@@ -169,12 +169,12 @@ class EmailJobHandler:
                 return None
             if payload.email and payload.email != user.email:
                 return None
-            email = self._linked(purpose, user, token)
+            email = self._linked_email(purpose, user, token)
             if email is not None:
                 await links.replace_link(conn, user_id, purpose, token_hash=links.link_hash(token))
         return email
 
-    def _linked(self, purpose: Purpose, user: domain.User, token: str) -> Email | None:
+    def _linked_email(self, purpose: Purpose, user: domain.User, token: str) -> Email | None:
         if purpose is Purpose.RESET:
             return templates.reset(user.email, public_url=self.public_url, token=token)
         if purpose is Purpose.VERIFY:

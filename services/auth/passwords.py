@@ -43,7 +43,7 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def _normalized(password: str) -> str:
+def _normalize(password: str) -> str:
     """Return one form of characters that keyboards compose differently, for example é (SP 800-63B, 3.1.1.2)."""
     return unicodedata.normalize("NFC", password)
 
@@ -58,7 +58,7 @@ def _matches_bcrypt(password_hash: str, password: str) -> bool:
     import bcrypt  # only processes that verify such a hash need it
 
     # bcrypt reads 72 bytes. The library refuses more; the old system ignored the rest.
-    forms = dict.fromkeys(form.encode()[:BCRYPT_BYTES] for form in (password, _normalized(password)))
+    forms = dict.fromkeys(form.encode()[:BCRYPT_BYTES] for form in (password, _normalize(password)))
     try:
         return any(bcrypt.checkpw(form, password_hash.encode()) for form in forms)
     except ValueError:  # the hash has the form of one, but an impossible salt
@@ -93,7 +93,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Hash a new password."""
-        return await self._run(self._new_password_slots, lambda: self._hasher.hash(_normalized(password)))
+        return await self._run(self._new_password_slots, lambda: self._hasher.hash(_normalize(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Return whether a password matches a hash; for None it never does and takes as long."""
@@ -102,7 +102,7 @@ class Passwords:
             if password_hash and _is_bcrypt(password_hash):
                 return _matches_bcrypt(password_hash, password)
             try:
-                return self._hasher.verify(password_hash or self._dummy_hash, _normalized(password)) and bool(
+                return self._hasher.verify(password_hash or self._dummy_hash, _normalize(password)) and bool(
                     password_hash
                 )
             except VerifyMismatchError:

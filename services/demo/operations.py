@@ -105,9 +105,7 @@ class Operations:
         """Read a demo mode with the job that moves it or failed in it. A state that the job has left is repaired first."""
         async with self._single.connect() as conn:
             mode = await storage.get_mode(conn, owner_id)
-        if mode.state is State.FAILED or domain.MACHINE.has_pending_job(mode):
-            return await self._settler.repair(mode)
-        return mode, None
+        return await self._settler.repair(mode)
 
     async def _accept(
         self, owner_id: UUID, action: Action, begin: _Transition, *, key: str, request: tuple[object, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import dml
 
 from chassis.prepared import Prepared
-from lifecycle.rows import Rows, common_fields
+from lifecycle.rows import Rows, reader
 from services.demo import domain
 from services.demo.domain import Action, DemoOptions, JobKind, Mode, State
 from services.demo.schema import demo_modes, idempotency_keys
@@ -38,34 +39,13 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
 }
 
 
-def _mode(row: Mapping[Any, Any]) -> Mode:
-    return Mode(
-        **common_fields(row),
-        owner_id=row["owner_id"],
-        state=State(row["state"]),
-        job_kind=JobKind(row["job_kind"]) if row["job_kind"] else None,
-        options=_options(row) if row["seed"] is not None else None,
-        seeded_at=row["seeded_at"],
-        content_written=row["content_written"],
-        interactions_written=row["interactions_written"],
-        content_removed=row["content_removed"],
-        interactions_removed=row["interactions_removed"],
-        enabled_at=row["enabled_at"],
-        expires_at=row["expires_at"],
-    )
-
-
-def _options(row: Mapping[Any, Any]) -> DemoOptions:
-    return DemoOptions(
-        profile_type=row["profile_type"],
-        niche=row["niche"],
-        content_count=row["content_count"],
-        interaction_count=row["interaction_count"],
-        seed=row["seed"],
-        expire_after=row["expire_after"],
-    )
-
-
+_OPTIONS = tuple(field.name for field in dataclasses.fields(DemoOptions))
+_mode = reader(
+    Mode,
+    state=lambda row: State(row["state"]),
+    job_kind=lambda row: JobKind(row["job_kind"]) if row["job_kind"] else None,
+    options=lambda row: None if row["seed"] is None else DemoOptions(**{name: row[name] for name in _OPTIONS}),
+)
 MODES = Rows(domain.MACHINE, demo_modes, read=_mode, absent=lambda owner_id: Mode(owner_id=owner_id), changes=_CHANGES)
 
 COMPLETE_SMALL_ENABLE = Prepared(

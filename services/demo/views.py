@@ -119,9 +119,9 @@ class Views:
         if mode.state is not State.ENABLED:
             return queries.empty_dashboard(datetime.now(UTC))
         # Several readers at once share one computation; one of them leaving must not end it for the others.
-        return await asyncio.shield(self._remembered(owner_id, mode.version))
+        return await asyncio.shield(self._computation_of(owner_id, mode.version))
 
-    def _remembered(self, owner_id: UUID, version: int) -> asyncio.Task[read_models.Dashboard]:
+    def _computation_of(self, owner_id: UUID, version: int) -> asyncio.Task[read_models.Dashboard]:
         key = (owner_id, version)
         now = time.monotonic()
         cached = self._dashboards.pop(key, None)

@@ -21,7 +21,7 @@ _MAX_ESTIMATE_SECONDS = 365 * 86_400.0
 _COLUMNS = {column.name: position for position, column in enumerate(schema.jobs.c)}
 
 
-def _compiled(source: str, **names: Any) -> Callable[..., Any]:
+def _compile(source: str, **names: Any) -> Callable[..., Any]:
     """Return a function of our own source: as fast as if every column were written by hand, by position."""
     function: Callable[..., Any] = eval(source, names)  # noqa: S307 - never of input
     return function
@@ -31,13 +31,13 @@ def _constructor(cls: type[Any], columns: Mapping[str, str], *others: str) -> Ca
     """Return a function of a row and the `others` that makes a `cls`."""
     arguments = [f"{field}=row[{_COLUMNS[column]}]" for field, column in columns.items()]
     arguments += [f"{field}={field}" for field in others]
-    return _compiled(f"lambda row, {', '.join(others)}: cls({', '.join(arguments)})", cls=cls)
+    return _compile(f"lambda row, {', '.join(others)}: cls({', '.join(arguments)})", cls=cls)
 
 
 _spec = _constructor(
     domain.Spec, {name: column.name for name, column in sql.SPEC.items() if name != "payload"}, "payload"
 )
-_others = itemgetter(
+_other_columns = itemgetter(
     *(
         _COLUMNS[name]
         for name in (
@@ -56,7 +56,9 @@ _job = _constructor(
 
 def job(row: Sequence[Any]) -> Job:
     """Return the job of a row. A field of `Job` that has the name of a column has its value."""
-    payload, name, attempt, rate, since, progress_attempt, done, total, text, code, message, *children = _others(row)
+    payload, name, attempt, rate, since, progress_attempt, done, total, text, code, message, *children = _other_columns(
+        row
+    )
     state = State(name)
     estimate = None
     if rate and total and state is State.RUNNING and progress_attempt == attempt:
@@ -74,23 +76,23 @@ def job(row: Sequence[Any]) -> Job:
     return stored
 
 
-def _encoded(name: str, column: sa.Column[Any]) -> str:
+def _encode_field(name: str, column: sa.Column[Any]) -> str:
     value = f"spec.{name}"
     if isinstance(column.type, sa.Interval):
         return f"None if {value} is None else {value}.total_seconds()"
     return f"{value} and str({value})" if isinstance(column.type, sa.Uuid | sa.DateTime) else value
 
 
-_inserted = _compiled(
+_spec_row = _compile(
     "lambda position, job_id, spec: {'position': position, 'job_id': str(job_id), "
-    + ", ".join(f"{name!r}: {_encoded(name, column)}" for name, column in sql.SPEC.items())
+    + ", ".join(f"{name!r}: {_encode_field(name, column)}" for name, column in sql.SPEC.items())
     + "}"
 )
 
 
 def specs(submits: Sequence[tuple[UUID, domain.Spec]]) -> str:
     """Return jobs as the JSON that `statements.INSERT_JOBS` takes."""
-    return json.dumps([_inserted(position, *submit) for position, submit in enumerate(submits)])
+    return json.dumps([_spec_row(position, *submit) for position, submit in enumerate(submits)])
 
 
 def ends_to_json(decisions: Sequence[tuple[Job, outcomes.Outcome, outcomes.Decision]]) -> str:

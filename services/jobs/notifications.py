@@ -76,7 +76,7 @@ class Notifications:
             unread_jobs = await storage.built_jobs(conn, page)
             unread_count, _ = await _count(conn, unread)
         more = len(unread_jobs) > limit
-        token = paging.token(_written(unread_jobs[limit - 1]), filters=of_list) if more else ""
+        token = paging.token(_position_of(unread_jobs[limit - 1]), filters=of_list) if more else ""
         return Page(jobs=unread_jobs[:limit], next_page_token=token, unread_count=unread_count)
 
     async def mark_read(self, owner_id: UUID, job_ids: Sequence[UUID]) -> int:
@@ -136,7 +136,7 @@ async def _mark(conn: AsyncConnection, owner_id: UUID, job_ids: Sequence[UUID]) 
     return (await conn.execute(marking.values(read_at=sa.func.now()))).rowcount
 
 
-def _written(job: domain.Job) -> list[str]:
+def _position_of(job: domain.Job) -> list[str]:
     return [job.finished_at.isoformat() if job.finished_at else "", str(job.job_id)]
 
 

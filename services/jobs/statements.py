@@ -161,7 +161,7 @@ LOCK_KEYS = sql.prepared(
 )
 
 
-def _taken(kind: str, key: str) -> str:
+def _taken_slots(kind: str, key: str) -> str:
     """Return the number of taken slots of a concurrency key: by its jobs, and by jobs that undo cancelled ones."""
     return f"""((
         SELECT count(*) FROM jobs.jobs t WHERE t.kind = {kind} AND t.concurrency_key = {key}
@@ -181,7 +181,7 @@ WITH admitted AS MATERIALIZED (
         WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {sql.PENDING} AND NOT w.ready
         -- Not by the id: the clock of a submitter may be behind.
         ORDER BY w.priority DESC, w.created_at, w.job_id
-        LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - {_taken("freed.kind", "freed.key")})
+        LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - {_taken_slots("freed.kind", "freed.key")})
         FOR NO KEY UPDATE SKIP LOCKED
     ) c
 ), {sql.ranked("admitted", behind=1)}
@@ -195,7 +195,7 @@ KEYS_WITH_FREE_SLOTS = sql.prepared(f"""
 SELECT w.kind, w.concurrency_key
 FROM (SELECT DISTINCT kind, concurrency_key FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready) w
 LEFT JOIN jobs.kinds k ON k.kind = w.kind
-WHERE coalesce(k.max_running_per_key, 1) > {_taken("w.kind", "w.concurrency_key")}
+WHERE coalesce(k.max_running_per_key, 1) > {_taken_slots("w.kind", "w.concurrency_key")}
 LIMIT :limit
 """)
 """Concurrency keys with a free slot and a waiting job."""

@@ -31,7 +31,7 @@ MAX_CANDIDATES = 1_000
 ERROR = domain.JobError(code="unreadable", message="The job's stored values are outside the bounds of this program.")
 
 
-def _bounded(column: str, least: str, most: str) -> str:
+def _clamp(column: str, least: str, most: str) -> str:
     """Return the assignment that brings a column into bounds; NULL stays NULL."""
     return f"{column} = CASE WHEN {column} IS NOT NULL THEN least(greatest({column}, '{least}'), '{most}') END"
 
@@ -46,8 +46,8 @@ _TIMES = ("run_at", "created_at", "scheduled_at", "deadline", "started_at", "rea
 _FIRST, _LAST = "0001-01-02 UTC", "9998-12-31 UTC"
 _REPAIRED = ", ".join(
     [
-        *(_bounded(column, "1 millisecond", most) for column, most in _LONGEST.items()),
-        *(_bounded(column, _FIRST, _LAST) for column in _TIMES),
+        *(_clamp(column, "1 millisecond", most) for column, most in _LONGEST.items()),
+        *(_clamp(column, _FIRST, _LAST) for column in _TIMES),
         "payload = CASE WHEN :drop_values THEN '{}' ELSE payload END",
         "result = CASE WHEN :drop_values AND result IS NOT NULL THEN '{}' ELSE result END",
         "progress_rate = NULL",
@@ -71,7 +71,7 @@ SELECT * FROM failed
 )
 _REPAIR = Prepared(
     sa.text(f"""
-UPDATE jobs.jobs SET {_bounded("finished_at", _FIRST, _LAST)}, {_REPAIRED}
+UPDATE jobs.jobs SET {_clamp("finished_at", _FIRST, _LAST)}, {_REPAIRED}
 WHERE job_id = ANY(:job_ids) AND state IN {sql.FINISHED}
 """)
 )

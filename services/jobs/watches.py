@@ -134,7 +134,7 @@ class Watches:
         A slow watcher misses snapshots, but never the newest. Raises `NotFound`, `too_many_watches`.
         """
         watch = _JobWatch()
-        with self._registered(self._of_job, str(job_id), watch):
+        with self._register(self._of_job, str(job_id), watch):
             watched_owner = owner_id or (await self._jobs.get(job_id, owner_id=None)).spec.owner_id
             async with self._follow_owner(str(watched_owner)):
                 watch.show(await self._jobs.get(job_id, owner_id=owner_id))
@@ -151,7 +151,7 @@ class Watches:
         Raises `cursor_unknown` as `Operations.list_events` does, and `too_many_watches`.
         """
         watch = _OwnerWatch()
-        with self._registered(self._of_owner, str(owner_id), watch):
+        with self._register(self._of_owner, str(owner_id), watch):
             async with self._follow_owner(str(owner_id)):
                 if after == NOW:
                     after = (await self._jobs.last_sequences([owner_id])).get(owner_id, 0)
@@ -205,7 +205,7 @@ class Watches:
                 watch.show(jobs.get(UUID(job_id)))
 
     @contextmanager
-    def _registered(self, watches: dict[str, set[Watch]], key: str, watch: Watch) -> Iterator[None]:
+    def _register(self, watches: dict[str, set[Watch]], key: str, watch: Watch) -> Iterator[None]:
         if self._count >= self._limit:
             message = f"This replica already has {self._limit:,} watches. Try again later."
             raise errors.ResourceExhausted(message, code="too_many_watches")

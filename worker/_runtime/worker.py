@@ -142,7 +142,7 @@ class Worker:
         kind, metrics = self._kinds[name], self._metrics.by_kind[name]
         metrics.claimed.inc()
         if job.attempt == 1:
-            metrics.waited.observe(_waited(job))
+            metrics.waited.observe(_wait_seconds(job))
         attempt = AttemptRunner(
             job,
             self._prepare[name],
@@ -194,7 +194,7 @@ class Worker:
         self._heartbeats.beat_now.set()
 
 
-def _waited(job: job_pb2.Job) -> float:
+def _wait_seconds(job: job_pb2.Job) -> float:
     """Return the seconds for which the job was due before its first attempt, by the database's clock."""
     due = max(job.create_time.ToNanoseconds(), job.spec.run_at.ToNanoseconds())
     return max(0.0, (job.start_time.ToNanoseconds() - due) / 1e9)

@@ -60,7 +60,7 @@ async def insert_token(
         scopes=[scope.value for scope in scopes],
         expires_at=NOW + lifetime,
     )
-    return _token((await conn.execute(values.returning(*_TOKEN))).one())
+    return _to_api_token((await conn.execute(values.returning(*_TOKEN))).one())
 
 
 async def count_active(conn: AsyncConnection, user_id: uuid.UUID) -> int:
@@ -79,14 +79,14 @@ async def list_tokens(conn: AsyncConnection, user_id: uuid.UUID) -> Sequence[Api
     """List the active and expired tokens of a user, newest first."""
     statement = sa.select(*_TOKEN).where(api_tokens.c.user_id == user_id, api_tokens.c.revoked_at.is_(None))
     order = (api_tokens.c.created_at.desc(), api_tokens.c.token_id.desc())
-    return [_token(row) for row in await conn.execute(statement.order_by(*order).limit(2 * PER_USER))]
+    return [_to_api_token(row) for row in await conn.execute(statement.order_by(*order).limit(2 * PER_USER))]
 
 
 async def find_token(conn: AsyncConnection, user_id: uuid.UUID, token_id: uuid.UUID) -> ApiToken | None:
     """Find a token of a user, ended or not."""
     statement = sa.select(*_TOKEN).where(api_tokens.c.token_id == token_id, api_tokens.c.user_id == user_id)
     row = (await conn.execute(statement)).one_or_none()
-    return _token(row) if row else None
+    return _to_api_token(row) if row else None
 
 
 async def find_active(conn: AsyncConnection, token_hashes: Collection[bytes]) -> dict[bytes, ActiveToken]:
@@ -105,7 +105,7 @@ async def find_active(conn: AsyncConnection, token_hashes: Collection[bytes]) ->
     return {
         row.token_hash: ActiveToken(
             user=account_storage.user(row, "user_"),
-            api_token=_token(row, "token_"),
+            api_token=_to_api_token(row, "token_"),
             remaining=row.remaining,
             is_due=row.is_due,
         )
@@ -116,7 +116,7 @@ async def find_active(conn: AsyncConnection, token_hashes: Collection[bytes]) ->
 async def find_by_hash(conn: AsyncConnection, token_hash: bytes) -> ApiToken | None:
     """Find a token by its hash, ended or not."""
     row = (await conn.execute(sa.select(*_TOKEN).where(api_tokens.c.token_hash == token_hash))).one_or_none()
-    return _token(row) if row else None
+    return _to_api_token(row) if row else None
 
 
 async def note_use(conn: AsyncConnection, token_id: uuid.UUID) -> None:
@@ -174,7 +174,7 @@ async def _revoke(
     ]
 
 
-def _token(row: Any, prefix: str = "") -> ApiToken:
+def _to_api_token(row: Any, prefix: str = "") -> ApiToken:
     values = {column.name: getattr(row, f"{prefix}{column.name}") for column in _TOKEN}
     values["scopes"] = tuple(map(Scope, values["scopes"]))
     return ApiToken(**values)

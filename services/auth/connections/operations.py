@@ -102,7 +102,7 @@ class Operations:
         connections += [
             connection for name, connection in stored.items() if name not in self._providers and _has_access(connection)
         ]
-        return list(await asyncio.gather(*map(self._repair, connections)))
+        return [connection for connection, _ in await asyncio.gather(*map(self._settler.repair, connections))]
 
     async def get(self, user_id: UUID, platform: str) -> Connection:
         """Read a connection. A state that its job or time has left is repaired first. Raises `platform_not_found`."""
@@ -111,7 +111,7 @@ class Operations:
             connection = await storage.get(conn, user_id, platform)
         if not _has_access(connection):
             self._provider(platform)
-        return await self._repair(connection)
+        return (await self._settler.repair(connection))[0]
 
     async def begin(self, user: User, platform: str, *, return_to: str) -> PendingConnect:
         """Begin to connect; return the address that the browser must go to. The proto lists the errors."""
@@ -192,11 +192,6 @@ class Operations:
         if (provider := self._providers.get(platform)) is None:
             raise _unknown_platform()
         return provider
-
-    async def _repair(self, connection: Connection) -> Connection:
-        if connection.awaits_consent or connection.has_pending_job:
-            connection, _ = await self._settler.repair(connection)
-        return connection
 
     async def _authorization_request(self, provider: Provider, transaction: Transaction) -> AuthorizationRequest:
         try:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
-from lifecycle.rows import Rows, common_fields
+from lifecycle.rows import Row, Rows, reader
 from services.auth.connections import domain
 from services.auth.connections.domain import Account, Action, Connection, Item, JobKind, State
 from services.auth.connections.schema import connections, items
@@ -43,23 +43,9 @@ _CHANGES: Mapping[Action, Mapping[str, Any]] = {
 }
 
 
-def _connection(row: Mapping[Any, Any]) -> Connection:
-    return Connection(
-        **common_fields(row),
-        user_id=row["user_id"],
-        platform=row["platform"],
-        state=State(row["state"]),
-        job_kind=JobKind(row["job_kind"]) if row["job_kind"] else None,
-        account=_account(row) if row["external_id"] else None,
-        item_count=row["item_count"],
-        connected_at=row["connected_at"],
-        synced_at=row["synced_at"],
-        access_expires_at=row["access_expires_at"],
-        refresh_at=row["refresh_at"],
-    )
-
-
-def _account(row: Mapping[Any, Any]) -> Account:
+def _account(row: Row) -> Account | None:
+    if not row["external_id"]:
+        return None
     return Account(
         external_id=row["external_id"],
         name=row["account_name"],
@@ -68,6 +54,12 @@ def _account(row: Mapping[Any, Any]) -> Account:
     )
 
 
+_connection = reader(
+    Connection,
+    state=lambda row: State(row["state"]),
+    job_kind=lambda row: JobKind(row["job_kind"]) if row["job_kind"] else None,
+    account=_account,
+)
 CONNECTIONS = Rows(
     domain.MACHINE,
     connections,

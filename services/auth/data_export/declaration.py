@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from chassis import outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.file_states import Action
-from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema
 from services.auth.data_export import storage
 from services.auth.data_export.domain import DataExport
 from worker import outbox as worker_outbox
 
 _DELETING = frozenset({Action.START, Action.CANCEL, Action.FAIL, Action.EXPIRE})
+submit = partial(
+    updates.new_job,
+    storage.DATA_EXPORTS,
+    max_attempts=5,
+    backoff=timedelta(seconds=1),
+    max_backoff=timedelta(minutes=1),
+    attempt_timeout=timedelta(minutes=10),
+)
 
 
 async def apply_effects(tx: outbox.Transaction, data_export: DataExport, action: Action) -> None:
@@ -23,17 +31,6 @@ async def apply_effects(tx: outbox.Transaction, data_export: DataExport, action:
         await storage.CHUNKS.delete(tx.conn, data_export)
     if action is Action.START:
         tx.publish(worker_outbox.submit_message(submit(data_export)))
-
-
-def submit(data_export: DataExport) -> jobs_service_pb2.SubmitJobRequest:
-    return updates.new_job(
-        storage.DATA_EXPORTS,
-        data_export,
-        max_attempts=5,
-        backoff=timedelta(seconds=1),
-        max_backoff=timedelta(minutes=1),
-        attempt_timeout=timedelta(minutes=10),
-    )
 
 
 DATA_EXPORT = Lifecycle(rows=storage.DATA_EXPORTS, outbox_table=schema.outbox, effects=apply_effects, submit=submit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,21 +53,18 @@ class DataExports:
         async with self.context.autocommit().connect() as conn:
             current = await current_session.get(conn, actor)
             data_export = await storage.DATA_EXPORTS.get(conn, (actor.user_id,))
-        if data_export.state is State.FAILED or domain.MACHINE.has_pending_job(data_export):
-            data_export, _ = await self.settler.repair(data_export)
+        data_export, _ = await self.settler.repair(data_export)
         return data_export, current.fresh_until
 
     async def download(self, actor: auth_domain.Actor) -> AsyncGenerator[bytes, None]:
-        """Yield the chunks of a ready archive. Raises `DataExportNotFound`, or `Aborted` if it is replaced meanwhile."""
+        """Return the chunks of a ready archive (see `Chunks.read`). Raises `DataExportNotFound`."""
         async with self.context.transaction() as tx:
             await current_session.require_fresh(tx.conn, actor)
             data_export = await storage.DATA_EXPORTS.get(tx.conn, (actor.user_id,))
             if data_export.state is not State.READY:
                 raise domain.DataExportNotFound()
             await record(tx.conn, Kind.DATA_EXPORT_DOWNLOADED, by_owner(actor))
-        async with aclosing(storage.CHUNKS.read(self.context.engine, data_export)) as chunks:
-            async for data in chunks:
-                yield data
+        return storage.CHUNKS.read(self.context.engine, data_export)
 
     async def expire(self) -> int:
         """Delete the archives and failures whose time is over; return how many."""

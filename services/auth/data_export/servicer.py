@@ -45,6 +45,6 @@ class DataExportServicer(data_export_service_pb2_grpc.DataExportServiceServicer)
     async def DownloadDataExport(
         self, request: pb.DownloadDataExportRequest, context: RpcContext
     ) -> AsyncGenerator[pb.DownloadDataExportResponse, None]:
-        async with aclosing(self._data_exports.download(actor())) as chunks:
+        async with aclosing(await self._data_exports.download(actor())) as chunks:
             async for data in chunks:
                 yield pb.DownloadDataExportResponse(data=data)

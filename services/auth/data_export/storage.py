@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import sqlalchemy as sa
 
 from lifecycle.file_states import Action, State
 from lifecycle.files import Chunks
-from lifecycle.rows import Rows, common_fields
+from lifecycle.rows import Rows, reader
 from services.auth.data_export import domain
 from services.auth.data_export.domain import DataExport
 from services.auth.data_export.schema import data_export_chunks, data_exports
@@ -18,15 +15,10 @@ EMPTY = {"chunk_count": 0, "byte_count": 0}
 _NO_FILE = {**EMPTY, "expires_at": None}
 
 
-def _data_export(row: Mapping[Any, Any]) -> DataExport:
-    columns = {name: row[name] for name in ("user_id", "job_kind", "chunk_count", "byte_count", "expires_at")}
-    return DataExport(**common_fields(row), **columns, state=State(row["state"]))
-
-
 DATA_EXPORTS = Rows(
     domain.MACHINE,
     data_exports,
-    read=_data_export,
+    read=reader(DataExport, state=lambda row: State(row["state"])),
     absent=lambda user_id: DataExport(user_id=user_id),
     changes={
         Action.START: {"job_kind": domain.KIND, **_NO_FILE},

@@ -50,7 +50,7 @@ async def rotate_keys(
     for encrypted in columns:
         after: tuple[Any, ...] | None = None
         while True:
-            rows = await _outdated(engine, keyring, encrypted, after=after, limit=batch)
+            rows = await _list_outdated(engine, keyring, encrypted, after=after, limit=batch)
             for row in rows:
                 try:
                     reencrypted += await _reencrypt(engine, keyring, encrypted, row)
@@ -78,7 +78,7 @@ async def _handle(
     return {"reencrypted": outcome.reencrypted}
 
 
-async def _outdated(
+async def _list_outdated(
     engine: AsyncEngine,
     keyring: Keyring,
     encrypted: EncryptedColumn,

@@ -111,7 +111,7 @@ class RelyingParty:
             raise PasskeyUnusable() from error
 
     def _verify_registration(self, credential: str, challenge: bytes) -> VerifiedRegistration:
-        response = helpers.parse_registration_credential_json(_bounded(credential))
+        response = helpers.parse_registration_credential_json(_require_bounded(credential))
         if helpers.parse_attestation_object(response.response.attestation_object).fmt not in _FORMATS:
             raise ValueError("an attestation that was not requested")
         verified = webauthn.verify_registration_response(
@@ -141,9 +141,9 @@ class RelyingParty:
     def read_assertion(self, credential: str) -> Assertion:
         """Parse a response to find its passkey; nothing is verified yet. Raises `PasskeyInvalid`."""
         try:
-            response = helpers.parse_authentication_credential_json(_bounded(credential))
+            response = helpers.parse_authentication_credential_json(_require_bounded(credential))
         except Exception as error:
-            raise _refused(error) from error
+            raise _log_refusal(error) from error
         return Assertion(credential_id=response.raw_id, user_handle=response.response.user_handle, credential=response)
 
     def verify_assertion(self, assertion: Assertion, passkey: Passkey, challenge: bytes) -> VerifiedAssertion:
@@ -159,12 +159,12 @@ class RelyingParty:
                 require_user_verification=True,
             )
         except Exception as error:
-            raise _refused(error) from error
+            raise _log_refusal(error) from error
         # WebAuthn Level 3 requires both checks; the library leaves them to callers.
         if assertion.user_handle not in (None, passkey.user_id.bytes):
-            raise _refused("the passkey of another user")
+            raise _log_refusal("the passkey of another user")
         if (verified.credential_device_type is structs.CredentialDeviceType.MULTI_DEVICE) is not passkey.is_syncable:
-            raise _refused("backup eligibility changed")
+            raise _log_refusal("backup eligibility changed")
         return VerifiedAssertion(sign_count=verified.new_sign_count, is_synced=verified.credential_backed_up)
 
 
@@ -178,13 +178,13 @@ def _descriptors(passkeys: Sequence[Passkey]) -> list[structs.PublicKeyCredentia
     ]
 
 
-def _bounded(credential: str) -> str:
+def _require_bounded(credential: str) -> str:
     if len(credential) > CREDENTIAL_LIMIT:
         raise ValueError("too long")
     return credential
 
 
-def _refused(cause: Exception | str) -> PasskeyInvalid:
+def _log_refusal(cause: Exception | str) -> PasskeyInvalid:
     logger.info("passkey refused", extra={"cause": repr(cause)[:200]})
     return PasskeyInvalid()
 

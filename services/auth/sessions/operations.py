@@ -60,7 +60,7 @@ class Sessions:
                 renewed = {each for each in to_renew if await session_storage.renew_session(conn, each)}
                 logins = await session_storage.find_logins(conn, hashes)
         return [
-            self._validated(login, is_renewed=not passive and login.session.session_id in renewed)
+            self._validated_session(login, is_renewed=not passive and login.session.session_id in renewed)
             if token_hash is not None and (login := logins.get(token_hash))
             else None
             for token_hash, passive in hashed
@@ -118,14 +118,14 @@ class Sessions:
             for key, (token, _) in zip(hashed, queries, strict=True)
         ]
 
-    def _validated(self, login: session_storage.Login, *, is_renewed: bool) -> ValidatedSession:
+    def _validated_session(self, login: session_storage.Login, *, is_renewed: bool) -> ValidatedSession:
         user = self._user(login.user, login.session.session_id, role=login.user.role)
-        return self._signed(user, login.user, login.session, login.remaining, is_renewed=is_renewed)
+        return self._with_identity(user, login.user, login.session, login.remaining, is_renewed=is_renewed)
 
     def _validated_token(self, active: token_storage.ActiveToken) -> ValidatedSession:
         # Without the role: an API token never administers.
         user = replace(self._user(active.user, active.api_token.token_id), scopes=frozenset(active.api_token.scopes))
-        return self._signed(user, active.user, active.api_token, active.remaining, is_renewed=False)
+        return self._with_identity(user, active.user, active.api_token, active.remaining, is_renewed=False)
 
     def _user(self, user: domain.User, access_id: uuid.UUID, role: domain.Role = domain.Role.USER) -> identity.User:
         return identity.User(
@@ -135,7 +135,7 @@ class Sessions:
             can_access_dashboard=user.can_access_dashboard(self.context.verification_period),
         )
 
-    def _signed(
+    def _with_identity(
         self,
         signed_user: identity.User,
         user: domain.User,

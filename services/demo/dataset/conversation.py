@@ -116,7 +116,7 @@ class _Writer:
                 recipes = script.reviews[rating]
             else:
                 kind = "mention" if draw() < _MENTION_SHARE else "comment"
-                sentiment = _feel(index, draw())
+                sentiment = _draw_sentiment(index, draw())
                 recipes = script.comments[sentiment]
             recipe = recipes[int(draw() * len(recipes))]
             if kind == "mention":
@@ -124,7 +124,7 @@ class _Writer:
             text = " ".join([pool[int(draw() * len(pool))] for pool in recipe])
             if "{" in text:
                 text = self._name(text, subject.name)
-            text = _styled(text, rating, sentiment, rng)
+            text = _apply_style(text, rating, sentiment, rng)
             person = community[(int(draw() ** 1.5 * people.COMMUNITY) + self._offset) % people.COMMUNITY]
             reply = None
             if _is_answered(sentiment, now - occurred, draw()):
@@ -152,7 +152,7 @@ def _rate(luck: float) -> int:
     return next(rating for ceiling, rating in _RATING_CEILINGS if luck < ceiling)
 
 
-def _feel(index: int, luck: float) -> str:
+def _draw_sentiment(index: int, luck: float) -> str:
     negative, neutral = _MOODS[index % len(_MOODS)]
     return _POSITIVE if luck >= neutral else _NEUTRAL if luck >= negative else _NEGATIVE
 
@@ -172,14 +172,14 @@ def _occasion(sentiment: str, rating: int | None, text: str) -> str:
     return "question" if "?" in text else "remark"
 
 
-def _styled(text: str, rating: int | None, sentiment: str, rng: random.Random) -> str:
+def _apply_style(text: str, rating: int | None, sentiment: str, rng: random.Random) -> str:
     """Return the same words as another person writes them: in lower case, without a full stop, or mistyped.
 
     Reviewers take more care, and only the delighted among them use emoji.
     """
     luck = rng.random()
     if luck > 0.985:
-        return _mistyped(text, rng)
+        return _add_typo(text, rng)
     if rating is None and luck < 0.16:
         return text.removesuffix(".").lower()
     if luck < 0.27:
@@ -190,7 +190,7 @@ def _styled(text: str, rating: int | None, sentiment: str, rng: random.Random) -
     return text
 
 
-def _mistyped(text: str, rng: random.Random) -> str:
+def _add_typo(text: str, rng: random.Random) -> str:
     """Swap two neighbouring letters inside of a word."""
     at = 1 + int(rng.random() * (len(text) - 2))
     if not text[at - 1 : at + 2].isalpha():

@@ -65,12 +65,12 @@ def _compile(world: World, group: Group, profile_type: str) -> Script:
     def pool(phrases: Iterable[str]) -> Pool:
         return _fill(phrases, world, group)
 
-    question_aspects = itertools.product(_led(leads.LEAD_ASK, voice.aspect_ask), group.aspects)
+    question_aspects = itertools.product(_with_leads(leads.LEAD_ASK, voice.aspect_ask), group.aspects)
     pools = {
         "praise": pool((*world.praise * _OWN, *_aspects(chatter.praise, group))),
         "gripe": pool((*world.gripe * _OWN, *_aspects(chatter.gripe, group))),
         "note": pool((*world.note * _OWN, *_aspects(chatter.note, group))),
-        "ask": pool(_led(leads.LEAD_ASK, (*world.ask * _OWN, *_aspects(chatter.ask, group)))),
+        "ask": pool(_with_leads(leads.LEAD_ASK, (*world.ask * _OWN, *_aspects(chatter.ask, group)))),
         "ask_aspect": pool(question.replace("{aspect}", aspect) for question, aspect in question_aspects),
         "praise_aspect": pool(_about(group.aspects, leads.LEAD_POS, voice.aspect_pos)),
         "said_aspect": pool(_about(group.aspects, leads.LEAD_REVIEW, voice.aspect_pos)),
@@ -105,10 +105,10 @@ def _parse(table: str, pools: Mapping[str, Pool]) -> tuple[Recipe, ...]:
 
 def _about(aspects: Sequence[str], leadins: Sequence[str], predicates: Sequence[str]) -> Iterable[str]:
     sentences = [f"the {aspect} {predicate}." for predicate in predicates for aspect in aspects]
-    return _led(leadins, sentences)
+    return _with_leads(leadins, sentences)
 
 
-def _led(leadins: Sequence[str], sentences: Sequence[str]) -> list[str]:
+def _with_leads(leadins: Sequence[str], sentences: Sequence[str]) -> list[str]:
     """Each sentence after each lead, capitalised where a sentence starts."""
     return [_join(lead, sentence) for lead in leadins for sentence in sentences]
 

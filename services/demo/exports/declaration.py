@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from chassis import outbox
 from lifecycle import updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.file_states import Action
-from repruv.jobs.v1 import jobs_service_pb2
 from services.demo import channels, schema
 from services.demo.exports import convert, storage
 from services.demo.exports.domain import Export
 from worker import outbox as worker_outbox
 
 _DELETING = frozenset({Action.START, Action.CANCEL, Action.EXPIRE})
+submit = partial(
+    updates.new_job,
+    storage.EXPORTS,
+    max_attempts=3,
+    backoff=timedelta(seconds=0.5),
+    max_backoff=timedelta(seconds=5),
+    attempt_timeout=timedelta(minutes=10),
+)
 
 
 async def publish(tx: outbox.Transaction, export: Export, action: Action) -> None:
@@ -25,17 +33,6 @@ async def publish(tx: outbox.Transaction, export: Export, action: Action) -> Non
     tx.publish(outbox.Message(subject=subject, payload=convert.event_to_proto(export, action).SerializeToString()))
     if action is Action.START:
         tx.publish(worker_outbox.submit_message(submit(export)))
-
-
-def submit(export: Export) -> jobs_service_pb2.SubmitJobRequest:
-    return updates.new_job(
-        storage.EXPORTS,
-        export,
-        max_attempts=3,
-        backoff=timedelta(seconds=0.5),
-        max_backoff=timedelta(seconds=5),
-        attempt_timeout=timedelta(minutes=10),
-    )
 
 
 EXPORT = Lifecycle(rows=storage.EXPORTS, outbox_table=schema.outbox, effects=publish, submit=submit)

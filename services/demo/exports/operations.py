@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -69,19 +68,15 @@ class Operations:
         """Read an export. A state that its job has left is repaired first."""
         async with self._single.connect() as conn:
             export = await storage.EXPORTS.get(conn, (owner_id,))
-        if export.state is State.FAILED or domain.MACHINE.has_pending_job(export):
-            export, _ = await self._settler.repair(export)
-        return export
+        return (await self._settler.repair(export))[0]
 
     async def download(self, owner_id: UUID) -> AsyncGenerator[bytes, None]:
-        """Yield the chunks of a ready file. Raises `NotFound`, or `Aborted` if it is replaced or deleted meanwhile."""
+        """Return the chunks of a ready file (see `Chunks.read`). Raises `NotFound`."""
         async with self._single.connect() as conn:
             export = await storage.EXPORTS.get(conn, (owner_id,))
         if export.state is not State.READY:
             raise errors.NotFound("There is no exported file.", code="export_not_found")
-        async with aclosing(storage.CHUNKS.read(self._engine, export)) as chunks:
-            async for data in chunks:
-                yield data
+        return storage.CHUNKS.read(self._engine, export)
 
     async def expire(self) -> int:
         """Delete the files and failures whose time is over; return how many."""

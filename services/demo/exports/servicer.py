@@ -44,6 +44,6 @@ class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):
     async def DownloadExport(
         self, request: pb.DownloadExportRequest, context: Context
     ) -> AsyncGenerator[pb.DownloadExportResponse, None]:
-        async with aclosing(self._exports.download(access.viewer())) as chunks:
+        async with aclosing(await self._exports.download(access.viewer())) as chunks:
             async for data in chunks:
                 yield pb.DownloadExportResponse(data=data)

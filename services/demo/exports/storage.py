@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lifecycle.file_states import Action, State
 from lifecycle.files import Chunks
-from lifecycle.rows import Rows, common_fields
+from lifecycle.rows import Rows, reader
 from services.demo.exports import domain
 from services.demo.exports.domain import Export
 from services.demo.exports.schema import export_chunks, exports
@@ -19,16 +19,10 @@ from services.demo.schema import content, interactions
 _NO_FILE = {"rows_written": 0, "chunk_count": 0, "byte_count": 0, "expires_at": None}
 
 
-def _export(row: Mapping[Any, Any]) -> Export:
-    names = ("owner_id", "job_kind", "demo_generation", "row_count", "rows_written", "chunk_count", "byte_count")
-    columns = {name: row[name] for name in (*names, "expires_at")}
-    return Export(**common_fields(row), **columns, state=State(row["state"]))
-
-
 EXPORTS = Rows(
     domain.MACHINE,
     exports,
-    read=_export,
+    read=reader(Export, state=lambda row: State(row["state"])),
     absent=lambda owner_id: Export(owner_id=owner_id),
     changes={
         Action.START: {"job_kind": domain.KIND, **_NO_FILE},

@@ -57,7 +57,7 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
             tables.at(attempt, "start_time"),
             tables.at(attempt, "finish_time"),
             attempt.outcome or "runs",
-            _reached(attempt),
+            _progress_of(attempt),
             tables.error(attempt.error),
         )
         for attempt in history.attempts
@@ -89,7 +89,7 @@ def _show_history(history: jobs_service_pb2.GetJobHistoryResponse) -> None:
     tables.show(("SEQUENCE", "WHEN", "STATE", "ATTEMPT", "REASON"), transitions, nothing="no transitions")
 
 
-def _reached(attempt: job_pb2.Attempt) -> str:
+def _progress_of(attempt: job_pb2.Attempt) -> str:
     """Return where an attempt resumed and how far it came: "41,000 -> 50,000/100,000"."""
     if not attempt.HasField("progress"):
         return tables.NOTHING

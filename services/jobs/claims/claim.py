@@ -45,8 +45,8 @@ async def claim(
     if limits:
         # A statement after the lock: it must see what the previous claim has claimed.
         held = await storage.count_held(tx.conn)
-        limit = min(limit, _allowed(limits.get(ALL_KINDS), sum(held.values()), limit))
-        quotas = {kind: min(limit, _allowed(limits.get(kind), held.get(kind, 0), limit)) for kind in kinds}
+        limit = min(limit, _quota_of(limits.get(ALL_KINDS), sum(held.values()), limit))
+        quotas = {kind: min(limit, _quota_of(limits.get(kind), held.get(kind, 0), limit)) for kind in kinds}
     if limit <= 0 or not any(quotas.values()):
         return []
     claimed, tx.next_of_owner = await storage.claim_jobs(
@@ -70,7 +70,7 @@ async def claim(
     return claimed
 
 
-def _allowed(limit: Limit | None, held: int, requested: int) -> int:
+def _quota_of(limit: Limit | None, held: int, requested: int) -> int:
     if limit is None:
         return requested
     if limit.is_paused:

@@ -131,7 +131,7 @@ class Schedules:
     async def get(self, name: str) -> Details:
         """Return a schedule with its next and its latest times. Raises `schedule_not_found`."""
         async with self._single.connect() as conn:
-            schedule, now = _required(await storage.get(conn, _checked(name)))
+            schedule, now = _require_schedule(await storage.get(conn, _require_name(name)))
             registration = schedule.registration
             try:
                 next_times = [] if schedule.paused_at else cron.next_times(registration, now, NEXT_TIMES)
@@ -175,7 +175,7 @@ class Schedules:
     async def delete(self, name: str) -> None:
         """Delete a schedule of operators. Raises `schedule_not_found`, `schedule_registered`."""
         async with self._transaction() as tx:
-            schedule, _ = _required(await storage.lock(tx.conn, _checked(name)))
+            schedule, _ = _require_schedule(await storage.lock(tx.conn, _require_name(name)))
             if not schedule.is_of_operator:
                 message = "Workers register this schedule; it can be paused, not deleted."
                 raise errors.FailedPrecondition(message, code="schedule_registered", field="name")
@@ -184,21 +184,21 @@ class Schedules:
     async def pause(self, name: str) -> Schedule:
         """Pause a schedule; pausing a paused one changes nothing. Raises `schedule_not_found`."""
         async with self._single.connect() as conn:
-            return _required(await storage.pause(conn, _checked(name)))
+            return _require_schedule(await storage.pause(conn, _require_name(name)))
 
     async def resume(self, name: str) -> Schedule:
         """Resume a schedule from now on. Raises `schedule_not_found`."""
         async with self._transaction() as tx:
-            schedule, now = _required(await storage.lock(tx.conn, _checked(name)))
+            schedule, now = _require_schedule(await storage.lock(tx.conn, _require_name(name)))
             if schedule.paused_at is None:
                 return schedule
             next_at = cron.next_time(schedule.registration, now)
-            return _required(await storage.resume(tx.conn, name, next_at))
+            return _require_schedule(await storage.resume(tx.conn, name, next_at))
 
     async def trigger(self, name: str, job_id: UUID) -> domain.Job:
         """Submit a job of a schedule now; idempotent by job id. Raises `schedule_not_found`, `job_id_taken`."""
         async with self._transaction() as tx:
-            schedule, _ = _required(await storage.lock(tx.conn, _checked(name)))
+            schedule, _ = _require_schedule(await storage.lock(tx.conn, _require_name(name)))
             result = (await tx.submit([(job_id, await self._spec(schedule))]))[0]
             if isinstance(result, errors.Error):
                 raise result
@@ -290,14 +290,14 @@ def _service(kind: str) -> str:
     return kind.partition(".")[0]
 
 
-def _checked(name: str) -> str:
+def _require_name(name: str) -> str:
     """Return a name that a schedule can have. Raises `schedule_not_found`: PostgreSQL refuses some other texts."""
     if not domain.is_name(name):
         raise _not_found()
     return name
 
 
-def _required(row: _Row | None) -> _Row:
+def _require_schedule(row: _Row | None) -> _Row:
     if row is None:
         raise _not_found()
     return row

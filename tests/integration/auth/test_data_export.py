@@ -95,7 +95,7 @@ async def run(context: Context, data_export: DataExport, rows: Rows, *, attempt:
 
 
 async def archive(data_exports: DataExports, account: Account) -> bytes:
-    async with aclosing(data_exports.download(actor(account))) as chunks:
+    async with aclosing(await data_exports.download(actor(account))) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 

@@ -65,7 +65,7 @@ class Exporter:
         return await self.export()
 
     async def file(self) -> bytes:
-        return b"".join([data async for data in self.operations.download(self.owner.owner_id)])
+        return b"".join([data async for data in await self.operations.download(self.owner.owner_id)])
 
     async def rows(self) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO((await self.file()).decode(), newline="")))
@@ -218,7 +218,7 @@ async def test_a_new_export_replaces_the_old_one(exporter: Exporter) -> None:
     await exporter.start()
     superseded = await exporter.context()
     await exporter.run()
-    download = exporter.operations.download(exporter.owner.owner_id)
+    download = await exporter.operations.download(exporter.owner.owner_id)
     await anext(download)
     await exporter.start()
     assert await exporter.chunks() == []
@@ -298,7 +298,7 @@ async def test_other_owners_cannot_read_the_file(exporter: Exporter) -> None:
     await exporter.start()
     await exporter.run()
     with pytest.raises(errors.NotFound) as excinfo:
-        await anext(exporter.operations.download(uuid4()))
+        await exporter.operations.download(uuid4())
     assert excinfo.value.code == "export_not_found"
 
 

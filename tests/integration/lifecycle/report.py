@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +15,7 @@ from chassis import outbox
 from lifecycle import machine, updates
 from lifecycle.declaration import Lifecycle
 from lifecycle.machine import Ending, Error, Step
-from lifecycle.rows import Rows, common_fields
-from repruv.jobs.v1 import jobs_service_pb2
+from lifecycle.rows import Rows, reader
 
 KIND = "conformance.report"
 
@@ -103,29 +103,13 @@ reports = sa.Table(
 )
 
 
-def _report(row: Mapping[Any, Any]) -> Report:
-    return Report(
-        **common_fields(row),
-        owner_id=row["owner_id"],
-        report_id=row["report_id"],
-        state=State(row["state"]),
-        job_kind=row["job_kind"],
-        rows_written=row["rows_written"],
-    )
-
-
 ROWS = Rows(
     MACHINE,
     reports,
-    read=_report,
+    read=reader(Report, state=lambda row: State(row["state"])),
     absent=lambda owner_id, report_id: Report(owner_id=owner_id, report_id=report_id),
     changes={Action.REQUEST: {"job_kind": KIND, "rows_written": 0}},
 )
-
-
-def submit(report: Report) -> jobs_service_pb2.SubmitJobRequest:
-    """Return the submit of the report's job."""
-    return updates.new_job(ROWS, report)
 
 
 async def publish(tx: outbox.Transaction, report: Report, action: Action) -> None:
@@ -133,7 +117,7 @@ async def publish(tx: outbox.Transaction, report: Report, action: Action) -> Non
     tx.publish(outbox.Message(subject=f"conformance.events.{report.owner_id}", payload=action.value.encode()))
 
 
-REPORT = Lifecycle(rows=ROWS, outbox_table=_outbox, effects=publish, submit=submit)
+REPORT = Lifecycle(rows=ROWS, outbox_table=_outbox, effects=publish, submit=partial(updates.new_job, ROWS))
 
 
 async def create_tables(conn: Any) -> None:

@@ -106,7 +106,7 @@ def test_the_share_of_recorded_traces_is_the_ratio(ratio: float) -> None:
     ],
 )  # fmt: skip
 def test_statements_are_named_by_their_tables(statement: str, name: str) -> None:
-    assert sql._described(statement)[0] == name
+    assert sql._describe(statement)[0] == name
 
 
 @pytest.mark.parametrize(

@@ -68,25 +68,25 @@ class Google:
     async def account(self, tokens: Tokens) -> Account:
         """Read the account: the channel."""
         channel = await self._channel(tokens)
-        snippet = _part(channel, "snippet")
+        snippet = _nested(channel, "snippet")
         external_id = provider.identifier(channel.get("id"))
         return Account(
             external_id=external_id,
             name=provider.text(snippet.get("title")),
             url=provider.link(f"https://www.youtube.com/channel/{external_id}"),
-            picture_url=provider.link(_part(_part(snippet, "thumbnails"), "default").get("url")),
+            picture_url=provider.link(_nested(_nested(snippet, "thumbnails"), "default").get("url")),
         )
 
     async def items(self, tokens: Tokens) -> list[Item]:
         """List the latest videos of the channel."""
-        uploads = _part(_part(await self._channel(tokens), "contentDetails"), "relatedPlaylists").get("uploads")
+        uploads = _nested(_nested(await self._channel(tokens), "contentDetails"), "relatedPlaylists").get("uploads")
         if not isinstance(uploads, str) or not uploads:
             return []
         query = {"part": "snippet", "playlistId": uploads, "maxResults": str(provider.MAX_ITEMS)}
         listed = await self._client.get(
             f"{self.platform.api_url}/playlistItems", bearer=tokens.access_token, query=query
         )
-        items = [_item(_part(entry, "snippet")) for entry in _entries(listed, "items")]
+        items = [_item(_nested(entry, "snippet")) for entry in _entries(listed, "items")]
         return [item for item in items if item][: provider.MAX_ITEMS]
 
     async def _channel(self, tokens: Tokens) -> Mapping[str, Any]:
@@ -98,7 +98,7 @@ class Google:
 
 
 def _item(snippet: Mapping[str, Any]) -> Item | None:
-    video = _part(snippet, "resourceId").get("videoId")
+    video = _nested(snippet, "resourceId").get("videoId")
     published_at = provider.time(snippet.get("publishedAt"))
     if not isinstance(video, str) or not video or len(video) > 100 or published_at is None:
         return None
@@ -110,7 +110,7 @@ def _item(snippet: Mapping[str, Any]) -> Item | None:
     )
 
 
-def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _nested(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = value.get(name)
     return part if isinstance(part, dict) else {}
 

@@ -189,16 +189,18 @@ class Oidc:
         if not method:
             raise InvalidResponse("the provider supports none of our ways to authenticate")
         return Description(
-            authorize_url=self._allowed(self.platform.authorize_url or answer.get("authorization_endpoint")),
-            token_url=self._allowed(self.platform.token_url or answer.get("token_endpoint")),
-            userinfo_url=self._allowed(answer.get("userinfo_endpoint")),
-            keys_url=self._allowed(answer.get("jwks_uri")),
-            revoke_url=self._allowed(self.platform.revoke_url or answer.get("revocation_endpoint"), may_lack=True),
+            authorize_url=self._require_allowed(self.platform.authorize_url or answer.get("authorization_endpoint")),
+            token_url=self._require_allowed(self.platform.token_url or answer.get("token_endpoint")),
+            userinfo_url=self._require_allowed(answer.get("userinfo_endpoint")),
+            keys_url=self._require_allowed(answer.get("jwks_uri")),
+            revoke_url=self._require_allowed(
+                self.platform.revoke_url or answer.get("revocation_endpoint"), may_lack=True
+            ),
             is_issuer_returned=answer.get("authorization_response_iss_parameter_supported") is True,
             method=method,
         )
 
-    def _allowed(self, url: object, *, may_lack: bool = False) -> str:
+    def _require_allowed(self, url: object, *, may_lack: bool = False) -> str:
         if may_lack and not url:
             return ""
         if not isinstance(url, str) or not self.platform.allows(url) or urlsplit(url).fragment:

@@ -118,20 +118,20 @@ class Client:
     async def token(self, url: str, grant: str, *, method: str, **parameters: str) -> Mapping[str, Any]:
         """Call the token endpoint, authenticated by `client_secret_basic` or `client_secret_post`."""
         body = prepare_token_request(grant, "", **parameters)
-        headers, body = self._authenticated(url, body, method)
+        headers, body = self._add_credentials(url, body, method)
         return (await self._outbound.post(self.platform, url, body, headers=headers)).body
 
     async def revoke_token(self, url: str, token: str, *, hint: str, method: str) -> None:
         """Revoke a token (RFC 7009). An unknown token is not an error."""
         body, _ = rfc7009.prepare_revoke_token_request(token, hint)
-        headers, body = self._authenticated(url, body, method)
+        headers, body = self._add_credentials(url, body, method)
         await self._outbound.post(self.platform, url, body, headers=headers)
 
     async def get(self, url: str, *, bearer: str = "", query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """Read a JSON object."""
         return (await self._outbound.get(self.platform, url, bearer=bearer, query=query)).body
 
-    def _authenticated(self, url: str, body: str, method: str) -> tuple[dict[str, str], str]:
+    def _add_credentials(self, url: str, body: str, method: str) -> tuple[dict[str, str], str]:
         is_basic = method == "client_secret_basic"
         # RFC 6749 2.3.1 has both encoded as in a form before they are joined; Authlib leaves that to us.
         escape = quote_plus if is_basic else str
