@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -9,10 +12,10 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import inputs, views
 from gateway.container import Container
-from gateway.pages import orders
-from gateway.pages.admin import job_query, lists, people
+from gateway.pages import orders, page_request
+from gateway.pages.admin import job_query, lists, people, user_questions
 from gateway.pages.admin.admin_page import AdminPage
-from repruv.auth.v1 import admin_service_pb2, auth_pb2
+from repruv.auth.v1 import admin_service_pb2
 
 PATH = "/admin/users"
 EVENTS = 20
@@ -23,16 +26,19 @@ class Users(AdminPage):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
+        admin = container.admin
         actions = {
             "role": self.set_role,
-            "disable": self.disable,
-            "enable": self.enable,
+            "disable": self._action(admin.disable_user, "account_disabled", ends_sessions=True),
+            "enable": self._action(admin.enable_user, "account_enabled"),
             "sign-out": self.sign_out,
             "revoke-token": self.revoke_token,
-            "password-reset": self.send_password_reset,
-            "remove-second-factor": self.remove_second_factor,
+            "password-reset": self._action(admin.send_password_reset, "account_reset_sent"),
+            "remove-second-factor": self._action(
+                admin.remove_second_factor, "account_factor_removed", ends_sessions=True
+            ),
             "delete": self.delete,
-            "keep": self.keep,
+            "keep": self._action(admin.cancel_user_deletion, "account_stays"),
         }
         flash_codes = {
             "own_account": "own_account",
@@ -105,71 +111,15 @@ class Users(AdminPage):
         visitor = await self.begin(request)
         user_id, name = _user_id(request), request.path_params["name"]
         response = await self._container.admin.get_user(visitor.identity, user_id=user_id)
-        email, sessions = response.user.email, len(response.sessions)
-        ended = f"{_sessions(sessions)} end{'s' if sessions == 1 else ''} now, and all API tokens."
-        context: dict[str, object] = {"back": f"{PATH}/{user_id}", "action": f"{PATH}/{user_id}/{name}", "fields": {}}
-        if name == "role" and response.user.role == auth_pb2.USER_ROLE_ADMIN:
-            context |= {
-                "question": f"Revoke admin rights of {email}?",
-                "facts": ["They can no longer see or change jobs and accounts of others.", ended],
-                "button": "Revoke admin",
-                "fields": {"role": "user"},
-            }
-        elif name == "sign-out":
-            context |= {
-                "question": f"Sign {email} out everywhere?",
-                "facts": [ended, "They can sign in again at once; to prevent that, disable the account."],
-                "button": f"End {_sessions(sessions)}",
-                "fields": {"session_id": ""},
-            }
-        elif name == "role":
-            context |= {
-                "question": f"Grant {email} admin rights?",
-                "facts": ["They can see and change every job and every account, yours included.", ended],
-                "button": "Grant admin",
-                "is_destructive": False,
-                "fields": {"role": "admin"},
-            }
-        elif name == "disable":
-            unfinished = await self._container.engine.count_jobs(
-                visitor.identity, filter=job_query.JobQuery(state="active").message(user_id)
-            )
-            running = f"{unfinished.count:,} unfinished job{'' if unfinished.count == 1 else 's'} of theirs"
-            context |= {
-                "question": f"Disable {email}?",
-                "facts": [
-                    ended,
-                    "They cannot sign in, and their platforms are disconnected.",
-                    f"{running} will still run.",
-                ],
-                "button": "Disable account",
-            }
-        elif name == "remove-second-factor":
-            context |= {
-                "question": f"Turn off two-step verification of {email}?",
-                "facts": [
-                    "Only do this after you have verified who they are: the password alone then opens the account.",
-                    ended,
-                    "They get an email. If another person knows the password, send a password reset too.",
-                ],
-                "button": "Turn off two-step verification",
-            }
-        elif name in ("delete", "delete-now"):
-            now = name == "delete-now"
-            context |= {
-                "action": f"{PATH}/{user_id}/delete",
-                "question": f"Delete {email}{' now' if now else ''}?",
-                "facts": [
-                    ended,
-                    "All of their data is erased at once; nothing can be restored."
-                    if now
-                    else "They get an email with a link that cancels it. After the grace period all of their data is erased.",
-                ],
-                "button": "Delete account now" if now else "Delete account",
-                "fields": {"immediately": "yes" if now else ""},
-            }
-        else:
-            raise errors.NotFound("There is nothing here.")
+        unfinished = 0
+        if name == "disable":
+            query = job_query.JobQuery(state="active").message(user_id)
+            unfinished = (await self._container.engine.count_jobs(visitor.identity, filter=query)).count
+        context = {
+            "back": f"{PATH}/{user_id}",
+            "action": f"{PATH}/{user_id}/{name.removesuffix('-now')}",
+            **user_questions.question(name, response.user, session_count=len(response.sessions), unfinished=unfinished),
+        }
         return visitor.show("admin/confirm", f"{PATH}/{user_id}/confirm/{name}", context)
 
     async def confirm_sign_out_all_users(self, request: Request) -> Response:
@@ -177,7 +127,7 @@ class Users(AdminPage):
         visitor = await self.begin(request)
         count = await self._container.admin.count_sessions(visitor.identity)
         others = max(0, count.session_count - 1)
-        number = f"{'More than ' if count.has_more else ''}{_sessions(others)}"
+        number = f"{'More than ' if count.has_more else ''}{user_questions.count_of_sessions(others)}"
         users = f"{count.user_count:,} user{'' if count.user_count == 1 else 's'}"
         context = {
             "question": "Sign out all users?",
@@ -186,7 +136,7 @@ class Users(AdminPage):
                 "Everyone has to sign in again. All API tokens end too. Jobs continue.",
                 "Your own session here stays.",
             ],
-            "button": f"End {_sessions(others)}",
+            "button": f"End {user_questions.count_of_sessions(others)}",
             "action": f"{PATH}/sign-out-all-users",
             "fields": {"confirmed": "yes"},
             "back": PATH,
@@ -202,14 +152,7 @@ class Users(AdminPage):
         await self._container.admin.set_user_role(
             session.identity, user_id=user_id, role=views.ASSIGNABLE_ROLES[fields["role"]]
         )
-        return self._changed(user_id, "account_changed")
-
-    async def disable(self, request: Request) -> Response:
-        """Disable the account and end its sessions."""
-        session, _ = await self.read_form(request)
-        user_id = _user_id(request)
-        await self._container.admin.disable_user(session.identity, user_id=user_id)
-        return self._changed(user_id, "account_disabled")
+        return self._redirect(user_id, "account_changed", ends_sessions=True)
 
     async def delete(self, request: Request) -> Response:
         """Begin the deletion of the account, or erase it at once."""
@@ -218,21 +161,7 @@ class Users(AdminPage):
         await self._container.admin.request_user_deletion(
             session.identity, user_id=user_id, immediately=fields["immediately"] == "yes"
         )
-        return self._changed(user_id, "account_deleting")
-
-    async def keep(self, request: Request) -> Response:
-        """Cancel the deletion of the account."""
-        session, _ = await self.read_form(request)
-        user_id = _user_id(request)
-        await self._container.admin.cancel_user_deletion(session.identity, user_id=user_id)
-        return self._redirect(user_id, "account_stays")
-
-    async def enable(self, request: Request) -> Response:
-        """Enable the account."""
-        session, _ = await self.read_form(request)
-        user_id = _user_id(request)
-        await self._container.admin.enable_user(session.identity, user_id=user_id)
-        return self._redirect(user_id, "account_enabled")
+        return self._redirect(user_id, "account_deleting", ends_sessions=True)
 
     async def sign_out(self, request: Request) -> Response:
         """End one session of the account, or all if none is named."""
@@ -261,30 +190,23 @@ class Users(AdminPage):
         flash_code = "all_users_signed_out_partly" if response.has_more else "all_users_signed_out"
         return self.redirect(PATH, flash_code=flash_code)
 
-    async def send_password_reset(self, request: Request) -> Response:
-        """Send the email with which the user sets a new password."""
-        session, _ = await self.read_form(request)
-        user_id = _user_id(request)
-        await self._container.admin.send_password_reset(session.identity, user_id=user_id)
-        return self._redirect(user_id, "account_reset_sent")
+    def _action(
+        self, call: Callable[..., Awaitable[Any]], flash_code: str, *, ends_sessions: bool = False
+    ) -> page_request.Handler:
+        """Return the handler of a form without fields, which makes a call about the account."""
 
-    async def remove_second_factor(self, request: Request) -> Response:
-        """Remove the second factor of the account and end its sessions."""
-        session, _ = await self.read_form(request)
-        user_id = _user_id(request)
-        await self._container.admin.remove_second_factor(session.identity, user_id=user_id)
-        return self._changed(user_id, "account_factor_removed")
+        async def act(request: Request) -> Response:
+            session, _ = await self.read_form(request)
+            user_id = _user_id(request)
+            await call(session.identity, user_id=user_id)
+            return self._redirect(user_id, flash_code, ends_sessions=ends_sessions)
 
-    def _changed(self, user_id: str, flash_code: str) -> Response:
-        self._container.sessions.forget_revoked(user_id, None)
-        return self._redirect(user_id, flash_code)
+        return act
 
-    def _redirect(self, user_id: str, flash_code: str) -> Response:
+    def _redirect(self, user_id: str, flash_code: str, *, ends_sessions: bool = False) -> Response:
+        if ends_sessions:
+            self._container.sessions.forget_revoked(user_id, None)
         return self.redirect(f"{PATH}/{user_id}", flash_code=flash_code)
-
-
-def _sessions(count: int) -> str:
-    return f"{count:,} session{'' if count == 1 else 's'}"
 
 
 def _user_id(request: Request) -> str:
