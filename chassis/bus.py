@@ -251,7 +251,7 @@ class Bus:
         if not self.is_connected:
             if self._callbacks_notified:
                 # Before the client says so: first it waits for the end of TLS, which a frozen server does not confirm.
-                await self._disconnected()
+                await self._handle_disconnect()
             if now - self._connected_at >= LOST_SECONDS:
                 raise ConnectionError("the connection stays lost")
             return

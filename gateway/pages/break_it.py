@@ -42,8 +42,10 @@ class BreakIt(Page):
     def __init__(self, container: Container, breaks: Breaks) -> None:
         super().__init__(container)
         self._breaks = breaks
+
+    def routes(self) -> list[Route]:
         actions = {"start": self.start, "part": self.break_part}
-        self.routes = [Route(views.BREAK_PATH, self.show), *self.form_routes(views.BREAK_PATH, self.show, actions)]
+        return self.page_routes(views.BREAK_PATH, self.show, actions)
 
     async def show(self, request: Request) -> Response:
         """Show the job, what was broken while it ran, and at its end whether a row is missing."""

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import views
-from gateway.container import Container
 from gateway.middleware import headers
 from gateway.pages import loaders
 from gateway.pages.page import Page
@@ -31,13 +30,9 @@ _FLASH_CODES = {
 class Connections(Page):
     """`/settings/connections`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"connect": self.connect, "disconnect": self.disconnect}
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, _FLASH_CODES),
-        ]
+        return self.page_routes(PATH, self.show, actions, _FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
         """Show the connections and their states."""

@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs, views
-from gateway.container import Container
 from gateway.pages import loaders, orders, page_request
 from gateway.pages.page import Page
 
@@ -31,9 +30,8 @@ UNVERIFIED = "email_unverified"
 class Dashboard(Page):
     """`/dashboard`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(views.DASHBOARD_PATH, self.show)]
+    def routes(self) -> list[Route]:
+        return [Route(views.DASHBOARD_PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show the numbers, the latest interactions and the most viewed content, or why they are not visible yet."""

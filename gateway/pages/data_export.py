@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import views
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages.page import Page
 from gateway.views import data_exports as export_views
@@ -28,9 +27,8 @@ _FLASH_CODES = {
 class DataExport(Page):
     """`/settings/data`. The forms that cancel and retry post to the job."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, _FLASH_CODES)]
+    def routes(self) -> list[Route]:
+        return self.page_routes(PATH, self.show, {"start": self.start}, _FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import redirects, views
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import forms
 from gateway.pages.page import Page
@@ -23,11 +22,10 @@ FIELDS = ("email",)
 class Deletion(Page):
     """`/settings/delete-account`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"request": self.request, "cancel": self.cancel}
         flash_codes = {"admin_account": "admin_account", "deletion_pending": "deletion_pending"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, flash_codes)]
+        return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(self, request: Request) -> Response:
         """Show what will be deleted, or the pending deletion."""

@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import idempotency, labels, views
-from gateway.container import Container
 from gateway.pages import choices, forms, loaders
 from gateway.pages.page import Page
 from repruv.demo.v1 import demo_service_pb2
@@ -28,8 +27,7 @@ _ORIGINS = frozenset({views.DASHBOARD_PATH, views.DEMO_PATH, views.BREAK_PATH})
 class DemoMode(Page):
     """`/settings/demo-mode`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {
             "enable": self.enable,
             "preview": self.preview,
@@ -38,10 +36,7 @@ class DemoMode(Page):
             "dismiss": self.dismiss,
             "cancel": self.cancel,
         }
-        self.routes = [
-            Route(views.DEMO_PATH, self.show),
-            *self.form_routes(views.DEMO_PATH, self.show, actions),
-        ]
+        return self.page_routes(views.DEMO_PATH, self.show, actions)
 
     async def show(self, request: Request) -> Response:
         """Show the state of demo mode."""

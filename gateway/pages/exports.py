@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import idempotency, views
-from gateway.container import Container
 from gateway.pages import loaders
 from gateway.pages.page import Page
 from gateway.views import exports as export_views
@@ -30,12 +29,8 @@ _FLASH_CODES = {
 class Exports(Page):
     """`/settings/exports`. The forms that cancel and retry post to the job."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, {"start": self.start}, _FLASH_CODES),
-        ]
+    def routes(self) -> list[Route]:
+        return self.page_routes(PATH, self.show, {"start": self.start}, _FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
         """Show the export, with the progress of its job."""

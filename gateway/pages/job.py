@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from chassis import errors, protobuf, tracing
 from gateway import flash, inputs, labels, redirects, views
-from gateway.container import Container
 from gateway.pages import current_jobs, jobs, loaders, timeline, waterfall
 from gateway.pages.admin import people
 from gateway.pages.page import Page
@@ -44,10 +43,9 @@ class Field:
 class Job(Page):
     """`/jobs/{job_id}`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"cancel": self.cancel, "retry": self.retry, "hold": self.hold, "release": self.release}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, jobs.FLASH_CODES)]
+        return self.page_routes(PATH, self.show, actions, jobs.FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
         """Show a job with its history."""

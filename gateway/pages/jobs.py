@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs, labels, views
-from gateway.container import Container
 from gateway.pages import orders
 from gateway.pages.page import Page
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
@@ -57,9 +56,8 @@ JobAction = Callable[..., Awaitable[JobResponse]]
 class Jobs(Page):
     """`/jobs`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show_all)]
+    def routes(self) -> list[Route]:
+        return [Route(PATH, self.show_all)]
 
     async def show_all(self, request: Request) -> Response:
         """Show the user's jobs, newest first."""

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import anonymous
 
@@ -38,9 +37,8 @@ class _Link:
 class Links(anonymous.Anonymous):
     """`/verify-email`, `/confirm-email`, `/revoke-email` and `/keep-account`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        auth = container.auth
+    def routes(self) -> list[Route]:
+        auth = self._container.auth
         links = (
             _Link(
                 path="/verify-email", template="verify_email.html", call=auth.verify_email, flash_code="email_verified"
@@ -67,7 +65,7 @@ class Links(anonymous.Anonymous):
                 flash_code="account_kept",
             ),
         )
-        self.routes = [
+        return [
             route
             for link in links
             for route in (

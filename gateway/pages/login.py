@@ -36,7 +36,9 @@ class Login(anonymous.Anonymous):
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         self._challenge = cookies.challenge(secure=container.settings.is_https)
-        self.routes = [
+
+    def routes(self) -> list[Route]:
+        return [
             Route("/", self.front),
             Route(TRY_PATH, self.try_demo, methods=["POST"]),
             Route(TRY_PATH, self.front),

@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import redirects
-from gateway.container import Container
 from gateway.pages import notices
 from gateway.pages.page import Page
 
@@ -22,12 +21,8 @@ _FLASH_CODES: Mapping[str, str] = {"unavailable": "job_unavailable", "deadline_e
 class Notifications(Page):
     """`/notifications`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, {"read": self.read}, _FLASH_CODES),
-        ]
+    def routes(self) -> list[Route]:
+        return self.page_routes(PATH, self.show, {"read": self.read}, _FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
         """Show unread notifications of the wanted categories, newest first."""

@@ -29,14 +29,18 @@ class Page:
     def __init__(self, container: Container) -> None:
         self._container = container
 
-    def form_routes(
+    def routes(self) -> list[Route]:
+        """Return the routes of the page and of its forms."""
+        raise NotImplementedError
+
+    def page_routes(
         self,
         path: str,
         show: page_request.Handler,
         actions: Mapping[str, page_request.Handler],
         flash_codes: Mapping[str, str] | None = None,
     ) -> list[Route]:
-        """Return the routes of the forms of the page at `path`; a GET request to one redirects to the page.
+        """Return the routes of the page at `path` and of its forms; a GET request to a form redirects to the page.
 
         `flash_codes` maps further error codes to the flash codes with which the page answers them.
         """
@@ -49,7 +53,7 @@ class Page:
             Route(f"{path}/{name}", page_request.form_handler(act, show, flash_codes=codes), methods=["POST"])
             for name, act in actions.items()
         ]
-        return [*posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
+        return [Route(path, show), *posts, *(Route(f"{path}/{name}", go_to_page) for name in actions)]
 
     async def begin(self, request: Request, *, with_demo: bool = True) -> page_request.Visitor:
         """Load what every page shows, as `page_request.begin` does. Raises `Unauthenticated`."""

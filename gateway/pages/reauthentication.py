@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import redirects, views
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import forms, page_request
 from gateway.pages.page import Page
@@ -25,9 +24,8 @@ FIELDS = ("password", "code", "next")
 class Reauthentication(Page):
     """`/reauthenticate`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [
+    def routes(self) -> list[Route]:
+        return [
             Route(redirects.REAUTHENTICATE, self.show),
             Route(redirects.REAUTHENTICATE, page_request.form_handler(self.prove, self.show), methods=["POST"]),
         ]

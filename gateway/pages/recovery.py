@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import redirects
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import anonymous, rendering
 from gateway.pages.reader import Reader
@@ -22,9 +21,8 @@ FORGOT, RESET = "/forgot-password", "/reset-password"
 class Recovery(anonymous.Anonymous):
     """`/forgot-password` and `/reset-password`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [
+    def routes(self) -> list[Route]:
+        return [
             Route(FORGOT, self.show_forgot),
             Route(FORGOT, self.forgot, methods=["POST"]),
             Route(RESET, self.show_reset),

@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import views
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import forms, qr
 from gateway.pages.page import Page
@@ -27,8 +26,7 @@ _CHANGED = {"second_factor_enabled": "factor_changed", "second_factor_not_enable
 class Security(Page):
     """`/settings/security`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {
             "password": self.change_password,
             "verification": self.request_verification,
@@ -42,10 +40,7 @@ class Security(Page):
             "remove-passkey": self.remove_passkey,
         }
         flash_codes = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, flash_codes),
-        ]
+        return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(self, request: Request) -> Response:
         """Show the settings."""

@@ -8,7 +8,6 @@ from starlette.routing import Route
 
 from chassis import ids
 from gateway import redirects, views
-from gateway.container import Container
 from gateway.middleware import headers
 from gateway.pages.page import Page
 
@@ -18,14 +17,10 @@ PATH = views.SESSIONS_PATH
 class Sessions(Page):
     """`/settings/sessions`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"revoke": self.revoke, "revoke-others": self.revoke_others, "revoke-all": self.revoke_all}
         flash_codes = {"session_not_found": "session_unknown", "invalid_argument": "session_unknown"}
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, flash_codes),
-        ]
+        return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(self, request: Request) -> Response:
         """Show the active sessions, this one first."""

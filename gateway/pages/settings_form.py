@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway.container import Container
 from gateway.pages import forms
 from gateway.pages.page import Page
 from repruv.auth.v1 import auth_pb2
@@ -27,9 +26,8 @@ class SettingsForm(Page):
     saved: ClassVar[str]
     """The flash code after the values are saved."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(self.path, self.show), *self.form_routes(self.path, self.show, {"save": self.save})]
+    def routes(self) -> list[Route]:
+        return self.page_routes(self.path, self.show, {"save": self.save})
 
     @abstractmethod
     def values(self, user: auth_pb2.User) -> Mapping[str, str]:

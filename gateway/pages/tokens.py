@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import views
-from gateway.container import Container
 from gateway.identity.client_info import client_info
 from gateway.pages import forms
 from gateway.pages.page import Page
@@ -26,11 +25,10 @@ _DEFAULTS = {"scopes": "read", "lifetime_days": "90"}
 class Tokens(Page):
     """`/settings/tokens`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"create": self.create, "revoke": self.revoke}
         flash_codes = {"api_token_not_found": "token_unknown", "invalid_argument": "token_unknown"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, actions, flash_codes)]
+        return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(self, request: Request) -> Response:
         """Show the API tokens, and the form for another one."""

@@ -13,14 +13,14 @@ from gateway.pages.admin import bulk, errors, health, jobs, kinds, overview, sch
 def routes(container: Container) -> Sequence[BaseRoute]:
     """Return the routes of all pages for admins."""
     return [
-        *overview.Overview(container).routes,
-        *search.Search(container).routes,
-        *jobs.Jobs(container).routes,
-        *bulk.Bulk(container).routes,
-        *errors.Errors(container).routes,
-        *kinds.Kinds(container).routes,
-        *schedules.Schedules(container).routes,
-        *health.Health(container).routes,
-        *users.Users(container).routes,
-        *security_events.SecurityEvents(container).routes,
+        *overview.Overview(container).routes(),
+        *search.Search(container).routes(),
+        *jobs.Jobs(container).routes(),
+        *bulk.Bulk(container).routes(),
+        *errors.Errors(container).routes(),
+        *kinds.Kinds(container).routes(),
+        *schedules.Schedules(container).routes(),
+        *health.Health(container).routes(),
+        *users.Users(container).routes(),
+        *security_events.SecurityEvents(container).routes(),
     ]

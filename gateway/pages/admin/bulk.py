@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import views
-from gateway.container import Container
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
@@ -62,10 +61,9 @@ _QUERY = tuple(field.name for field in fields_of(job_query.JobQuery))
 class Bulk(AdminPage):
     """`/admin/jobs/bulk`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         flash_codes = {"invalid_argument": "bulk_invalid"}
-        self.routes = [Route(PATH, self.show), *self.form_routes(PATH, self.show, {"start": self.start}, flash_codes)]
+        return self.page_routes(PATH, self.show, {"start": self.start}, flash_codes)
 
     async def show(self, request: Request) -> Response:
         """Show which jobs a change would apply to."""

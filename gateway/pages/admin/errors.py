@@ -8,7 +8,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs
-from gateway.container import Container
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
@@ -19,9 +18,8 @@ PATH = "/admin/errors"
 class Errors(AdminPage):
     """`/admin/errors`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show)]
+    def routes(self) -> list[Route]:
+        return [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show the groups, the latest failure first."""

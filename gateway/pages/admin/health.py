@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.container import Container
 from gateway.pages.admin import people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
@@ -22,9 +21,8 @@ JOBS_OF_GROUP = 5
 class Health(AdminPage):
     """`/admin/stuck` and `/admin/workers`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
+    def routes(self) -> list[Route]:
+        return [Route(STUCK_PATH, self.show_stuck), Route(WORKERS_PATH, self.show_workers)]
 
     async def show_stuck(self, request: Request) -> Response:
         """Show stuck jobs by reason and kind, the worst first, with the first jobs of each group."""

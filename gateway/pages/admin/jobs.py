@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import flash, labels, redirects, views
-from gateway.container import Container
 from gateway.pages import current_jobs, jobs
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
@@ -22,14 +21,10 @@ from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2
 class Jobs(AdminPage):
     """`/admin/jobs`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"cancel": self.cancel, "retry": self.retry, "release": self.release}
         flash_codes = {**jobs.FLASH_CODES, "job_not_found": "job_unknown"}
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, flash_codes),
-        ]
+        return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(self, request: Request) -> Response:
         """Show jobs across owners."""

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids, protobuf
 from gateway import flash, inputs, payloads, redirects
-from gateway.container import Container
 from gateway.identity import sessions
 from gateway.pages import forms, page_request
 from gateway.pages.admin import job_query, payload_form, people, schedules
@@ -58,15 +57,14 @@ GROUPS = ("Needs attention", "Active", "Idle")
 class Kinds(AdminPage):
     """`/admin/kinds` and `/admin/kinds/{kind}`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [
-            Route(PATH, self.show),
+    def routes(self) -> list[Route]:
+        return [
             Route(f"{PATH}/confirm", self.confirm),
-            *self.form_routes(PATH, self.show, {"pause": self.pause, "resume": self.resume}),
-            Route(f"{PATH}/{{kind}}", self.show_kind),
-            *self.form_routes(
-                f"{PATH}/{{kind}}", self.show_kind, {"limits": self.limit, "run": self.run, "schedule": self.schedule}
+            *self.page_routes(PATH, self.show, {"pause": self.pause, "resume": self.resume}),
+            *self.page_routes(
+                f"{PATH}/{{kind}}",
+                self.show_kind,
+                {"limits": self.limit, "run": self.run, "schedule": self.schedule},
             ),
         ]
 

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway.container import Container
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
@@ -36,9 +35,8 @@ _RUNNING = ("running", "cancelling")
 class Overview(AdminPage):
     """`/admin`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show)]
+    def routes(self) -> list[Route]:
+        return [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show how the engine does."""

@@ -24,16 +24,13 @@ TIMES = ("cron", "time_zone", "overlap")
 class Schedules(AdminPage):
     """`/admin/schedules` and `/admin/schedules/{name}`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
+    def routes(self) -> list[Route]:
         actions = {"pause": self.pause, "resume": self.resume, "trigger": self.trigger}
         flash_codes = {"schedule_not_found": "schedule_unknown", "schedule_registered": "schedule_registered"}
-        self.routes = [
-            Route(PATH, self.show),
-            *self.form_routes(PATH, self.show, actions, flash_codes),
-            Route(f"{PATH}/{{name}}", self.show_one),
+        return [
+            *self.page_routes(PATH, self.show, actions, flash_codes),
             Route(f"{PATH}/{{name}}/confirm", self.confirm),
-            *self.form_routes(
+            *self.page_routes(
                 f"{PATH}/{{name}}", self.show_one, {"save": self.save, "delete": self.delete}, flash_codes
             ),
         ]

@@ -7,7 +7,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import inputs, search
-from gateway.container import Container
 from gateway.pages.admin.admin_page import AdminPage
 
 PATH = "/admin/search"
@@ -24,9 +23,8 @@ _TITLES = {
 class Search(AdminPage):
     """`/admin/search`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show)]
+    def routes(self) -> list[Route]:
+        return [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Go to the only hit, or show all."""

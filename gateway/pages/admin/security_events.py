@@ -8,7 +8,6 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs, labels, views
-from gateway.container import Container
 from gateway.pages import orders
 from gateway.pages.admin import lists, people
 from gateway.pages.admin.admin_page import AdminPage
@@ -20,9 +19,8 @@ PATH = "/admin/security-events"
 class SecurityEvents(AdminPage):
     """`/admin/security-events`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self.routes = [Route(PATH, self.show)]
+    def routes(self) -> list[Route]:
+        return [Route(PATH, self.show)]
 
     async def show(self, request: Request) -> Response:
         """Show the events, newest first unless the address says otherwise."""

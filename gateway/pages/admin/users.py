@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import inputs, views
-from gateway.container import Container
 from gateway.pages import orders, page_request
 from gateway.pages.admin import job_query, lists, people, user_questions
 from gateway.pages.admin.admin_page import AdminPage
@@ -24,9 +23,8 @@ EVENTS = 20
 class Users(AdminPage):
     """`/admin/users` and `/admin/users/{user_id}`."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        admin = container.admin
+    def routes(self) -> list[Route]:
+        admin = self._container.admin
         actions = {
             "role": self.set_role,
             "disable": self._action(admin.disable_user, "account_disabled", ends_sessions=True),
@@ -47,13 +45,11 @@ class Users(AdminPage):
             "session_not_found": "session_unknown",
             "api_token_not_found": "token_unknown",
         }
-        self.routes = [
-            Route(PATH, self.show_all),
+        return [
             Route(f"{PATH}/confirm/sign-out-all-users", self.confirm_sign_out_all_users),
-            *self.form_routes(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
-            Route(f"{PATH}/{{user_id}}", self.show),
+            *self.page_routes(PATH, self.show_all, {"sign-out-all-users": self.sign_out_all_users}),
             Route(f"{PATH}/{{user_id}}/confirm/{{name}}", self.confirm),
-            *self.form_routes(f"{PATH}/{{user_id}}", self.show, actions, flash_codes),
+            *self.page_routes(f"{PATH}/{{user_id}}", self.show, actions, flash_codes),
         ]
 
     async def show_all(self, request: Request) -> Response:
