@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 _NONE = "–"
@@ -17,12 +18,7 @@ def duration(seconds: float | None) -> str:
     seconds = max(0.0, seconds)
     if seconds < 9.95:
         return f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"
-    whole = round(seconds)
-    for size, unit, smaller, smaller_unit in _STEPS:
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit} {rest} {smaller_unit}" if rest else f"{whole // size} {unit}"
-    return f"{whole} s"
+    return _two_units(round(seconds), lambda count, unit: f"{count} {unit}")
 
 
 def brief(seconds: float | None) -> str:
@@ -34,12 +30,7 @@ def brief(seconds: float | None) -> str:
         return f"{seconds * 1_000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, smaller_unit in _STEPS:
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size}{unit[0]} {rest}{smaller_unit[0]}" if rest else f"{whole // size}{unit[0]}"
-    return f"{whole} s"
+    return _two_units(round(seconds), lambda count, unit: f"{count}{unit[0]}")
 
 
 def age(moment: str | None, now: datetime | None = None) -> str:
@@ -85,3 +76,11 @@ def until(moment: str | None, now: datetime | None = None) -> str:
             count = int(seconds // size)
             return f"in {count} {unit}{'' if count == 1 else 's'}"
     raise AssertionError("unreachable: a minute and more has a unit")
+
+
+def _two_units(seconds: int, write: Callable[[int, str], str]) -> str:
+    for size, unit, smaller, smaller_unit in _STEPS:
+        if seconds >= size:
+            parts = ((seconds // size, unit), (seconds % size // smaller, smaller_unit))
+            return " ".join(write(count, name) for count, name in parts if count)
+    return f"{seconds} s"

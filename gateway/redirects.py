@@ -14,8 +14,7 @@ LOGIN = "/login"
 REAUTHENTICATE = "/reauthenticate"
 MAX_LENGTH = 1_000
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
-# Pages that a sign-in does not return to.
-_SIGN_IN = (
+SIGN_IN_PAGES = (
     "/login",
     "/register",
     "/logout",
@@ -27,7 +26,8 @@ _SIGN_IN = (
     "/keep-account",
     "/reauthenticate",
 )
-_ELSEWHERE = ("/api", "/static", *_SIGN_IN)
+"""Pages on the way into an account; a sign-in does not return to them."""
+_ELSEWHERE = ("/api", "/static", *SIGN_IN_PAGES)
 
 
 def redirect(path: str, *, flash_code: str = "", secure: bool) -> RedirectResponse:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import addresses, settings
 from chassis import errors as failures
-from gateway import problems
+from gateway import problems, redirects
 from gateway.identity import authentication
 
 OFF = "off"
@@ -28,19 +28,7 @@ MAX_CALLERS = 50_000
 _QUOTA = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})")
 _FREE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _FREE_PREFIXES = ("/static/", "/docs/")
-_PAGES = (
-    "/login",
-    "/login/code",
-    "/register",
-    "/try",
-    "/forgot-password",
-    "/reset-password",
-    "/verify-email",
-    "/confirm-email",
-    "/revoke-email",
-    "/keep-account",
-    "/reauthenticate",
-)
+_PAGES = {*redirects.SIGN_IN_PAGES, "/login/code", "/try"} - {"/logout"}
 _CALLS = (
     "login",
     "login/code",

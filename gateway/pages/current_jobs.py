@@ -53,11 +53,12 @@ async def has_work_to_undo(container: Container, job: job_pb2.Job, *, identity: 
     return views.job_state(undone) == "cancelled" and undone.attempt == payload.get("attempt")
 
 
-async def require_not_replaced(container: Container, job_id: str, *, identity: str) -> None:
-    """Check a job before its retry. Raises `FailedPrecondition` `job_replaced`, `NotFound`."""
+async def retry(container: Container, identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
+    """Reopen a job, unless a newer one has replaced it. Raises `FailedPrecondition` `job_replaced`, and as RetryJob."""
     job = (await container.jobs.get_job(identity, job_id=job_id)).job
     if await is_replaced(container, job, identity=identity):
         raise errors.FailedPrecondition("A newer job has replaced this one.", code="job_replaced")
+    return await container.jobs.retry_job(identity, job_id=job_id)
 
 
 def _resource(job: job_pb2.Job) -> object:

@@ -120,12 +120,7 @@ class Job(Page):
 
     async def retry(self, request: Request) -> Response:
         """Reopen the job, unless a newer one has replaced it."""
-
-        async def retry(identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
-            await current_jobs.require_not_replaced(self._container, job_id, identity=identity)
-            return await self._container.jobs.retry_job(identity, job_id=job_id)
-
-        return await self._act(request, retry, "job_retried")
+        return await self._act(request, partial(current_jobs.retry, self._container), "job_retried")
 
     async def hold(self, request: Request) -> Response:
         """Put the job on hold; only admins may."""

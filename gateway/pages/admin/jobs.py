@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +16,7 @@ from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.pages.admin.job_query import PATH, JobQuery
 from gateway.views import engine
-from repruv.jobs.v1 import admin_service_pb2, jobs_service_pb2
+from repruv.jobs.v1 import admin_service_pb2
 
 
 class Jobs(AdminPage):
@@ -73,12 +74,7 @@ class Jobs(AdminPage):
 
     async def retry(self, request: Request) -> Response:
         """Reopen a job, unless a newer one has replaced it."""
-
-        async def retry(identity: str, *, job_id: str) -> jobs_service_pb2.RetryJobResponse:
-            await current_jobs.require_not_replaced(self._container, job_id, identity=identity)
-            return await self._container.jobs.retry_job(identity, job_id=job_id)
-
-        return await self._act(request, retry, "job_retried")
+        return await self._act(request, partial(current_jobs.retry, self._container), "job_retried")
 
     async def release(self, request: Request) -> Response:
         """Let a job on hold run."""
