@@ -127,7 +127,7 @@ class Bus:
 
         async def receive(message: Msg) -> None:
             try:
-                with tracing.received(message.subject, message.headers):
+                with tracing.receiving(message.subject, message.headers):
                     await handler(received(message))
             except Exception:
                 logger.exception("message could not be handled", extra={"subject": subject})

@@ -50,7 +50,7 @@ def acknowledging(service: str, handler: Handler, translate: run.Translate) -> D
 
     async def deliver(message: NatsMessage) -> None:
         try:
-            with tracing.received(message.raw_message.subject, message.raw_message.headers):
+            with tracing.receiving(message.raw_message.subject, message.raw_message.headers):
                 await handler(received(message.raw_message))
         except Undecodable:
             logger.exception("undecodable message dropped", extra={"stream": service})

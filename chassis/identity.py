@@ -76,9 +76,10 @@ current: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 def caller() -> Caller:
     """Return the caller of the call being handled."""
-    if (present := current.get()) is None:
+    value = current.get()
+    if value is None:
         raise errors.Unauthenticated("No call is being handled.")
-    return present
+    return value
 
 
 class SessionRequired(errors.PermissionDenied):

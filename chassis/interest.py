@@ -48,7 +48,7 @@ class _Inbox(asyncio.Future[Msg]):
     def set_result(self, message: Msg, /) -> None:
         """Deliver a message to the callback."""
         try:
-            with tracing.received(message.subject, message.headers):
+            with tracing.receiving(message.subject, message.headers):
                 self._receive(message.subject, message.data)
         except Exception:
             # An exception would end the connection.

@@ -10,9 +10,9 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
 
 
-def parsed_id(text: str, thing: str) -> str:
-    """Return the id of a thing. Raise `NotFound` for an invalid one, as services do for an unknown one."""
+def parse_id(text: str, resource: str) -> str:
+    """Return the id of a resource. Raise `NotFound` for an invalid one, as services do for an unknown one."""
     try:
-        return str(ids.parse(text, f"{thing}_id"))
+        return str(ids.parse(text, f"{resource}_id"))
     except errors.InvalidArgument as error:
-        raise errors.NotFound(f"There is no such {thing}.", code=f"{thing}_not_found") from error
+        raise errors.NotFound(f"There is no such {resource}.", code=f"{resource}_not_found") from error

@@ -160,7 +160,7 @@ class Settler(Generic[ResourceT, ActionT]):
     async def _end_wait(self, resource: ResourceT) -> ResourceT:
         wait = self._machine.wait
         async with outbox.transaction(self._engine, self.lifecycle.outbox_table, self._relay) as tx:
-            present = await self._rows.get(tx.conn, resource.key, lock=True)
-            if wait is None or present.generation != resource.generation or not self._machine.is_waiting(present):
-                return present
-            return await self.lifecycle.move_locked(tx, present, wait.action)
+            current = await self._rows.get(tx.conn, resource.key, lock=True)
+            if wait is None or current.generation != resource.generation or not self._machine.is_waiting(current):
+                return current
+            return await self.lifecycle.move_locked(tx, current, wait.action)

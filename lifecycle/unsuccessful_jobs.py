@@ -41,9 +41,9 @@ class UnsuccessfulJobs:
         count = failures = 0
         try:
             listed = await self._jobs.list_unsuccessful(self._settlers, age=MAX_JOB_AGE, pages=PAGES)
-            present = {(job.job_id, job.version) for job in listed}
-            self._known_ends &= present
-            for job_id, version in present - self._known_ends:
+            listed_ends = {(job.job_id, job.version) for job in listed}
+            self._known_ends &= listed_ends
+            for job_id, version in listed_ends - self._known_ends:
                 if await self._try_settle(job_id):
                     self._known_ends.add((job_id, version))
                     count += 1

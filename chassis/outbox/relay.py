@@ -248,7 +248,7 @@ class Relay:
         send = self._routes.get(self._route(subject))
         if send is None:
             raise LookupError(f"no route for {subject}")
-        with tracing.continued(traceparent), tracing.span("outbox", "producer"):
+        with tracing.use_position(traceparent), tracing.span("outbox", "producer"):
             async with asyncio.timeout(SEND_TIMEOUT):
                 await send(message_id, subject, payload)
 

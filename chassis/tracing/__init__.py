@@ -34,8 +34,8 @@ class Tracer(Protocol):
     ) -> AbstractContextManager[None]:
         """See `remote` and `root`."""
 
-    def continued(self, traceparent: str) -> AbstractContextManager[None]:
-        """See `continued`."""
+    def use_position(self, traceparent: str) -> AbstractContextManager[None]:
+        """See `use_position`."""
 
     def batch(self, name: str, positions: Iterable[str]) -> AbstractContextManager[None]:
         """See `batch`."""
@@ -98,9 +98,9 @@ def root(name: str, parent: str, kind: Kind, attributes: Attributes | None = Non
     return _NOTHING if _tracer is None else _tracer.remote(name, parent, kind, attributes, is_root=True)
 
 
-def continued(traceparent: str) -> AbstractContextManager[None]:
+def use_position(traceparent: str) -> AbstractContextManager[None]:
     """Let spans in the context be parts of this position; of the current one if it is empty."""
-    return _NOTHING if _tracer is None or not traceparent else _tracer.continued(traceparent)
+    return _NOTHING if _tracer is None or not traceparent else _tracer.use_position(traceparent)
 
 
 def batch(name: str, positions: Iterable[str]) -> AbstractContextManager[None]:
@@ -119,7 +119,7 @@ def position() -> str:
     return "" if _tracer is None else _tracer.position()
 
 
-def within(stored: str | None) -> str:
+def position_in_trace_of(stored: str | None) -> str:
     """Return the current position if it is in the trace of the stored one, else the stored one."""
     if not stored or _tracer is None:
         return stored or ""
@@ -138,7 +138,7 @@ def sending(subject: str) -> AbstractContextManager[None]:
     return _NOTHING if _tracer is None else _tracer.span(f"publish {_destination(subject)}", "producer", _NATS)
 
 
-def received(subject: str, headers: Mapping[str, str] | None) -> AbstractContextManager[None]:
+def receiving(subject: str, headers: Mapping[str, str] | None) -> AbstractContextManager[None]:
     """Record the handling of a message from NATS, as a part of the span that has sent it."""
     if _tracer is None or not headers or not (parent := read(headers.get(HEADER, ""))):
         return _NOTHING

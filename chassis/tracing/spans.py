@@ -93,7 +93,7 @@ class Spans:
         parent_context = trace.set_span_in_context(_remote(parent), Context()) if parent else Context()
         return self._start(name, kind, attributes, parent_context, ()) if parent or is_root else _NOTHING
 
-    def continued(self, traceparent: str) -> AbstractContextManager[None]:
+    def use_position(self, traceparent: str) -> AbstractContextManager[None]:
         """Let spans be parts of this position."""
         return _current(_remote(traceparent))
 

@@ -66,14 +66,14 @@ class EmbeddedServers:
         return (self.nats, *self.nats_peers)
 
     @property
-    def all(self) -> dict[str, EmbeddedServer]:
+    def by_name(self) -> dict[str, EmbeddedServer]:
         """All servers, by their names in docker-compose.yml."""
         databases = (self.postgres,) if self.standby is None else (self.postgres, self.standby)
         return {server.name: server for server in (*databases, *self.nats_nodes)}
 
     def database_url(self, user: str, password: str) -> str:
         """Return the URL of the database, with all hosts."""
-        return _join_hosts([s.url_for(user, password) for s in self.all.values() if isinstance(s, Postgres)])
+        return _join_hosts([s.url_for(user, password) for s in self.by_name.values() if isinstance(s, Postgres)])
 
     def nats_url(self, user: str, password: str) -> str:
         """Return the URL of NATS, with all hosts."""
@@ -117,7 +117,7 @@ class EmbeddedServers:
 
     def _end_all(self, end: Callable[[EmbeddedServer], None]) -> None:
         with contextlib.ExitStack() as stack:
-            for server in self.all.values():
+            for server in self.by_name.values():
                 stack.callback(end, server)
 
     def __enter__(self) -> Self:

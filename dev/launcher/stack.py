@@ -196,12 +196,12 @@ class Stack:
 
     def restart_dead_servers(self) -> None:
         """Restart dead servers of a highly available stack. A dead primary waits for the promotion of its standby."""
-        before = {name: server.pid for name, server in self.servers.all.items()}
+        before = {name: server.pid for name, server in self.servers.by_name.items()}
         try:
             self.servers.restart_dead_servers()
         except ServerFailed as error:
             self._log(LAUNCHER, str(error))
-        for name, server in self.servers.all.items():
+        for name, server in self.servers.by_name.items():
             if server.pid and server.pid != before[name]:
                 self._log(LAUNCHER, f"{name} is up again, process {server.pid}")
 
@@ -283,7 +283,7 @@ class Stack:
             raise StartFailed(f"there is no embedded server for the image {', '.join(unsupported)}")
         for image, start in (("postgres", self.servers.start_postgres), ("nats", self.servers.start_nats)):
             if image in images:
-                servers = [server for name, server in self.servers.all.items() if name.startswith(image)]
+                servers = [server for name, server in self.servers.by_name.items() if name.startswith(image)]
                 for server in servers:
                     self._exit_stack.callback(server.stop)
                 start()
@@ -299,7 +299,7 @@ class Stack:
     def _place_replicas(self) -> None:
         built = [definition for definition in self._definitions.values() if definition.image is None]
         self._addresses = addresses.Addresses(
-            addresses.servers({name: server.port for name, server in self.servers.all.items()})
+            addresses.servers({name: server.port for name, server in self.servers.by_name.items()})
         )
         if self._front:
             self._addresses.front = self._front
@@ -310,7 +310,7 @@ class Stack:
     def _note_targets(self) -> None:
         listening = [name for name in self._replicas if self._definitions[name].listen_port is not None]
         self._exit_stack.callback(targets.forget, self.data_dir)
-        running = {name: server for name, server in self.servers.all.items() if server.pid}
+        running = {name: server for name, server in self.servers.by_name.items() if server.pid}
         servers = {name: f"127.0.0.1:{server.port}" for name, server in running.items()}
         targets.write(self.data_dir, {**servers, **{name: self.target(name) for name in listening}})
 

@@ -107,7 +107,7 @@ async def revoke_user_sessions(
     user_id: UserId, session: SignedIn, gateway: Gateway, body: schemas_admin.WhichSession | None = None
 ) -> Response:
     """End one session of an account, or all sessions and API tokens. 403 `reauthentication_required`."""
-    session_id = inputs.parsed_id(body.session_id, "session") if body and body.session_id else ""
+    session_id = inputs.parse_id(body.session_id, "session") if body and body.session_id else ""
     count = (
         await gateway.admin.revoke_user_sessions(session.identity, user_id=user_id, session_id=session_id)
     ).revoked_count

@@ -74,7 +74,7 @@ PageToken = Annotated[schemas.Text, Query(description="A page token of another p
 
 async def job_id(job_id: str) -> str:
     """Read a job's id from the path."""
-    return inputs.parsed_id(job_id, "job")
+    return inputs.parse_id(job_id, "job")
 
 
 JobId = Annotated[str, Depends(job_id)]
@@ -82,23 +82,23 @@ JobId = Annotated[str, Depends(job_id)]
 
 async def user_id(user_id: str) -> str:
     """Read a user's id from the path."""
-    return inputs.parsed_id(user_id, "user")
+    return inputs.parse_id(user_id, "user")
 
 
 async def session_id(session_id: str) -> str:
     """Read a session's id from the path."""
-    return inputs.parsed_id(session_id, "session")
+    return inputs.parse_id(session_id, "session")
 
 
 async def passkey_id(passkey_id: str) -> str:
     """Read a passkey's id from the path."""
-    return inputs.parsed_id(passkey_id, "passkey")
+    return inputs.parse_id(passkey_id, "passkey")
 
 
 async def token_id(token_id: str) -> str:
     """Read an API token's id from the path."""
     try:
-        return inputs.parsed_id(token_id, "token")
+        return inputs.parse_id(token_id, "token")
     except errors.NotFound as error:
         raise errors.NotFound("There is no such API token.", code="api_token_not_found") from error
 

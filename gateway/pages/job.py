@@ -213,7 +213,7 @@ def _failures(history: jobs_service_pb2.GetJobHistoryResponse) -> list[engine.At
 
 
 def _job_id(request: Request) -> str:
-    return inputs.parsed_id(request.path_params["job_id"], "job")
+    return inputs.parse_id(request.path_params["job_id"], "job")
 
 
 async def _nothing() -> None:

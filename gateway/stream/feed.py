@@ -229,7 +229,7 @@ class Feed:
         frame = self.transition_frame(event)
         self._remember(frame)
         # Not the message's position in a trace: it may carry events of several traces, and lost ones are read.
-        with tracing.continued(tracing.within(job.spec.traceparent)):
+        with tracing.use_position(tracing.position_in_trace_of(job.spec.traceparent)):
             self._send(frame)
         if self.streams:
             metrics.STREAM_DELIVERY_SECONDS.observe(max(0.0, time.time() - event.occur_time.ToNanoseconds() / 1e9))

@@ -158,8 +158,9 @@ async def _read_missed(
         if not page.events:
             raise CursorLost("cursor_unknown")
         count(len(page.events))
-        fetched += (read := await cooperative.convert(feed.transition_frame, page.events))
-        size += sum(len(frame.data) for frame in read)
+        page_frames = await cooperative.convert(feed.transition_frame, page.events)
+        fetched += page_frames
+        size += sum(len(frame.data) for frame in page_frames)
         after = page.events[-1].sequence
         if size > MAX_REPLAY_BYTES or len(fetched) > MAX_REPLAY:
             raise CursorLost("cursor_too_old")

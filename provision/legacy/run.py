@@ -147,7 +147,7 @@ class Importer:
     ) -> list[tuple[Row, uuid.UUID | None, Mapped]]:
         """Map rows of users who have been imported; the others are left out."""
         owners = ledger.read(self._conn, USERS.table, {str(row["user_id"]) for row in rows})
-        present = target.existing_users(self._conn, [owner.target_id for owner in owners.values() if owner.target_id])
+        existing = target.existing_users(self._conn, [owner.target_id for owner in owners.values() if owner.target_id])
         mapped: list[tuple[Row, uuid.UUID | None, Mapped]] = []
         for row in rows:
             owner = owners.get(str(row["user_id"]))
@@ -155,7 +155,7 @@ class Importer:
                 mapped.append((row, None, Mapped(None, ["owner_unknown"])))
             elif owner.target_id is None:
                 mapped.append((row, None, Mapped(None, ["owner_left_out"])))
-            elif owner.target_id not in present:
+            elif owner.target_id not in existing:
                 mapped.append((row, None, Mapped(None, ["owner_deleted"])))
             else:
                 mapped.append((row, owner.target_id, mapper(row, owner.target_id, now)))

@@ -54,7 +54,7 @@ class Broadcaster:
 
     async def _send(self, messages: Sequence[Broadcast]) -> None:
         for subject, payload, traceparent in messages:
-            with tracing.continued(traceparent):
+            with tracing.use_position(traceparent):
                 await self._bus.broadcast(subject, payload)
 
     def _on_sent(self, task: asyncio.Task[None]) -> None:

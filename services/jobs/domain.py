@@ -28,6 +28,8 @@ CHILDREN_FAILED = "children_failed"
 """The error code of a parent that failed because a child did not complete."""
 OVERRUN_GRACE = timedelta(minutes=1)
 """Time after attempt_timeout for the worker to end the attempt; then the reconciler ends it."""
+LONG_RUN = timedelta(minutes=1)
+"""The run time from which the end of a notifying job is published: its owner may have left meanwhile."""
 
 KEPT_ATTEMPTS = 1_000
 """The newest attempts of a job that are kept, and the events of these: a job that snoozes may live for years."""
@@ -129,8 +131,6 @@ DELAYED = frozenset({TRANSITIONS[Action.SNOOZE][1], TRANSITIONS[Action.RETRY_LAT
 ORPHANS_CHILDREN = FINISHED - {State.COMPLETED} | {State.CANCELLING}
 """States of a parent in which its unfinished children are cancelled."""
 _BEFORE_FIRST_OUTCOME = frozenset({State.SCHEDULED, State.PENDING, State.RUNNING})
-LONG_RUN = timedelta(minutes=1)
-"""The run time from which the end of a notifying job is published: its owner may have left meanwhile."""
 OCCUPIES_SLOT = HELD | {TRANSITIONS[Action.RETRY_LATER][1]}
 """States in which a job takes a slot of its concurrency key whether it is ready or not."""
 

@@ -28,7 +28,7 @@ def parse_submit(request: pb.SubmitJobRequest, registry: Mapping[str, Kind]) -> 
     job_id = ids.parse_uuid7(request.job_id, "job_id")
     kind = registry.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
-    if (position := tracing.within(spec.traceparent)) != (spec.traceparent or ""):
+    if (position := tracing.position_in_trace_of(spec.traceparent)) != (spec.traceparent or ""):
         # The job is a part of this call, which is nearer to it than what the caller has stored.
         spec = dataclasses.replace(spec, traceparent=position)
     return job_id, spec

@@ -99,7 +99,7 @@ class Transaction:
                 # A message with events of several traces is a part of the first one.
                 keys: list[str | UUID] = [job.spec.owner_id, *groups]
                 for key in keys:
-                    positions.setdefault(key, tracing.within(job.spec.traceparent))
+                    positions.setdefault(key, tracing.position_in_trace_of(job.spec.traceparent))
         # Nothing follows: without messages there is no row for the outbox.
         await event_log.insert_events(self.conn, events, commit=not durable)
         self.broadcasts = [

@@ -74,7 +74,7 @@ class System:
     @property
     def servers(self) -> dict[str, EmbeddedServer]:
         """PostgreSQL and NATS servers by name."""
-        return self._stack.servers.all
+        return self._stack.servers.by_name
 
     @property
     def processes(self) -> list[str]:

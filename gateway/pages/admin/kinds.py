@@ -109,7 +109,7 @@ class Kinds(AdminPage):
         )
         payload, owner = {}, ""
         if job_id := replayed or request.query_params.get("replay", ""):
-            job = (await self._container.jobs.get_job(visitor.identity, job_id=inputs.parsed_id(job_id, "job"))).job
+            job = (await self._container.jobs.get_job(visitor.identity, job_id=inputs.parse_id(job_id, "job"))).job
             payload, owner = protobuf.from_struct(job.spec.payload), job.spec.owner_id
         name = details["kind"]["kind"]
         fields = None

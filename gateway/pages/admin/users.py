@@ -206,4 +206,4 @@ class Users(AdminPage):
 
 
 def _user_id(request: Request) -> str:
-    return inputs.parsed_id(request.path_params["user_id"], "user")
+    return inputs.parse_id(request.path_params["user_id"], "user")

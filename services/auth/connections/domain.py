@@ -243,12 +243,12 @@ def leaves_tokens(connection: Connection, action: Action) -> bool:
     return action in LEAVES_TOKENS and error_code != ErrorCode.ACCOUNT_ALREADY_CONNECTED
 
 
-def shares_grant(present: Connection, generation: int) -> bool:
+def shares_grant(current: Connection, generation: int) -> bool:
     """Return whether the user has connected again since `generation`: revoking its tokens would end the new access too.
 
     Platforms revoke the grant, which is all access of the account to us, not the single token.
     """
-    return present.generation > generation and present.state in {State.CONNECTING, State.CONNECTED}
+    return current.generation > generation and current.state in {State.CONNECTING, State.CONNECTED}
 
 
 def refresh_time(tokens: Tokens, issued_at: datetime, *, is_renewable: bool) -> datetime | None:

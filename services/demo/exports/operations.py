@@ -53,8 +53,8 @@ class Operations:
             if key:
                 bound_job = await idempotency.bind_key(tx.conn, owner_id, key, ("export",), job_id)
                 if bound_job != job_id:
-                    present = await storage.EXPORTS.get(tx.conn, (owner_id,))
-                    return Accepted(export=present, job_id=bound_job, is_replayed=True)
+                    current = await storage.EXPORTS.get(tx.conn, (owner_id,))
+                    return Accepted(export=current, job_id=bound_job, is_replayed=True)
             mode = await demo_storage.get_mode(tx.conn, owner_id)
             if mode.state is not DemoState.ENABLED:
                 raise domain.refusal(domain.DEMO_NOT_ENABLED)

@@ -48,9 +48,9 @@ def test_nothing_is_recorded_without_a_trace_to_continue(exporter: InMemorySpanE
 def test_spans_of_another_process_continue_its_trace(exporter: InMemorySpanExporter) -> None:
     with tracing.remote("call", STORED, "server"):
         inner = tracing.position()
-        assert tracing.within(STORED) == inner
-        assert tracing.within(STORED.replace(TRACE, "1" * 32))[3:35] == "1" * 32
-    with tracing.received("jobs.live_events.1", {"traceparent": inner}):
+        assert tracing.position_in_trace_of(STORED) == inner
+        assert tracing.position_in_trace_of(STORED.replace(TRACE, "1" * 32))[3:35] == "1" * 32
+    with tracing.receiving("jobs.live_events.1", {"traceparent": inner}):
         pass
     not_recorded = STORED.replace(TRACE, "1" * 32).removesuffix("01") + "00"
     with tracing.batch("batch", [not_recorded, "", inner, STORED]):

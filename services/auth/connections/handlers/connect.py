@@ -120,12 +120,12 @@ async def _store(dependencies: Dependencies, attempt: FencedAttempt, stored: sec
             return await storage.get(conn, user_id, platform)
 
     try:
-        present = await retry_storage(store)
+        current = await retry_storage(store)
     except Exception:
         await revoke(dependencies, platform, tokens)
         raise
-    if present:
-        await discard_late(dependencies, present, fence.generation, tokens)
+    if current:
+        await discard_late(dependencies, current, fence.generation, tokens)
         raise worker.Cancelled("superseded")
 
 
@@ -194,9 +194,9 @@ async def _revoke_late(dependencies: Dependencies, attempt: FencedAttempt, token
     """Revoke tokens that are not needed any more, unless a later attempt of the job, or a disconnect, handles them."""
     fence = attempt.fence
     async with dependencies.engine.begin() as conn:
-        present = await storage.CONNECTIONS.get(conn, fence.key)
-    if present.generation > fence.generation and present.state is not State.DISCONNECTING:
-        await discard_late(dependencies, present, fence.generation, tokens)
+        current = await storage.CONNECTIONS.get(conn, fence.key)
+    if current.generation > fence.generation and current.state is not State.DISCONNECTING:
+        await discard_late(dependencies, current, fence.generation, tokens)
 
 
 def _code(error: PlatformError) -> ErrorCode:

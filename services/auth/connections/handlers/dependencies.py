@@ -88,15 +88,15 @@ async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> b
         return False
 
 
-async def discard_late(dependencies: Dependencies, present: Connection, generation: int, tokens: Tokens) -> None:
+async def discard_late(dependencies: Dependencies, current: Connection, generation: int, tokens: Tokens) -> None:
     """Revoke tokens that arrived too late for their generation; if that would end newer access, only discard them.
 
     While the user connects again, that is not known: then they are set aside, and a job decides.
     """
-    if not domain.shares_grant(present, generation):
-        await revoke(dependencies, present.platform, tokens)
-    elif present.state is State.CONNECTING:
-        await retry_storage(lambda: _set_aside(dependencies, replace(present, generation=generation), tokens))
+    if not domain.shares_grant(current, generation):
+        await revoke(dependencies, current.platform, tokens)
+    elif current.state is State.CONNECTING:
+        await retry_storage(lambda: _set_aside(dependencies, replace(current, generation=generation), tokens))
 
 
 async def _set_aside(dependencies: Dependencies, ended: Connection, tokens: Tokens) -> None:

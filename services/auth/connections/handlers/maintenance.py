@@ -42,8 +42,8 @@ async def maintain(dependencies: Dependencies, submit: Submit, context: worker.C
         await record_offered(conn, dependencies.offered)
     deleted = await _delete_unrevoked(dependencies, context)
     done = {"unrevoked": await _submit_unrevoked(dependencies, submit, context), "deleted": deleted}
-    for action, which in ((Action.CLOSE, _of_disabled()), (Action.WITHDRAW, _of_withdrawn())):
-        done[action.value] = await _end_all(dependencies, action, which, context)
+    for action, condition in ((Action.CLOSE, _of_disabled()), (Action.WITHDRAW, _of_withdrawn())):
+        done[action.value] = await _end_all(dependencies, action, condition, context)
     return done
 
 
@@ -99,13 +99,13 @@ async def record_offered(conn: AsyncConnection, offered: Iterable[str]) -> None:
 
 
 async def _end_all(
-    dependencies: Dependencies, action: Action, which: sa.ColumnElement[bool], context: worker.Context
+    dependencies: Dependencies, action: Action, condition: sa.ColumnElement[bool], context: worker.Context
 ) -> int:
     ended = 0
     for _ in range(ROUNDS):
         context.raise_if_cancelled()
         async with dependencies.transaction() as tx:
-            batch = await _end(tx, dependencies.effects, action, which)
+            batch = await _end(tx, dependencies.effects, action, condition)
         ended += batch
         if batch < BATCH:
             break
@@ -118,10 +118,10 @@ async def _end(
     tx: outbox.Transaction,
     effects: Effects,
     action: Action,
-    which: sa.ColumnElement[bool],
+    condition: sa.ColumnElement[bool],
     admin: accounts.Actor | None = None,
 ) -> int:
-    chosen = sa.select(connections.c.user_id, connections.c.platform).where(which, _HAS_ACCESS).limit(BATCH)
+    chosen = sa.select(connections.c.user_id, connections.c.platform).where(condition, _HAS_ACCESS).limit(BATCH)
     ended = 0
     for row in (await tx.conn.execute(chosen)).all():
         key, columns = (row.user_id, row.platform), {"job_id": ids.uuid7()}

@@ -70,24 +70,24 @@ async def _store(
 
     async def store() -> tuple[Connection, bool]:
         async with dependencies.transaction() as tx:
-            present = await storage.get(tx.conn, connection.user_id, connection.platform, lock=True)
-            if (present.state, present.generation) != (State.CONNECTED, generation):
-                return present, False
+            current = await storage.get(tx.conn, connection.user_id, connection.platform, lock=True)
+            if (current.state, current.generation) != (State.CONNECTED, generation):
+                return current, False
             issued_at = await dependencies.vault.store_tokens(
-                tx.conn, present, tokens, of_generation=stored.generation, of_revision=stored.revision
+                tx.conn, current, tokens, of_generation=stored.generation, of_revision=stored.revision
             )
             if issued_at is None:
-                return present, False
+                return current, False
             columns = {
                 "access_expires_at": issued_at + tokens.lifetime if tokens.lifetime is not None else None,
                 "refresh_at": domain.refresh_time(tokens, issued_at, is_renewable=provider.is_renewable(tokens)),
             }
-            return await dependencies.lifecycle.move_locked(tx, present, Action.REFRESH, columns=columns), True
+            return await dependencies.lifecycle.move_locked(tx, current, Action.REFRESH, columns=columns), True
 
-    present, is_stored = await retry_storage(store)
+    current, is_stored = await retry_storage(store)
     # Tokens of an attempt that was slower than another belong to the same grant, and are only dropped.
-    if not is_stored and (present.state, present.generation) != (State.CONNECTED, generation):
-        await discard_late(dependencies, present, generation, tokens)
+    if not is_stored and (current.state, current.generation) != (State.CONNECTED, generation):
+        await discard_late(dependencies, current, generation, tokens)
     return is_stored
 
 
@@ -101,13 +101,13 @@ async def _sync(dependencies: Dependencies, connection: Connection, provider: Pr
         logger.warning("a connection was not read again", extra=extra)
         return False
     async with dependencies.transaction() as tx:
-        present = await storage.get(tx.conn, connection.user_id, connection.platform, lock=True)
-        external_id = present.account.external_id if present.account else ""
-        if (present.generation, external_id) != (connection.generation, account.external_id):
+        current = await storage.get(tx.conn, connection.user_id, connection.platform, lock=True)
+        external_id = current.account.external_id if current.account else ""
+        if (current.generation, external_id) != (connection.generation, account.external_id):
             return False
         columns = storage.account_columns(account, items)
         synced = await dependencies.lifecycle.move(
-            tx, present.key, Action.SYNC, of_generation=present.generation, columns=columns
+            tx, current.key, Action.SYNC, of_generation=current.generation, columns=columns
         )
         if synced is None:
             return False
@@ -127,12 +127,12 @@ async def _end_refused_connection(
         code = ErrorCode.PLATFORM_REFUSED
         return worker.JobFailed(code.value, domain.error(code).message, retryable=True)
     async with dependencies.transaction() as tx:
-        present = await storage.get(tx.conn, connection.user_id, connection.platform, lock=True)
-        if (present.state, present.generation) != (State.CONNECTED, connection.generation):
+        current = await storage.get(tx.conn, connection.user_id, connection.platform, lock=True)
+        if (current.state, current.generation) != (State.CONNECTED, connection.generation):
             raise worker.Cancelled("superseded")
-        present_secrets = await dependencies.vault.get(tx.conn, present)
-        if present_secrets is None or present_secrets.revision != stored.revision:
+        current_secrets = await dependencies.vault.get(tx.conn, current)
+        if current_secrets is None or current_secrets.revision != stored.revision:
             raise worker.Cancelled("superseded")
         required = domain.error(ErrorCode.REAUTHORIZATION_REQUIRED)
-        await dependencies.lifecycle.move_locked(tx, present, Action.FAIL_REFRESH, error=required)
+        await dependencies.lifecycle.move_locked(tx, current, Action.FAIL_REFRESH, error=required)
     return failed(ErrorCode.REAUTHORIZATION_REQUIRED)
