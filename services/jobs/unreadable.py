@@ -1,7 +1,7 @@
 """Jobs whose rows this program cannot read: a later release or an operator wrote values outside its types.
 
 A statement over many jobs must not fail because of one of them. `Unreadable.retry_after_repair` fails the unreadable jobs among
-the candidates of such a statement with `unreadable`, brings their values into the bounds of this program, and repeats the statement.
+the candidates of such a statement with `unreadable`, brings their values into the bounds of this program, and repeats it.
 """
 
 from __future__ import annotations
