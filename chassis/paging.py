@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from uuid import UUID
 
 from chassis import errors
 
@@ -110,6 +111,14 @@ async def page(
         next_token=token_at(rows[-1], "") if rows and has_next else "",
         previous_token=token_at(rows[0], _BACK) if rows and has_previous else "",
     )
+
+
+def parse_uuid(text: str) -> UUID:
+    """Return the id in a position. Raise `InvalidArgument` for anything else."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise invalid_token() from None
 
 
 def invalid_token() -> errors.InvalidArgument:

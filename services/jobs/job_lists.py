@@ -65,7 +65,7 @@ class JobLists:
         )
 
         async def select(start: paging.Start, count: int) -> list[Job]:
-            position = _uuid(start.position[0]) if start.position else None
+            position = paging.parse_uuid(start.position[0]) if start.position else None
             is_ascending = oldest_first != start.is_back
             return await self._read({**filters, "position": position, "limit": count, "is_ascending": is_ascending})
 
@@ -100,10 +100,3 @@ class JobLists:
     async def _kinds(self, owner_id: UUID) -> list[str]:
         async with self._single.connect() as conn:
             return await list_storage.list_kinds(conn, owner_id, limit=MAX_COUNT)
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise paging.invalid_token() from None

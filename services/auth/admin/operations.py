@@ -236,7 +236,7 @@ class Administration:
                     conn,
                     user_id=user_id,
                     kinds=valid_kinds,
-                    start=ids.parse(start.position[0], "page_token") if start.position else None,
+                    start=paging.parse_uuid(start.position[0]) if start.position else None,
                     is_ascending=request.oldest_first != start.is_back,
                     limit=count,
                 )

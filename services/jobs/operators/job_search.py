@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -132,7 +131,7 @@ async def _ids_around(
     """Return the ids of a page by submit, and the positions of the previous and the next page."""
     is_descending = order is Order.NEWEST
     is_backwards = position is not None and position[0] == _NEWER
-    start = _uuid(position[1]) if position else None
+    start = paging.parse_uuid(position[1]) if position else None
     for scan in (FIRST_SCAN, SCAN):
         page = await _slice(
             conn, job_filter, start, is_descending=is_descending != is_backwards, limit=limit, scan=scan
@@ -239,10 +238,3 @@ def _offset(position: list[str] | None) -> int:
     if not (position[1].isascii() and position[1].isdecimal() and len(position[1]) <= 6):
         raise paging.invalid_token()
     return min(int(position[1]), _MAX_OFFSET)
-
-
-def _uuid(text: Any) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise paging.invalid_token() from None

@@ -33,11 +33,8 @@ async def _revoke(dependencies: Dependencies, context: worker.Context, platform:
         return False
     try:
         return await provider.revoke(tokens)
-    except PlatformUnavailable as error:
-        if context.attempt < LAST_ATTEMPT and not context.is_cancelled:
-            raise retry_later(error, platform) from None
-        cause: PlatformError = error
     except PlatformError as error:
-        cause = error
-    logger.warning("access was not revoked at the platform", extra={"platform": platform, "cause": str(cause)})
-    return False
+        if isinstance(error, PlatformUnavailable) and context.attempt < LAST_ATTEMPT and not context.is_cancelled:
+            raise retry_later(error, platform) from None
+        logger.warning("access was not revoked at the platform", extra={"platform": platform, "cause": str(error)})
+        return False

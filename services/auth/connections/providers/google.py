@@ -35,14 +35,7 @@ class Google:
         return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
-        answer = await self._client.token(
-            self.platform.token_url,
-            "authorization_code",
-            method=_METHOD,
-            code=code,
-            redirect_uri=transaction.redirect_uri,
-            code_verifier=transaction.verifier,
-        )
+        answer = await self._client.exchange(self.platform.token_url, code, transaction, method=_METHOD)
         return provider.read_tokens(answer, required=self.platform.scopes)
 
     def is_renewable(self, tokens: Tokens) -> bool:
@@ -51,12 +44,7 @@ class Google:
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         """Renew access."""
-        if not tokens.refresh_token:
-            raise provider.NotRenewable("there is no refresh token")
-        answer = await self._client.token(
-            self.platform.token_url, "refresh_token", method=_METHOD, refresh_token=tokens.refresh_token
-        )
-        return provider.read_tokens(answer, refresh_token=tokens.refresh_token)
+        return await self._client.refresh(self.platform.token_url, tokens, method=_METHOD)
 
     async def revoke(self, tokens: Tokens) -> bool:
         """Revoke access: one token revokes all access of the account."""

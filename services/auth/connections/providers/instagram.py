@@ -34,14 +34,8 @@ class Instagram:
 
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
         """Get a token for an hour, and for that at once one for 60 days."""
-        answer = await self._client.token(
-            self.platform.token_url,
-            "authorization_code",
-            method="client_secret_post",
-            code=code.removesuffix("#_"),
-            redirect_uri=transaction.redirect_uri,
-            code_verifier=transaction.verifier,
-        )
+        url, code = self.platform.token_url, code.removesuffix("#_")
+        answer = await self._client.exchange(url, code, transaction, method="client_secret_post")
         brief = _first(answer)
         tokens = provider.read_tokens({**brief, "scope": _scopes(brief)}, required=self.platform.scopes)
         query = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,26 +65,14 @@ class Oidc:
         description = await self._describe()
         # Read the keys before the code is used up: a failure can still be retried.
         await self._read_keys()
-        answer = await self._client.token(
-            description.token_url,
-            "authorization_code",
-            method=description.method,
-            code=code,
-            redirect_uri=transaction.redirect_uri,
-            code_verifier=transaction.verifier,
-        )
+        answer = await self._client.exchange(description.token_url, code, transaction, method=description.method)
         tokens = provider.read_tokens(answer, required=set(self.platform.scopes) - _NEVER_LISTED)
         try:
             subject = await self._verify(answer.get("id_token"), transaction.nonce)
         except PlatformError as error:
             error.tokens = tokens
             raise
-        return Tokens(
-            access_token=tokens.access_token,
-            refresh_token=tokens.refresh_token,
-            lifetime=tokens.lifetime,
-            subject=subject,
-        )
+        return replace(tokens, subject=subject)
 
     def is_renewable(self, tokens: Tokens) -> bool:
         """Return whether there is a refresh token."""
@@ -92,13 +80,8 @@ class Oidc:
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         """Renew access."""
-        if not tokens.refresh_token:
-            raise provider.NotRenewable("there is no refresh token")
         description = await self._describe()
-        answer = await self._client.token(
-            description.token_url, "refresh_token", method=description.method, refresh_token=tokens.refresh_token
-        )
-        return provider.read_tokens(answer, refresh_token=tokens.refresh_token, subject=tokens.subject)
+        return await self._client.refresh(description.token_url, tokens, method=description.method)
 
     async def revoke(self, tokens: Tokens) -> bool:
         """Revoke access, if the provider has an endpoint for it (RFC 7009)."""

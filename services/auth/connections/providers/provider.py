@@ -121,6 +121,24 @@ class Client:
         headers, body = self._add_credentials(url, body, method)
         return (await self._outbound.post(self.platform, url, body, headers=headers)).body
 
+    async def exchange(self, url: str, code: str, transaction: Transaction, *, method: str) -> Mapping[str, Any]:
+        """Exchange a code at the token endpoint."""
+        return await self.token(
+            url,
+            "authorization_code",
+            method=method,
+            code=code,
+            redirect_uri=transaction.redirect_uri,
+            code_verifier=transaction.verifier,
+        )
+
+    async def refresh(self, url: str, tokens: Tokens, *, method: str) -> Tokens:
+        """Renew access by the refresh token. Raises `NotRenewable` without one."""
+        if not tokens.refresh_token:
+            raise NotRenewable("there is no refresh token")
+        answer = await self.token(url, "refresh_token", method=method, refresh_token=tokens.refresh_token)
+        return read_tokens(answer, refresh_token=tokens.refresh_token, subject=tokens.subject)
+
     async def revoke_token(self, url: str, token: str, *, hint: str, method: str) -> None:
         """Revoke a token (RFC 7009). An unknown token is not an error."""
         body, _ = rfc7009.prepare_revoke_token_request(token, hint)
