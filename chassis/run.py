@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -50,6 +51,10 @@ class Background:
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Start `loop`; it should run forever."""
         self._tasks.append(asyncio.create_task(self._keep_running(name, loop), name=name))
+
+    def repeat(self, name: str, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+        """Start a loop that calls `step`, and waits up to `seconds` with jitter between calls."""
+        self.start(name, partial(every, seconds, step))
 
     async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         # Here, because the image of the provisioning lacks the library.

@@ -109,16 +109,14 @@ async def serve(config: Settings, stop: asyncio.Event, *, offered: Sequence[plat
         background = await stack.enter_async_context(run.Background(translate=postgres.translate))
         background.start("bus", nats.run)
         background.start("relay", relay.run)
-        background.start(
-            "delete expired", partial(run.every, CLEANING_SECONDS, partial(maintenance.delete_expired, engine))
-        )
+        background.repeat("delete expired", CLEANING_SECONDS, partial(maintenance.delete_expired, engine))
         background.start("settle", partial(nats.every, SWEEP_SECONDS, connections.settler.sweep))
         background.start("settle data exports", partial(nats.every, SWEEP_SECONDS, settler.sweep))
         unsuccessful = unsuccessful_jobs.UnsuccessfulJobs(jobs, connections.settler, settler)
         background.start(
             "settle unsuccessful", partial(nats.every, unsuccessful_jobs.PASS_SECONDS, unsuccessful.settle)
         )
-        background.start("expire data exports", partial(run.every, EXPIRY_SECONDS, data_exports.expire))
+        background.repeat("expire data exports", EXPIRY_SECONDS, data_exports.expire)
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,

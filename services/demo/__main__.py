@@ -61,15 +61,10 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start(
             "settle unsuccessful", partial(nats.every, unsuccessful_jobs.PASS_SECONDS, unsuccessful.settle)
         )
-        background.start("expire exports", partial(run.every, exports_operations.EXPIRY_SECONDS, exports.expire))
-        background.start(
-            "end stalled transactions",
-            partial(run.every, reconciler.STALLED_SECONDS, maintenance.end_stalled_transactions),
-        )
-        background.start(
-            "delete orphaned rows", partial(run.every, reconciler.ORPHANS_SECONDS, maintenance.delete_orphaned_rows)
-        )
-        background.start("delete old keys", partial(run.every, reconciler.KEYS_SECONDS, maintenance.delete_old_keys))
+        background.repeat("expire exports", exports_operations.EXPIRY_SECONDS, exports.expire)
+        background.repeat("end stalled transactions", reconciler.STALLED_SECONDS, maintenance.end_stalled_transactions)
+        background.repeat("delete orphaned rows", reconciler.ORPHANS_SECONDS, maintenance.delete_orphaned_rows)
+        background.repeat("delete old keys", reconciler.KEYS_SECONDS, maintenance.delete_old_keys)
         await stack.enter_async_context(
             server.serving(
                 listen=config.listen,

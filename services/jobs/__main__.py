@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import worker
@@ -108,11 +107,9 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
         background.start("reconciler", loops.run)
         background.start("fire schedules", schedules.run)
         background.start("record rates", recorder.Recorder(engine).run)
-        background.start("measure backlog", partial(run.every, backlog.MEASURE_SECONDS, jobs.backlog.measure))
-        background.start("repair missed", partial(run.every, reconciler.REPAIR_SECONDS, loops.repair_missed))
-        background.start(
-            "end overrun attempts", partial(run.every, reconciler.OVERRUN_SECONDS, loops.end_overrun_attempts)
-        )
+        background.repeat("measure backlog", backlog.MEASURE_SECONDS, jobs.backlog.measure)
+        background.repeat("repair missed", reconciler.REPAIR_SECONDS, loops.repair_missed)
+        background.repeat("end overrun attempts", reconciler.OVERRUN_SECONDS, loops.end_overrun_attempts)
         background.start("read watches", job_watches.read)
         background.start("poll watches", job_watches.poll)
         await stack.enter_async_context(
