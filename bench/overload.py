@@ -33,11 +33,11 @@ async def run(system: System) -> list[Section]:
                 raise
             refused.append(loop.time() - began)
             without_retry_after += "retry-after" not in error.answer.headers
-            raise Refused from error
+            raise RequestRefused from error
 
     offered = await load.offer(enable, rate=RATE, count=COUNT)
     drained = await system.quiet()
-    failures = [failure for failure in offered.failures if not isinstance(failure, Refused)]
+    failures = [failure for failure in offered.failures if not isinstance(failure, RequestRefused)]
     rows = [
         Row(name="accepted", durations=offered.durations, failed=len(failures), limits=((99, P99_SECONDS),)),
         Row(name="refused with 429 or 503", durations=refused),
@@ -51,5 +51,5 @@ async def run(system: System) -> list[Section]:
     return [Section(title=f"Overload: {RATE:.0f} enables per second", rows=rows, notes=notes)]
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The system refused the request early."""

@@ -135,11 +135,13 @@ class Bus:
         self._subscriptions.append((subject, receive))
 
     def consume(self, service: str, durable: str, handler: Handler, *, filters: Sequence[str] = (">",)) -> None:
-        """Call `handler` for every event of `service`, at least once, as `deliveries.acknowledging` does.
+        """Call `handler` for every event of `service`, at least once, as `deliveries.acknowledge_after` does.
 
         `filters` select subjects by what follows `<service>.events.`.
         """
-        self._consumers.append((service, durable, filters, deliveries.acknowledging(service, handler, self._translate)))
+        self._consumers.append(
+            (service, durable, filters, deliveries.acknowledge_after(service, handler, self._translate))
+        )
 
     async def publish(self, message_id: str, subject: str, payload: bytes) -> None:
         """Publish an event and wait until its stream has stored it. Raises if that is not certain; then publish it again."""
@@ -270,7 +272,7 @@ class Bus:
             return
         try:
             self._client.options["tls"] = self._certificate.client_context()
-        except tls.Unusable:
+        except tls.CertificateUnusable:
             return  # the files are being replaced
         self._used_material = self._certificate.material()
         # A connection keeps the certificates it was opened with. Messages may be missed, as in any reconnect.

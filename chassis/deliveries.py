@@ -40,8 +40,8 @@ Handler = Callable[[Received], Awaitable[None]]
 Deliver = Callable[[NatsMessage], Awaitable[None]]
 
 
-def acknowledging(service: str, handler: Handler, translate: run.Translate) -> Deliver:
-    """Return what calls `handler` for an event of `service` and acknowledges it; if it raises, the event is redelivered later.
+def acknowledge_after(service: str, handler: Handler, translate: run.Translate) -> Deliver:
+    """Return a function that calls `handler` with an event of `service`, and acknowledges it; it is redelivered if that raises.
 
     An event is dropped when it cannot be decoded, or after ten failures that are not errors of a dependency: `translate`
     recognises those.

@@ -112,7 +112,7 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
     try:
         if settings.certificate is not None:
             settings.certificate.await_files()
-    except tls.Unusable as error:
+    except tls.CertificateUnusable as error:
         raise SettingsError(f"the certificate cannot be used: {error}") from error
     return settings
 

@@ -24,7 +24,7 @@ SPIFFE = "spiffe://repruv/"
 """What the URI of a certificate's owner begins with; the service's name follows (SPIFFE-ID 1.0)."""
 
 
-class Unusable(Exception):
+class CertificateUnusable(Exception):
     """The files are missing, invalid, or do not belong together."""
 
 
@@ -58,12 +58,12 @@ class Certificate:
         self._reload_at = 0.0
 
     def await_files(self, seconds: float = WAIT_SECONDS) -> None:
-        """Return when the files can be used; blocks. Raises `Unusable` when they cannot after `seconds`."""
+        """Return when the files can be used; blocks. Raises `CertificateUnusable` when they cannot after `seconds`."""
         deadline = time.monotonic() + seconds
         while True:
             try:
                 self._load()
-            except Unusable:
+            except CertificateUnusable:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL_SECONDS)
@@ -71,14 +71,14 @@ class Certificate:
                 return
 
     def material(self) -> Material:
-        """Return the content of the files, at most a second old; the same object until they change. Raises `Unusable`."""
+        """Return the files, at most a second old; the same object until they change. Raises `CertificateUnusable`."""
         now = time.monotonic()
         if self._read is not None and now < self._reload_at:
             return self._read[0]
         self._reload_at = now + _RELOAD_SECONDS
         try:
             return self._load()
-        except Unusable as error:
+        except CertificateUnusable as error:
             if self._read is None:
                 raise
             logger.warning(
@@ -87,7 +87,7 @@ class Certificate:
             return self._read[0]
 
     def client_context(self) -> ssl.SSLContext:
-        """Create the TLS context of a client that verifies the server's name. Raises `Unusable`."""
+        """Create the TLS context of a client that verifies the server's name. Raises `CertificateUnusable`."""
         material = self.material()
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=material.authority.decode())
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -95,7 +95,7 @@ class Certificate:
         try:
             context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
-            raise Unusable(str(error)) from error
+            raise CertificateUnusable(str(error)) from error
         return context
 
     def _load(self) -> Material:
@@ -109,9 +109,9 @@ class Certificate:
             context.load_cert_chain(self.certificate, self.key)
             context.load_verify_locations(cadata=authority.decode())
             if self._stamp() != stamp:
-                raise Unusable("they are just being replaced")
+                raise CertificateUnusable("they are just being replaced")
         except (OSError, ValueError) as error:
-            raise Unusable(f"{', '.join(self._paths)}: {error}") from error
+            raise CertificateUnusable(f"{', '.join(self._paths)}: {error}") from error
         material = Material(certificate=certificate, key=key, authority=authority)
         if self._read is not None:
             logger.info("the certificate was replaced")
@@ -129,19 +129,19 @@ class Certificate:
 def from_environment(environ: Mapping[str, str]) -> Certificate | None:
     """Return the certificate that TLS_CERTIFICATE, TLS_KEY and TLS_CA name; None when none of them is set.
 
-    Raises `Unusable` when only some of them are.
+    Raises `CertificateUnusable` when only some of them are.
     """
     paths = [environ.get(name, "") for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA")]
     return from_paths(*paths)
 
 
 def from_paths(certificate: str, key: str, authority: str) -> Certificate | None:
-    """Return the certificate of three paths; None when all are empty. Raises `Unusable` when only some of them are."""
+    """Return the certificate of three paths; None when all are empty. Raises `CertificateUnusable` when only some of them are."""
     paths = (certificate, key, authority)
     if not any(paths):
         return None
     if not all(paths):
-        raise Unusable("TLS_CERTIFICATE, TLS_KEY and TLS_CA belong together: set all or none")
+        raise CertificateUnusable("TLS_CERTIFICATE, TLS_KEY and TLS_CA belong together: set all or none")
     return Certificate(*paths)
 
 

@@ -40,7 +40,7 @@ class Channel(grpc.aio.Channel):
         certificate: tls.Certificate | None = None,
         renew_seconds: float = RENEW_SECONDS,
     ) -> None:
-        """`renew_seconds` is how long it may fail before it is replaced. Raises `tls.Unusable`."""
+        """`renew_seconds` is how long it may fail before it is replaced. Raises `tls.CertificateUnusable`."""
         self._target = target
         self._options = options
         self._certificate = certificate

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from dev import fake_provider
-from dev.fake_provider.grants import ACCESS_SECONDS, Grant, Grants, Refused
+from dev.fake_provider.grants import ACCESS_SECONDS, Grant, Grants, OAuthError
 
 _PARAMETERS = ("client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge")
 _NAME_LIMIT = 60
@@ -128,7 +128,7 @@ class FakeProvider:
             return JSONResponse({"error": "invalid_client"}, 401, headers={"WWW-Authenticate": "Basic"})
         try:
             grant = self._redeem_grant(await _form(request))
-        except Refused as refusal:
+        except OAuthError as refusal:
             return JSONResponse({"error": str(refusal)}, 400)
         access, refresh = self._grants.tokens(grant)
         answer = {
@@ -145,7 +145,7 @@ class FakeProvider:
         """Return the account of an access token."""
         try:
             grant = self._grants.by_access_token(request.headers.get("authorization", "").removeprefix("Bearer "))
-        except Refused:
+        except OAuthError:
             return JSONResponse({"error": "invalid_token"}, 401, headers={"WWW-Authenticate": "Bearer"})
         return JSONResponse({"sub": grant.subject, "name": grant.name})
 
@@ -180,7 +180,7 @@ class FakeProvider:
             case "refresh_token":
                 return self._grants.refresh(form_fields.get("refresh_token", ""))
             case _:
-                raise Refused("unsupported_grant_type")
+                raise OAuthError("unsupported_grant_type")
 
     def _id_token(self, grant: Grant) -> str:
         now = int(time.time())

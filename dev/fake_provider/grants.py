@@ -13,7 +13,7 @@ ACCESS_SECONDS = 600
 MAX_GRANTS = 1_000
 
 
-class Refused(Exception):
+class OAuthError(Exception):
     """The request was refused with an error code of RFC 6749 5.2."""
 
 
@@ -45,7 +45,7 @@ class Grants:
         return self._store("code", replace(grant, expires_at=time.time() + CODE_SECONDS))
 
     def redeem(self, code: str, *, redirect_uri: str, verifier: str) -> Grant:
-        """Return the grant of a code, once, to the client that began (RFC 7636). Raises `Refused`."""
+        """Return the grant of a code, once, to the client that began (RFC 7636). Raises `OAuthError`."""
         grant = self._grants.pop(f"code {code}", None)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         if (
@@ -53,13 +53,13 @@ class Grants:
             or grant.expires_at < time.time()
             or (grant.redirect_uri, grant.challenge) != (redirect_uri, challenge)
         ):
-            raise Refused("invalid_grant")
+            raise OAuthError("invalid_grant")
         return grant
 
     def refresh(self, token: str) -> Grant:
-        """Return the grant of a refresh token and invalidate the token. Raises `Refused`."""
+        """Return the grant of a refresh token and invalidate the token. Raises `OAuthError`."""
         if (grant := self._grants.pop(f"refresh {token}", None)) is None:
-            raise Refused("invalid_grant")
+            raise OAuthError("invalid_grant")
         return grant
 
     def tokens(self, grant: Grant) -> tuple[str, str]:
@@ -69,10 +69,10 @@ class Grants:
         )
 
     def by_access_token(self, token: str) -> Grant:
-        """Return the grant of an access token. Raises `Refused`."""
+        """Return the grant of an access token. Raises `OAuthError`."""
         grant = self._grants.get(f"access {token}")
         if grant is None or grant.expires_at < time.time():
-            raise Refused("invalid_token")
+            raise OAuthError("invalid_token")
         return grant
 
     def revoke(self, token: str) -> None:

@@ -59,7 +59,7 @@ class Break:
         }
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request is refused with an HTTP status and a code."""
 
     def __init__(self, status: HTTPStatus, code: str) -> None:
@@ -96,41 +96,41 @@ class Control:
             return [each.view() for each in reversed(self._breaks) if each.broken_at]
 
     def break_part(self, part: str, job_id: str) -> dict[str, Any]:
-        """Break a part, and return when it is dead. Raises `Refused`."""
+        """Break a part, and return when it is dead. Raises `RequestRefused`."""
         if part not in breaks.PARTS:
-            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "part_unknown")
+            raise RequestRefused(HTTPStatus.UNPROCESSABLE_ENTITY, "part_unknown")
         with self._lock:
             if self._broken is not None:
-                raise Refused(HTTPStatus.CONFLICT, "break_running")
+                raise RequestRefused(HTTPStatus.CONFLICT, "break_running")
             if time.monotonic() < self._next_at:
-                raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "break_too_soon")
+                raise RequestRefused(HTTPStatus.TOO_MANY_REQUESTS, "break_too_soon")
             part_break = self._broken = Break(part=part, job_id=job_id)
             self._breaks.append(part_break)
             if self._is_slow:
                 self._slow_until = time.monotonic() + SLOW_SECONDS
             self._wake.notify_all()
         if not part_break.has_failed.wait(ACT_SECONDS):
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "launcher_busy")
+            raise RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "launcher_busy")
         return part_break.view()
 
     def note_progress(self, break_id: str) -> None:
-        """Note that the job of a break has made progress. Raises `Refused`."""
+        """Note that the job of a break has made progress. Raises `RequestRefused`."""
         with self._lock:
             for each in self._breaks:
                 if each.break_id == break_id:
                     each.seconds = each.seconds or time.monotonic() - each.broken_at
                     return
-        raise Refused(HTTPStatus.NOT_FOUND, "break_unknown")
+        raise RequestRefused(HTTPStatus.NOT_FOUND, "break_unknown")
 
     def slow_down(self) -> None:
-        """Let demo workers write slowly for a while. Return when they were started again. Raises `Refused`."""
+        """Let demo workers write slowly for a while. Return when they were started again. Raises `RequestRefused`."""
         deadline = time.monotonic() + ACT_SECONDS
         with self._lock:
             self._slow_until = time.monotonic() + SLOW_SECONDS
             self._wake.notify_all()
             while not self._is_slow:
                 if not self._wake.wait(deadline - time.monotonic()):
-                    raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "launcher_busy")
+                    raise RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "launcher_busy")
 
     def speed_up(self) -> None:
         """Let demo workers write at their own speed again."""

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from dev.launcher.control import Control, Refused
+from dev.launcher.control import Control, RequestRefused
 
 SOCKET_SECONDS = 5.0
 LARGEST_BODY = 1_000
@@ -71,20 +71,20 @@ def _handler(control: Control, token: str) -> type[BaseHTTPRequestHandler]:
         def _body(self) -> dict[str, str]:
             length = self.headers.get("Content-Length", "0")
             if not length.isdecimal() or int(length) > LARGEST_BODY:
-                raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large")
+                raise RequestRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large")
             try:
                 body = json.loads(self.rfile.read(int(length)) or b"{}")
             except ValueError:
-                raise Refused(HTTPStatus.BAD_REQUEST, "body_invalid") from None
+                raise RequestRefused(HTTPStatus.BAD_REQUEST, "body_invalid") from None
             if not isinstance(body, dict):
-                raise Refused(HTTPStatus.BAD_REQUEST, "body_invalid")
+                raise RequestRefused(HTTPStatus.BAD_REQUEST, "body_invalid")
             return {str(name): str(value) for name, value in body.items()}
 
         def _answer(self, act: Callable[[], Answer]) -> None:
             try:
                 _require_token(self.headers.get("Authorization", ""), token)
                 status, answer = HTTPStatus.OK, act()
-            except Refused as refused:
+            except RequestRefused as refused:
                 status, answer = refused.status, {"code": refused.code}
             content = json.dumps(answer).encode()
             self.send_response(status)
@@ -98,12 +98,12 @@ def _handler(control: Control, token: str) -> type[BaseHTTPRequestHandler]:
 
 def _require_token(authorization: str, token: str) -> None:
     if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-        raise Refused(HTTPStatus.UNAUTHORIZED, "token_invalid")
+        raise RequestRefused(HTTPStatus.UNAUTHORIZED, "token_invalid")
 
 
 def _read(control: Control, path: str) -> Answer:
     if path != "/breaks":
-        raise Refused(HTTPStatus.NOT_FOUND, "not_found")
+        raise RequestRefused(HTTPStatus.NOT_FOUND, "not_found")
     return {"breaks": control.recent()}
 
 
@@ -117,4 +117,4 @@ def _act(control: Control, path: str, body: dict[str, str]) -> Answer:
         case ["slow"]:
             control.slow_down()
             return {}
-    raise Refused(HTTPStatus.NOT_FOUND, "not_found")
+    raise RequestRefused(HTTPStatus.NOT_FOUND, "not_found")

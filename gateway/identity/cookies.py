@@ -1,4 +1,4 @@
-"""Cookies that scripts cannot read: the session's token, the sign-in challenge, what binds forms to a browser, the address."""
+"""Cookies that scripts cannot read: the session's token, the sign-in challenge, the id to which forms are bound, the address."""
 
 from __future__ import annotations
 

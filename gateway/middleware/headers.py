@@ -16,11 +16,13 @@ CONTENT_POLICY = (
 NO_REFERRER = {"Referrer-Policy": "no-referrer"}
 """For pages whose address contains a secret."""
 SIGNED_OUT = {"Clear-Site-Data": '"cache", "storage"'}
-"""For the answer that signs out: pages kept for Back go as well. Not `"cookies"`: that would take those of every subdomain,
-and what the next page has to say; the session's cookie is deleted by name."""
-_NOTHING = ("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "magnetometer", "microphone")
-_MORE = ("midi", "payment", "screen-wake-lock", "usb", "xr-spatial-tracking")
-_OWN = ("publickey-credentials-create", "publickey-credentials-get")
+"""For the answer that signs out: it also drops the pages that the browser keeps for Back. Not `"cookies"`, which would delete
+those of every subdomain and the flash message of the next page; the session's cookie is deleted by name."""
+_DENIED_FEATURES = (
+    *("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "magnetometer", "microphone"),
+    *("midi", "payment", "screen-wake-lock", "usb", "xr-spatial-tracking"),
+)
+_OWN_FEATURES = ("publickey-credentials-create", "publickey-credentials-get")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -28,7 +30,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": ", ".join(
-        [*(f"{feature}=()" for feature in (*_NOTHING, *_MORE)), *(f"{feature}=(self)" for feature in _OWN)]
+        [*(f"{feature}=()" for feature in _DENIED_FEATURES), *(f"{feature}=(self)" for feature in _OWN_FEATURES)]
     ),
     "Cache-Control": "no-store",
 }

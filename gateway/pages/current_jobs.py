@@ -62,5 +62,5 @@ async def retry(container: Container, identity: str, *, job_id: str) -> jobs_ser
 
 
 def _resource(job: job_pb2.Job) -> object:
-    """Return what tells the resources of an owner apart: the platform of a connection."""
+    """Return what distinguishes the resources of an owner: the platform of a connection."""
     return protobuf.from_struct(job.spec.payload).get("platform") if is_connection(job) else None

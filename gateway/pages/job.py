@@ -33,7 +33,7 @@ _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field of a result: words, or JSON for what has an inner structure."""
+    """A field of a result: text, or JSON for an object or a list."""
 
     name: str
     text: str

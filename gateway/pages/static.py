@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from gateway.pages import templating
 
-FOR_EVER = "public, max-age=31536000, immutable"
-ASK_AGAIN = "no-cache"
+IMMUTABLE = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
 """For addresses without a release or with another one: the browser revalidates, and an unchanged file costs a 304."""
 _COMMENTS = re.compile(rb"^[ \t]*(?://[^\n]*|/\*.*?\*/)[ \t]*\n", re.DOTALL | re.MULTILINE)
 """Comments on lines of their own."""
@@ -57,7 +57,7 @@ class Static:
             raise HTTPException(404)
         is_ours = named is not None and named[1] == self._release
         headers = {
-            "Cache-Control": FOR_EVER if is_ours else ASK_AGAIN,
+            "Cache-Control": IMMUTABLE if is_ours else REVALIDATE,
             "ETag": file.tag,
             "Vary": "Accept-Encoding",
         }

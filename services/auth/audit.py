@@ -18,7 +18,6 @@ from chassis import ids
 from services.auth import domain, throttling
 from services.auth.schema import login_failures, security_events, sessions
 
-"""For events that strangers cause."""
 ATTEMPTS_PER_ACCOUNT = 20
 ATTEMPTS_WITHOUT_ACCOUNT = 1_000
 """Events of strangers that are recorded in a window of `throttling`: of one account, and of all addresses without an account."""

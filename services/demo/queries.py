@@ -151,7 +151,7 @@ def _content_numbers(owner_id: UUID, generation: int) -> sa.Select[int, int, int
 
 
 def _interaction_groups(owner_id: UUID, generation: int) -> sa.Select[int | None, str, bool, date | None, int]:
-    # One pass: the few combinations of what is asked for are counted, and added up here.
+    # One pass counts the few combinations of these columns; they are added up here.
     day = sa.cast(sa.func.timezone("UTC", interactions.c.occurred_at), sa.Date)
     recent = interactions.c.occurred_at >= sa.func.now() - timedelta(days=read_models.DAYS + 1)
     columns = (

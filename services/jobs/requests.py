@@ -29,7 +29,7 @@ def parse_submit(request: pb.SubmitJobRequest, registry: Mapping[str, Kind]) -> 
     kind = registry.get(request.spec.kind)
     spec = convert.spec_from_proto(request.spec, kind.defaults if kind else None)
     if (position := tracing.position_in_trace_of(spec.traceparent)) != (spec.traceparent or ""):
-        # The job is a part of this call, which is nearer to it than what the caller has stored.
+        # This call is a later span of the trace that the caller has stored: the job follows from it.
         spec = dataclasses.replace(spec, traceparent=position)
     return job_id, spec
 

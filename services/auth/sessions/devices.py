@@ -19,7 +19,6 @@ from services.auth.storage import NOW
 
 PER_USER = 20
 """Devices that are remembered of a user; the one unused for longest is forgotten."""
-"""Time without a sign-in after which a device is forgotten; browsers keep no cookie longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ async def connected(environ: Mapping[str, str]) -> AsyncIterator[Connection]:
     try:
         certificate = tls.from_environment(environ)
         channel = client.channel(target, service="repruv.jobs.v1.JobsService", certificate=certificate)
-    except tls.Unusable as error:
+    except tls.CertificateUnusable as error:
         raise NotConfigured(f"the certificate of the jobs service cannot be used: {error}") from error
     try:
         yield Connection(channel, signer, target)

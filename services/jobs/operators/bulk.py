@@ -181,7 +181,7 @@ def restrict(selected: JobFilter, change: Change) -> JobFilter:
 def _to_json(selected: JobFilter) -> dict[str, Any]:
     values = {field.name: getattr(selected, field.name) for field in dataclasses.fields(selected)}
     values |= {name: sorted(getattr(selected, name)) for name in ("states", "kinds", "without_kinds")}
-    # Derived from the change: a stored filter has only what was asked for.
+    # Derived from the change: the stored filter has only the fields of the request.
     del values["without_legacy"], values["without_on_hold"]
     texts = {name: str(value) if isinstance(value, UUID) else value for name, value in values.items() if value}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in texts.items()}

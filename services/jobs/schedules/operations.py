@@ -267,7 +267,7 @@ class Schedules:
         results = await tx.submit([(cron.job_id(registration.name, time), spec) for time in times])
         for result in results:
             if isinstance(result, errors.Error):
-                # A restored backup fires again what has a job already, or the spec is invalid.
+                # After the restore of a backup a time fires again that has a job already; or the spec is invalid.
                 logger.warning("schedule submitted no job", extra={"schedule": registration.name, "cause": result.code})
         submitted = [result[0].job_id for result in results if not isinstance(result, errors.Error) and result[1]]
         if submitted:

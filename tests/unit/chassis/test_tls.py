@@ -62,7 +62,7 @@ def test_a_key_of_another_certificate_changes_nothing(folder: Path) -> None:
 def test_invalid_files_cannot_be_used(folder: Path, file: str) -> None:
     certificate = local.load_certificate(folder, "demo")
     Path(getattr(certificate, file)).write_text("nonsense")
-    with pytest.raises(tls.Unusable):
+    with pytest.raises(tls.CertificateUnusable):
         certificate.material()
 
 
@@ -72,13 +72,13 @@ def test_missing_files_are_waited_for(tmp_path: Path) -> None:
     making.start()
     certificate.await_files()
     making.join()
-    with pytest.raises(tls.Unusable):
+    with pytest.raises(tls.CertificateUnusable):
         local.load_certificate(tmp_path, "nobody").await_files(seconds=0.0)
 
 
 def test_three_paths_or_none() -> None:
     assert tls.from_paths("", "", "") is None
-    with pytest.raises(tls.Unusable, match="belong together"):
+    with pytest.raises(tls.CertificateUnusable, match="belong together"):
         tls.from_paths("/c/tls.crt", "", "/c/ca.crt")
 
 
