@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 TIMEOUT_SECONDS = 2.0
 
 
-def is_ready(url: str, timeout: float = TIMEOUT_SECONDS) -> bool:
-    """Return whether a GET of `url` (scheme http) returns 200 within `timeout` seconds."""
+def is_ready(url: str) -> bool:
+    """Return whether a GET of `url` (scheme http) returns 200 within `TIMEOUT_SECONDS`."""
     parts = urlsplit(url)
     if parts.scheme != "http":
         raise ValueError(f"cannot probe {url!r}: the scheme must be http")
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", parts.path)
         return connection.getresponse().status == 200

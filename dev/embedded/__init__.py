@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -40,7 +40,6 @@ class EmbeddedServers:
         postgres_password: str,
         nats_password: str = "",
         protection: Protection | None = None,
-        settings: Mapping[str, str] | None = None,
     ) -> Self:
         """Create a primary, its synchronous standby, and three NATS nodes."""
         first, *peers = nodes = [
@@ -48,10 +47,7 @@ class EmbeddedServers:
         ]
         for node in nodes:
             node.peers = nodes
-        primary, standby = (
-            Postgres(data_dir, name=name, password=postgres_password, settings=settings)
-            for name in ("postgres", STANDBY)
-        )
+        primary, standby = (Postgres(data_dir, name=name, password=postgres_password) for name in ("postgres", STANDBY))
         return cls(postgres=primary, standby=standby, nats=first, nats_peers=tuple(peers))
 
     @property

@@ -22,6 +22,7 @@ from dev.embedded.server import EmbeddedServer, NotReady, ServerFailed
 # The containers use the same files, so limits on a laptop and in production are equal.
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "nats"
 USER = "repruv"
+LEADER_SECONDS = 60.0
 PLAIN = "server_name: $NATS_NAME\nauthorization { user: repruv, password: $NATS_PASSWORD }\n"
 PLAIN_CLUSTER = "cluster { name: repruv, no_advertise: true, listen: $NATS_CLUSTER_LISTEN, routes: $NATS_ROUTES }\n"
 
@@ -114,9 +115,9 @@ class Nats(EmbeddedServer):
     def probe(self) -> None:
         self._monitor("/healthz?js-enabled-only=true")
 
-    def await_leader(self, timeout: float = 60.0) -> None:
+    def await_leader(self) -> None:
         """Wait until the cluster has elected a leader, without which no stream can be created. Raises `ServerFailed`."""
-        self._await_ready(time.monotonic() + timeout, self._probe_leader)
+        self._await_ready(time.monotonic() + LEADER_SECONDS, self._probe_leader)
 
     def connections(self) -> list[dict[str, Any]]:
         """Return the open connections with their counts of messages: `name`, `in_msgs`, `out_msgs` and others of /connz."""

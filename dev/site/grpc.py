@@ -34,10 +34,10 @@ def path_of(service: str) -> str:
     return f"reference/grpc/{service}.md"
 
 
-def link(full_name: str, *, title: str = "") -> str:
+def link(full_name: str) -> str:
     """Return a link to a message or an enum from another page of this folder."""
     parts = full_name.split(".")
-    return f"[{title or '.'.join(parts[3:])}]({parts[1]}.md#{full_name})"
+    return f"[{'.'.join(parts[3:])}]({parts[1]}.md#{full_name})"
 
 
 def _page(package: str, files: list[FileDescriptorProto]) -> Iterator[str]:

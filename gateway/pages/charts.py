@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 WEEK = 7
+_GAP = 0.28
+"""The part of each slot that stays empty."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,8 @@ def bar_chart(
     *,
     width: float = 600,
     height: float = 160,
-    gap: float = 0.28,
 ) -> BarChart:
-    """Return the chart of days or `weeks`, oldest first. `gap` is the part of each slot that stays empty, 0 to 1.
-
-    `before` has those of the period before, as many or none.
-    """
+    """Return the chart of days or `weeks`, oldest first. `before` has those of the period before, as many or none."""
     counts = [max(0, int(day["count"])) for day in days]
     counts_before = [max(0, int(day["count"])) for day in before] if len(before) == len(days) else []
     highest = max(counts, default=0)
@@ -81,9 +79,9 @@ def bar_chart(
             span=_span(day),
             count=count,
             before=counts_before[position] if counts_before else None,
-            x=round(position * slot + slot * gap / 2, 2),
+            x=round(position * slot + slot * _GAP / 2, 2),
             y=round(height - height * count / ceiling, 2),
-            width=round(slot * (1 - gap), 2),
+            width=round(slot * (1 - _GAP), 2),
             height=round(height * count / ceiling, 2),
             peak=highest > 0 and position == counts.index(highest),
         )

@@ -41,10 +41,9 @@ class File:
 class Static:
     """`/static/…`, and `/static/<release>/…`, which is what pages name."""
 
-    def __init__(self, directory: Path = templating.STATIC) -> None:
-        self._files = {
-            path.relative_to(directory).as_posix(): _read(path) for path in directory.rglob("*") if path.is_file()
-        }
+    def __init__(self) -> None:
+        files = (path for path in templating.STATIC.rglob("*") if path.is_file())
+        self._files = {path.relative_to(templating.STATIC).as_posix(): _read(path) for path in files}
         self._release = templating.release()
         self.route = Route("/static/{path:path}", self.serve)
 

@@ -14,21 +14,20 @@ from gateway.pages import charts, devices, moments, sparklines
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 
+TONES = 6
+"""Colours of avatars in the style sheet."""
 _SIZES = ((1_000, "KB"), (1_000_000, "MB"), (1_000_000_000, "GB"))
 _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 _NONE = moments.NONE
 
 
-def environment(*, reload: bool = False) -> jinja2.Environment:
-    """Return an environment that escapes everything and fails on undefined names.
-
-    `reload` looks for changed templates on every render; for development.
-    """
+def environment() -> jinja2.Environment:
+    """Return an environment that escapes everything and fails on undefined names."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        auto_reload=reload,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -138,9 +137,9 @@ def initials(name: str) -> str:
     return "".join(word[0].upper() for word in (words[:1] + words[1:][-1:])) or "?"
 
 
-def tone(name: str, tones: int = 6) -> int:
-    """1 to `tones`: the same name always gets the same colour."""
-    return hashlib.blake2s(name.encode(), digest_size=2).digest()[0] % tones + 1
+def tone(name: str) -> int:
+    """1 to `TONES`: the same name always gets the same colour."""
+    return hashlib.blake2s(name.encode(), digest_size=2).digest()[0] % TONES + 1
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -29,37 +30,29 @@ _IS_UNSENT = sa.text("""
 def kind(engine: AsyncEngine) -> worker.Kind[Any]:
     """Return the job kind."""
     return worker.Kind(
-        KIND, Erasure(engine).erase, max_attempts=20, max_backoff=timedelta(minutes=10), retention=timedelta(days=1)
+        KIND, partial(erase, engine), max_attempts=20, max_backoff=timedelta(minutes=10), retention=timedelta(days=1)
     )
 
 
-class Erasure:
-    """Deletes all rows of an owner."""
-
-    def __init__(self, engine: AsyncEngine, *, batch_size: int = BATCH) -> None:
-        self._engine = engine
-        self._batch_size = batch_size
-
-    async def erase(self, context: worker.Context) -> dict[str, int]:
-        """Delete in batches, each in its own transaction; return the number of rows. A later attempt deletes the rest."""
-        owner_id = ids.parse(str(context.payload.get("owner_id", "")), "owner_id")
-        deleted = 0
-        for table in _tables():
-            while True:
-                context.raise_if_cancelled()
-                async with self._engine.begin() as conn:
-                    # Under the lock of every writer of demo rows: what a worker writes later finds no demo mode.
-                    if table is not schema.idempotency_keys and await storage.lock_free_mode(conn, owner_id) is None:
-                        raise worker.Snooze(WAIT)
-                    batch = await _delete(conn, table, owner_id, self._batch_size)
-                deleted += batch
-                await context.progress(deleted, 0, "Deleting sample data")
-                if batch < self._batch_size:
-                    break
-        async with self._engine.connect() as conn:
-            if await conn.scalar(_IS_UNSENT, {"owner_id": str(owner_id)}):
-                raise worker.Snooze(WAIT)
-        return {"rows": deleted}
+async def erase(engine: AsyncEngine, context: worker.Context) -> dict[str, int]:
+    """Delete all rows of an owner in batches, each in its own transaction; return how many. A later attempt deletes the rest."""
+    owner_id = ids.parse(str(context.payload.get("owner_id", "")), "owner_id")
+    deleted = 0
+    for table in _tables():
+        batch = BATCH
+        while batch == BATCH:
+            context.raise_if_cancelled()
+            async with engine.begin() as conn:
+                # Under the lock of every writer of demo rows: what a worker writes later finds no demo mode.
+                if table is not schema.idempotency_keys and await storage.lock_free_mode(conn, owner_id) is None:
+                    raise worker.Snooze(WAIT)
+                batch = await _delete(conn, table, owner_id, BATCH)
+            deleted += batch
+            await context.progress(deleted, 0, "Deleting sample data")
+    async with engine.connect() as conn:
+        if await conn.scalar(_IS_UNSENT, {"owner_id": str(owner_id)}):
+            raise worker.Snooze(WAIT)
+    return {"rows": deleted}
 
 
 def _tables() -> list[sa.Table]:

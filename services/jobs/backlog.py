@@ -28,9 +28,9 @@ _FULL = sa.text("""
 class Backlog:
     """The owners whose submits a replica refuses, by kind; measured in the background, so that submits pay nothing."""
 
-    def __init__(self, engine: AsyncEngine, *, max_jobs: int = MAX_JOBS, max_age: timedelta = MAX_AGE) -> None:
+    def __init__(self, engine: AsyncEngine, *, max_jobs: int = MAX_JOBS) -> None:
         self._single = postgres.autocommit(engine)
-        self._parameters = {"max_jobs": max_jobs, "max_age": max_age, "limit": _MAX_REFUSED}
+        self._parameters = {"max_jobs": max_jobs, "max_age": MAX_AGE, "limit": _MAX_REFUSED}
         self._full: frozenset[tuple[str, UUID]] = frozenset()
 
     async def measure(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -49,16 +50,12 @@ class Metrics:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KindMetrics:
     """The metrics of one kind. Looking up labels costs more than counting, so it happens once."""
 
-    __slots__ = ("claimed", "finished", "lost", "seconds", "waited")
-
-    def __init__(
-        self, *, claimed: Counter, finished: dict[str, Counter], lost: Counter, seconds: Histogram, waited: Histogram
-    ) -> None:
-        self.claimed = claimed
-        self.finished = finished
-        self.lost = lost
-        self.seconds = seconds
-        self.waited = waited
+    claimed: Counter
+    finished: dict[str, Counter]
+    lost: Counter
+    seconds: Histogram
+    waited: Histogram

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -285,9 +285,9 @@ async def delete(conn: AsyncConnection, user_id: UUID, platform: str) -> None:
     await conn.execute(sa.delete(authorizations).where(*of_connection))
 
 
-async def delete_expired(conn: AsyncConnection, *, older: timedelta = timedelta()) -> int:
+async def delete_expired(conn: AsyncConnection) -> int:
     """Delete authorizations that have expired; return how many."""
-    return (await conn.execute(sa.delete(authorizations).where(authorizations.c.expires_at <= _now - older))).rowcount
+    return (await conn.execute(sa.delete(authorizations).where(authorizations.c.expires_at <= _now))).rowcount
 
 
 def _is_connection(user_id: UUID, platform: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -89,12 +89,11 @@ _OAUTH_ERRORS = frozenset(
 class Outbound:
     """Calls of one process to platforms."""
 
-    def __init__(self, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, *, timeout: float = TIMEOUT) -> None:
         # httpx logs every address at `info`, httpcore every header at `debug`: tokens would be logged, depending on LOG_LEVEL.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._timeout = timeout
-        self._max_bytes = max_bytes
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             # No proxies and no ~/.netrc of the environment: only the settings decide where secrets go.
@@ -151,7 +150,7 @@ class Outbound:
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > self._max_bytes:
+            if len(body) > MAX_BYTES:
                 raise httpx.DecodingError("too long")
         return bytes(body)
 
