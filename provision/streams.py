@@ -37,10 +37,25 @@ async def provision(
 
     Raises `Unreachable` after `seconds` without NATS.
     """
+    client = await _connect(url, seconds, certificate)
+    try:
+        js = client.jetstream(timeout=REQUEST_SECONDS)
+        deadline = time.monotonic() + seconds
+        for service in names:
+            await _provision_stream(js, service, streams.replicas(url), deadline)
+        for service, durable, filters in CONSUMERS:
+            # Creates or updates; the server rejects a change of settings that are fixed.
+            await js.add_consumer(streams.stream_name(service), streams.consumer_config(service, durable, filters))
+            logger.info("consumer %s/%s is in place", streams.stream_name(service), durable)
+    finally:
+        await client.close()
+
+
+async def _connect(url: str, seconds: float, certificate: tls.Certificate | None) -> nats.NATS:
     try:
         # The client can wait forever after a failed TLS handshake.
         async with asyncio.timeout(seconds + CONNECT_SECONDS):
-            client = await nats.connect(
+            return await nats.connect(
                 streams.servers(url),
                 name="provision",
                 tls=certificate.client_context() if certificate else None,
@@ -53,33 +68,26 @@ async def provision(
                 error_cb=_report,
             )
     except (NatsError, OSError) as error:
-        raise Unreachable(
-            f"NATS did not accept a connection within {seconds:g} s: {str(error) or type(error).__name__}"
-        ) from error
-    try:
-        js = client.jetstream(timeout=REQUEST_SECONDS)
-        deadline = time.monotonic() + seconds
-        for service in names:
-            while True:
-                try:
-                    await _provision_stream(js, service, streams.replicas(url))
-                    break
-                except (APIError, NatsError) as error:
-                    # A cluster that has just started: not all nodes are known yet, or there is no leader.
-                    is_starting = not isinstance(error, APIError) or error.err_code in STARTING
-                    if not is_starting or time.monotonic() > deadline:
-                        raise
-                    logger.info("waiting for the NATS cluster: %s", error)
-                    await asyncio.sleep(RETRY_SECONDS)
-        for service, durable, filters in CONSUMERS:
-            # Creates or updates; the server rejects a change of settings that are fixed.
-            await js.add_consumer(streams.stream_name(service), streams.consumer_config(service, durable, filters))
-            logger.info("consumer %s/%s is in place", streams.stream_name(service), durable)
-    finally:
-        await client.close()
+        cause = str(error) or type(error).__name__
+        raise Unreachable(f"NATS did not accept a connection within {seconds:g} s: {cause}") from error
 
 
-async def _provision_stream(js: JetStreamContext, service: str, replicas: int) -> None:
+async def _provision_stream(js: JetStreamContext, service: str, replicas: int, deadline: float) -> None:
+    """Create or update a stream. Until `deadline`, wait for a cluster whose nodes are not all known, or that has no leader."""
+    while True:
+        try:
+            await _put_stream(js, service, replicas)
+        except (APIError, NatsError) as error:
+            is_starting = not isinstance(error, APIError) or error.err_code in STARTING
+            if not is_starting or time.monotonic() > deadline:
+                raise
+            logger.info("waiting for the NATS cluster: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+async def _put_stream(js: JetStreamContext, service: str, replicas: int) -> None:
     config = streams.stream_config(service, replicas)
     try:
         await js.stream_info(streams.stream_name(service))

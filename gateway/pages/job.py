@@ -27,6 +27,16 @@ PATH = f"{jobs.PATH}/{{job_id}}"
 CHILDREN = 50
 LINES = 200
 HOLDABLE = frozenset({"scheduled", "pending", "retrying"})
+NOTHING_FOR_OTHERS: Mapping[str, object] = {
+    "payload": "",
+    "result_json": "",
+    "failures": [],
+    "holder_id": "",
+    "holder": None,
+    "trace_id": "",
+    "trace_url": "",
+}
+"""What readers see who are no operators, in place of `_for_operators`."""
 logger = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
@@ -68,21 +78,6 @@ class Job(Page):
         if is_own and view["status"] in views.FINISHED:
             visitor = await self.without_notices(visitor, job_id)
         past = views.job_history(job_id, history)
-        holder_id = history.changes[0].actor_id if is_operator and view["on_hold"] and history.changes else ""
-        trace_id = tracing.trace_id(job.spec.traceparent) if is_operator else ""
-        operator = {
-            "payload": json_text(protobuf.from_struct(job.spec.payload)) if is_operator and job.spec.payload else "",
-            "result_json": json_text(view["result"]) if is_operator and view["result"] else "",
-            "failures": _failures(history) if is_operator else [],
-            "log": log,
-            "owner_id": "" if is_own else job.spec.owner_id,
-            "owner": (owners or {}).get(job.spec.owner_id, ""),
-            "holder_id": holder_id,
-            "holder": (await people.addresses(self._container, [holder_id], identity=visitor.identity)).get(holder_id),
-            "held_at": views.time(history.changes[0].time) if view["on_hold"] and history.changes else None,
-            "trace_id": trace_id,
-            "trace_url": self._container.settings.trace_url.replace("{trace_id}", trace_id) if trace_id else "",
-        }
         context = {
             "demo": demo,
             "job": view,
@@ -91,12 +86,7 @@ class Job(Page):
             "waits_for": labels.waits_for(view["status"], past),
             "can_retry": view["retryable"]
             and (job.spec.kind != views.BULK or is_operator)
-            and await current_jobs.has_work_to_undo(self._container, job, identity=visitor.identity)
-            and (
-                current_jobs.is_current(job, demo, connections)
-                if is_own
-                else not await current_jobs.is_replaced(self._container, job, identity=visitor.identity)
-            ),
+            and await self._is_retry_useful(job, demo, connections, is_own=is_own, identity=visitor.identity),
             "can_cancel": view["cancellable"],
             "can_hold": is_operator and view["status"] in HOLDABLE and not view["on_hold"],
             "can_release": is_operator and view["on_hold"],
@@ -110,9 +100,46 @@ class Job(Page):
             "output": labels.output(view) if is_own else None,
             "platform": next((each["title"] for each in connections or () if each["job_id"] == job.job_id), ""),
             "fields": _fields(view["result"]),
-            **operator,
+            "log": log,
+            "owner_id": "" if is_own else job.spec.owner_id,
+            "owner": (owners or {}).get(job.spec.owner_id, ""),
+            "held_at": views.time(history.changes[0].time) if view["on_hold"] and history.changes else None,
+            **(await self._for_operators(job, view, history, visitor.identity) if is_operator else NOTHING_FOR_OTHERS),
         }
         return visitor.show("job", f"{jobs.PATH}/{job_id}", context)
+
+    async def _for_operators(
+        self, job: job_pb2.Job, view: views.Job, history: jobs_service_pb2.GetJobHistoryResponse, identity: str
+    ) -> dict[str, object]:
+        """Return what only operators see."""
+        holder_id = history.changes[0].actor_id if view["on_hold"] and history.changes else ""
+        holders = await people.addresses(self._container, [holder_id], identity=identity)
+        trace_id = tracing.trace_id(job.spec.traceparent)
+        return {
+            "payload": json_text(protobuf.from_struct(job.spec.payload)) if job.spec.payload else "",
+            "result_json": json_text(view["result"]) if view["result"] else "",
+            "failures": _failures(history),
+            "holder_id": holder_id,
+            "holder": holders.get(holder_id),
+            "trace_id": trace_id,
+            "trace_url": self._container.settings.trace_url.replace("{trace_id}", trace_id) if trace_id else "",
+        }
+
+    async def _is_retry_useful(
+        self,
+        job: job_pb2.Job,
+        demo: views.Json,
+        connections: Sequence[views.Connection] | None,
+        *,
+        is_own: bool,
+        identity: str,
+    ) -> bool:
+        """Return whether no newer job has replaced this one, and whether an undo job still has work."""
+        if not await current_jobs.has_work_to_undo(self._container, job, identity=identity):
+            return False
+        if is_own:
+            return current_jobs.is_current(job, demo, connections)
+        return not await current_jobs.is_replaced(self._container, job, identity=identity)
 
     async def cancel(self, request: Request) -> Response:
         """Stop the job."""
