@@ -13,8 +13,7 @@ from chassis import bus, identity
 from chassis.rpc import client
 from gateway import clients, settings
 from gateway.breaks import Breaks
-from gateway.clients.data_exports import DataExports
-from gateway.clients.exports import Exports
+from gateway.clients.exports import DataExports, Exports
 from gateway.clients.launcher import Launcher
 from gateway.clients.service import Peer
 from gateway.downloads import Downloads

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from gateway.api.dependencies import Gateway, SignedIn
 from gateway.api.responses import accepted, answer, documented, route
 from gateway.identity.client_info import client_info
-from gateway.views import data_exports as views
+from gateway.views import exports as views
 
 router = APIRouter(prefix="/auth/data-export", tags=["security"])
 _FILE = documented(200, None, "The archive.", 403, 404)

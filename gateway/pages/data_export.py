@@ -12,7 +12,7 @@ from chassis import errors
 from gateway import views
 from gateway.identity.client_info import client_info
 from gateway.pages.page import Page
-from gateway.views import data_exports as export_views
+from gateway.views import exports as export_views
 
 PATH = views.DATA_EXPORT_PATH
 _FLASH_CODES = {
