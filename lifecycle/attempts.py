@@ -37,7 +37,6 @@ class FencedTransaction(Generic[ResourceT, ActionT]):
 
     @property
     def conn(self) -> AsyncConnection:
-        """The connection of the transaction."""
         return self._tx.conn
 
     async def update(self, columns: Mapping[str, Any]) -> ResourceT:

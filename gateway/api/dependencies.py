@@ -19,7 +19,6 @@ from repruv.auth.v1 import auth_pb2
 
 
 async def container_of(request: Request) -> Container:
-    """Return the container."""
     container: Container = request.app.state.container
     return container
 

@@ -39,7 +39,6 @@ class DataExport(Page):
         return visitor.show("data", PATH, context)
 
     async def start(self, request: Request) -> Response:
-        """Start an export."""
         session, _ = await self.read_form(request)
         await self._container.data_exports.start(session.identity, client=client_info(request))
         return self.redirect(PATH)

@@ -43,7 +43,6 @@ class DemoMode(Page):
         return await self._show(request, forms.filled(choices.remembered(request), {}))
 
     async def enable(self, request: Request) -> Response:
-        """Enable demo mode."""
         session, fields = await self.read_form(request, *FIELDS, "idempotency_key")
         if mistakes := choices.mistakes(fields):
             return await self._show(request, forms.filled(fields, mistakes), status=422)
@@ -79,7 +78,6 @@ class DemoMode(Page):
         return await self._show(request, forms.filled(fields, {}), example=views.demo_example(example))
 
     async def disable(self, request: Request) -> Response:
-        """Disable demo mode."""
         session, fields = await self.read_form(request, "idempotency_key", "origin")
         try:
             accepted = await self._container.demo.disable_demo(session.identity, idempotency_key=_key(fields))

@@ -43,7 +43,6 @@ class Exports(Page):
         return visitor.show("exports", PATH, {"demo": demo, **context})
 
     async def start(self, request: Request) -> Response:
-        """Start an export."""
         session, fields = await self.read_form(request, "idempotency_key")
         key = idempotency.idempotency_key(fields["idempotency_key"] or None)
         await self._container.exports.start_export(session.identity, idempotency_key=key)

@@ -23,7 +23,6 @@ class NotificationSettings(SettingsForm):
     saved = "notification_settings_saved"
 
     def values(self, user: auth_pb2.User) -> Mapping[str, str]:
-        """Return the settings."""
         muted = notices.muted_of(user)
         categories = {_field(category): "" if category in muted else "yes" for category in notices.CATEGORIES}
         return {**categories, "job_emails": views.notification_settings(user)["job_emails"]}

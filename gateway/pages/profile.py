@@ -27,7 +27,6 @@ class Profile(SettingsForm):
     saved = "profile_saved"
 
     def values(self, user: auth_pb2.User) -> Mapping[str, str]:
-        """Return the profile."""
         profile = views.profile(user)
         return {"name": profile["name"], "time_zone": profile["time_zone"] or "", "theme": profile["theme"]}
 

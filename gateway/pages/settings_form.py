@@ -42,7 +42,6 @@ class SettingsForm(Page):
         return {}
 
     async def show(self, request: Request) -> Response:
-        """Show the form."""
         return await self._show(request)
 
     async def save(self, request: Request) -> Response:

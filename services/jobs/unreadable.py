@@ -165,8 +165,6 @@ def maintenance_candidates(limit: int) -> Candidates:
 
 
 def candidates_from_ids(job_ids: Collection[UUID]) -> Candidates:
-    """Return these jobs."""
-
     async def candidates(_: AsyncConnection) -> Collection[UUID]:
         return job_ids
 

@@ -36,7 +36,6 @@ class Schedules(AdminPage):
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show all schedules."""
         visitor = await self.begin(request)
         schedules = [
             engine.schedule(schedule)
