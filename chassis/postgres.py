@@ -72,23 +72,23 @@ def engine(
         )
     )
     _autocommit_twins[new_engine.sync_engine] = twin
-    for pool, each in (("transactions", new_engine), ("autocommit", twin)):
-        _export(name, pool, each)
+    _export(name, "transactions", new_engine)
+    _export(name, "autocommit", twin)
     event.listen(new_engine.sync_engine, "engine_disposed", lambda _: twin.sync_engine.dispose())
     return new_engine
 
 
 def _export(name: str, pool: str, engine: AsyncEngine) -> None:
     """Export the size of a pool and the number of its connections that are in use."""
-    current = weakref.ref(engine)
+    reference = weakref.ref(engine)
 
     def checked_out() -> float:
-        exported: Any = current()
-        return exported.pool.checkedout() if exported is not None else 0.0
+        living: Any = reference()
+        return living.pool.checkedout() if living is not None else 0.0
 
     metrics.POOL_CONNECTIONS.labels(name, pool).set_function(checked_out)
-    sized: Any = engine.pool
-    metrics.POOL_SIZE.labels(name, pool).set(sized.size())
+    queue_pool: Any = engine.pool
+    metrics.POOL_SIZE.labels(name, pool).set(queue_pool.size())
 
 
 def _engine(url: str, *, name: str, pool_size: int, session: Mapping[str, object], **options: Any) -> AsyncEngine:

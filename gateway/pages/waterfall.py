@@ -114,15 +114,15 @@ def _rows(
         first = attempts[0]["started_at"] if attempts else job["finished_at"]
         yield _wait("Queued", job["created_at"], first, axis)
     for position, attempt in enumerate(attempts):
-        following = attempts[position + 1] if position + 1 < len(attempts) else None
-        yield _attempt(job, attempt, following, axis)
+        next_attempt = attempts[position + 1] if position + 1 < len(attempts) else None
+        yield _attempt(job, attempt, next_attempt, axis)
         yield from _steps(history["checkpoints"], attempt, axis)
         outcome = attempt["outcome"] or ""
         ended_at = attempt["finished_at"]
-        if outcome in _GAPS and ended_at and (following or not job["finished_at"]):
-            yield _wait(_GAPS[outcome], ended_at, following["started_at"] if following else None, axis)
-        elif following and ended_at:
-            yield _wait("Queued again", ended_at, following["started_at"], axis)
+        if outcome in _GAPS and ended_at and (next_attempt or not job["finished_at"]):
+            yield _wait(_GAPS[outcome], ended_at, next_attempt["started_at"] if next_attempt else None, axis)
+        elif next_attempt and ended_at:
+            yield _wait("Queued again", ended_at, next_attempt["started_at"], axis)
 
 
 def _wait(label: str, begin: str | None, end: str | None, axis: _Axis) -> Row:
@@ -130,7 +130,7 @@ def _wait(label: str, begin: str | None, end: str | None, axis: _Axis) -> Row:
     return Row(kind="wait", label=label, bars=[axis.bar(begin, end, "wait")], begin=begin, seconds=seconds)
 
 
-def _attempt(job: views.Job, attempt: views.Attempt, following: views.Attempt | None, axis: _Axis) -> Row:
+def _attempt(job: views.Job, attempt: views.Attempt, next_attempt: views.Attempt | None, axis: _Axis) -> Row:
     outcome = attempt["outcome"]
     tone, words = _OUTCOMES.get(outcome or "", ("on", "cancelling" if job["status"] == "cancelling" else "running"))
     lost_at = attempt["lease_expired_at"]
@@ -144,13 +144,13 @@ def _attempt(job: views.Job, attempt: views.Attempt, following: views.Attempt | 
         begin=attempt["started_at"],
         seconds=durations.between(attempt["started_at"], attempt["finished_at"] or axis.end.isoformat()),
         outcome=words,
-        note=_note(attempt, following),
+        note=_note(attempt, next_attempt),
         worker=attempt["worker"],
         tone=tone,
     )
 
 
-def _note(attempt: views.Attempt, following: views.Attempt | None) -> str:
+def _note(attempt: views.Attempt, next_attempt: views.Attempt | None) -> str:
     """Return what an attempt left to the next: "killed at 41,200 of 100,000 → resumed at 41,200, 2.8 s later"."""
     outcome, reached = attempt["outcome"], attempt["reached"]
     at = ""
@@ -162,12 +162,12 @@ def _note(attempt: views.Attempt, following: views.Attempt | None) -> str:
         note = f"Stopped{at}"
     else:
         return ""
-    if following is None:
+    if next_attempt is None:
         return note
-    resumed = following["resumed_done"]
+    resumed = next_attempt["resumed_done"]
     where = f"resumed at {resumed:,}" if resumed is not None else "resumed"
-    by = "" if following["worker"] == attempt["worker"] else " by another worker"
-    gap = durations.between(attempt["lease_expired_at"] or attempt["finished_at"], following["started_at"])
+    by = "" if next_attempt["worker"] == attempt["worker"] else " by another worker"
+    gap = durations.between(attempt["lease_expired_at"] or attempt["finished_at"], next_attempt["started_at"])
     return f"{note} → {where}{by}, {durations.duration(gap)} later"
 
 

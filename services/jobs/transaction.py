@@ -165,12 +165,12 @@ class Transaction:
             for (job, _), sequence in zip(self.transitions, sequences, strict=True)
             if not sequence and job.spec.owner_id != domain.SYSTEM
         )
-        following = self.next_of_owner or (await event_log.next_sequences(self.conn, missing) if missing else {})
+        next_sequences = self.next_of_owner or (await event_log.next_sequences(self.conn, missing) if missing else {})
         numbered = []
         for (job, reason), sequence in zip(self.transitions, sequences, strict=True):
             if not sequence and job.spec.owner_id != domain.SYSTEM:
-                sequence = following[job.spec.owner_id]
-                following[job.spec.owner_id] += 1
+                sequence = next_sequences[job.spec.owner_id]
+                next_sequences[job.spec.owner_id] += 1
             numbered.append((sequence, job, reason))
         return sorted(numbered, key=itemgetter(0))
 

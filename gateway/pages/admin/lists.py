@@ -25,13 +25,12 @@ def context(
     page_token: str,
 ) -> dict[str, object]:
     """Return what the head and the foot of a list show."""
-    previous, following = page.previous_page_token, page.next_page_token
     return {
         "orders": orders.ORDERS,
         "order": filters["order"],
         "count": page.count,
         "max_count": MAX_COUNT,
         "first": address(path, filters) if page_token else "",
-        "previous": address(path, filters, previous) if previous else "",
-        "next": address(path, filters, following) if following else "",
+        "previous": address(path, filters, page.previous_page_token) if page.previous_page_token else "",
+        "next": address(path, filters, page.next_page_token) if page.next_page_token else "",
     }

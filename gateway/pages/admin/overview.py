@@ -101,11 +101,11 @@ class _Row:
 def _rows(rates: engine.Rates, kinds: list[engine.Kind]) -> list[_Row]:
     """Return the kinds that ended or have jobs; those with failures first, then the busiest."""
     by_kind = {kind["kind"]: kind for kind in kinds if kind["kind"] != "*"}
-    rated = {rate["kind"]: rate for rate in rates["kinds"]}
-    names = sorted(rated.keys() | {name for name, kind in by_kind.items() if any(kind["counts"].values())})
+    rate_of = {rate["kind"]: rate for rate in rates["kinds"]}
+    names = sorted(rate_of.keys() | {name for name, kind in by_kind.items() if any(kind["counts"].values())})
     rows = []
     for name in names:
-        rate, kind = rated.get(name), by_kind.get(name)
+        rate, kind = rate_of.get(name), by_kind.get(name)
         rows.append(
             _Row(
                 kind=name,

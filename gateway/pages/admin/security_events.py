@@ -45,10 +45,10 @@ class SecurityEvents(AdminPage):
                 page = await self._container.admin.list_security_events.send(visitor.identity, rpc_request)
             except errors.InvalidArgument:
                 return self.redirect(lists.address(PATH, filters))
-        concerned = [user_id for event in page.events for user_id in (event.user_id, event.actor_id)]
+        user_ids = [user_id for event in page.events for user_id in (event.user_id, event.actor_id)]
         context = {
             "events": [views.security_event(event) for event in page.events],
-            "addresses": await people.addresses(self._container, concerned, identity=visitor.identity),
+            "addresses": await people.addresses(self._container, user_ids, identity=visitor.identity),
             "event_kinds": labels.SECURITY_EVENTS,
             "filters": filters,
             **lists.context(PATH, filters, page, token),

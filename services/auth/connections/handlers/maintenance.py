@@ -42,7 +42,7 @@ async def maintain(dependencies: Dependencies, submit: Submit, context: worker.C
         await record_offered(conn, dependencies.offered)
     deleted = await _delete_unrevoked(dependencies, context)
     done = {"unrevoked": await _submit_unrevoked(dependencies, submit, context), "deleted": deleted}
-    for action, condition in ((Action.CLOSE, _of_disabled()), (Action.WITHDRAW, _of_withdrawn())):
+    for action, condition in ((Action.CLOSE, _is_of_disabled_user()), (Action.WITHDRAW, _is_of_withdrawn_platform())):
         done[action.value] = await _end_all(dependencies, action, condition, context)
     return done
 
@@ -131,10 +131,10 @@ async def _end(
     return ended
 
 
-def _of_disabled() -> sa.ColumnElement[bool]:
+def _is_of_disabled_user() -> sa.ColumnElement[bool]:
     return connections.c.user_id.in_(sa.select(users.c.user_id).where(users.c.disabled_at.is_not(None)))
 
 
-def _of_withdrawn() -> sa.ColumnElement[bool]:
+def _is_of_withdrawn_platform() -> sa.ColumnElement[bool]:
     long_ago = platforms.c.offered_at < _now - WITHDRAWN_AFTER
     return connections.c.platform.in_(sa.select(platforms.c.platform).where(long_ago))
