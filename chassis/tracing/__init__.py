@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from chassis.driver import Connection
+    from chassis.tracing.spans import Spans
 
 HEADER = "traceparent"
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]")
@@ -23,37 +24,7 @@ Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int | float | bool]
 
 
-class Tracer(Protocol):
-    """Records spans; each method is described at the function with its name."""
-
-    def span(self, name: str, kind: Kind, attributes: Attributes | None) -> AbstractContextManager[None]:
-        """See `span`."""
-
-    def remote(
-        self, name: str, parent: str, kind: Kind, attributes: Attributes | None, *, is_root: bool
-    ) -> AbstractContextManager[None]:
-        """See `remote` and `root`."""
-
-    def use_position(self, traceparent: str) -> AbstractContextManager[None]:
-        """See `use_position`."""
-
-    def batch(self, name: str, positions: Iterable[str]) -> AbstractContextManager[None]:
-        """See `batch`."""
-
-    def note(self, name: str, attributes: Attributes) -> None:
-        """See `note`."""
-
-    def position(self) -> str:
-        """See `position`."""
-
-    def connection(self) -> type[Connection]:
-        """See `connection`."""
-
-    def stop(self, seconds: float) -> None:
-        """See `stop`."""
-
-
-_tracer: Tracer | None = None
+_tracer: Spans | None = None
 _NATS = {"messaging.system": "nats"}
 _NOTHING: AbstractContextManager[None] = nullcontext()
 

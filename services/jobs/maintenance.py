@@ -7,10 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import postgres, transactions
 from services.jobs import counters, domain, due, expired_leases, finish, isolation, outcomes, storage, unreadable
@@ -25,11 +22,8 @@ REFUSED_PAUSE_SECONDS = 1.0
 """Pause after a change that the database refuses: it is tried again with each pass."""
 
 
-class OwnersOf(Protocol):
-    """Returns owners of the jobs that a task would move."""
-
-    async def __call__(self, conn: AsyncConnection, *, limit: int) -> list[UUID]:
-        """Return up to `limit` owners."""
+OwnersOf = Callable[..., Awaitable[list[UUID]]]
+"""Returns, on a connection, up to `limit` owners of the jobs that a task would move."""
 
 
 class Maintenance:
