@@ -27,9 +27,10 @@ class Deletion(Page):
         flash_codes = {"admin_account": "admin_account", "deletion_pending": "deletion_pending"}
         return self.page_routes(PATH, self.show, actions, flash_codes)
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         """Show what will be deleted, or the pending deletion."""
-        return await self._show(request)
+        visitor = await self.begin(request)
+        return visitor.show("delete_account", PATH, {"form": form or forms.blank()}, status=status)
 
     async def request(self, request: Request) -> Response:
         """Begin the grace period; all other sessions end."""
@@ -39,7 +40,7 @@ class Deletion(Page):
                 session.identity, email=fields["email"], client=client_info(request)
             )
         except errors.Error as error:
-            return await self.show_again(error, fields, partial(self._show, request))
+            return await self.show_again(error, fields, partial(self.show, request))
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
         return self.redirect(PATH)
 
@@ -49,7 +50,3 @@ class Deletion(Page):
         await self._container.auth.cancel_deletion(session.identity)
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
         return self.redirect(redirects.local(fields["origin"]) or PATH, flash_code="account_kept")
-
-    async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
-        visitor = await self.begin(request)
-        return visitor.show("delete_account", PATH, {"form": form or forms.blank()}, status=status)

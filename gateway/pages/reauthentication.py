@@ -30,9 +30,16 @@ class Reauthentication(Page):
             Route(redirects.REAUTHENTICATE, page_request.form_handler(self.prove, self.show), methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         """Show the form."""
-        return await self._show(request, forms.filled({"next": request.query_params.get("next", "")}, {}))
+        form = form or forms.filled({"next": request.query_params.get("next", "")}, {})
+        visitor = await self.begin(request)
+        context: dict[str, Any] = {
+            "next": redirects.local(form["values"]["next"]),
+            "form": form,
+            "has_passkey": await self._has_passkey(visitor.identity),
+        }
+        return visitor.show("reauthenticate", redirects.REAUTHENTICATE, context, status=status)
 
     async def prove(self, request: Request) -> Response:
         """Check the proof, replace the session token and return to the sensitive page."""
@@ -42,20 +49,11 @@ class Reauthentication(Page):
                 session.identity, password=fields["password"], code=fields["code"], client=client_info(request)
             )
         except errors.Error as error:
-            return await self.show_again(error, fields, partial(self._show, request))
+            return await self.show_again(error, fields, partial(self.show, request))
         next_path = redirects.local(fields["next"]) or views.SECURITY_PATH
         response = self.redirect(next_path, flash_code="proved")
         self._container.rotate_token(response, reauthenticated, by_cookie=True)
         return response
-
-    async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
-        visitor = await self.begin(request)
-        context: dict[str, Any] = {
-            "next": redirects.local(form["values"]["next"]),
-            "form": form,
-            "has_passkey": await self._has_passkey(visitor.identity),
-        }
-        return visitor.show("reauthenticate", redirects.REAUTHENTICATE, context, status=status)
 
     async def _has_passkey(self, identity: str) -> bool:
         try:

@@ -42,9 +42,23 @@ class Security(Page):
         flash_codes = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
         return self.page_routes(PATH, self.show, actions, flash_codes)
 
-    async def show(self, request: Request) -> Response:
-        """Show the settings."""
-        return await self._show(request)
+    async def show(
+        self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
+    ) -> Response:
+        """Show the settings; `about` names the form that was refused."""
+        visitor = await self.begin(request)
+        security, passkeys = await asyncio.gather(
+            self._container.auth.get_security(visitor.identity),
+            self._container.passkeys.list_passkeys(visitor.identity),
+        )
+        context = {
+            "security": views.security(security),
+            "passkeys": views.passkeys(passkeys),
+            "can_access_dashboard": security.user.can_access_dashboard,
+            "form": form or forms.blank(),
+            "about": about,
+        }
+        return visitor.show("security", PATH, context, status=status)
 
     async def change_password(self, request: Request) -> Response:
         """Replace the password; all other sessions end."""
@@ -141,23 +155,6 @@ class Security(Page):
         await self._container.passkeys.remove(session.identity, passkey_id=_passkey_id(fields))
         return self.redirect(PATH, flash_code="passkey_removed")
 
-    async def _show(
-        self, request: Request, form: dict[str, Any] | None = None, *, about: str = "", status: int = 200
-    ) -> Response:
-        visitor = await self.begin(request)
-        security, passkeys = await asyncio.gather(
-            self._container.auth.get_security(visitor.identity),
-            self._container.passkeys.list_passkeys(visitor.identity),
-        )
-        context = {
-            "security": views.security(security),
-            "passkeys": views.passkeys(passkeys),
-            "can_access_dashboard": security.user.can_access_dashboard,
-            "form": form or forms.blank(),
-            "about": about,
-        }
-        return visitor.show("security", PATH, context, status=status)
-
     async def _show_again(
         self,
         request: Request,
@@ -166,7 +163,7 @@ class Security(Page):
         about: str,
     ) -> Response:
         """Show the page with the mistakes of the form named `about`. Raises `error` again if it is not about the form."""
-        return await self.show_again(error, fields, partial(self._show, request, about=about))
+        return await self.show_again(error, fields, partial(self.show, request, about=about))
 
     async def _show_enrolment(
         self, request: Request, uri: str, mistakes: dict[str, str], *, status: int = 200

@@ -41,8 +41,11 @@ class SettingsForm(Page):
         """Return what else the template shows."""
         return {}
 
-    async def show(self, request: Request) -> Response:
-        return await self._show(request)
+    async def show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
+        visitor = await self.begin(request)
+        form = form or forms.filled(self.values(visitor.session.user), {})
+        context = {"form": form, **self.context(request, form)}
+        return visitor.show(self.template, self.path, context, status=status)
 
     async def save(self, request: Request) -> Response:
         """Save the form; show it again if a value is invalid."""
@@ -50,12 +53,6 @@ class SettingsForm(Page):
         try:
             await self.send(session.identity, fields)
         except errors.Error as error:
-            return await self.show_again(error, fields, partial(self._show, request))
+            return await self.show_again(error, fields, partial(self.show, request))
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})
         return self.redirect(self.path, flash_code=self.saved)
-
-    async def _show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
-        visitor = await self.begin(request)
-        form = form or forms.filled(self.values(visitor.session.user), {})
-        context = {"form": form, **self.context(request, form)}
-        return visitor.show(self.template, self.path, context, status=status)

@@ -30,9 +30,17 @@ class Tokens(Page):
         flash_codes = {"api_token_not_found": "token_unknown", "invalid_argument": "token_unknown"}
         return self.page_routes(PATH, self.show, actions, flash_codes)
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         """Show the API tokens, and the form for another one."""
-        return await self._show(request, forms.filled(_DEFAULTS, {}))
+        visitor = await self.begin(request)
+        listed = await self._container.api_tokens.list_tokens(visitor.identity)
+        context = {
+            "api_tokens": [views.api_token(api_token) for api_token in listed.api_tokens],
+            "fresh_until": views.optional_time(listed, "fresh_until_time"),
+            "lifetimes": LIFETIMES,
+            "form": form or forms.filled(_DEFAULTS, {}),
+        }
+        return visitor.show("tokens", PATH, context, status=status)
 
     async def create(self, request: Request) -> Response:
         """Create an API token. It is shown only once, so this response is the page itself, not a redirect."""
@@ -47,9 +55,9 @@ class Tokens(Page):
                 client=client_info(request),
             )
         except errors.FailedPrecondition as error:
-            return await self._show(request, forms.filled(fields, {forms.WHOLE: error.message}), status=409)
+            return await self.show(request, forms.filled(fields, {forms.WHOLE: error.message}), status=409)
         except errors.Error as error:
-            return await self.show_again(error, fields, partial(self._show, request))
+            return await self.show_again(error, fields, partial(self.show, request))
         visitor = await self.begin(request)
         context = {"api_token": views.api_token(created.api_token), "token": created.token}
         return visitor.show("token", PATH, context)
@@ -61,14 +69,3 @@ class Tokens(Page):
         await self._container.api_tokens.revoke(session.identity, token_id=token_id)
         self._container.sessions.forget_revoked(session.user_id, {token_id})
         return self.redirect(PATH, flash_code="token_revoked")
-
-    async def _show(self, request: Request, form: dict[str, Any], *, status: int = 200) -> Response:
-        visitor = await self.begin(request)
-        listed = await self._container.api_tokens.list_tokens(visitor.identity)
-        context = {
-            "api_tokens": [views.api_token(api_token) for api_token in listed.api_tokens],
-            "fresh_until": views.optional_time(listed, "fresh_until_time"),
-            "lifetimes": LIFETIMES,
-            "form": form,
-        }
-        return visitor.show("tokens", PATH, context, status=status)
