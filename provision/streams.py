@@ -7,6 +7,7 @@ import logging
 import time
 
 import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
@@ -51,7 +52,7 @@ async def provision(
         await client.close()
 
 
-async def _connect(url: str, seconds: float, certificate: tls.Certificate | None) -> nats.NATS:
+async def _connect(url: str, seconds: float, certificate: tls.Certificate | None) -> Client:
     try:
         # The client can wait forever after a failed TLS handshake.
         async with asyncio.timeout(seconds + CONNECT_SECONDS):
