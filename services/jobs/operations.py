@@ -106,7 +106,7 @@ class Operations:
         self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
         self.lists = job_lists.JobLists(engine, self.unreadable_rows)
         self._submits = batching.Batcher(self._submit_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
-        self._finishes = batching.Batcher(self._finish_batch, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
+        self._finishes = batching.Batcher(self.finish_many, max_items=MAX_BATCH, max_wait=BATCH_WAIT_SECONDS)
 
     @asynccontextmanager
     async def transaction(self, handoff: Handoff | None = None) -> AsyncIterator[Transaction]:
@@ -325,10 +325,6 @@ class Operations:
         """End an attempt. Repeating an outcome is no error. Raises `lease_lost` for a superseded attempt, `kind_not_owned`."""
         return await self._finishes((job_id, attempt, outcome))
 
-    async def finish_many(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
-        """End attempts together; return for each the result of `finish`, or its error."""
-        return await self._finish_batch(finishes)
-
     async def _submit_batch(self, submits: Sequence[tuple[UUID, domain.Spec]]) -> Sequence[SubmitResult]:
         return await isolation.run(self._submit_with_handoff, submits, _owners_of_submits)
 
@@ -351,7 +347,8 @@ class Operations:
                 return [(job, True)]
             return await tx.submit(submits, is_last=waiter is None)
 
-    async def _finish_batch(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
+    async def finish_many(self, finishes: Sequence[Finish]) -> Sequence[Job | errors.Error]:
+        """End attempts together; return for each the result of `finish`, or its error."""
         results = await isolation.run(self._finish_with_repair, finishes, self._owners_of_finishes)
         if lost := [item[:2] for item, result in zip(finishes, results, strict=True) if finish.is_lease_lost(result)]:
             async with self._single.connect() as conn:
