@@ -31,7 +31,7 @@ def files() -> tuple[FileDescriptorProto, ...]:
 
 @functools.cache
 def comments() -> Mapping[str, str]:
-    """Return the comment of each service, rpc, message, field, enum and value by its full name, in one line a paragraph."""
+    """Return the comment of each service, rpc, message, field, enum and value by its full name, one line per paragraph."""
     return {name: text for file in files() for name, text in _of_file(file)}
 
 

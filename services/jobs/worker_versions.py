@@ -1,7 +1,7 @@
 """Versions of a program that run at the same time, as during a rolling restart.
 
-The age of a version is that of its first registered living worker, by the database's clock. The youngest version of a kind
-decides its settings and schedules. A version that returns after a rollback is the youngest as soon as its earlier workers count
+The age of a version is that of its first registered living worker, by the database's clock. The newest version of a kind
+decides its settings and schedules. A version that returns after a rollback is the newest as soon as its earlier workers count
 as gone.
 """
 
