@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from gateway.container import Container
-from gateway.pages.admin import bulk, errors, health, jobs, kinds, overview, schedules, search, security_events, users
+from gateway.pages.admin import (
+    bulk,
+    errors,
+    health,
+    jobs,
+    kind,
+    kinds,
+    overview,
+    schedules,
+    search,
+    security_events,
+    users,
+)
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
@@ -19,6 +31,7 @@ def routes(container: Container) -> Sequence[BaseRoute]:
         *bulk.Bulk(container).routes(),
         *errors.Errors(container).routes(),
         *kinds.Kinds(container).routes(),
+        *kind.KindPage(container).routes(),
         *schedules.Schedules(container).routes(),
         *health.Health(container).routes(),
         *users.Users(container).routes(),

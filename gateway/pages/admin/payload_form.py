@@ -84,6 +84,12 @@ def read(form: Sequence[Field], values: Mapping[str, str]) -> dict[str, Any]:
     return payload
 
 
+def visible(form: Sequence[Field], values: Mapping[str, str]) -> dict[str, str]:
+    """Return what was sent, with sensitive fields empty."""
+    sensitive = {field.key for field in form if field.is_sensitive}
+    return {name: "" if name in sensitive else text for name, text in values.items()}
+
+
 def _field(
     name: str, prop: Mapping[str, Any], payload: Mapping[str, Any], *, is_required: bool, is_sensitive: bool
 ) -> Field:

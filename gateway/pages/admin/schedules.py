@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +13,7 @@ from starlette.routing import Route
 from chassis import errors, ids
 from gateway import flash, payloads
 from gateway.container import Container
-from gateway.pages import forms, page_request
+from gateway.pages import forms
 from gateway.pages.admin import payload_form
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
@@ -45,10 +47,20 @@ class Schedules(AdminPage):
         job_ids = {schedule["name"]: str(ids.uuid7()) for schedule in schedules}
         return visitor.show("admin/schedules", PATH, {"schedules": schedules, "fresh": job_ids})
 
-    async def show_one(self, request: Request) -> Response:
+    async def show_one(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
         """Show one schedule: its next and its latest times, and the form that changes it."""
         visitor = await self.begin(request)
-        return visitor.show("admin/schedule", _path(request), await self._page_values(request, visitor))
+        details, kind = await self._with_kind(request, visitor.identity)
+        context = {
+            "details": details,
+            "schedule": details["schedule"],
+            "runs": _runs(details),
+            "fields": payload_form.fields(kind["payload_schema"], details["payload"], kind["sensitive_fields"]),
+            "has_sensitive": bool(kind["sensitive_fields"]),
+            "job_id": str(ids.uuid7()),
+            "form": form or forms.blank(),
+        }
+        return visitor.show("admin/schedule", _path(request), context, status=status)
 
     async def confirm(self, request: Request) -> Response:
         """Ask before a schedule is deleted."""
@@ -89,11 +101,8 @@ class Schedules(AdminPage):
             message.catch_up = kind_pb2.CatchUp.Value(f"CATCH_UP_{schedule['catch_up'].upper()}")
             await self._container.engine.set_schedule(session.identity, registration=message)
         except errors.Error as error:
-            status, mistakes = forms.mistakes_of(error, values.keys())
-            secret_keys = {field.key for field in form if field.is_sensitive}
-            filled = forms.filled({name: text for name, text in values.items() if name not in secret_keys}, mistakes)
-            context = {**await self._page_values(request, visitor), "form": filled}
-            return visitor.show("admin/schedule", _path(request), context, status=status)
+            visible = payload_form.visible(form, values)
+            return await self.show_again(error, visible, partial(self.show_one, request))
         return self.redirect(_path(request), flash_code=flash.about("schedule_saved", request.path_params["name"]))
 
     async def delete(self, request: Request) -> Response:
@@ -120,18 +129,6 @@ class Schedules(AdminPage):
         job_id = str(ids.parse(fields["job_id"], "job_id"))
         job = (await self._container.engine.trigger_schedule(session.identity, name=fields["name"], job_id=job_id)).job
         return self.redirect(f"/jobs/{job.job_id}")
-
-    async def _page_values(self, request: Request, visitor: page_request.Visitor) -> dict[str, object]:
-        details, kind = await self._with_kind(request, visitor.identity)
-        fields = payload_form.fields(kind["payload_schema"], details["payload"], kind["sensitive_fields"])
-        return {
-            "details": details,
-            "schedule": details["schedule"],
-            "runs": _runs(details),
-            "fields": fields,
-            "has_sensitive": bool(kind["sensitive_fields"]),
-            "job_id": str(ids.uuid7()),
-        }
 
     async def _with_kind(self, request: Request, identity: str) -> tuple[engine.ScheduleDetails, engine.KindDetails]:
         details = await self._details(request, identity)
