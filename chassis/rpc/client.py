@@ -151,7 +151,7 @@ class Caller:
         calls: set[asyncio.Task[Response]] = set()
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + timeout
-        while (seconds_left := ends_at - loop.time()) > 0:
+        while (left := ends_at - loop.time()) > 0:
             if calls and isinstance(method, renewing.Method):
                 method.renew()
             call = asyncio.create_task(
@@ -161,9 +161,7 @@ class Caller:
             self._hedged_calls.add(call)
             call.add_done_callback(self._on_hedged_call_done)
             calls.add(call)
-            done, _ = await asyncio.wait(
-                calls, timeout=min(hedge_seconds, seconds_left), return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait(calls, timeout=min(hedge_seconds, left), return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return done.pop().result()
         raise errors.DeadlineExceeded()
