@@ -16,7 +16,7 @@ from services.jobs import convert, domain, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from services.jobs.operators import job_changes
+from services.jobs.operators import job_changes, overview
 from services.jobs.operators.holds import Holds
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import JobSearch
@@ -198,8 +198,14 @@ async def test_owners_get_an_event_and_operators_read_who_did_it(
 
 
 async def test_a_job_on_hold_is_a_problem_of_its_own_and_no_other(
-    jobs: Operations, holds: Holds, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
+    jobs: Operations,
+    holds: Holds,
+    jobs_engine: AsyncEngine,
+    submit_job: jobs_helpers.Submit,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(overview, "MAX_PROBLEMS", 100_000)  # other tests leave theirs
     job = await submit_job()
     await jobs_helpers.shift(jobs_engine, job.job_id, "run_at = now() - interval '2 days', crashes = 3")
     await holds.hold(job.job_id, actor_id=None)
