@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -18,6 +19,10 @@ BATCH = 100
 """Unfinished jobs that one call cancels."""
 DELETE_BATCH = 1_000
 """Finished jobs, and events, that one call deletes."""
+STATEMENT_BATCH = 50
+"""Jobs that one statement deletes: each may have 20,000 log lines."""
+DELETE_SECONDS = 2.0
+"""Time after which a call deletes no further jobs."""
 SCAN_BATCH = 2_000
 """Jobs of other owners that one call searches for mentions."""
 REASON = "account_deleted"
@@ -80,10 +85,9 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
     """
     async with jobs.transaction() as tx:
         await _cancel(tx, owner_id)
+    deleted_jobs = await _delete_finished(jobs, owner_id)
     async with jobs.transaction() as tx:
         conn = tx.conn
-        finished = list((await conn.execute(_FINISHED, {"owner_id": owner_id, "limit": DELETE_BATCH})).scalars())
-        await _delete(tx, finished)
         # Transitions lock the row: the next statements see those before, and later ones begin a new sequence.
         await conn.execute(_LOCK_OWNER, {"owner_id": owner_id})
         has_jobs = bool(await conn.scalar(_HAS_JOBS, {"owner_id": owner_id}))
@@ -104,7 +108,7 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         is_unsent = bool(await tx.conn.scalar(_IS_UNSENT, {"sought": str(owner_id)}))
     is_clean = all(row.is_finished for row in mentioning)
     return Erased(
-        deleted=len(finished) + deleted_events + sum(row.is_finished for row in mentioning),
+        deleted=deleted_jobs + deleted_events + sum(row.is_finished for row in mentioning),
         is_complete=not has_jobs and deleted_events < DELETE_BATCH and is_clean and not is_unsent,
         next_job_id=page[-1].job_id if len(page) == SCAN_BATCH else None,
     )
@@ -117,6 +121,19 @@ async def _cancel(tx: Transaction, owner_id: UUID) -> None:
     for job in (await storage.lock_jobs(tx.conn, job_ids)).values():
         if job.state in _CANCELLABLE:
             await tx.cancel(job, REASON)
+
+
+async def _delete_finished(jobs: Operations, owner_id: UUID) -> int:
+    """Delete finished jobs of the owner; return the number."""
+    deleted, count, ends_at = 0, STATEMENT_BATCH, time.monotonic() + DELETE_SECONDS
+    while count == STATEMENT_BATCH and deleted < DELETE_BATCH and time.monotonic() < ends_at:
+        async with jobs.transaction() as tx:
+            rows = await tx.conn.execute(_FINISHED, {"owner_id": owner_id, "limit": STATEMENT_BATCH})
+            finished = list(rows.scalars())
+            await _delete(tx, finished)
+        count = len(finished)
+        deleted += count
+    return deleted
 
 
 async def _delete(tx: Transaction, job_ids: Sequence[UUID]) -> None:

@@ -6,12 +6,15 @@ The next call deletes what this one leaves: an interrupted attempt loses nothing
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+from psycopg.errors import QueryCanceled
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import ids, postgres
@@ -20,8 +23,13 @@ from services.jobs.operators import kind_changes
 from services.jobs.schedules import storage
 
 BATCH = 1_000
+FIRST_BATCH = 100
+"""The first batch of a kind. The next ones are larger or smaller by its time: a job may have 20,000 log lines."""
+FAST_SECONDS, SLOW_SECONDS = 0.25, 1.0
+"""Shorter than the first a batch may be doubled, longer than the second it is halved."""
 MAX_BATCHES = 3_000
-"""Batches of one call, of a quarter of an hour at most. A call that is due while one runs is skipped."""
+MAX_SECONDS = 900.0
+"""Bounds of one call. A call that is due while one runs is skipped."""
 NOTES_BATCH = 100_000
 MAX_NOTES_BATCHES = 30
 """Together as many notes of deleted jobs as a call deletes jobs."""
@@ -128,6 +136,8 @@ class _Walk:
     kind: str
     until: datetime
     position: Position
+    limit: int
+    """Jobs of the next batch."""
     left: Position | None = None
     is_over: bool = False
 
@@ -135,6 +145,13 @@ class _Walk:
         """Move behind a batch; return where the next call may begin."""
         self.position, self.left = done.end, self.left or done.left
         return self.left or self.position
+
+    def adapt(self, seconds: float, *, most: int) -> None:
+        """Choose the size of the next batch by the time of the last one."""
+        if seconds > SLOW_SECONDS:
+            self.limit = max(1, self.limit // 2)
+        elif seconds < FAST_SECONDS:
+            self.limit = min(most, self.limit * 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,24 +175,30 @@ async def clean(
     max_batches: int = MAX_BATCHES,
     pause_seconds: float = PAUSE_SECONDS,
 ) -> Deleted:
-    """Delete everything that is due, in up to `max_batches` batches, each in its own transaction.
+    """Delete everything that is due, in up to `max_batches` batches of up to `batch` jobs, each in its own transaction.
 
     `positions` has where the next call may begin for each kind: it need not walk over the index entries of deleted jobs.
     """
     jobs, batches = 0, 0
     positions = {} if positions is None else positions
+    first = min(FIRST_BATCH, batch)
     walks = [
-        _Walk(kind=kind, until=until, position=positions.get(kind, _START)) for kind, until in await _kinds(engine)
+        _Walk(kind=kind, until=until, position=positions.get(kind, _START), limit=first)
+        for kind, until in await _kinds(engine)
     ]
-    while walks and batches < max_batches:
+    ends_at = time.monotonic() + MAX_SECONDS
+    while walks and batches < max_batches and time.monotonic() < ends_at:
         # Kinds alternate: a kind whose jobs end faster than they are deleted must not keep those of others in the table.
         for walk in walks:
             if batches >= max_batches:
                 break
-            async with engine.begin() as conn:
-                done = await _clean_batch(conn, walk.kind, walk.until, walk.position, limit=batch)
+            started = time.monotonic()
+            if (done := await _try_batch(engine, walk)) is None:
+                batches += 1
+                continue
             positions[walk.kind] = walk.advance(done)
-            walk.is_over = done.read < batch
+            walk.is_over = done.read < walk.limit
+            walk.adapt(time.monotonic() - started, most=batch)
             if done.read:
                 jobs += done.deleted
                 batches += 1
@@ -191,6 +214,18 @@ async def _kinds(engine: AsyncEngine) -> list[tuple[str, datetime]]:
     """Return the kinds with finished jobs, each with the time before which those are due."""
     async with postgres.autocommit(engine).connect() as conn:
         return [(row.kind, row.until) for row in await conn.execute(KINDS, {"unknown": UNKNOWN_KIND})]
+
+
+async def _try_batch(engine: AsyncEngine, walk: _Walk) -> _Batch | None:
+    """Delete one batch; None if it was too large for one statement: the next one is smaller."""
+    try:
+        async with engine.begin() as conn:
+            return await _clean_batch(conn, walk.kind, walk.until, walk.position, limit=walk.limit)
+    except DBAPIError as error:
+        if not isinstance(error.orig, QueryCanceled) or walk.limit == 1:
+            raise
+        walk.limit = max(1, walk.limit // 8)
+        return None
 
 
 async def _clean_batch(conn: AsyncConnection, kind: str, until: datetime, position: Position, *, limit: int) -> _Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, ids
+from chassis import errors, ids, postgres
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import domain, kinds, operations, outcomes, retention, schema
 from services.jobs.domain import Job
@@ -55,6 +55,55 @@ def clean(jobs_engine: AsyncEngine) -> Callable[..., Awaitable[tuple[retention.D
 
 
 Clean = Callable[..., Awaitable[tuple[retention.Deleted, list[int]]]]
+
+
+@pytest.fixture
+async def slow_deletion(jobs_engine: AsyncEngine, quiet_url: str, kind: str) -> AsyncIterator[AsyncEngine]:
+    """Let the deletion of each job of the kind take a while; yield an engine whose statements may take twenty times as long."""
+    async with jobs_engine.begin() as conn:
+        await conn.execute(
+            sa.text("""
+                CREATE FUNCTION jobs.wait() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$
+            """)
+        )
+        await conn.execute(
+            sa.text(f"""
+                CREATE TRIGGER wait BEFORE DELETE ON jobs.jobs FOR EACH ROW WHEN (OLD.kind = '{kind}')
+                EXECUTE FUNCTION jobs.wait()
+            """)
+        )
+    engine = postgres.engine(quiet_url, name="test-impatient")
+
+    def limit(conn: sa.Connection) -> None:
+        conn.exec_driver_sql("SET LOCAL statement_timeout = 400")
+
+    sa.event.listen(engine.sync_engine, "begin", limit)
+    yield engine
+    await engine.dispose()
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("DROP TRIGGER wait ON jobs.jobs; DROP FUNCTION jobs.wait()"))
+
+
+async def test_jobs_that_take_long_to_delete_are_deleted_in_smaller_batches(
+    slow_deletion: AsyncEngine,
+    jobs: operations.Operations,
+    jobs_engine: AsyncEngine,
+    spec: jobs_helpers.MakeSpec,
+    owner_id: UUID,
+) -> None:
+    """Log lines are deleted with their job: a thousand jobs with many would exceed the time of a statement, each time."""
+    await jobs.submit_many([(ids.uuid7(), spec()) for _ in range(30)])
+    async with jobs_engine.begin() as conn:
+        ended = "state = 'cancelled', ready = false, cancel_reason = 'r', finished_at = now() - interval '8 days'"
+        statement = sa.text(f"UPDATE jobs.jobs SET {ended} WHERE owner_id = :owner_id")
+        await conn.execute(statement, {"owner_id": owner_id})
+
+    async def report(count: int) -> None:
+        del count
+
+    deleted = await retention.clean(slow_deletion, report, pause_seconds=0.0)
+    assert (deleted.jobs, deleted.is_complete) == (30, True)
 
 
 async def age_job(engine: AsyncEngine, job_id: UUID, age: timedelta) -> None:
