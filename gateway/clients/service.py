@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis import errors
 from chassis.rpc import client
+from gateway.clients.circuit_breaker import CircuitBreaker
 
 TIMEOUT = 3.0
 QUICK_TIMEOUT = 1.0
@@ -61,6 +62,7 @@ class Peer:
         services = [each.descriptor for each in Client.__subclasses__() if each.descriptor.file.package == package]
         self.name = name
         self.caller = caller
+        self.breaker = CircuitBreaker()
         self.channel = client.channel(
             target,
             service=services[0].full_name,
@@ -108,10 +110,12 @@ class Client:
     ) -> Response:
         """Return the response to `request`, or raise the error in it."""
         timeout = self.quick_timeout if quick else self.timeout
+        rpc: str = getattr(method, "name", "")
         try:
-            return await self._peer.caller(
-                method, request, timeout=timeout, user_token=identity, wait_for_ready=not quick
-            )
+            with self._peer.breaker.call(rpc, identity):
+                return await self._peer.caller(
+                    method, request, timeout=timeout, user_token=identity, wait_for_ready=not quick
+                )
         except errors.DeadlineExceeded as error:
             if self._peer.channel.get_state() is grpc.ChannelConnectivity.READY:
                 raise

@@ -15,6 +15,8 @@ from chassis import identity
 from chassis.rpc import server
 from dev import subprocesses
 from gateway import clients
+from gateway.clients import circuit_breaker
+from gateway.middleware import overload
 from gateway.settings import Settings
 from repruv.demo.v1 import demo_service_pb2_grpc
 from tests.integration.gateway.conftest import Account, gateway_serving
@@ -91,6 +93,28 @@ async def test_missing_service_is_503_and_other_routes_work(
     assert hello.name == "hello"
     ready = await account.http.get("/readyz")
     assert (ready.status_code, ready.json()["services"]) == (503, {"auth": True, "demo": False, "jobs": True})
+
+
+async def test_service_without_answers_takes_no_places_from_requests_for_others(
+    with_troubled_demo: str, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients.Demo, "timeout", 0.3)
+    waiting, other = [await register(with_troubled_demo) for _ in range(8)], await register(with_troubled_demo)
+    # The first call finds out.
+    assert problem(await other.http.get("/api/v1/demo/status")) == (504, "deadline_exceeded")
+    monkeypatch.setattr(clients.Demo, "timeout", 60.0)
+    monkeypatch.setattr(overload, "MAX_WAIT_SECONDS", 60.0)
+    calls = [asyncio.create_task(each.http.get("/api/v1/demo/status")) for each in waiting for _ in range(8)]
+    refused, tries = set[asyncio.Task[httpx.Response]](), set(calls)
+    async with asyncio.timeout(50):
+        while len(tries) > circuit_breaker.MAX_TRIES:
+            done, tries = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+            refused |= done
+        assert {problem(call.result()) for call in refused} == {(503, "unavailable")}
+        assert (await other.http.get("/api/v1/auth/profile")).status_code == 200
+    for call in tries:
+        call.cancel()
+    await asyncio.gather(*tries, return_exceptions=True)
 
 
 async def test_a_hanging_call_is_504_and_a_failing_one_500(

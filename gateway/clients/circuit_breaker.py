@@ -1,0 +1,56 @@
+"""The circuit breaker of a service: while rpcs get no answers, few requests wait for them.
+
+Each request that waits has a place of the limit of concurrent requests (`middleware.overload`). Without the breaker, requests
+for a frozen service would hold all places, and the gateway would refuse those for other services too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chassis import errors
+
+logger = logging.getLogger(__name__)
+
+MAX_TRIES = 4
+"""Calls of open rpcs of a service at once. A quarter of the smallest limit of concurrent requests."""
+
+
+class CircuitBreaker:
+    """Opens an rpc when a call gets no answer before its deadline, and closes it when one is answered, even by an error."""
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+        # The users of the tries that wait.
+        self._tries: set[object] = set()
+
+    @contextmanager
+    def call(self, rpc: str, user: str) -> Iterator[None]:
+        """Pass a call of a user, empty for none. An open rpc passes one try of a user, and four of all users.
+
+        A user whose calls alone get no answers does not keep those of others from closing the rpc. Raises `Unavailable`.
+        """
+        is_try = rpc in self._open
+        key = user or object()
+        if is_try:
+            if key in self._tries or len(self._tries) >= MAX_TRIES:
+                raise errors.Unavailable()
+            self._tries.add(key)
+        try:
+            yield
+        except errors.DeadlineExceeded:
+            if rpc not in self._open:
+                self._open.add(rpc)
+                logger.warning("rpc is not answered", extra={"rpc": rpc})
+            raise
+        except errors.Error as error:
+            if error.code != errors.Unavailable.default_code:
+                self._open.discard(rpc)
+            raise
+        else:
+            self._open.discard(rpc)
+        finally:
+            if is_try:
+                self._tries.discard(key)

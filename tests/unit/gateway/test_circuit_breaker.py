@@ -1,0 +1,67 @@
+"""The circuit breaker of a service."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from chassis import errors
+from gateway.clients import circuit_breaker
+
+
+def fail(breaker: circuit_breaker.CircuitBreaker, error: errors.Error, rpc: str = "Get") -> None:
+    with suppress(errors.Error), breaker.call(rpc, "someone"):
+        raise error
+
+
+def passes(breaker: circuit_breaker.CircuitBreaker, stack: ExitStack, user: str, rpc: str = "Get") -> bool:
+    """Return whether a call may begin; it then lasts as long as the stack."""
+    try:
+        stack.enter_context(breaker.call(rpc, user))
+    except errors.Unavailable:
+        return False
+    return True
+
+
+def opened() -> circuit_breaker.CircuitBreaker:
+    breaker = circuit_breaker.CircuitBreaker()
+    fail(breaker, errors.DeadlineExceeded())
+    return breaker
+
+
+def test_open_rpc_passes_one_try_of_each_user_and_few_of_all() -> None:
+    breaker = opened()
+    with ExitStack() as stack:
+        assert [passes(breaker, stack, user) for user in ("a", "a", "b", "", "", "c")] == [
+            *(True, False, True),
+            *(True, True, False),
+        ]
+        # Other rpcs are not affected.
+        assert passes(breaker, stack, "a", "List")
+
+
+@pytest.mark.parametrize("error", [None, errors.NotFound(), errors.Unavailable(code="database_unavailable")])
+def test_answer_closes_the_rpc(error: errors.Error | None) -> None:
+    breaker = opened()
+    with suppress(errors.Error), breaker.call("Get", "a"):
+        if error is not None:
+            raise error
+    with ExitStack() as stack:
+        assert all(passes(breaker, stack, "a") for _ in range(20))
+
+
+@pytest.mark.parametrize("error", [errors.DeadlineExceeded(), errors.Unavailable()])
+def test_call_without_an_answer_leaves_the_rpc_open(error: errors.Error) -> None:
+    breaker = opened()
+    fail(breaker, error)
+    with ExitStack() as stack:
+        assert [passes(breaker, stack, "a") for _ in range(2)] == [True, False]
+
+
+def test_service_that_is_down_opens_nothing() -> None:
+    """Such calls fail at once, or wait for its restart."""
+    breaker = circuit_breaker.CircuitBreaker()
+    fail(breaker, errors.Unavailable())
+    with ExitStack() as stack:
+        assert all(passes(breaker, stack, "a") for _ in range(20))
