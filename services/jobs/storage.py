@@ -79,6 +79,11 @@ async def get_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUI
     return _by_id(await execute(conn, statements.GET_JOBS, {"job_ids": list(job_ids)}))
 
 
+async def get_light_jobs(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Return jobs without large payloads."""
+    return _by_id(await built_jobs(conn, sa.select(*LIGHT).where(jobs.c.job_id.in_(job_ids))))
+
+
 async def owners_of(conn: AsyncConnection, job_ids: Collection[UUID]) -> dict[UUID, UUID]:
     statement = sa.select(jobs.c.job_id, jobs.c.owner_id).where(jobs.c.job_id.in_(job_ids))
     return {row.job_id: row.owner_id for row in await conn.execute(statement)}

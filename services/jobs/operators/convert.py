@@ -11,6 +11,7 @@ from google.protobuf import unknown_fields
 from chassis import errors, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import kind_pb2
+from services.jobs import domain
 from services.jobs.convert import STATES, job_to_proto
 from services.jobs.operators import (
     bulk,
@@ -137,8 +138,9 @@ def kind_change_to_proto(change: kind_changes.KindChange) -> pb.KindChange:
     )
 
 
-def stuck_to_proto(stuck: overview.StuckJob) -> pb.StuckJob:
-    return pb.StuckJob(job=job_to_proto(stuck.job), reason=stuck.reason, age=protobuf.to_duration(stuck.age))
+def stuck_to_proto(stuck: overview.StuckJob, job: domain.Job) -> pb.StuckJob:
+    """Return a stuck job as proto; `job` has no values of sensitive fields."""
+    return pb.StuckJob(job=job_to_proto(job), reason=stuck.reason, age=protobuf.to_duration(stuck.age))
 
 
 def worker_to_proto(worker: overview.Worker) -> pb.Worker:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -232,7 +231,7 @@ class Overview:
         parameters = {**_STUCK_PARAMETERS, "limit": limit}
         async with self._single.connect() as conn:
             rows = (await conn.execute(STUCK, parameters)).all()
-            jobs: Mapping[UUID, domain.Job] = await storage.get_jobs(conn, [row.job_id for row in rows])
+            jobs = await storage.get_light_jobs(conn, [row.job_id for row in rows])
         return [StuckJob(job=jobs[row.job_id], reason=row.reason, age=row.age) for row in rows if row.job_id in jobs]
 
     async def list_problems(self) -> list[Problem]:

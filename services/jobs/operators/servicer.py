@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,12 +11,13 @@ from grpc import aio
 
 from chassis import cooperative, errors, identity, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
-from repruv.jobs.v1 import admin_service_pb2_grpc, job_pb2
+from repruv.jobs.v1 import admin_service_pb2_grpc, job_pb2, kind_pb2
 from services.jobs import domain, log_lines, operations
 from services.jobs.convert import MAX_PAYLOAD_BYTES, job_to_proto, json_from_proto, line_to_proto, masked
 from services.jobs.operators import bulk, convert, error_groups, holds, job_search, kind_controls, overview, runs
 from services.jobs.rates import reader
 from services.jobs.schedules import convert as schedule_convert
+from services.jobs.schedules import cron
 from services.jobs.schedules import operations as schedule_operations
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
@@ -136,7 +138,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         schedules = await self.schedules.list_all()
-        return pb.ListSchedulesResponse(schedules=map(schedule_convert.schedule_to_proto, schedules))
+        return pb.ListSchedulesResponse(schedules=[await self._schedule_to_proto(schedule) for schedule in schedules])
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
         return schedule_convert.details_to_proto(await self.schedules.get(request.name))
@@ -154,19 +156,21 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
         schedule = await self.schedules.pause(request.name)
-        return pb.PauseScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
+        return pb.PauseScheduleResponse(schedule=await self._schedule_to_proto(schedule))
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
         schedule = await self.schedules.resume(request.name)
-        return pb.ResumeScheduleResponse(schedule=schedule_convert.schedule_to_proto(schedule))
+        return pb.ResumeScheduleResponse(schedule=await self._schedule_to_proto(schedule))
 
     async def TriggerSchedule(self, request: pb.TriggerScheduleRequest, context: Context) -> pb.TriggerScheduleResponse:
         job = await self.schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
-        return pb.TriggerScheduleResponse(job=job_to_proto(job))
+        return pb.TriggerScheduleResponse(job=await self._to_proto(job))
 
     async def ListStuckJobs(self, request: pb.ListStuckJobsRequest, context: Context) -> pb.ListStuckJobsResponse:
         stuck = await self.engine_overview.list_stuck(limit=paging.size(request.page_size))
-        return pb.ListStuckJobsResponse(jobs=map(convert.stuck_to_proto, stuck))
+        items = [(item, masked(item.job, await self._sensitive(item.job.spec.kind))) for item in stuck]
+        jobs = await cooperative.convert(lambda pair: convert.stuck_to_proto(*pair), items)
+        return pb.ListStuckJobsResponse(jobs=jobs)
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
         workers = await self.engine_overview.list_workers()
@@ -189,8 +193,16 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def _to_proto(self, job: domain.Job) -> job_pb2.Job:
         """Return a job with masked values of sensitive fields."""
-        kind = (await self.jobs.kinds.get([job.spec.kind])).get(job.spec.kind)
-        return job_to_proto(masked(job, kind.sensitive) if kind else job)
+        return job_to_proto(masked(job, await self._sensitive(job.spec.kind)))
+
+    async def _schedule_to_proto(self, schedule: cron.Schedule) -> kind_pb2.Schedule:
+        """Return a schedule with masked values of sensitive fields."""
+        return schedule_convert.schedule_to_proto(schedule, await self._sensitive(schedule.registration.kind))
+
+    async def _sensitive(self, kind: str) -> Collection[str]:
+        """Return the fields of a kind's payload that operators must not read."""
+        found = (await self.jobs.kinds.get([kind])).get(kind)
+        return found.sensitive if found else ()
 
 
 def _actor_id() -> UUID | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection
 
 from chassis import protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
@@ -30,10 +30,8 @@ def schedule_from_proto(message: kind_pb2.ScheduleRegistration) -> cron.Registra
 
 def details_to_proto(details: operations.Details) -> pb.GetScheduleResponse:
     """Return a schedule with its times as proto, without the values of sensitive fields."""
-    registration = details.schedule.registration
-    masked = replace(registration, payload=mask_fields(registration.payload, details.sensitive))
     return pb.GetScheduleResponse(
-        schedule=schedule_to_proto(replace(details.schedule, registration=masked)),
+        schedule=schedule_to_proto(details.schedule, details.sensitive),
         next_times=filter(None, map(protobuf.to_timestamp, details.next_times)),
         runs=[
             kind_pb2.ScheduleRun(
@@ -46,13 +44,14 @@ def details_to_proto(details: operations.Details) -> pb.GetScheduleResponse:
     )
 
 
-def schedule_to_proto(schedule: cron.Schedule) -> kind_pb2.Schedule:
+def schedule_to_proto(schedule: cron.Schedule, sensitive: Collection[str]) -> kind_pb2.Schedule:
+    """Return a schedule as proto, without the values of the sensitive fields of its payload."""
     registration = schedule.registration
     return kind_pb2.Schedule(
         registration=kind_pb2.ScheduleRegistration(
             name=registration.name,
             kind=registration.kind,
-            payload=json_to_proto(registration.payload),
+            payload=json_to_proto(mask_fields(registration.payload, sensitive)),
             cron=registration.cron,
             time_zone=registration.time_zone,
             catch_up=_CATCH_UPS.to_proto(registration.catch_up),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors
+from chassis import errors, ids
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import domain, outcomes, retention
 from services.jobs.domain import LogLine
@@ -146,9 +147,17 @@ async def test_operators_read_pages_of_lines_and_owners_none(jobs_api: JobsApi) 
         await jobs_api.call(jobs_api.admin.ListLogLines, lines_request(job_pb2.Job(job_id=str(uuid4()))), **admin)
 
 
-async def test_sensitive_fields_of_a_payload_are_masked_for_operators(jobs_api: JobsApi) -> None:
+async def test_sensitive_fields_of_a_payload_are_masked_for_operators(
+    jobs_api: JobsApi, database: Callable[[str], AsyncEngine]
+) -> None:
     kind = f"demo.{uuid4().hex}"
-    await jobs_api.register(kind_pb2.KindRegistration(kind=kind, sensitive_fields=["token"]))
+    schedule = kind_pb2.ScheduleRegistration(name=f"{kind}.rare", kind=kind, cron="0 0 29 2 *")
+    schedule.payload.update({"token": "hunter2"})
+    registration = kind_pb2.KindRegistration(kind=kind, sensitive_fields=["token"])
+    registration_of_worker = jobs_service_pb2.RegisterKindsRequest(
+        worker="w", kinds=[registration], schedules=[schedule]
+    )
+    await jobs_api.call(jobs_api.jobs.RegisterKinds, registration_of_worker)
     owner = str(uuid4())
     job = await jobs_api.submit(
         kind, owner, payload={"token": "hunter2", "name": "mia", "payload": {"token": "hunter3"}}
@@ -163,6 +172,16 @@ async def test_sensitive_fields_of_a_payload_are_masked_for_operators(jobs_api: 
         assert (payload["token"], payload["name"], payload["payload"]["token"]) == ("•••", "mia", "•••")
         listed = jobs_service_pb2.ListJobsRequest(owner_id=owner)
         assert "hunter" not in str(await jobs_api.call(jobs_api.jobs.ListJobs, listed, **reader))
+    # The longest stuck job of all tests.
+    await jobs_helpers.shift(database("jobs"), UUID(job.job_id), "run_at = '2001-01-01'")
+    ids_of: dict[str, dict[str, str]] = {"TriggerSchedule": {"job_id": str(ids.uuid7())}}
+    of_schedule = ("GetSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule")
+    for rpc in ("ListStuckJobs", "ListSchedules", *of_schedule):
+        fields = {"name": schedule.name, **ids_of.get(rpc, {})} if rpc in of_schedule else {}
+        calls = (getattr(jobs_api.admin, rpc), getattr(admin_service_pb2, f"{rpc}Request")(**fields))
+        answer = str(await jobs_api.call(*calls, **readers[0]))
+        assert kind in answer, rpc
+        assert "hunter" not in answer, rpc
     (claimed_job,) = await jobs_api.claim(kind)
     assert claimed_job.spec.payload["token"] == "hunter2"
 
