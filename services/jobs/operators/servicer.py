@@ -199,10 +199,10 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         """Return a schedule with masked values of sensitive fields."""
         return schedule_convert.schedule_to_proto(schedule, await self._sensitive(schedule.registration.kind))
 
-    async def _sensitive(self, kind: str) -> Collection[str]:
-        """Return the fields of a kind's payload that operators must not read."""
-        found = (await self.jobs.kinds.get([kind])).get(kind)
-        return found.sensitive if found else ()
+    async def _sensitive(self, name: str) -> Collection[str]:
+        """Return the fields of the payload of a kind that operators must not read."""
+        kind = (await self.jobs.kinds.get([name])).get(name)
+        return kind.sensitive if kind else ()
 
 
 def _actor_id() -> UUID | None:
