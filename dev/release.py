@@ -73,7 +73,11 @@ def release(root: Path, dist: Path, *, engine: str = "") -> str:
 
 
 def newest(changelog: str) -> tuple[str, str]:
-    """Return the newest version of a changelog and its text. Raises `NotReleased`."""
+    """Return the newest version of a changelog and its text. Raises `NotReleased`.
+
+    Before it there may be the heading *Unreleased*, without anything below it.
+    """
+    changelog = re.sub(r"^## Unreleased\n+(?=## )", "", changelog, flags=re.MULTILINE)
     headings = list(HEADING.finditer(changelog))
     first_section = re.search(r"^## .*$", changelog, re.MULTILINE)
     if not headings or not first_section or first_section.start() != headings[0].start():

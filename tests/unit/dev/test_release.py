@@ -37,9 +37,13 @@ def test_notes_are_the_newest_section_of_the_changelog() -> None:
     assert release.newest(CHANGELOG) == ("1.1.0", "### Added\n\n- New.\n")
 
 
+def test_an_empty_section_of_what_follows_may_be_first() -> None:
+    assert release.newest(CHANGELOG.replace("## 1.1.0", "## Unreleased\n\n## 1.1.0")) == release.newest(CHANGELOG)
+
+
 def test_unnamed_version_is_not_released() -> None:
     with pytest.raises(release.NotReleased, match=r"first section of CHANGELOG\.md is not a version"):
-        release.newest(CHANGELOG.replace("## 1.1.0", "## Unreleased"))
+        release.newest(CHANGELOG.replace("## 1.1.0 - 2026-12-01", "## Unreleased"))
 
 
 def test_changed_tree_and_tagged_version_are_not_released(tree: Path, tmp_path: Path) -> None:
