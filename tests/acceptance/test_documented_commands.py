@@ -26,7 +26,7 @@ STATEMENT = re.compile(r"(SELECT|VACUUM|DROP|ALTER)\b")
 OF_STANDBYS = ("pg_wal_replay_resume", "pg_is_wal_replay_paused")
 """Statements for standbys, which a primary refuses; tests/ha has standbys."""
 PLACEHOLDERS = {"PID": "0", "NAME": "'documented'"}
-REASONS = ("no_worker", "paused", "waiting", "overrun", "cancelling", "crashing")
+REASONS = ("no_worker", "paused", "waiting", "overrun", "cancelling", "crashing", "on_hold")
 """What `stuck` prints."""
 CHANGES = (
     "run",
@@ -88,7 +88,7 @@ async def test_commands_of_operators_run(system: System, user: User, capsys: pyt
             words = [word.replace("demo.enable", "demo.documented") if is_bulk else word for word in command]
             code = await asyncio.to_thread(local_admin.main, words, system.data_dir)
             error = capsys.readouterr().err
-            if command[0] in ("retry", "cancel"):
+            if command[0] in ("retry", "cancel", "hold"):
                 assert code == 1 and error.startswith("jobs admin: job_"), (
                     "a completed job is not changed, which one line says"
                 )

@@ -47,7 +47,8 @@ async def test_next_call_waits_for_the_next_job(callers: Callers, submit_job: jo
 async def test_first_of_two_calls_gets_the_job_and_the_second_keeps_waiting(
     callers: Callers, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    first, second = await callers.waiting(kind), await callers.waiting(kind)
+    # A call that still looks for jobs is passed over.
+    first, second = await callers.resting(kind), await callers.resting(kind)
     for call in (first, second):
         job = await submit_job()
         assert await claimed_ids(call) == [job.job_id]

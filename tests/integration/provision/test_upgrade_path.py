@@ -68,6 +68,7 @@ ROWS: Mapping[str, list[dict[str, Any]]] = {
         {"name": "demo.{head}", "declared_at": EARLIER, "catch_up": "last", "overlap": "skip", "next_at": LATER}
     ],
     "jobs.attempt_logs": [{"level": "info"}],
+    "jobs.job_changes": [{"change": "hold"}],
     "jobs.kind_changes": [{"change": "paused"}],
     "jobs.kind_rates": [{"span": "minute"}],
 }
