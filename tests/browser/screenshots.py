@@ -6,6 +6,7 @@ import asyncio
 import os
 import pathlib
 import re
+import sys
 
 from playwright.async_api import Page, expect
 
@@ -25,8 +26,12 @@ async def main() -> None:
 
     ADMIN_EMAIL and ADMIN_PASSWORD are those of `make up`.
     """
-    admin = User(URL, email=os.environ["ADMIN_EMAIL"])
-    signed_in = await admin.post("/auth/login", json={"email": admin.email, "password": os.environ["ADMIN_PASSWORD"]})
+    try:
+        email, password = os.environ["ADMIN_EMAIL"], os.environ["ADMIN_PASSWORD"]
+    except KeyError as error:
+        sys.exit(f"Set {error.args[0]} as for the running `make up`.")
+    admin = User(URL, email=email)
+    signed_in = await admin.post("/auth/login", json={"email": email, "password": password})
     assert signed_in.status_code == 200, signed_in.text
     user = await User.register(URL)
     async with chromium.running() as browser:
