@@ -48,6 +48,8 @@ from services.jobs.schedules import operations as schedule_operations
 from services.jobs.submit import SubmitResult
 from services.jobs.transaction import Transaction
 
+MAX_CLAIMED_ALONE = 100
+"""Jobs of each kind that one call tries to claim one by one, after the database has refused to claim them together."""
 MAX_FAMILY = 200
 """Descendants cancelled together with a job; the reconciler cancels the rest."""
 MAX_BATCH = 200
@@ -278,17 +280,18 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Claim ready jobs for a worker, each under a new attempt and a lease."""
-        candidates = unreadable.claim_candidates(kinds, limit)
+        excluded = self._refused_jobs.excluded()
         try:
             return await self.unreadable_rows.retry_after_repair(
-                partial(self._claim, worker, kinds, limit, self._refused_jobs.excluded()), candidates
+                partial(self._claim, worker, kinds, limit, excluded),
+                unreadable.claim_candidates(kinds, limit, excluded),
             )
         except Exception as error:
             if isolation.is_unavailable(error):
                 raise
             async with self._single.connect() as conn:
-                job_ids = set(await candidates(conn))
-        return await self._claim_one_by_one(worker, kinds, job_ids)
+                job_ids = await unreadable.claim_candidates(kinds, MAX_CLAIMED_ALONE, excluded)(conn)
+        return await self._claim_one_by_one(worker, kinds, limit, job_ids)
 
     async def _claim(self, worker: str, kinds: Collection[str], limit: int, excluded: Collection[UUID]) -> list[Job]:
         limited = await self.kinds.are_limited(kinds)
@@ -297,10 +300,14 @@ class Operations:
                 tx, worker=worker, kinds=kinds, limited=limited, limit=limit, lease=self.lease, excluded=excluded
             )
 
-    async def _claim_one_by_one(self, worker: str, kinds: Collection[str], job_ids: Collection[UUID]) -> list[Job]:
-        """Claim each of these jobs alone, and exclude those that the database refuses from later claims."""
+    async def _claim_one_by_one(
+        self, worker: str, kinds: Collection[str], limit: int, job_ids: Collection[UUID]
+    ) -> list[Job]:
+        """Claim up to `limit` of these jobs, each alone, and exclude those that the database refuses from later claims."""
         claimed: list[Job] = []
-        for job_id in set(job_ids) - set(self._refused_jobs.excluded()):
+        for job_id in job_ids:
+            if len(claimed) == limit:
+                break
             others = {*job_ids, *self._refused_jobs.excluded()} - {job_id}
             try:
                 claimed += await self._claim(worker, kinds, 1, others)
@@ -341,7 +348,7 @@ class Operations:
     async def _submit_once(
         self, submits: Sequence[tuple[UUID, domain.Spec]], waiter: waiters.Waiter | None
     ) -> Sequence[SubmitResult]:
-        handoff = Handoff(waiter)
+        handoff = Handoff(waiter, self._refused_jobs.excluded())
         async with self.transaction(handoff) as tx:
             if len(submits) == 1 and (job := await handoff.store_as_claimed(tx, *submits[0], lease=self.lease)):
                 return [(job, True)]

@@ -77,7 +77,8 @@ WHERE job_id = ANY(:job_ids) AND state IN {sql.FINISHED}
 )
 _CLAIM_CANDIDATES = sa.text("""
 SELECT c.job_id FROM unnest(CAST(:kinds AS text[])) AS requested (kind) CROSS JOIN LATERAL (
-    SELECT j.job_id FROM jobs.jobs j WHERE j.kind = requested.kind AND j.ready
+    SELECT j.job_id FROM jobs.jobs j
+    WHERE j.kind = requested.kind AND j.ready AND j.job_id <> ALL(CAST(:excluded AS uuid[]))
     ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT :limit) c
 """)
 _MAINTENANCE_CANDIDATES = sa.text(f"""
@@ -154,9 +155,9 @@ def is_unreadable(error: Exception) -> bool:
     return isinstance(error, (ValueError, ArithmeticError, RecursionError))
 
 
-def claim_candidates(kinds: Collection[str], limit: int) -> Candidates:
-    """Return the jobs of these kinds that a claim of `limit` jobs would take."""
-    return partial(_select, _CLAIM_CANDIDATES, {"kinds": list(kinds), "limit": limit})
+def claim_candidates(kinds: Collection[str], limit: int, excluded: Collection[UUID]) -> Candidates:
+    """Return the jobs that a claim would take: the first `limit` ready jobs of each kind without the excluded ones."""
+    return partial(_select, _CLAIM_CANDIDATES, {"kinds": list(kinds), "limit": limit, "excluded": list(excluded)})
 
 
 def maintenance_candidates(limit: int) -> Candidates:

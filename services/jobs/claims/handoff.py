@@ -5,7 +5,7 @@ A single job for an idle queue is even stored as claimed, which saves a statemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -30,8 +30,10 @@ async def find_waiter(
 class Handoff:
     """The claim of one transaction for a waiting call."""
 
-    def __init__(self, waiter: waiters.Waiter | None) -> None:
+    def __init__(self, waiter: waiters.Waiter | None, excluded: Collection[UUID] = ()) -> None:
+        """`excluded` are the jobs that the claim leaves out."""
         self._waiter = waiter
+        self._excluded = excluded
         self._is_reserved = False
         self._claimed: list[Job] | None = None
         self._is_committed = False
@@ -75,7 +77,13 @@ class Handoff:
             self._reserve(waiter)
         ready = {job.job_id for job, _ in tx.transitions if job.ready}
         self._claimed = await claim.claim(
-            tx, worker=waiter.worker, kinds=waiter.kinds, limited=False, limit=waiter.limit, lease=lease
+            tx,
+            worker=waiter.worker,
+            kinds=waiter.kinds,
+            limited=False,
+            limit=waiter.limit,
+            lease=lease,
+            excluded=self._excluded,
         )
         # Older jobs among the claimed ones have had their wake-up; each new job that remains wakes a call.
         tx.wakeups.subtract(job.spec.kind for job in self._claimed if job.job_id in ready)

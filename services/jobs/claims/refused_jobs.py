@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
 from uuid import UUID
 
 logger = logging.getLogger(__name__)
@@ -27,9 +26,9 @@ class RefusedJobs:
             del self._until[next(iter(self._until))]
         self._until[job_id] = time.monotonic() + EXCLUDED_SECONDS
 
-    def excluded(self) -> Collection[UUID]:
+    def excluded(self) -> list[UUID]:
         """Return the jobs that claims leave out now."""
         if self._until:
             now = time.monotonic()
             self._until = {job_id: until for job_id, until in self._until.items() if until > now}
-        return self._until.keys()
+        return list(self._until)

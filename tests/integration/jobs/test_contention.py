@@ -279,11 +279,12 @@ async def test_tidying_does_not_wait_for_a_locked_owner(
 
 @pytest.fixture
 def poisoned(jobs_engine: AsyncEngine) -> Locks:
-    """Return a context manager that lets the database refuse a state of a job, as a rule of another release may."""
+    """Return a context manager that lets the database refuse a state of jobs, as a rule of another release may."""
 
     @asynccontextmanager
-    async def poison(state: State, job_id: UUID) -> AsyncIterator[None]:
-        rule = f"job_id <> '{job_id}' OR state <> '{state}'"
+    async def poison(state: State, *job_ids: UUID) -> AsyncIterator[None]:
+        listed = ", ".join(f"'{job_id}'" for job_id in job_ids)
+        rule = f"job_id NOT IN ({listed}) OR state <> '{state}'"
         async with jobs_engine.begin() as conn:
             await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
         try:
@@ -306,6 +307,14 @@ async def test_job_that_the_database_refuses_to_change_stops_no_claim_or_submit_
         assert isinstance(result, tuple)
         assert [job.job_id for job in handed] == [result[0].job_id]
     assert await jobs_helpers.state(jobs, poison.job_id) is State.PENDING
+
+
+async def test_claim_that_meets_refused_jobs_takes_the_next_ones_in_order_and_no_more_than_asked_for(
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, poisoned: Locks
+) -> None:
+    first, second, *others = [await submit_job() for _ in range(5)]
+    async with poisoned(State.RUNNING, first.job_id, second.job_id):
+        assert [await jobs_helpers.claim(jobs, kind, 1) for _ in others] == [[job.job_id] for job in others]
 
 
 async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others(
