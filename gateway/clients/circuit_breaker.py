@@ -14,8 +14,10 @@ from chassis import errors
 
 logger = logging.getLogger(__name__)
 
-MAX_TRIES = 4
-"""Calls of open rpcs of a service at once. A quarter of the smallest limit of concurrent requests."""
+MAX_TRIES = 8
+"""Calls of open rpcs of a service at once. Half of the smallest limit of concurrent requests."""
+MAX_TRIES_PER_USER = 4
+"""As many as a page makes at once: it is complete on the first load after an outage."""
 
 
 class CircuitBreaker:
@@ -23,19 +25,19 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self._open: set[str] = set()
-        # The users of the tries that wait.
-        self._tries: set[object] = set()
+        # The user and the rpc of each try that waits.
+        self._tries: set[tuple[object, str]] = set()
 
     @contextmanager
     def call(self, rpc: str, user: str) -> Iterator[None]:
-        """Pass a call of a user, empty for none. An open rpc passes one try of a user, and four of all users.
+        """Pass a call of a user, empty for none. Open rpcs pass one try of a user each, four of a user, and eight of all.
 
         A user whose calls alone get no answers does not keep those of others from closing the rpc. Raises `Unavailable`.
         """
         is_try = rpc in self._open
-        key = user or object()
+        key = (user or object(), rpc)
         if is_try:
-            if key in self._tries or len(self._tries) >= MAX_TRIES:
+            if not self._has_room(key):
                 raise errors.Unavailable()
             self._tries.add(key)
         try:
@@ -54,3 +56,7 @@ class CircuitBreaker:
         finally:
             if is_try:
                 self._tries.discard(key)
+
+    def _has_room(self, key: tuple[object, str]) -> bool:
+        of_user = sum(user == key[0] for user, _ in self._tries)
+        return key not in self._tries and of_user < MAX_TRIES_PER_USER and len(self._tries) < MAX_TRIES

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 SECONDS = 60.0
+"""For one event; `until` waits twice as long for its last one. Pings would keep it waiting for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +49,11 @@ class Stream:
     async def until(self, is_last: Callable[[Event], bool]) -> list[Event]:
         """Return the events up to the first for which `is_last` holds."""
         events: list[Event] = []
-        while (event := await self.next()) is not None:
-            events.append(event)
-            if is_last(event):
-                return events
+        async with asyncio.timeout(2 * SECONDS):
+            while (event := await self.next()) is not None:
+                events.append(event)
+                if is_last(event):
+                    return events
         raise AssertionError(f"the stream ended early, after {events}")
 
     async def rest(self) -> list[Event]:

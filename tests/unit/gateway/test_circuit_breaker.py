@@ -33,12 +33,25 @@ def opened() -> circuit_breaker.CircuitBreaker:
 def test_open_rpc_passes_one_try_of_each_user_and_few_of_all() -> None:
     breaker = opened()
     with ExitStack() as stack:
-        assert [passes(breaker, stack, user) for user in ("a", "a", "b", "", "", "c")] == [
-            *(True, False, True),
-            *(True, True, False),
-        ]
+        assert [passes(breaker, stack, user) for user in ("a", "a", "b", "b", "", "")] == [True, False] * 2 + [True] * 2
+        others = [passes(breaker, stack, str(user)) for user in range(circuit_breaker.MAX_TRIES)]
+        assert others == [True] * 4 + [False] * 4
         # Other rpcs are not affected.
         assert passes(breaker, stack, "a", "List")
+
+
+def test_open_rpcs_pass_all_calls_of_a_page_but_not_all_tries_of_one_user() -> None:
+    breaker = circuit_breaker.CircuitBreaker()
+    rpcs = [f"Get{number}" for number in range(circuit_breaker.MAX_TRIES)]
+    for rpc in rpcs:
+        fail(breaker, errors.DeadlineExceeded(), rpc)
+    with ExitStack() as stack:
+        of_page = [passes(breaker, stack, "a", rpc) for rpc in rpcs]
+        assert of_page == [True] * circuit_breaker.MAX_TRIES_PER_USER + [False] * 4
+        assert passes(breaker, stack, "b", rpcs[0])
+    # Each try was answered.
+    with ExitStack() as stack:
+        assert all(passes(breaker, stack, "a", rpc) for rpc in rpcs[:4] * 5)
 
 
 @pytest.mark.parametrize("error", [None, errors.NotFound(), errors.Unavailable(code="database_unavailable")])

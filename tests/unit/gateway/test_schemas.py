@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from gateway import app, problems
+from gateway import app, labels, problems
 from gateway.api import dependencies, schemas
 
 MAX_ANSWER_BYTES = 2_048
@@ -41,6 +41,12 @@ def test_every_list_that_clients_send_is_bounded(application: FastAPI) -> None:
     lists = [schema for schema in sent for schema in _lists(schema, document)]
     assert len(lists) > 5
     assert [schema for schema in lists if "maxItems" not in schema] == []
+
+
+def test_filter_of_security_events_may_name_all_kinds(application: FastAPI) -> None:
+    parameters = application.openapi()["paths"]["/api/v1/admin/security-events"]["get"]["parameters"]
+    (kinds,) = [parameter["schema"] for parameter in parameters if parameter["name"] == "kind"]
+    assert kinds["maxItems"] >= len(labels.SECURITY_EVENTS)
 
 
 @pytest.mark.parametrize(
