@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import uuid
@@ -28,18 +27,16 @@ from services.auth.sessions import storage as session_storage
 
 logger = logging.getLogger(__name__)
 
-SEND_SECONDS = 30.0
-
 
 def kind(handler: EmailJobHandler) -> worker.Kind[Any]:
-    """Return the job kind. Its retries outlast a mail server that is down for an hour."""
+    """Return the job kind. Its retries outlast a mail server that is down for six hours."""
     return worker.Kind(
         email_jobs.KIND,
         handler.send,
         payload=Payload,
-        max_attempts=10,
+        max_attempts=60,
         backoff=timedelta(seconds=5),
-        max_backoff=timedelta(minutes=10),
+        max_backoff=timedelta(minutes=20),
         attempt_timeout=timedelta(minutes=2),
         retention=timedelta(days=1),
         sensitive=("email",),
@@ -71,8 +68,7 @@ class EmailJobHandler:
         if payload.purpose not in email_jobs.WITH_LINKS:
             email = dataclasses.replace(email, message_id=context.job_id)
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self.sender.send(email)
+            await self.sender.send(email)
         except EmailRefused as error:
             logger.warning("email refused", extra={"job_id": context.job_id, "cause": str(error)[:200]})
             raise worker.JobFailed(

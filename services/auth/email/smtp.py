@@ -10,7 +10,7 @@ from services.auth.email import message
 from services.auth.email.message import Email, EmailRefused
 
 TIMEOUT = 10.0
-"""Seconds for each step of the protocol; the job handler bounds the whole."""
+"""Seconds for each step of the protocol; the circuit breaker bounds the whole."""
 PERMANENT = 500
 
 

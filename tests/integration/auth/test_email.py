@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import email.parser
 import logging
+import random
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,13 @@ import worker
 from chassis.rpc import client
 from dev import subprocesses
 from services.auth import email_handler, servicer
+from services.auth.email import circuit_breaker, templates
 from services.auth.email import jobs as email_jobs
-from services.auth.email import templates
 from services.auth.email.folder import Folder
 from services.auth.email.message import Email, Sender
 from services.auth.email.senders import open_sender
+from services.jobs import domain as jobs_domain
+from services.jobs import outcomes
 from tests.integration.auth.client import Gateway, new_address, new_email
 from tests.integration.auth.conftest import PUBLIC_URL, AuthProcesses
 from worker import testing
@@ -34,6 +39,8 @@ class MailServer:
     """Speaks enough SMTP to receive an email; its answer to RCPT is configurable."""
 
     recipient_answer: str = "250 fine"
+    is_frozen: bool = False
+    connections: int = 0
     offers_tls: bool = False
     received: list[str] = field(default_factory=list)
     port: int = 0
@@ -42,6 +49,11 @@ class MailServer:
         def say(line: str) -> None:
             writer.write(f"{line}\r\n".encode())
 
+        self.connections += 1
+        if self.is_frozen:
+            await reader.read()  # until the client gives up
+            writer.close()
+            return
         say("220 mail.test")
         while line := (await reader.readline()).decode().strip():
             verb = line[:4].upper()
@@ -146,6 +158,52 @@ async def test_an_unreachable_server_is_retried_and_no_link_is_logged(
         await send(mailer(engine, f"smtp://127.0.0.1:{subprocesses.free_port()}"), account.user_id)
     assert excinfo.value.retryable
     assert "rpl_" not in caplog.text + str([vars(record) for record in caplog.records])
+
+
+async def test_few_emails_wait_for_a_frozen_server_until_it_answers(
+    gateway: Gateway, engine: AsyncEngine, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit_breaker, "SEND_SECONDS", 0.3)
+    account = await gateway.account()
+    handler = mailer(engine, f"smtp://127.0.0.1:{mail_server.port}")
+
+    async def send_many() -> list[str]:
+        """Send what a worker runs at once, and return the outcomes."""
+        payload = email_jobs.Payload(email_jobs.Purpose.ALREADY_REGISTERED, email=account.email)
+        attempts = [handler.send(testing.RecordingContext(), payload) for _ in range(8)]
+        results = await asyncio.gather(*attempts, return_exceptions=True)
+        return [result["outcome"] if isinstance(result, dict) else getattr(result, "code", "") for result in results]
+
+    mail_server.is_frozen = True
+    assert await send_many() == ["email_unavailable"] * 8
+    mail_server.connections = 0
+    assert await send_many() == ["email_unavailable"] * 8
+    assert mail_server.connections == circuit_breaker.MAX_TRIES
+    mail_server.is_frozen = False
+    assert set(await send_many()) == {"sent", "email_unavailable"}
+    assert await send_many() == ["sent"] * 8
+
+
+def test_retries_outlast_a_mail_server_that_is_down_for_six_hours(engine: AsyncEngine, tmp_path: Path) -> None:
+    [registration] = email_handler.kind(mailer(engine, f"folder:{tmp_path}")).registrations()
+    defaults = registration.defaults
+    spec = jobs_domain.Spec(
+        kind=registration.kind,
+        owner_id=uuid.UUID(int=0),
+        payload={},
+        max_attempts=defaults.max_attempts,
+        backoff=defaults.backoff.ToTimedelta(),
+        max_backoff=defaults.max_backoff.ToTimedelta(),
+    )
+    jitter = random.Random(0)
+    durations = [
+        sum(
+            (outcomes.backoff(spec, errors, jitter=jitter.random()) for errors in range(1, spec.max_attempts)),
+            timedelta(),
+        )
+        for _ in range(500)
+    ]
+    assert min(durations) >= timedelta(hours=6)
 
 
 @pytest.mark.parametrize("logs_links", [True, False])
