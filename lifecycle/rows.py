@@ -241,7 +241,9 @@ class Rows(Generic[ResourceT, ActionT]):
         moved = self.move_statement(action, names | {"attempt"}, is_guarded=True)
         return moved.where(columns.job_id == sa.bindparam("job"), columns.attempt <= sa.bindparam("new_attempt"))
 
-    def take_statement(self, *conditions: sa.ColumnElement[bool], order: Any) -> dml.ReturningUpdate[Any]:
+    def take_statement(
+        self, *conditions: sa.ColumnElement[bool] | sa.TextClause, order: Any
+    ) -> dml.ReturningUpdate[Any]:
         """Return the statement for `take` that chooses resources by conditions, the first ones by `order`."""
         columns = self.table.c
         is_unchecked = sa.or_(columns.checked_at.is_(None), columns.checked_at < _now - AGE)

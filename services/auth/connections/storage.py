@@ -67,8 +67,16 @@ CONNECTIONS = Rows(
     absent=lambda user_id, platform: Connection(user_id=user_id, platform=platform),
     changes=_CHANGES,
 )
+_is_pause_over = sa.text(
+    "(checked_at IS NULL OR checked_at < now() - least((checked_at - refresh_at) / 4, interval '1 hour'))"
+)
 _TAKE_TO_REFRESH = Prepared(
-    CONNECTIONS.take_statement(connections.c.refresh_at <= _now, order=connections.c.refresh_at)
+    CONNECTIONS.take_statement(
+        connections.c.refresh_at <= _now,
+        # Without a key or with a wrong secret nothing is renewed, for good: the jobs must become fewer.
+        _is_pause_over,
+        order=connections.c.refresh_at,
+    )
 )
 _TAKE_TO_SYNC = Prepared(
     CONNECTIONS.take_statement(
@@ -99,7 +107,10 @@ async def begin(conn: AsyncConnection, user_id: UUID, platform: str) -> Connecti
 
 
 async def take_to_refresh(conn: AsyncConnection, *, age: timedelta, limit: int) -> list[Connection]:
-    """Take connections whose access must be renewed by now, each at most once per `age`, the longest due first."""
+    """Take connections whose access must be renewed by now, each at most once per `age`, the longest due first.
+
+    One that stays due is taken again after a quarter of the time for which it was due, after an hour at most.
+    """
     return await CONNECTIONS.take(conn, _TAKE_TO_REFRESH, age=age, limit=limit)
 
 

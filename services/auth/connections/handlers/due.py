@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 BATCH = 200
 ROUNDS = 50
 REFRESH_PAUSE = timedelta(minutes=1)
-"""A connection whose access is due gets at most one job in this time, and at most one at a time."""
+"""A connection whose access is due gets at most one job in this time, and at most one at a time; fewer while it stays due."""
 SYNC_PAUSE = timedelta(hours=1)
 """The same for one that is to be read again, also after a platform that could not be read."""
 

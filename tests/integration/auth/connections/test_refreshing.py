@@ -196,6 +196,33 @@ async def test_due_connection_gets_one_refresh_job_per_minute(owner: Any) -> Non
     assert own_jobs[0].spec.unique_key
 
 
+async def test_connection_that_stays_due_gets_fewer_and_fewer_jobs(owner: Any) -> None:
+    await owner.connected()
+
+    async def jobs_after(interval: str) -> int:
+        """Return how many jobs the connection gets after a time in which nothing renewed it."""
+        for column in ("refresh_at", "checked_at"):
+            await owner.age(column, interval)
+        submitted: list[Any] = []
+
+        async def submit(new: Any) -> list[Any]:
+            submitted.extend(new)
+            return []
+
+        await due.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
+        return [job.spec.payload["user_id"] for job in submitted].count(str(owner.user_id))
+
+    await owner.age("refresh_at", "1 day")
+    connection = await owner.connection()
+    await owner.age("refresh_at", f"{(connection.refresh_at - connection.changed_at).total_seconds()} seconds")
+    # A short outage of the platform costs little access.
+    assert [await jobs_after("0"), await jobs_after("61 seconds"), await jobs_after("61 seconds")] == [1, 1, 1]
+    await owner.age("refresh_at", "1 hour")
+    assert [await jobs_after("14 minutes"), await jobs_after("2 minutes")] == [0, 1]
+    await owner.age("refresh_at", "30 days")
+    assert [await jobs_after("59 minutes"), await jobs_after("2 minutes")] == [0, 1]
+
+
 async def test_account_and_items_of_a_connection_are_refreshed_daily(
     new_owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
