@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from chassis import tls
 
@@ -31,7 +31,7 @@ def complete(url: str, certificate: tls.Certificate | None) -> str:
     parts = urlsplit(url)
     parameters |= dict(parse_qsl(parts.query))
     parameters.pop(POOLER, None)
-    return urlunsplit(parts._replace(query=urlencode(parameters, safe="/")))
+    return _join(parts._replace(scheme="postgresql", query=urlencode(parameters, safe="/")))
 
 
 def is_pooled(url: str) -> bool:
@@ -48,11 +48,26 @@ def for_sqlalchemy(url: str, driver: str) -> str:
     user, separator, hosts = parts.netloc.rpartition("@")
     query = parts.query
     if "," in hosts:
-        query = "&".join([*(f"host={host}" for host in hosts.split(",")), query]).rstrip("&")
+        names, ports = zip(*map(_split_port, hosts.split(",")), strict=True)
+        query = f"host={','.join(names)}&port={','.join(ports)}&{query}".rstrip("&")
         hosts = ""
-    return urlunsplit(parts._replace(scheme=f"postgresql+{driver}", netloc=f"{user}{separator}{hosts}", query=query))
+    return _join(parts._replace(scheme=f"postgresql+{driver}", netloc=f"{user}{separator}{hosts}", query=query))
 
 
 def mode(url: str) -> str:
     """Return the `sslmode` of a URL."""
     return dict(parse_qsl(urlsplit(url).query)).get("sslmode", VERIFIED)
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    """Return the name or address of a host, and its port; without one an empty text, for the default."""
+    address, separator, port = host.rpartition(":")
+    if not separator or host.endswith("]"):
+        address, port = host, ""
+    return address.strip("[]"), port
+
+
+def _join(parts: SplitResult) -> str:
+    """Return a URL with `//` also if it names no host, as that of a socket: `postgresql:///database?host=/run`."""
+    url = urlunsplit(parts)
+    return url if parts.netloc else url.replace(":", "://", 1)

@@ -20,6 +20,7 @@ _PUBLISHED_ENCRYPTION_KEY = "bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc"
 _SERVICE_NAME = re.compile(r"([a-z-]{1,19}):")
 _HOSTS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:,]*)(:\d+)?(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,]*)(:\d+)?)*")
 """Hosts with ports, separated by commas; none if the URL names a socket."""
+_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 VARIABLES = "variables"
 """Key of a field's metadata: a mapping from keys of the field's value to the variables that hold them."""
 
@@ -165,7 +166,7 @@ def _wrong_database_url(text: str) -> str:
     except ValueError:
         parts = urlsplit("")
     user, _, hosts = parts.netloc.rpartition("@")
-    if parts.scheme in ("postgresql", "postgres") and "@" not in user and _HOSTS.fullmatch(hosts):
+    if parts.scheme in _SCHEMES and "@" not in user and _HOSTS.fullmatch(hosts):
         return ""
     return (
         "must be a URL like postgresql://user:password@host:5432/database, with %40 for @ and %2F for / in the password"

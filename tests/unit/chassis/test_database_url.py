@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
 
 from chassis import database_url
 
@@ -24,12 +25,22 @@ def test_a_url_that_names_the_server_role_is_kept() -> None:
         ("a", {"host": "a"}),
         ("a:1", {"host": "a", "port": 1}),
         ("a:1,b:2", {"host": "a,b", "port": "1,2"}),
+        ("[::1]:1,b", {"host": "::1,b", "port": "1,"}),
     ],
 )
 def test_sqlalchemy_passes_all_hosts_to_the_driver(hosts: str, arguments: dict[str, object]) -> None:
     url = sa.make_url(database_url.for_sqlalchemy(f"postgresql://u:p%2F@{hosts}/d?sslmode=disable", "psycopg"))
     _, connect = url.get_dialect()().create_connect_args(url)
     assert connect == {"user": "u", "password": "p/", "dbname": "d", "sslmode": "disable", **arguments}
+
+
+@pytest.mark.parametrize("url", ["postgresql:///d?host=/run", "postgresql+psycopg://a,b/d"])
+def test_a_url_of_sqlalchemy_or_without_a_user_is_read_by_both_drivers(url: str) -> None:
+    completed = database_url.complete(url, None)
+    made = sa.make_url(database_url.for_sqlalchemy(completed, "psycopg"))
+    host = made.get_dialect()().create_connect_args(made)[1]["host"]
+    # Provisioning passes the completed URL to libpq.
+    assert host == conninfo_to_dict(completed)["host"] == ("/run" if "run" in url else "a,b")
 
 
 def test_parameter_of_a_pooler_is_not_passed_to_the_driver() -> None:

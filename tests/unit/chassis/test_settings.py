@@ -74,6 +74,7 @@ def test_a_value_of_another_form_is_refused_by_name(variable: str, value: str) -
         "postgres://d@[::1]:5432/r",
         "postgresql://d:p@one:1,two:2/r",
         "postgresql://d@/r?host=/run",
+        "postgresql+psycopg://d@h/r",
     ],
 )
 def test_forms_of_a_database_url(url: str) -> None:
