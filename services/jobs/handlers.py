@@ -55,7 +55,7 @@ async def group(context: worker.Context) -> dict[str, int]:
 def kinds(engine: AsyncEngine, changes: bulk.Bulk) -> list[worker.Kind[Any]]:
     """Return the kinds that the jobs service handles."""
     return [
-        # 3,000 batches, each of up to a quarter of a second and a pause.
+        # `retention.MAX_SECONDS` of batches, then workers, kinds and notes.
         worker.Kind(
             "jobs.cleanup",
             Cleanup(engine).clean,

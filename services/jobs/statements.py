@@ -285,10 +285,13 @@ WITH given AS (
     UPDATE jobs.attempts a SET traceback = NULL FROM given g
     WHERE g.traceback IS NOT NULL AND a.job_id = g.job_id AND a.attempt = g.attempt - {domain.RECORDED_ATTEMPTS}
 ), old_attempts AS (
+    -- Ten at a time, the oldest first, as events: a job of an earlier release may have thousands.
     DELETE FROM jobs.attempts a USING given g
-    WHERE g.attempt > {domain.KEPT_ATTEMPTS} AND a.job_id = g.job_id AND a.attempt = g.attempt - {domain.KEPT_ATTEMPTS}
+    WHERE g.attempt > {domain.KEPT_ATTEMPTS} AND a.job_id = g.job_id AND a.attempt = ANY(ARRAY(
+        SELECT o.attempt FROM jobs.attempts o WHERE o.job_id = g.job_id AND o.attempt <= g.attempt - {domain.KEPT_ATTEMPTS}
+        ORDER BY o.attempt LIMIT 10))
 ), old_events AS (
-    -- A few at a time, the oldest first: an attempt has three.
+    -- An attempt has three.
     DELETE FROM jobs.job_events e USING given g
     WHERE g.attempt > {domain.KEPT_ATTEMPTS} AND e.job_id = g.job_id AND e.sequence = ANY(ARRAY(
         SELECT o.sequence FROM jobs.job_events o WHERE o.job_id = g.job_id AND o.attempt <= g.attempt - {domain.KEPT_ATTEMPTS}

@@ -39,7 +39,7 @@ async def lose_lease(jobs: Operations, engine: AsyncEngine, kind: str, *, surviv
 async def test_job_that_snoozes_for_ever_keeps_its_newest_attempts(
     jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
 ) -> None:
-    """An attempt and its events are deleted when the one a thousand later ends. Readers before them get a reset."""
+    """Attempts and their events are deleted when one a thousand later ends. Readers before them get a reset."""
     job = await submit_job()
     limit, snooze = domain.KEPT_ATTEMPTS, outcomes.Snoozed(delay=jobs_helpers.HOUR)
     latest: list[int] = []
@@ -48,25 +48,18 @@ async def test_job_that_snoozes_for_ever_keeps_its_newest_attempts(
         held = await jobs_helpers.claim_one(jobs, kind)
         await jobs.finish(job.job_id, held.attempt, snooze)
         latest.append((await jobs.list_events(job.spec.owner_id, after=0, limit=100))[1])
-    # The next attempts are the 1,001st and the 1,002nd.
-    await jobs_helpers.shift(jobs_engine, job.job_id, f"attempt = {limit}, max_attempts = {2 * limit}")
-    for attempt in (1, 2):
-        await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
-        await jobs_helpers.claim_one(jobs, kind)
-        await jobs.finish(job.job_id, limit + attempt, snooze)
-        history = await jobs.history(job.job_id, owner_id=None)
-        assert [row["attempt"] for row in history.attempts] == [
-            *range(attempt + 1, 4),
-            *range(limit + 1, limit + attempt + 1),
-        ]
-        assert {row["attempt"] for row in history.transitions} == {
-            *range(attempt + 1, 4),
-            *range(limit, limit + attempt + 1),
-        }
-        with pytest.raises(errors.OutOfRange):
-            await jobs.list_events(job.spec.owner_id, after=0, limit=100)
-        events, _ = await jobs.list_events(job.spec.owner_id, after=latest[attempt], limit=100)
-        assert events
+    # The next attempt is the 1,002nd.
+    await jobs_helpers.shift(jobs_engine, job.job_id, f"attempt = {limit + 1}, max_attempts = {2 * limit}")
+    await jobs_helpers.come_due(jobs, jobs_engine, job.job_id)
+    await jobs_helpers.claim_one(jobs, kind)
+    await jobs.finish(job.job_id, limit + 2, snooze)
+    history = await jobs.history(job.job_id, owner_id=None)
+    assert [row["attempt"] for row in history.attempts] == [3, limit + 2]
+    assert {row["attempt"] for row in history.transitions} == {3, limit + 1, limit + 2}
+    with pytest.raises(errors.OutOfRange):
+        await jobs.list_events(job.spec.owner_id, after=0, limit=100)
+    events, _ = await jobs.list_events(job.spec.owner_id, after=latest[2], limit=100)
+    assert events
 
 
 async def test_crash_that_the_worker_survived_is_taken_back(
