@@ -36,11 +36,11 @@ def test_sqlalchemy_passes_all_hosts_to_the_driver(hosts: str, arguments: dict[s
 
 @pytest.mark.parametrize("url", ["postgresql:///d?host=/run", "postgresql+psycopg://a,b/d"])
 def test_a_url_of_sqlalchemy_or_without_a_user_is_read_by_both_drivers(url: str) -> None:
-    completed = database_url.complete(url, None)
-    made = sa.make_url(database_url.for_sqlalchemy(completed, "psycopg"))
-    host = made.get_dialect()().create_connect_args(made)[1]["host"]
-    # Provisioning passes the completed URL to libpq.
-    assert host == conninfo_to_dict(completed)["host"] == ("/run" if "run" in url else "a,b")
+    full_url = database_url.complete(url, None)
+    sqlalchemy_url = sa.make_url(database_url.for_sqlalchemy(full_url, "psycopg"))
+    host = sqlalchemy_url.get_dialect()().create_connect_args(sqlalchemy_url)[1]["host"]
+    # Provisioning passes the full URL to libpq.
+    assert host == conninfo_to_dict(full_url)["host"] == ("/run" if "run" in url else "a,b")
 
 
 def test_parameter_of_a_pooler_is_not_passed_to_the_driver() -> None:
