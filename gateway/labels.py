@@ -164,7 +164,7 @@ def waits_for(status: views.JobStatus, history: views.JobHistory) -> str:
     """Return what a job of this status waits for, as a sentence; empty if it does not wait, or only for its time."""
     ahead = history["jobs_ahead"]
     if history["on_hold"]:
-        return "This job is on hold. It starts when an administrator releases it."
+        return "This job is on hold. It starts when an admin releases it."
     if history["is_paused"]:
         return "Jobs of this type are paused. This one starts when they are resumed."
     if history["awaits_slot"]:

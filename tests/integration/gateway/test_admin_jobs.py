@@ -202,8 +202,8 @@ async def test_jobs_are_held_and_released_on_pages(
     admin_address = (await admin.get("/api/v1/auth/me")).json()["email"]
     assert "On hold: " in page.text and f"by {admin_address}" in page.text
     owners = await open_page(account.http, path)
-    assert "This job is on hold. It starts when an administrator releases it." in owners.text
-    assert "administrator releases it. Put on hold" not in owners.text and f"{path}/release" not in owners.forms
+    assert "This job is on hold. It starts when an admin releases it." in owners.text
+    assert "admin releases it. Put on hold" not in owners.text and f"{path}/release" not in owners.forms
     assert f"{path}/cancel" in owners.forms
     assert "Put on hold" in owners.text  # its timeline
     assert "On hold" in (await open_page(account.http, "/jobs")).text
