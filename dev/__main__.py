@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 def _port(setting: str) -> int:
     if not setting.isdecimal() or int(setting) > 65_535:
-        raise ValueError(f"GATEWAY_PORT must be a port from 1 to 65535, not {setting!r}")
+        raise ValueError(f"GATEWAY_PORT must be a port up to 65535, or 0 for any free one, not {setting!r}")
     return int(setting)
 
 

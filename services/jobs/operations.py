@@ -83,7 +83,7 @@ class History:
     is_on_hold: bool
     """Whether it waits for its release."""
     changes: Sequence[job_changes.JobChange]
-    """Who put it on hold and released it, newest first."""
+    """Who put it on hold and released it, newest first; none for its owner."""
 
 
 class Operations:
@@ -197,7 +197,7 @@ class Operations:
             attempts = await list_storage.list_attempts(conn, job_id)
             transitions = await list_storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
-            changes = await job_changes.list_all(conn, job_id)
+            changes = await job_changes.list_all(conn, job_id) if owner_id is None else []
             ahead = await list_storage.count_ahead(conn, job) if job.ready else None
         is_unclaimed, kind = job.state in domain.UNCLAIMED, job.spec.kind
         return History(

@@ -134,7 +134,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
             lacks_worker=history.lacks_worker,
             awaits_slot=history.awaits_slot,
             on_hold=history.is_on_hold,
-            changes=map(convert.change_to_proto, history.changes) if is_operator else (),
+            changes=map(convert.change_to_proto, history.changes),
         )
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, errors, ids, outbox, postgres
 from services.jobs import domain, isolation, maintenance, operations, outcomes, schema, storage
+from services.jobs.claims import refused_jobs
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -310,11 +311,13 @@ async def test_job_that_the_database_refuses_to_change_stops_no_claim_or_submit_
 
 
 async def test_claim_that_meets_refused_jobs_takes_the_next_ones_in_order_and_no_more_than_asked_for(
-    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, poisoned: Locks
+    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, poisoned: Locks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(refused_jobs, "EXCLUDED_SECONDS", 0.0)
     first, second, *others = [await submit_job() for _ in range(5)]
     async with poisoned(State.RUNNING, first.job_id, second.job_id):
         assert [await jobs_helpers.claim(jobs, kind, 1) for _ in others] == [[job.job_id] for job in others]
+    assert await jobs_helpers.claim(jobs, kind) == [first.job_id, second.job_id], "their rows were repaired"
 
 
 async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others(

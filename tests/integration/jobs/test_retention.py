@@ -64,7 +64,7 @@ async def slow_deletion(jobs_engine: AsyncEngine, quiet_url: str, kind: str) -> 
         await conn.execute(
             sa.text("""
                 CREATE FUNCTION jobs.wait() RETURNS trigger LANGUAGE plpgsql AS $$
-                BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$
+                BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$
             """)
         )
         await conn.execute(
@@ -76,7 +76,7 @@ async def slow_deletion(jobs_engine: AsyncEngine, quiet_url: str, kind: str) -> 
     engine = postgres.engine(quiet_url, name="test-impatient")
 
     def limit(conn: sa.Connection) -> None:
-        conn.exec_driver_sql("SET LOCAL statement_timeout = 400")
+        conn.exec_driver_sql("SET LOCAL statement_timeout = 1000")
 
     sa.event.listen(engine.sync_engine, "begin", limit)
     yield engine
