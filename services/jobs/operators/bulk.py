@@ -166,7 +166,7 @@ def restrict(selected: JobFilter, change: Change) -> JobFilter:
     """Return the filter restricted to jobs that allow the change. Raises `InvalidArgument` if none of its jobs does."""
     states = frozenset(selected.states) & _SOURCES[change] if selected.states else _DEFAULT_SOURCES[change]
     if not states:
-        raise errors.InvalidArgument(f"states must have one of which jobs can {change}.", field="states")
+        raise errors.InvalidArgument(f"states must have one that allows the change {change}.", field="states")
     if selected.on_hold and change is Change.HOLD:
         raise errors.InvalidArgument("on_hold selects only jobs that are on hold already.", field="on_hold")
     return dataclasses.replace(

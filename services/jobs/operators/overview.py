@@ -128,7 +128,10 @@ PROBLEM_JOBS = f"""
 SELECT job_id FROM (SELECT job_id, reason FROM stuck UNION ALL SELECT job_id, reason FROM failing) p WHERE reason = :problem
 """
 """Selects the jobs of the reason `:problem`, with the further parameters `PROBLEM_PARAMETERS`."""
-STUCK = sa.text(f"{_STUCK} SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY since, job_id LIMIT :limit")
+STUCK = sa.text(f"""
+{_STUCK}
+SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY reason = 'on_hold', since, job_id LIMIT :limit
+""")
 PROBLEMS = sa.text(f"""
 {_STUCK}, failing AS ({_FAILING})
 SELECT p.reason, j.kind, count(*) AS count,
@@ -227,7 +230,7 @@ class Overview:
             return await kind_changes.list_newest(conn, kind, limit=CHANGES)
 
     async def list_stuck(self, *, limit: int) -> list[StuckJob]:
-        """Return jobs that need attention, the longest stuck first."""
+        """Return jobs that need attention, the longest stuck first; after them those on hold, which may be many for long."""
         parameters = {**_STUCK_PARAMETERS, "limit": limit}
         async with self._single.connect() as conn:
             rows = (await conn.execute(STUCK, parameters)).all()

@@ -214,6 +214,11 @@ async def test_a_job_on_hold_is_a_problem_of_its_own_and_no_other(
     assert problems[0].age < jobs_helpers.HOUR
     assert (await Overview(jobs_engine).get_kind(kind))["oldest_waiting_at"] is None
     await submit_job(run_at=datetime.now(UTC) + jobs_helpers.HOUR)
+    await jobs_helpers.shift(jobs_engine, (await submit_job()).job_id, "run_at = now() - interval '10 minutes'")
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("UPDATE jobs.job_changes SET changed_at = now() - interval '1 year'"))
+    stuck = [each for each in await Overview(jobs_engine).list_stuck(limit=100_000) if each.job.spec.kind == kind]
+    assert [each.reason for each in stuck] == ["no_worker", "on_hold"], "those on hold for long hide no others"
     for selected in (JobFilter(problem="on_hold", kinds={kind}), JobFilter(on_hold=True, kinds={kind})):
         assert (await JobSearch(jobs_engine).count(selected)).groups == [(kind, State.SCHEDULED, 1)]
 

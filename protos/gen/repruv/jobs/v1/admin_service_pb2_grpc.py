@@ -323,7 +323,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListStuckJobs(self, request, context):
-        """ListStuckJobs returns jobs that need attention, the longest stuck first.
+        """ListStuckJobs returns jobs that need attention, the longest stuck first; after them those on hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -98,7 +98,7 @@ class AdminServiceStub:
     NOT_FOUND.
     """
     ListStuckJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListStuckJobsRequest, _admin_service_pb2.ListStuckJobsResponse]
-    """ListStuckJobs returns jobs that need attention, the longest stuck first."""
+    """ListStuckJobs returns jobs that need attention, the longest stuck first; after them those on hold."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]
     """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
     ListLogLines: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListLogLinesRequest, _admin_service_pb2.ListLogLinesResponse]
@@ -176,7 +176,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     NOT_FOUND.
     """
     ListStuckJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListStuckJobsRequest, _admin_service_pb2.ListStuckJobsResponse]  # type: ignore[assignment]
-    """ListStuckJobs returns jobs that need attention, the longest stuck first."""
+    """ListStuckJobs returns jobs that need attention, the longest stuck first; after them those on hold."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """ListWorkers returns the workers that registered in the last two minutes or hold jobs, by name."""
     ListLogLines: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListLogLinesRequest, _admin_service_pb2.ListLogLinesResponse]  # type: ignore[assignment]
@@ -383,7 +383,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListStuckJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListStuckJobsResponse, _abc.Awaitable[_admin_service_pb2.ListStuckJobsResponse]]:
-        """ListStuckJobs returns jobs that need attention, the longest stuck first."""
+        """ListStuckJobs returns jobs that need attention, the longest stuck first; after them those on hold."""
 
     @_abc_1.abstractmethod
     def ListWorkers(
