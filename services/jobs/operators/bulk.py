@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from services.jobs.operators.holds import Holds
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import Count, JobSearch
 
+logger = logging.getLogger(__name__)
+
 KIND = domain.BULK
 BATCH = 50
 """Jobs between two checkpoints."""
@@ -37,6 +40,8 @@ TRIES = 5
 """Tries to change a job whose row, or whose owner's row, is locked: together longer than a frozen replica may hold locks."""
 CONTENDED = "contended"
 """The code of a job that stayed locked: the others do not wait for it."""
+REFUSED = "refused"
+"""The code of a job whose change the database refuses."""
 
 
 class Change(StrEnum):
@@ -139,8 +144,12 @@ class Bulk:
             except (errors.FailedPrecondition, errors.AlreadyExists, errors.NotFound) as error:
                 return error.code
             except DBAPIError as error:
-                if not isolation.is_contended(error):
+                if isolation.is_contended(error):
+                    continue
+                if isolation.is_unavailable(error):
                     raise
+                logger.exception("a job cannot be changed", extra={"job_id": job_id})
+                return REFUSED
             else:
                 return ""
         return CONTENDED

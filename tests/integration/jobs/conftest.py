@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, ids, outbox, postgres, run
 from services.jobs import domain, operations, schema
+from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import SOON, Callers, Eventually
 from tests.integration.jobs.schedule_replica import ScheduleReplica
 
@@ -121,3 +123,22 @@ async def schedule(jobs_engine: AsyncEngine, jobs: operations.Operations, kind: 
     yield replica
     async with jobs_engine.begin() as conn:
         await conn.execute(sa.delete(schema.schedules).where(schema.schedules.c.name.like(f"{kind}%")))
+
+
+@pytest.fixture
+def poisoned(jobs_engine: AsyncEngine) -> jobs_helpers.Poison:
+    """Return a context manager that lets the database refuse a state of jobs, as a rule of another release may."""
+
+    @asynccontextmanager
+    async def poison(state: domain.State, *job_ids: UUID) -> AsyncIterator[None]:
+        listed = ", ".join(f"'{job_id}'" for job_id in job_ids)
+        rule = f"job_id NOT IN ({listed}) OR state <> '{state}'"
+        async with jobs_engine.begin() as conn:
+            await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
+        try:
+            yield
+        finally:
+            async with jobs_engine.begin() as conn:
+                await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison"))
+
+    return poison

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from services.jobs.operators import kind_controls
 
 Submit = Callable[..., Awaitable[domain.Job]]
 MakeSpec = Callable[..., domain.Spec]
+Poison = Callable[..., AbstractAsyncContextManager[None]]
 ERROR = outcomes.Failed(error=domain.JobError(code="boom", message="It broke."), retryable=True)
 HOUR = timedelta(hours=1)
 FINAL = outcomes.Failed(error=domain.JobError(code="final", message="It broke for good."), retryable=False)

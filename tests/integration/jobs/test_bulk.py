@@ -168,6 +168,14 @@ async def test_a_change_that_is_interrupted_counts_each_job_once(
     assert await run(changes, context, payload) == {"changed": 4, "skipped": {}}
 
 
+async def test_a_job_that_the_database_refuses_to_change_stops_no_change_of_others(
+    changes: Bulk, failed: list[UUID], kind: str, owner_id: UUID, poisoned: jobs_helpers.Poison
+) -> None:
+    context, payload = await start(changes, JobFilter(kinds={kind}), Change.RETRY, owner_id)
+    async with poisoned(State.PENDING, failed[1]):
+        assert await run(changes, context, payload) == {"changed": 3, "skipped": {"refused": 1}}
+
+
 async def test_a_job_that_stays_locked_stops_no_change_of_others(
     jobs_engine: AsyncEngine, quiet_url: str, nats_url: str, failed: list[UUID], kind: str, owner_id: UUID
 ) -> None:

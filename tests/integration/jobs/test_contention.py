@@ -278,27 +278,12 @@ async def test_tidying_does_not_wait_for_a_locked_owner(
     assert await jobs_helpers.state(jobs, tidied[blocked]) is ended
 
 
-@pytest.fixture
-def poisoned(jobs_engine: AsyncEngine) -> Locks:
-    """Return a context manager that lets the database refuse a state of jobs, as a rule of another release may."""
-
-    @asynccontextmanager
-    async def poison(state: State, *job_ids: UUID) -> AsyncIterator[None]:
-        listed = ", ".join(f"'{job_id}'" for job_id in job_ids)
-        rule = f"job_id NOT IN ({listed}) OR state <> '{state}'"
-        async with jobs_engine.begin() as conn:
-            await conn.execute(sa.text(f"ALTER TABLE jobs.jobs ADD CONSTRAINT poison CHECK ({rule}) NOT VALID"))
-        try:
-            yield
-        finally:
-            async with jobs_engine.begin() as conn:
-                await conn.execute(sa.text("ALTER TABLE jobs.jobs DROP CONSTRAINT poison"))
-
-    return poison
-
-
 async def test_job_that_the_database_refuses_to_change_stops_no_claim_or_submit_of_its_kind(
-    jobs: Operations, submit_job: jobs_helpers.Submit, spec: jobs_helpers.MakeSpec, kind: str, poisoned: Locks
+    jobs: Operations,
+    submit_job: jobs_helpers.Submit,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    poisoned: jobs_helpers.Poison,
 ) -> None:
     poison, *others = [await submit_job(owner_id=uuid4()) for _ in range(3)]
     async with poisoned(State.RUNNING, poison.job_id):
@@ -311,7 +296,11 @@ async def test_job_that_the_database_refuses_to_change_stops_no_claim_or_submit_
 
 
 async def test_claim_that_meets_refused_jobs_takes_the_next_ones_in_order_and_no_more_than_asked_for(
-    jobs: Operations, submit_job: jobs_helpers.Submit, kind: str, poisoned: Locks, monkeypatch: pytest.MonkeyPatch
+    jobs: Operations,
+    submit_job: jobs_helpers.Submit,
+    kind: str,
+    poisoned: jobs_helpers.Poison,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(refused_jobs, "EXCLUDED_SECONDS", 0.0)
     first, second, *others = [await submit_job() for _ in range(5)]
@@ -325,7 +314,7 @@ async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others
     jobs_engine: AsyncEngine,
     spec: jobs_helpers.MakeSpec,
     kind: str,
-    poisoned: Locks,
+    poisoned: jobs_helpers.Poison,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(maintenance, "REFUSED_PAUSE_SECONDS", 0.0)
@@ -343,7 +332,11 @@ async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others
 
 
 async def test_outcome_that_the_database_refuses_fails_alone(
-    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, poisoned: Locks
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submit_job: jobs_helpers.Submit,
+    kind: str,
+    poisoned: jobs_helpers.Poison,
 ) -> None:
     poison, *others = [await submit_job() for _ in range(4)]
     await jobs.claim(worker="w1", kinds=[kind], limit=10)
