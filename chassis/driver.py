@@ -25,6 +25,12 @@ CANCEL_SECONDS = 5.0
 """Time to end the statement of a cancelled task in the server. After it the connection is closed."""
 CANCEL_RETRY_SECONDS = 0.5
 """Seconds between two requests to end a statement. The server ignores a request that arrives before the statement."""
+ANSWER_SECONDS = 20.0
+"""Time for which a statement waits for data of the server, which ends a statement after 10 s. After it the connection is closed.
+
+A frozen server, such as a former primary, keeps its connections open. Calls have deadlines; background loops and handlers
+of messages would wait for it as long as it is frozen.
+"""
 CHECK_SECONDS = 1.0
 """Seconds between two checks of a socket that a statement waits for: the event loop does not report every closed connection."""
 
@@ -65,7 +71,11 @@ class Connection(psycopg.AsyncConnection[Any]):
                 self._stop_watching()  # libpq has closed the socket
             raise
         # The socket takes no more data now.
-        return await self._wait_unwatched(_resume_at(event, gen), None)
+        try:
+            return await self._wait_unwatched(_resume_at(event, gen), ANSWER_SECONDS)
+        except psycopg.errors._WaitTimeout:
+            await self.close()
+            raise _no_answer() from None
 
     async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
         """Execute a statement with PostgreSQL's own placeholders ($1), prepared unless behind a pooler; return its rows.
@@ -98,10 +108,14 @@ class Connection(psycopg.AsyncConnection[Any]):
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         is_readable = False
+        deadline = self._loop.time() + ANSWER_SECONDS
         while not is_readable:
             if self._watched_socket < 0:
                 if self.closed or has_event(self.pgconn.socket):
                     return
+                if self._loop.time() >= deadline:
+                    await self.close()
+                    raise _no_answer()
                 self._watched_socket = self.pgconn.socket
                 self._loop.add_reader(self._watched_socket, _on_readable, weakref.ref(self))
             if self._check is None:
@@ -145,6 +159,10 @@ class Connection(psycopg.AsyncConnection[Any]):
             await self.close()  # its state is unknown
             if not isinstance(error, Exception):
                 raise
+
+
+def _no_answer() -> psycopg.OperationalError:
+    return psycopg.OperationalError("the server does not answer")
 
 
 def has_event(descriptor: int) -> bool:

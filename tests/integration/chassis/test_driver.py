@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import uvloop
 
+from chassis import driver
 from chassis.driver import Connection
 from dev.embedded import EmbeddedServers
 
@@ -128,6 +129,37 @@ def test_message_that_nobody_expects_leaves_the_connection_usable(run: Callable[
                     await asyncio.sleep(0)
                 await asyncio.sleep(0.01)  # passes of the event loop that see the message
                 assert await value(conn) == 1
+
+    run(use)
+
+
+@pytest.mark.parametrize("is_sending", [False, True])
+def test_frozen_server_keeps_no_statement_waiting(
+    run: Callable[[Use], None], monkeypatch: pytest.MonkeyPatch, *, is_sending: bool
+) -> None:
+    monkeypatch.setattr(driver, "ANSWER_SECONDS", 1.0)
+
+    async def use(conn: Connection, url: str) -> None:
+        del url
+        pid = conn.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                with pytest.raises(psycopg.OperationalError):
+                    await conn.execute("SELECT %s", [LARGE if is_sending else b""])
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert conn.closed
+
+    run(use)
+
+
+def test_statement_may_take_its_time(run: Callable[[Use], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "ANSWER_SECONDS", 3.0)
+
+    async def use(conn: Connection, url: str) -> None:
+        del url
+        assert await value(conn, "SELECT 1 FROM pg_sleep(2)") == 1
 
     run(use)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,9 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, outbox, prepared, run
+from chassis import driver, errors, outbox, postgres, prepared, run
 from services.demo import schema
 
+SINGLE_SIZE = 2
+"""Connections of the pool that the relay uses, which a test freezes."""
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
@@ -323,6 +328,42 @@ async def test_replica_that_cannot_reach_a_receiver_leaves_its_messages_to_other
             await tried.wait()
         background.start("healthy", outbox.Relay(engine, schema.outbox, {prefix: reachable}).run)
         await eventually(has_left)
+
+
+async def test_relay_outlives_a_server_that_froze(
+    engine: AsyncEngine, prefix: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover whose former primary is frozen: its connections stay open, and new ones lead to another server."""
+    monkeypatch.setattr(driver, "ANSWER_SECONDS", 1.0)
+    sent: list[str] = []
+
+    async def send(message_id: str, subject: str, payload: bytes) -> None:
+        sent.append(subject)
+
+    def has_sent(subject: str) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            relay.wake()
+            return subject in sent
+
+        return check
+
+    relay = outbox.Relay(engine, schema.outbox, {prefix: send})
+    async with run.Background(translate=postgres.translate) as background:
+        async with AsyncExitStack() as connections:
+            single = postgres.autocommit(engine)
+            pids: list[int] = []
+            for _ in range(SINGLE_SIZE):
+                conn = await connections.enter_async_context(single.connect())
+                pids.append((await conn.execute(sa.select(sa.func.pg_backend_pid()))).scalar_one())
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            background.start("relay", relay.run)
+            await put(engine, f"{prefix}a")
+            await eventually(has_sent(f"{prefix}a"))
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
 
 async def test_message_without_a_route_stays_and_the_others_leave(
