@@ -16,6 +16,8 @@ SUBJECT = "submit.job"
 
 # PermissionDenied is not among them: callers or keys are misconfigured, the job is not invalid.
 _REJECTIONS = (errors.InvalidArgument, errors.AlreadyExists)
+_WORK = frozenset({"owner_id", "kind", "payload"})
+"""The fields that say what a job does. The others are options, which another version of the service may choose otherwise."""
 
 
 def submit_message(request: jobs_service_pb2.SubmitJobRequest) -> outbox.Message:
@@ -43,5 +45,13 @@ class Submitter(ABC):
         try:
             await self._jobs.submit_request(request)
         except _REJECTIONS as error:
+            if _is_stored(error):
+                logger.info("job was submitted with other options", extra={"job_id": request.job_id, **error.details})
+                return
             logger.exception("job rejected", extra={"job_id": request.job_id, "code": error.code})
             await self.on_rejected(request)
+
+
+def _is_stored(error: errors.Error) -> bool:
+    """Return whether a submit was refused because its job is stored already, with other options."""
+    return error.code == "job_id_taken" and error.details.get("differs", "payload") not in _WORK

@@ -88,6 +88,19 @@ async def test_rejected_job_fails_demo_mode(owner: Owner, engine: AsyncEngine, j
     assert mode.error.code == "job_rejected"
 
 
+async def test_job_that_another_version_has_submitted_with_other_options_is_no_failure(
+    owner: Owner, engine: AsyncEngine, jobs: JobsClient
+) -> None:
+    """During an update the sweep of one version submits a job that the outbox holds as the other version wrote it."""
+    accepted = await owner.enable()
+    submit = declaration.submit(accepted.mode)
+    submit.spec.max_attempts += 1
+    await jobs.submit_request(submit)
+    request = declaration.submit(accepted.mode).SerializeToString()
+    await LifecycleSubmitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
+    assert (await owner.mode()).state is State.ENABLING
+
+
 async def test_of_concurrent_enables_exactly_one_wins(owner: Owner) -> None:
     results = await asyncio.gather(*(owner.enable() for _ in range(8)), return_exceptions=True)
     (won,) = [result for result in results if isinstance(result, operations.Accepted)]
