@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -13,7 +14,11 @@ from chassis import errors, outbox, postgres
 from lifecycle.declaration import Lifecycle
 from lifecycle.file_states import Action, File
 
+logger = logging.getLogger(__name__)
+
 EXPIRED_BATCH = 20
+MAX_FAILURES = 20
+"""Failures that end a pass: the database does not answer."""
 
 F = TypeVar("F", bound=File)
 
@@ -67,13 +72,33 @@ class Chunks(Generic[F]):
 async def expire(
     lifecycle: Lifecycle[F, Action], *, age: timedelta, engine: AsyncEngine, relay: outbox.Sender | None
 ) -> int:
-    """Delete the files, and failures, that have not changed for `age`, one batch per transaction; return how many."""
-    total, count = 0, EXPIRED_BATCH
-    while count == EXPIRED_BATCH:
-        async with outbox.transaction(engine, lifecycle.outbox_table, relay) as tx:
-            expired = await lifecycle.rows.lock_unchanged(tx.conn, Action.EXPIRE, age=age, limit=EXPIRED_BATCH)
-            for file in expired:
-                await lifecycle.move_locked(tx, file, Action.EXPIRE)
-        count = len(expired)
-        total += count
+    """Delete the files, and failures, that have not changed for `age`, each in its own transaction; return how many.
+
+    One that fails does not stop the others.
+    """
+    single = postgres.autocommit(engine)
+    total, failures, count = 0, 0, EXPIRED_BATCH
+    while count == EXPIRED_BATCH and failures < MAX_FAILURES:
+        async with single.connect() as conn:
+            # Those that have failed are the oldest now.
+            files = await lifecycle.rows.list_unchanged(
+                conn, Action.EXPIRE, age=age, skipped=failures, limit=EXPIRED_BATCH
+            )
+        for file in files:
+            try:
+                total += await _expire(lifecycle, file, engine, relay)
+            except Exception:
+                logger.exception("file not expired", extra={"generation": file.generation})
+                failures += 1
+        count = len(files)
     return total
+
+
+async def _expire(lifecycle: Lifecycle[F, Action], file: F, engine: AsyncEngine, relay: outbox.Sender | None) -> bool:
+    """Delete a file unless it has changed; return whether it was deleted."""
+    async with outbox.transaction(engine, lifecycle.outbox_table, relay) as tx:
+        current = await lifecycle.rows.get(tx.conn, file.key, lock=True)
+        if current.version != file.version:
+            return False
+        await lifecycle.move_locked(tx, current, Action.EXPIRE)
+    return True

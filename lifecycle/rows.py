@@ -196,15 +196,15 @@ class Rows(Generic[ResourceT, ActionT]):
         statement = sa.select(self.table).where(*is_overdue).order_by(columns.changed_at).limit(limit)
         return [self._read(row) for row in (await conn.execute(statement)).mappings()]
 
-    async def lock_unchanged(
-        self, conn: AsyncConnection, action: ActionT, *, age: timedelta, limit: int
+    async def list_unchanged(
+        self, conn: AsyncConnection, action: ActionT, *, age: timedelta, skipped: int, limit: int
     ) -> list[ResourceT]:
-        """Lock resources that `action` can move and that have not changed for `age`, the oldest first; skip locked ones."""
+        """List resources that `action` can move and that have not changed for `age`, the oldest first, without the first ones."""
         changed_at = self.table.c.changed_at
         statement = (
             sa.select(self.table).where(self.state_permits(action), changed_at <= _now - age).order_by(changed_at)
         )
-        rows = await conn.execute(statement.limit(limit).with_for_update(skip_locked=True))
+        rows = await conn.execute(statement.offset(skipped).limit(limit))
         return [self._read(row) for row in rows.mappings()]
 
     async def execute(

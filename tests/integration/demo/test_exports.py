@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 import worker
 from chassis import errors, outbox
+from lifecycle import files
 from lifecycle.file_states import State
 from lifecycle.machine import Error, JobPhase, JobUpdate
 from lifecycle.settler import Settler
@@ -284,6 +286,29 @@ async def test_a_file_expires_after_seven_days(exporter: Exporter) -> None:
     assert await exporter.chunks() == []
     with pytest.raises(worker.Cancelled):
         await handlers.export(exporter.owner.dependencies, late)
+
+
+async def test_file_that_cannot_be_deleted_keeps_no_other_from_its_end(
+    exporter: Exporter, make_owner: Callable[..., Owner], silent_jobs: JobsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "EXPIRED_BATCH", 1)
+    monkeypatch.setattr(files, "MAX_FAILURES", 2)
+    locked = Exporter(make_owner(), silent_jobs)
+    await locked.owner.enabled(interactions=700)
+    for each, days in ((locked, 9), (exporter, 8)):
+        await each.start()
+        await each.run()
+        await each.age(timedelta(days=days))
+    async with exporter.engine.connect() as conn:
+        chunks = sa.select(schema.export_chunks.c.position).where(
+            schema.export_chunks.c.owner_id == locked.owner.owner_id
+        )
+        await conn.execute(chunks.with_for_update())
+        await exporter.operations.expire()
+        assert (await exporter.export()).state is State.NONE
+        assert (await locked.export()).state is State.READY
+    await exporter.operations.expire()
+    assert (await locked.export()).state is State.NONE
 
 
 async def test_export_of_a_too_large_file_fails(exporter: Exporter) -> None:
