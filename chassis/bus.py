@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
@@ -36,6 +37,8 @@ LOST_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
 ENSURE_SECONDS = 15.0
 """Pause between checks of streams and consumers. A check follows at once on a reconnect, a refused event and a failed check."""
+REFUSED_SECONDS = 1.0
+"""Pause before a consumer that is gone is asked again. FastStream would ask at once, thousands of times a second."""
 AWAY_SECONDS = 5.0
 """Pause between polls while NATS is away."""
 _WATCH_SECONDS = 5.0
@@ -176,6 +179,8 @@ class Bus:
                 self._client = await self._broker.connect()
             await self._ensure()
             await self._broker.start()
+            for subscriber in self._broker.subscribers:
+                _pause_after_refusals(subscriber)
             # Without FastStream, as in `broadcast`: these messages may be lost, and each costs a tenth of the time.
             for subject, receive in self._subscriptions:
                 await self._client.subscribe(subject, cb=receive)
@@ -335,6 +340,23 @@ class Bus:
             logger.critical("the NATS connection was closed for good")
             await asyncio.sleep(0.1)
             os._exit(EXIT_BUS_CLOSED)
+
+
+def _pause_after_refusals(subscriber: Any) -> None:
+    """Let a subscriber ask its consumer again only after a pause, unless the consumer just has no message."""
+    subscription = subscriber.subscription
+    fetch = subscription.fetch
+
+    async def fetch_or_pause(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await fetch(*arguments, **options)
+        except TimeoutError:
+            raise
+        except Exception:
+            await asyncio.sleep(REFUSED_SECONDS)
+            raise
+
+    subscription.fetch = fetch_or_pause
 
 
 async def _close(client: Client) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import nats
 import pytest
-from nats.js.errors import NotFoundError
+from nats.js.client import JetStreamContext
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 from prometheus_client import REGISTRY
 
 from chassis import bus, run, streams
@@ -139,6 +141,39 @@ async def test_bus_recreates_deleted_streams(
         info = await client.jetstream().consumer_info("JOBS", "demo")
         await client.close()
     assert info.config.ack_wait == streams.consumer_config("jobs", "demo", (">",)).ack_wait
+
+
+async def test_consumer_that_is_gone_is_not_asked_again_and_again(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "ENSURE_SECONDS", 3_600.0)
+    monkeypatch.setattr(bus, "REFUSED_SECONDS", 3_600.0)
+    refused = 0
+    fetch = JetStreamContext.PullSubscription.fetch
+
+    async def count_refused(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        try:
+            return await fetch(*arguments, **options)
+        except ServiceUnavailableError:
+            refused += 1
+            raise
+
+    async def is_refused() -> bool:
+        return refused > 0
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", count_refused)
+    tested_bus = bus.Bus(server.url, name="test")
+    tested_bus.owns_stream("jobs")
+    tested_bus.consume("jobs", "demo", Recorder())
+    async with running(tested_bus, eventually):
+        client = await nats.connect(server.url)
+        await client.jetstream().delete_consumer("JOBS", "demo")
+        await eventually(is_refused)
+        for _ in range(100):
+            await client.flush()
+        await client.close()
+    assert refused == 1
 
 
 async def test_bus_may_start_before_nats(tmp_path: Path, eventually: Eventually) -> None:
