@@ -50,7 +50,7 @@ from gateway.middleware import (
 )
 from gateway.stream import places, response
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 _ACCOUNTS = (auth.router, sessions.router, security.router)
 _ROUTERS = (
