@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -150,6 +150,12 @@ def masked(job: domain.Job, fields: Collection[str]) -> domain.Job:
     if not fields:
         return job
     return dataclasses.replace(job, spec=dataclasses.replace(job.spec, payload=mask_fields(job.spec.payload, fields)))
+
+
+async def masked_jobs(jobs: Sequence[domain.Job], registry: kinds.Kinds) -> list[domain.Job]:
+    """Return jobs as operators may read them. Their kinds are read together."""
+    by_name = await registry.get({job.spec.kind for job in jobs})
+    return [masked(job, by_name[job.spec.kind].sensitive) if job.spec.kind in by_name else job for job in jobs]
 
 
 def require_unmasked(payload: Mapping[str, Any], sensitive: Collection[str]) -> None:

@@ -349,8 +349,7 @@ class JobsServicer(jobs_service_pb2_grpc.JobsServiceServicer):
         """Return jobs as the caller may read them: operators do not read sensitive fields of payloads."""
         if not access.masks_payloads():
             return jobs
-        kinds = await self.jobs.kinds.get({job.spec.kind for job in jobs})
-        return [convert.masked(job, kinds[job.spec.kind].sensitive) if job.spec.kind in kinds else job for job in jobs]
+        return await convert.masked_jobs(jobs, self.jobs.kinds)
 
     async def EraseOwner(self, request: pb.EraseOwnerRequest, context: Context) -> pb.EraseOwnerResponse:
         owner_id = ids.parse(request.owner_id, "owner_id")

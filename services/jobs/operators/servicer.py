@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from chassis import cooperative, errors, identity, ids, paging, protobuf
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc, job_pb2, kind_pb2
 from services.jobs import domain, log_lines, operations
-from services.jobs.convert import MAX_PAYLOAD_BYTES, job_to_proto, json_from_proto, line_to_proto, masked
+from services.jobs.convert import MAX_PAYLOAD_BYTES, job_to_proto, json_from_proto, line_to_proto, masked_jobs
 from services.jobs.operators import bulk, convert, error_groups, holds, job_search, kind_controls, overview, runs
 from services.jobs.rates import reader
 from services.jobs.schedules import convert as schedule_convert
@@ -75,13 +75,12 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         counts = convert.count_to_proto(await self.changes.count(selected, change))
         if request.dry_run:
             return pb.ChangeJobsResponse(counts=counts)
-        user = identity.caller().user
         job = await self.changes.start(
             selected,
             change,
             per_second=request.per_second or bulk.PER_SECOND,
             job_id=ids.parse_uuid7(request.job_id, "job_id"),
-            owner_id=UUID(user.user_id) if user else domain.SYSTEM,
+            owner_id=_actor_id() or domain.SYSTEM,
         )
         return pb.ChangeJobsResponse(job=job_to_proto(job), counts=counts)
 
@@ -138,7 +137,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         schedules = await self.schedules.list_all()
-        return pb.ListSchedulesResponse(schedules=[await self._schedule_to_proto(schedule) for schedule in schedules])
+        return pb.ListSchedulesResponse(schedules=await self._schedules_to_proto(schedules))
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
         return schedule_convert.details_to_proto(await self.schedules.get(request.name))
@@ -156,11 +155,11 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
         schedule = await self.schedules.pause(request.name)
-        return pb.PauseScheduleResponse(schedule=await self._schedule_to_proto(schedule))
+        return pb.PauseScheduleResponse(schedule=(await self._schedules_to_proto([schedule]))[0])
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
         schedule = await self.schedules.resume(request.name)
-        return pb.ResumeScheduleResponse(schedule=await self._schedule_to_proto(schedule))
+        return pb.ResumeScheduleResponse(schedule=(await self._schedules_to_proto([schedule]))[0])
 
     async def TriggerSchedule(self, request: pb.TriggerScheduleRequest, context: Context) -> pb.TriggerScheduleResponse:
         job = await self.schedules.trigger(request.name, ids.parse_uuid7(request.job_id, "job_id"))
@@ -168,9 +167,11 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def ListStuckJobs(self, request: pb.ListStuckJobsRequest, context: Context) -> pb.ListStuckJobsResponse:
         stuck = await self.engine_overview.list_stuck(limit=paging.size(request.page_size))
-        items = [(item, masked(item.job, await self._sensitive(item.job.spec.kind))) for item in stuck]
-        jobs = await cooperative.convert(lambda pair: convert.stuck_to_proto(*pair), items)
-        return pb.ListStuckJobsResponse(jobs=jobs)
+        jobs = await masked_jobs([item.job for item in stuck], self.jobs.kinds)
+        items = list(zip(stuck, jobs, strict=True))
+        return pb.ListStuckJobsResponse(
+            jobs=await cooperative.convert(lambda item: convert.stuck_to_proto(*item), items)
+        )
 
     async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:
         workers = await self.engine_overview.list_workers()
@@ -193,16 +194,16 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def _to_proto(self, job: domain.Job) -> job_pb2.Job:
         """Return a job with masked values of sensitive fields."""
-        return job_to_proto(masked(job, await self._sensitive(job.spec.kind)))
+        return job_to_proto((await masked_jobs([job], self.jobs.kinds))[0])
 
-    async def _schedule_to_proto(self, schedule: cron.Schedule) -> kind_pb2.Schedule:
-        """Return a schedule with masked values of sensitive fields."""
-        return schedule_convert.schedule_to_proto(schedule, await self._sensitive(schedule.registration.kind))
-
-    async def _sensitive(self, name: str) -> Collection[str]:
-        """Return the fields of the payload of a kind that operators must not read."""
-        kind = (await self.jobs.kinds.get([name])).get(name)
-        return kind.sensitive if kind else ()
+    async def _schedules_to_proto(self, schedules: Sequence[cron.Schedule]) -> list[kind_pb2.Schedule]:
+        """Return schedules with masked values of sensitive fields."""
+        kinds = await self.jobs.kinds.get({schedule.registration.kind for schedule in schedules})
+        sensitive = {name: kind.sensitive for name, kind in kinds.items()}
+        return [
+            schedule_convert.schedule_to_proto(schedule, sensitive.get(schedule.registration.kind, ()))
+            for schedule in schedules
+        ]
 
 
 def _actor_id() -> UUID | None:
