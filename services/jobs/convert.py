@@ -13,7 +13,7 @@ from google.protobuf import struct_pb2
 from chassis import errors, ids, protobuf, tracing
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from services.jobs import domain, kinds, outcomes
-from services.jobs.operators import job_changes
+from services.jobs.operators import change_log
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 64 * 1024
@@ -219,7 +219,7 @@ def attempt_to_proto(row: Mapping[str, Any], *, is_operator: bool) -> job_pb2.At
     return message
 
 
-def change_to_proto(change: job_changes.JobChange) -> job_pb2.JobChangeRecord:
+def change_to_proto(change: change_log.JobChange) -> job_pb2.JobChangeRecord:
     return job_pb2.JobChangeRecord(
         change=change.change, actor_id=str(change.actor_id or ""), time=protobuf.to_timestamp(change.changed_at)
     )

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 
 from services.jobs import domain, list_storage, retention, storage
 from services.jobs.operations import Operations
-from services.jobs.operators import job_changes, kind_changes
+from services.jobs.operators import change_log
 from services.jobs.transaction import Transaction
 
 BATCH = 100
@@ -97,8 +97,8 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
             deleted_events = (await conn.execute(_DELETE_EVENTS, parameters)).rowcount
             if deleted_events < DELETE_BATCH:
                 await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
-        await kind_changes.forget_actor(conn, owner_id)
-        await job_changes.forget_actor(conn, owner_id)
+        await change_log.KINDS.forget_actor(conn, owner_id)
+        await change_log.JOBS.forget_actor(conn, owner_id)
     sought = [str(owner_id), *(text.lower() for text in texts)]
     async with jobs.transaction() as tx:
         parameters = {"after": after or _START, "limit": SCAN_BATCH, "texts": sought}

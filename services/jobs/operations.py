@@ -42,7 +42,7 @@ from services.jobs.claims import claim, fair_ranks, long_poll, refused_jobs, wai
 from services.jobs.claims.handoff import Handoff, find_waiter
 from services.jobs.domain import Job, State
 from services.jobs.finish import Finish
-from services.jobs.operators import job_changes
+from services.jobs.operators import change_log
 from services.jobs.schedules import cron
 from services.jobs.schedules import operations as schedule_operations
 from services.jobs.submit import SubmitResult
@@ -82,7 +82,7 @@ class History:
     """Whether it waits for a slot of its concurrency key."""
     is_on_hold: bool
     """Whether it waits for its release."""
-    changes: Sequence[job_changes.JobChange]
+    changes: Sequence[change_log.JobChange]
     """Who put it on hold and released it, newest first; none for its owner."""
 
 
@@ -197,7 +197,7 @@ class Operations:
             attempts = await list_storage.list_attempts(conn, job_id)
             transitions = await list_storage.list_transitions(conn, job_id)
             saved = await checkpoints.history(conn, job_id) if attempts else []
-            changes = await job_changes.list_all(conn, job_id) if owner_id is None else []
+            changes = await change_log.JOBS.list_newest(conn, job_id) if owner_id is None else []
             ahead = await list_storage.count_ahead(conn, job) if job.ready else None
         is_unclaimed, kind = job.state in domain.UNCLAIMED, job.spec.kind
         return History(

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import ids, postgres
 from services.jobs import domain, sql
-from services.jobs.operators import kind_changes
+from services.jobs.operators import change_log
 from services.jobs.schedules import storage
 
 BATCH = 1_000
@@ -259,5 +259,5 @@ async def _clean_rest(engine: AsyncEngine) -> Deleted:
         workers = await conn.execute(_DELETE_WORKERS, {"age": WORKER_UNSEEN})
         kinds = await conn.execute(DELETE_KINDS, {"age": UNUSED_KIND_AGE})
         schedules = await storage.delete_unregistered(conn, age=UNREGISTERED_SCHEDULE_AGE)
-        await kind_changes.delete_old(conn)
+        await change_log.delete_old_kind_changes(conn)
     return Deleted(workers=workers.rowcount, kinds=kinds.rowcount, schedules=schedules)

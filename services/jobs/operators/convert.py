@@ -15,10 +15,10 @@ from services.jobs import domain
 from services.jobs.convert import STATES, job_to_proto
 from services.jobs.operators import (
     bulk,
+    change_log,
     error_groups,
     job_filters,
     job_search,
-    kind_changes,
     kind_controls,
     overview,
 )
@@ -129,7 +129,7 @@ def kind_to_proto(row: Mapping[str, Any]) -> kind_pb2.Kind:
     )
 
 
-def kind_change_to_proto(change: kind_changes.KindChange) -> pb.KindChange:
+def kind_change_to_proto(change: change_log.KindChange) -> pb.KindChange:
     return pb.KindChange(
         change=change.change,
         details=change.details,

@@ -7,7 +7,7 @@ from uuid import UUID
 from chassis import errors
 from services.jobs import domain, operations, storage
 from services.jobs.domain import Action, Job
-from services.jobs.operators import job_changes
+from services.jobs.operators import change_log
 from services.jobs.transaction import require_moved
 
 NOT_HOLDABLE = "job_not_holdable"
@@ -33,7 +33,7 @@ class Holds:
                 raise errors.FailedPrecondition(message, code=NOT_HOLDABLE)
             held = require_moved(await storage.hold(tx.conn, job))
             tx.transitions.append((held, "put_on_hold"))
-            await job_changes.record(tx.conn, job_id, "hold", actor_id=actor_id)
+            await change_log.JOBS.record(tx.conn, job_id, "hold", actor_id=actor_id)
         return held
 
     async def release(self, job_id: UUID, *, actor_id: UUID | None) -> Job:
@@ -44,5 +44,5 @@ class Holds:
                 return job
             released = require_moved(await storage.release(tx.conn, job))
             tx.transitions.append((released, "released_from_hold"))
-            await job_changes.record(tx.conn, job_id, "release", actor_id=actor_id)
+            await change_log.JOBS.record(tx.conn, job_id, "release", actor_id=actor_id)
         return released

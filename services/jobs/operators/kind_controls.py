@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from chassis import errors
 from services.jobs import domain, operations, sql, storage
 from services.jobs.claims import waiters
-from services.jobs.operators import kind_changes
+from services.jobs.operators import change_log
 from services.jobs.transaction import Transaction
 
 MAX_LIMIT = 1_000_000
 MAX_PERIOD = timedelta(hours=24)
+MAX_DETAILS = 200
+"""Characters of the limits that are recorded with a change."""
 ADMIT_BATCH = 1_000
 """Concurrency keys that admit jobs together with a new limit; the reconciler admits jobs for the rest."""
 
@@ -97,7 +99,9 @@ class KindControls:
         }
         async with self._jobs.transaction() as tx:
             await tx.conn.execute(_SET, parameters)
-            await kind_changes.record(tx.conn, limits.kind, "limited", actor_id=actor_id, details=str(limits))
+            await change_log.KINDS.record(
+                tx.conn, limits.kind, "limited", actor_id=actor_id, details=str(limits)[:MAX_DETAILS]
+            )
             keys = {
                 key for key in await storage.keys_with_free_slots(tx.conn, limit=ADMIT_BATCH) if key[0] == limits.kind
             }
@@ -111,7 +115,7 @@ class KindControls:
         require_kind(kind)
         async with self._jobs.transaction() as tx:
             if (await tx.conn.execute(_PAUSE, {"kind": kind})).rowcount:
-                await kind_changes.record(tx.conn, kind, "paused", actor_id=actor_id)
+                await change_log.KINDS.record(tx.conn, kind, "paused", actor_id=actor_id, details="")
         self._jobs.kinds.forget()
 
     async def resume(self, kind: str, *, actor_id: UUID | None = None) -> None:
@@ -119,7 +123,7 @@ class KindControls:
         require_kind(kind)
         async with self._jobs.transaction() as tx:
             if (await tx.conn.execute(_RESUME, {"kind": kind})).rowcount:
-                await kind_changes.record(tx.conn, kind, "resumed", actor_id=actor_id)
+                await change_log.KINDS.record(tx.conn, kind, "resumed", actor_id=actor_id, details="")
             else:
                 await tx.conn.execute(_KEEP, {"kind": kind})
             await _wake(tx, kind)

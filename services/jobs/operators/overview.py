@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
 from services.jobs import domain, outcomes, schema, sql, storage
-from services.jobs.operators import kind_changes
+from services.jobs.operators import change_log
 
 FAILED_JOBS = 20_000
 """The newest failed jobs that can make a kind a problem."""
@@ -224,10 +224,10 @@ class Overview:
             raise errors.NotFound("There is no such kind.", code="kind_not_found", field="kind")
         return rows[0]
 
-    async def list_changes(self, kind: str) -> Sequence[kind_changes.KindChange]:
+    async def list_changes(self, kind: str) -> Sequence[change_log.KindChange]:
         """Return the newest changes of a kind by operators, the newest first."""
         async with self._single.connect() as conn:
-            return await kind_changes.list_newest(conn, kind, limit=CHANGES)
+            return await change_log.KINDS.list_newest(conn, kind, limit=CHANGES)
 
     async def list_stuck(self, *, limit: int) -> list[StuckJob]:
         """Return jobs that need attention, the longest stuck first; after them those on hold, which may be many for long."""

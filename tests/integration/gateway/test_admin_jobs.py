@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
 from gateway.views import engine
-from services.jobs.operators import job_changes
+from services.jobs.operators import change_log
 from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.html import HTML, open_page, press
 from tests.integration.jobs import jobs_server
@@ -209,7 +209,7 @@ async def test_jobs_are_held_and_released_on_pages(
     me = (await admin.get("/api/v1/auth/me")).json()
     assert "On hold: " in page.text and f"by {me['email']}" in page.text
     async with database("jobs").begin() as conn:
-        await job_changes.forget_actor(conn, uuid.UUID(me["user_id"]))  # as the erasure of the admin does
+        await change_log.JOBS.forget_actor(conn, uuid.UUID(me["user_id"]))  # as the erasure of the admin does
     page = await open_page(admin, path)
     assert "releases it. Put on hold just now" in page.text and "just now by" not in page.text
     owners = await open_page(account.http, path)

@@ -16,7 +16,7 @@ from services.jobs import convert, domain, outcomes
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from services.jobs.operators import job_changes, overview
+from services.jobs.operators import change_log, overview
 from services.jobs.operators.holds import Holds
 from services.jobs.operators.job_filters import JobFilter
 from services.jobs.operators.job_search import JobSearch
@@ -172,7 +172,7 @@ async def test_owners_get_an_event_and_operators_read_who_did_it(
     owner_id: UUID,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(job_changes, "MAX_CHANGES", 3)
+    monkeypatch.setattr(change_log.JOBS, "kept", 3)
     job, admin_id = await submit_job(), uuid4()
 
     async def changes() -> list[tuple[str, UUID | None]]:
@@ -193,7 +193,7 @@ async def test_owners_get_an_event_and_operators_read_who_did_it(
         await holds.release(job.job_id, actor_id=admin_id)
     assert await changes() == [("release", admin_id), ("hold", admin_id), ("release", admin_id)]
     async with jobs_engine.begin() as conn:
-        await job_changes.forget_actor(conn, admin_id)
+        await change_log.JOBS.forget_actor(conn, admin_id)
     assert await changes() == [("release", None), ("hold", None), ("release", None)]
 
 

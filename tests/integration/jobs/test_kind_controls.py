@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.jobs import domain, outcomes, storage
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
-from services.jobs.operators import kind_changes, kind_controls, overview
+from services.jobs.operators import change_log, kind_controls, overview
 from tests.integration.jobs import jobs_helpers
 
 
@@ -196,7 +196,7 @@ async def test_ranks_advance_past_a_locked_kind(
 async def test_changes_of_a_kind_are_recorded_with_their_admin_and_bounded(
     jobs: Operations, jobs_engine: AsyncEngine, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kind_changes, "MAX_CHANGES", 3)
+    monkeypatch.setattr(change_log.KINDS, "kept", 3)
     controls, engine_overview, admin_id = kind_controls.KindControls(jobs), overview.Overview(jobs_engine), uuid4()
 
     async def changes() -> list[tuple[str, str, UUID | None]]:
@@ -223,12 +223,12 @@ async def test_changes_of_a_kind_are_recorded_with_their_admin_and_bounded(
     await controls.pause(kind)
     assert await changes() == [("paused", "", None), *recorded[:2]]
     async with jobs_engine.begin() as conn:
-        await kind_changes.forget_actor(conn, admin_id)
+        await change_log.KINDS.forget_actor(conn, admin_id)
         await conn.execute(
             sa.text(
                 "UPDATE jobs.kind_changes SET changed_at = now() - interval '366 days' WHERE kind = :kind AND change = 'resumed'"
             ),
             {"kind": kind},
         )
-        await kind_changes.delete_old(conn)
+        await change_log.delete_old_kind_changes(conn)
     assert await changes() == [("paused", "", None), ("limited", "5 at once, 10 per 60 s", None)]
