@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from chassis import protobuf
+from services.jobs.admin.job_commands import CHANGES
 from services.jobs.operators import overview
 
 ORDERS = ("newest", "oldest", "longest-wait", "longest-run")
@@ -61,7 +62,7 @@ def _add_job_commands(add: Add) -> None:
     command = add(
         "bulk", "Retry, cancel, hold or release all jobs that match a filter, by a job that shows its progress"
     )
-    command.add_argument("change", choices=("retry", "cancel", "hold", "release"))
+    command.add_argument("change", choices=tuple(CHANGES))
     _add_filter(command)
     command.add_argument("--per-second", type=_positive, default=20, metavar="N", help="at most N jobs a second (20)")
     command.add_argument("--dry-run", action="store_true", help="count the jobs only")
