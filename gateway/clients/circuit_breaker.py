@@ -30,9 +30,10 @@ class CircuitBreaker:
 
     @contextmanager
     def call(self, rpc: str, user: str) -> Iterator[None]:
-        """Pass a call of a user, empty for none. Open rpcs pass one try of a user each, four of a user, and eight of all.
+        """Admit a call; `user` is empty for a call without one. Raises `Unavailable` if too many calls wait already.
 
-        A user whose calls alone get no answers does not keep those of others from closing the rpc. Raises `Unavailable`.
+        An open rpc admits one call of a user at a time. The open rpcs of a service together admit four of a user and eight in
+        total: a user whose calls alone get no answers does not keep those of others from closing the rpc.
         """
         is_try = rpc in self._open
         key = (user or object(), rpc)
