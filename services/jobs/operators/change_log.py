@@ -52,16 +52,16 @@ ChangeT = TypeVar("ChangeT", JobChange, KindChange)
 class ChangeLog(Generic[ChangeT]):
     """The changes in one table."""
 
-    def __init__(self, table: sa.Table, subject: str, change: type[ChangeT], *, kept: int) -> None:
-        """`subject` is the column that says what was changed; its newest `kept` changes are kept."""
-        self.kept = kept
+    def __init__(self, table: sa.Table, subject: str, change: type[ChangeT], *, max_count: int) -> None:
+        """`subject` is the column that says what was changed; its newest `max_count` changes are kept."""
+        self.max_count = max_count
         columns = table.c
         self._subject = subject
         self._change: type[ChangeT] = change
         self._insert = sa.insert(table)
         of_subject = columns[subject] == sa.bindparam("subject", type_=columns[subject].type)
         newest_first = columns.change_id.desc()
-        older = sa.select(columns.change_id).where(of_subject).order_by(newest_first).offset(sa.bindparam("kept"))
+        older = sa.select(columns.change_id).where(of_subject).order_by(newest_first).offset(sa.bindparam("max_count"))
         self._delete_older = sa.delete(table).where(columns.change_id.in_(older))
         fields = [columns[field.name] for field in dataclasses.fields(change)]
         self._list = sa.select(*fields).where(of_subject).order_by(newest_first)
@@ -74,7 +74,7 @@ class ChangeLog(Generic[ChangeT]):
         """Record a change; forget the old ones beyond those that are kept. `details` are further columns."""
         row = {"change_id": ids.uuid7(), self._subject: subject, "change": change, "actor_id": actor_id, **details}
         await conn.execute(self._insert, row)
-        await conn.execute(self._delete_older, {"subject": subject, "kept": self.kept})
+        await conn.execute(self._delete_older, {"subject": subject, "max_count": self.max_count})
 
     async def list_newest(
         self, conn: AsyncConnection, subject: UUID | str, *, limit: int | None = None
@@ -88,8 +88,8 @@ class ChangeLog(Generic[ChangeT]):
         await conn.execute(self._forget, {"erased": actor_id})
 
 
-JOBS = ChangeLog(schema.job_changes, "job_id", JobChange, kept=MAX_JOB_CHANGES)
-KINDS = ChangeLog(schema.kind_changes, "kind", KindChange, kept=MAX_KIND_CHANGES)
+JOBS = ChangeLog(schema.job_changes, "job_id", JobChange, max_count=MAX_JOB_CHANGES)
+KINDS = ChangeLog(schema.kind_changes, "kind", KindChange, max_count=MAX_KIND_CHANGES)
 
 
 async def delete_old_kind_changes(conn: AsyncConnection) -> None:

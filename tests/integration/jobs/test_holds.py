@@ -172,7 +172,7 @@ async def test_owners_get_an_event_and_operators_read_who_did_it(
     owner_id: UUID,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(change_log.JOBS, "kept", 3)
+    monkeypatch.setattr(change_log.JOBS, "max_count", 3)
     job, admin_id = await submit_job(), uuid4()
 
     async def changes() -> list[tuple[str, UUID | None]]:

@@ -196,7 +196,7 @@ async def test_ranks_advance_past_a_locked_kind(
 async def test_changes_of_a_kind_are_recorded_with_their_admin_and_bounded(
     jobs: Operations, jobs_engine: AsyncEngine, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_log.KINDS, "kept", 3)
+    monkeypatch.setattr(change_log.KINDS, "max_count", 3)
     controls, engine_overview, admin_id = kind_controls.KindControls(jobs), overview.Overview(jobs_engine), uuid4()
 
     async def changes() -> list[tuple[str, str, UUID | None]]:
