@@ -114,8 +114,10 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
     import uvloop
 
     from chassis import metrics
+    from chassis.rpc import event_engine
 
     freeze_modules()
+    channel = event_engine.start()
 
     async def start() -> None:
         stop = asyncio.Event()
@@ -129,6 +131,7 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
     try:
         uvloop.run(start())
     finally:
+        channel.close()
         tracing.stop()
 
 

@@ -18,7 +18,7 @@ SHARED = ("protos/gen", "chassis", "worker", "lifecycle")
 """Of these folders an image runs what the code of its own ones imports."""
 NOT_IMPORTED = {
     "gateway": {"chassis.driver.Connection", "chassis.tracing.sql", "chassis.migrations"},
-    "provision": {"chassis.metrics", "chassis.tracing.spans", "uvloop"},
+    "provision": {"chassis.metrics", "chassis.rpc.event_engine", "chassis.tracing.spans", "uvloop"},
 }
 """What functions import that an image does not call: those for a database, and those for processes that serve."""
 
