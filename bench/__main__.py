@@ -9,21 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import uvloop
 from rich.console import Console
 
-from bench import budget, bulk, enable, latency, overload, reads, report, sessions
+from bench import budget, latency, overload, report
 from bench.monolith import enable as monolith
 from bench.samples import Section
 from bench.system import SETTINGS, System, running
 
 Suite = Callable[[System], Awaitable[list[Section]]]
 SUITES: Mapping[str, Suite] = {
-    "enable": enable.run,
     "monolith": monolith.run,
     "budget": budget.run,
     "latency": latency.run,
     "overload": overload.run,
-    "bulk": bulk.run,
-    "reads": reads.run,
-    "sessions": sessions.run_suite,
 }
 
 CONDITIONS = (

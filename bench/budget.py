@@ -18,9 +18,8 @@ import psycopg
 from psycopg import sql
 
 from bench import load
-from bench.enable import DEMO_OPTIONS
 from bench.samples import Section
-from bench.system import System, User
+from bench.system import DEMO_OPTIONS, System, User
 
 RATE = 10.0
 COUNT = 100

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from dev import Stack
 
-ENGINES = ("postgres", "nats")
-
 
 def seconds(stack: Stack) -> dict[str, float]:
     """Return the processor seconds of each process, all replicas included. Empty without /proc."""
@@ -20,7 +18,6 @@ def seconds(stack: Stack) -> dict[str, float]:
         **{name: [*stack.pids(name)] for name in stack.names},
         "postgres": tree(postgres),
         "nats": [stack.servers.nats.pid],
-        "this benchmark": [os.getpid()],
     }
     return {
         name: processor_seconds(pid for pid in process_ids if pid is not None) for name, process_ids in pids.items()

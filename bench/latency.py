@@ -11,11 +11,10 @@ from uuid import UUID
 from bench import load
 from bench.events import Events
 from bench.samples import Row, Section
-from bench.system import System, User
+from bench.system import DEMO_OPTIONS, System, User
 from repruv.jobs.v1 import job_events_pb2
 
 RATE, COUNT, WARM_UP = 10.0, 300, 20
-DEMO_OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 10}
 P99_SECONDS = 0.05
 JOB_SECONDS = 30.0
 

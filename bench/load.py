@@ -18,32 +18,25 @@ class Offered:
     durations: list[float]
     """Duration of each successful action in seconds."""
     failures: list[Exception]
-    lateness: list[float]
-    """Delay of each start in seconds: the lag of the generator itself."""
 
 
-async def offer(action: Callable[[int], Awaitable[object]], *, rate: float, count: int, seed: int = 1) -> Offered:
-    """Start `action(0)` to `action(count - 1)` as a Poisson process of `rate` per second, and wait for all.
-
-    The same `seed` gives the same load in every run.
-    """
+async def offer(action: Callable[[int], Awaitable[object]], *, rate: float, count: int) -> Offered:
+    """Start `action(0)` to `action(count - 1)` as a Poisson process of `rate` per second, the same in every run. Wait for all."""
     durations: list[float] = []
-    lateness: list[float] = []
     failures: list[Exception] = []
 
     async def measured(index: int) -> None:
         try:
-            durations.append(await timed(action(index)))
+            durations.append(await _timed(action(index)))
         except Exception as error:  # noqa: BLE001 - the load goes on, and the report counts it
             failures.append(error)
 
     start = time.perf_counter()
     async with asyncio.timeout(count / rate + DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
-        for index, offset in enumerate(_arrivals(rate, count, seed)):
+        for index, offset in enumerate(_arrivals(rate, count)):
             await asyncio.sleep(start + offset - time.perf_counter())
-            lateness.append(time.perf_counter() - start - offset)
             tasks.create_task(measured(index))
-    return Offered(durations=durations, failures=failures, lateness=lateness)
+    return Offered(durations=durations, failures=failures)
 
 
 async def each(action: Callable[[int], Awaitable[object]], *, count: int, at_once: int) -> list[float]:
@@ -53,7 +46,7 @@ async def each(action: Callable[[int], Awaitable[object]], *, count: int, at_onc
 
     async def work() -> None:
         for index in indexes:
-            durations[index] = await timed(action(index))
+            durations[index] = await _timed(action(index))
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(at_once):
@@ -61,15 +54,15 @@ async def each(action: Callable[[int], Awaitable[object]], *, count: int, at_onc
     return durations
 
 
-async def timed(action: Awaitable[object]) -> float:
+async def _timed(action: Awaitable[object]) -> float:
     """Return the duration of `action` in seconds."""
     began = time.perf_counter()
     await action
     return time.perf_counter() - began
 
 
-def _arrivals(rate: float, count: int, seed: int) -> Iterator[float]:
-    gaps = random.Random(seed)
+def _arrivals(rate: float, count: int) -> Iterator[float]:
+    gaps = random.Random(1)
     offset = 0.0
     for _ in range(count):
         offset += gaps.expovariate(rate)

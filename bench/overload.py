@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from bench import http, load
-from bench.enable import DEMO_OPTIONS
 from bench.samples import Row, Section
-from bench.system import System
+from bench.system import DEMO_OPTIONS, System
 
 RATE = 180.0
 """Enables per second; two cores do about 60."""

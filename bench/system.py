@@ -30,6 +30,8 @@ SETTINGS = {
 }
 """The differences to `make up`. Everything else, durability above all, is as delivered."""
 
+DEMO_OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2, "interaction_count": 10}
+"""Little data: what is measured is the operation, so the worker must leave the processors free."""
 REGISTRATIONS_AT_ONCE = 8
 QUIET_SECONDS = 120.0
 POLL_SECONDS = 0.05

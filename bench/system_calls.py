@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import cpu, load, system
-from bench.enable import DEMO_OPTIONS
 from dev import Stack
 
 RATE = 10.0
@@ -49,7 +48,7 @@ async def measure(stack: Stack, directory: Path) -> None:
     users = iter(await bench.sign_up(WARM_UP + COUNT))
 
     async def enable(_: int) -> None:
-        await bench.enable(next(users), DEMO_OPTIONS)
+        await bench.enable(next(users), system.DEMO_OPTIONS)
 
     await load.offer(enable, rate=2 * RATE, count=WARM_UP)
     await bench.quiet()

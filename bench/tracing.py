@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bench import cpu, load
-from bench.enable import DEMO_OPTIONS
-from bench.system import System, running
+from bench.system import DEMO_OPTIONS, System, running
 from dev import subprocesses
 
 RATE = 20.0
@@ -73,7 +72,7 @@ async def cost(system: System, enables: int) -> float:
 
 
 def _seconds(system: System) -> float:
-    return sum(seconds for name, seconds in cpu.seconds(system.stack).items() if name != "this benchmark")
+    return sum(cpu.seconds(system.stack).values())
 
 
 async def measure(systems: dict[str, System], enables: int, rounds: int) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench import cpu, http, load
-from bench.enable import DEMO_OPTIONS
 from bench.jobs import installed
 from bench.monolith import stack
 from bench.samples import Row, Section, percentile
-from bench.system import System
+from bench.system import DEMO_OPTIONS, System
 
 LOADS = ((20.0, 400), (100.0, 3000))
 """Requests per second, and requests of a round."""
@@ -21,7 +20,6 @@ DRAIN_SECONDS = 60.0
 POLL_SECONDS = 0.02
 PROCESSOR_RATIO = 2.0
 MEDIAN_RATIO = 1.5
-LOAD_GENERATOR = "this benchmark"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +40,7 @@ class Results:
         self.durations += offered.durations
         self.failures += offered.failures
         self.drained = max(self.drained, drained)
-        for name in after.keys() - {LOAD_GENERATOR}:
+        for name in after:
             self.costs[name] = self.costs.get(name, 0.0) + after[name] - before[name]
 
     def cost(self) -> float:
