@@ -55,7 +55,6 @@ class Events:
                 await self._news.wait()
 
     def close(self) -> None:
-        """Close the stream."""
         if self._connection:
             self._connection.close()
 

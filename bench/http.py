@@ -67,7 +67,6 @@ class Connection(asyncio.Protocol):
         self._transport.write(head)
 
     def close(self) -> None:
-        """Close the connection."""
         if self._transport:
             self._transport.close()
 

@@ -13,8 +13,6 @@ DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """The result of a load."""
-
     durations: list[float]
     """Duration of each successful action in seconds."""
     failures: list[Exception]

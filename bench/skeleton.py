@@ -248,7 +248,6 @@ class _Skeleton:
         self._ids = iter(range(1_000_000))
 
     async def enable(self, _: int) -> None:
-        """Enable once."""
         await self._client.request("POST", "/", expected=202, body={"id": next(self._ids)})
 
     async def measure(self, rate: float, count: int) -> str:

@@ -39,8 +39,6 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A signed-in user."""
-
     user_id: str
     cookie: str
     account: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -48,8 +46,6 @@ class User:
 
 
 class System:
-    """The running system."""
-
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.http = http.Client(stack.url)

@@ -66,7 +66,6 @@ async def measure(stack: Stack, directory: Path) -> None:
 
 
 def main() -> None:
-    """Measure on a system of its own."""
     if shutil.which("strace") is None:
         sys.exit("install strace first (Debian: apt-get install strace)")
     with ExitStack() as resources:

@@ -93,7 +93,6 @@ async def measure(systems: dict[str, System], enables: int, rounds: int) -> None
 
 
 def main(arguments: list[str]) -> None:
-    """Measure."""
     enables, rounds = (int(number) for number in (*arguments, *("100", "6")[len(arguments) :]))
     with backend() as endpoint, running() as off, running(env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}) as on:
         asyncio.run(measure({"off": System(off), "on": System(on)}, enables, rounds))

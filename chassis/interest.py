@@ -42,7 +42,6 @@ class _Inbox(asyncio.Future[Msg]):
         self._receive = receive
 
     def stop(self) -> None:
-        """Stop delivery."""
         self._receive = _ignore
 
     def set_result(self, message: Msg, /) -> None:

@@ -36,7 +36,6 @@ def events_subject(service: str, about: str) -> str:
 
 
 def stream_name(service: str) -> str:
-    """Return the name of a service's stream."""
     return service.upper()
 
 

@@ -51,7 +51,6 @@ def channels() -> Iterator[Channel]:
 
 
 def generate() -> str:
-    """Return the document."""
     broker = NatsBroker("nats://nats:4222")
     models = _Models()
     named = {channel.address.partition(".{")[0]: channel for channel in channels()}

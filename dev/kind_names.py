@@ -21,7 +21,6 @@ KINDS: Mapping[str, str] = {
 
 
 def generate() -> str:
-    """Return the module."""
     lines = [f'    "{kind}": "{labels.KINDS[kind]}",\n' for kind in _NOTIFYING]
     rest = f"UNDO = {json.dumps(labels.UNDO)}\n\n\n{inspect.getsource(labels.kind)}"
     return f"{_HEAD}{''.join(lines)}}}\n{rest}"

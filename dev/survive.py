@@ -65,7 +65,6 @@ class Watch:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the job has ended."""
         return bool(self.job) and self.job["status"] in demo.FINISHED
 
     def follow(self, show: Callable[[int], None]) -> None:

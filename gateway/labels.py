@@ -152,7 +152,6 @@ def shown_status(job: Mapping[str, object]) -> str:
 
 
 def state(name: str) -> str:
-    """Return the label of a job's state."""
     return STATES.get(name, name.replace("_", " ").capitalize())
 
 

@@ -29,7 +29,6 @@ class Report:
         self._notes: list[str] = []
 
     def add(self, name: str, figures: Figures) -> None:
-        """Add the figures of an engine."""
         done = figures.throughput
         self._table.add_row(
             name,

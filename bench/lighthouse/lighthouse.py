@@ -28,8 +28,6 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """One audit of a page."""
-
     page: Page
     preset: str
     """`mobile` or `desktop`."""

@@ -28,8 +28,6 @@ WORKER_PROCESSES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monolith:
-    """A running monolith."""
-
     url: str
     postgres: Postgres
     redis: Redis

@@ -23,8 +23,6 @@ ADMIN = ("jobs", "errors", "kinds", "schedules", "stuck", "workers", "users", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page as one user loads it."""
-
     name: str
     path: str
     cookie: str = ""
@@ -37,8 +35,6 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Users:
-    """The users of the measurement."""
-
     veteran: User
     """Demo mode is enabled, with earlier jobs and notifications."""
     newcomer: User

@@ -83,8 +83,6 @@ class Reader(asyncio.Protocol):
 
 
 class Crowd:
-    """All readers."""
-
     def __init__(self, port: int, head: Callable[[int, int | None], bytes]) -> None:
         self._port = port
         self._head = head

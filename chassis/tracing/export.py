@@ -43,7 +43,6 @@ class Export(SpanProcessor):
         """Do nothing."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span."""
         if len(self._queue) >= MAX_QUEUED:
             QUEUE_FULL.inc()
             return

@@ -37,7 +37,6 @@ class Cursor(psycopg.AsyncCursor[Any]):
     """A cursor whose statements are spans."""
 
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
-        """Execute a statement."""
         name, attributes = _describe(_text(query, self.connection))
         with tracing.span(name, "client", attributes):
             return await super().execute(query, *args, **kwargs)
@@ -50,7 +49,6 @@ class Cursor(psycopg.AsyncCursor[Any]):
 
     @asynccontextmanager
     async def copy(self, statement: Any, *args: Any, **kwargs: Any) -> AsyncIterator[psycopg.AsyncCopy]:
-        """Copy rows."""
         name, attributes = _describe(_text(statement, self.connection))
         with tracing.span(name, "client", attributes):
             async with super().copy(statement, *args, **kwargs) as copy:
@@ -65,7 +63,6 @@ class Connection(driver.Connection):
         self.cursor_factory = Cursor
 
     async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
-        """Execute a prepared statement."""
         name, attributes = _describe(query.decode())
         with tracing.span(f"{name}, COMMIT" if commit else name, "client", attributes):
             return await super().execute_prepared(query, parameters, commit=commit)

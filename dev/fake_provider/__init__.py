@@ -25,5 +25,4 @@ def settings(port: int) -> dict[str, str]:
 
 
 def issuer(port: int) -> str:
-    """Return its issuer URL."""
     return f"http://127.0.0.1:{port}"

@@ -11,7 +11,6 @@ from dev.fake_provider.app import FakeProvider
 
 
 def main(arguments: list[str]) -> None:
-    """Serve."""
     port, redirect_prefix = int(arguments[0]), arguments[1]
     app = FakeProvider(fake_provider.issuer(port), redirect_prefix).app
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

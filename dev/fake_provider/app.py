@@ -85,7 +85,6 @@ class FakeProvider:
         )
 
     async def keys(self, request: Request) -> Response:
-        """Return the public keys."""
         return JSONResponse(KeySet([self._key]).as_dict(private=False))
 
     async def ask(self, request: Request) -> Response:
@@ -150,7 +149,6 @@ class FakeProvider:
         return JSONResponse({"sub": grant.subject, "name": grant.name})
 
     async def revoke(self, request: Request) -> Response:
-        """Revoke access."""
         if not _is_client_authenticated(request.headers.get("authorization", "")):
             return JSONResponse({"error": "invalid_client"}, 401, headers={"WWW-Authenticate": "Basic"})
         self._grants.revoke((await _form(request)).get("token", ""))

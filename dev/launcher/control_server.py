@@ -33,7 +33,6 @@ class ControlServer:
 
     @property
     def url(self) -> str:
-        """The URL of the endpoint."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property

@@ -179,7 +179,6 @@ class Stack:
         return f"127.0.0.1:{self._addresses.of_replica(self._definitions[name], 0)}"
 
     def certificate(self, name: str) -> tls.Certificate:
-        """Return the certificate of a service."""
         return certificates.load_certificate(self.data_dir, name)
 
     def nats_url(self, user: str) -> str:
@@ -191,7 +190,6 @@ class Stack:
         return database_url.complete(self.servers.database_url(name, self._variables[_password_name(name)]), None)
 
     def environment(self, name: str, index: int = 0) -> dict[str, str]:
-        """Return the environment of a process."""
         return dict(self._replicas[name][index].environment)
 
     def restart_dead_servers(self) -> None:

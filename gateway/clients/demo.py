@@ -13,8 +13,6 @@ logger = logging.getLogger(__name__)
 
 
 class Demo(service.Client):
-    """The demo service."""
-
     descriptor = pb.DESCRIPTOR.services_by_name["DemoService"]
 
     def __init__(self, peer: service.Peer) -> None:

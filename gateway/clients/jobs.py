@@ -11,8 +11,6 @@ from repruv.jobs.v1 import jobs_service_pb2_grpc
 
 
 class Jobs(service.Client):
-    """The jobs service."""
-
     descriptor = pb.DESCRIPTOR.services_by_name["JobsService"]
 
     def __init__(self, peer: service.Peer) -> None:

@@ -51,7 +51,6 @@ class Cookie:
         )
 
     def clear(self, response: Response) -> None:
-        """Delete the cookie."""
         self.set(response, "", 0)
 
 
@@ -82,7 +81,6 @@ class AnonymousCookie(Cookie):
         return value if _RANDOM_VALUE.fullmatch(value) else ""
 
     def new_value(self) -> str:
-        """Return a new random value."""
         return secrets.token_urlsafe(24)
 
 

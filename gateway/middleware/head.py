@@ -14,7 +14,6 @@ class Head:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
         if scope["type"] != "http" or scope["method"] != "HEAD" or not problems.answers_head(scope["path"]):
             await self._app(scope, receive, send)
             return

@@ -49,7 +49,6 @@ class SecurityHeaders:
         self._headers = encode(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -93,7 +93,6 @@ class Anonymous:
         return _private(self.show_again(request, template, fields, error, {"token": fields["token"]}))
 
     def redirect(self, path: str, *, flash_code: str = "") -> Response:
-        """Redirect to a page."""
         return redirects.redirect(path, flash_code=flash_code, secure=self._secure)
 
 

@@ -35,7 +35,6 @@ class Connections(Page):
         return self.page_routes(PATH, self.show, actions, _FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
-        """Show the connections and their states."""
         visitor = await self.begin(request, with_demo=False)
         demo, connections = await asyncio.gather(
             loaders.demo_status(self._container.demo, visitor.identity),

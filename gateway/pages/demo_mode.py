@@ -39,7 +39,6 @@ class DemoMode(Page):
         return self.page_routes(views.DEMO_PATH, self.show, actions)
 
     async def show(self, request: Request) -> Response:
-        """Show the state of demo mode."""
         return await self._show(request, forms.filled(choices.remembered(request), {}))
 
     async def enable(self, request: Request) -> Response:

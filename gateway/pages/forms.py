@@ -19,7 +19,6 @@ WHOLE = "form"
 
 
 def blank() -> dict[str, Any]:
-    """Return an empty form."""
     return filled({}, {})
 
 

@@ -58,7 +58,6 @@ class Job(Page):
         return self.page_routes(PATH, self.show, actions, jobs.FLASH_CODES)
 
     async def show(self, request: Request) -> Response:
-        """Show a job with its history."""
         visitor = await self.begin(request, with_demo=False)
         job_id = _job_id(request)
         job = await self._container.pending_jobs.get_job(job_id, identity=visitor.identity)
@@ -142,7 +141,6 @@ class Job(Page):
         return not await current_jobs.is_replaced(self._container, job, identity=identity)
 
     async def cancel(self, request: Request) -> Response:
-        """Stop the job."""
         return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
 
     async def retry(self, request: Request) -> Response:

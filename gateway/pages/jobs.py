@@ -91,11 +91,9 @@ class JobFilter:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether a filter is set."""
         return bool(self.state or self.kind)
 
     def apply(self, rpc_request: jobs_service_pb2.ListJobsRequest) -> None:
-        """Set the filters of a request."""
         rpc_request.states.extend(views.JOB_STATE_NUMBERS[name] for name in FILTERS.get(self.state, ()))
         rpc_request.kinds.extend([self.kind] if self.kind else [])
         rpc_request.oldest_first = self.order == "oldest"

@@ -50,7 +50,6 @@ class InteractionFilter:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether a filter is set."""
         return bool(self.kind or self.sentiment or self.needs_reply or self.date or self.page_token)
 
 

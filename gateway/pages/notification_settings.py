@@ -28,7 +28,6 @@ class NotificationSettings(SettingsForm):
         return {**categories, "job_emails": views.notification_settings(user)["job_emails"]}
 
     async def send(self, identity: str, fields: Mapping[str, str]) -> None:
-        """Change the settings."""
         muted = [category for category in notices.CATEGORIES if not fields[_field(category)]]
         changes = auth_service_pb2.UpdateNotificationSettingsRequest(page_notices=len(muted) < len(notices.CATEGORIES))
         changes.muted_notices.SetInParent()

@@ -30,7 +30,6 @@ class Page:
         self._container = container
 
     def routes(self) -> list[Route]:
-        """Return the routes of the page and of its forms."""
         raise NotImplementedError
 
     def page_routes(

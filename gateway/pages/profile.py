@@ -31,7 +31,6 @@ class Profile(SettingsForm):
         return {"name": profile["name"], "time_zone": profile["time_zone"] or "", "theme": profile["theme"]}
 
     async def send(self, identity: str, fields: Mapping[str, str]) -> None:
-        """Change the profile."""
         changes = auth_service_pb2.UpdateProfileRequest(name=fields["name"], time_zone=fields["time_zone"])
         changes.theme = next(
             (value for theme, value in views.THEMES.items() if theme == fields["theme"]), auth_pb2.THEME_UNSPECIFIED

@@ -31,7 +31,6 @@ class Reauthentication(Page):
         ]
 
     async def show(self, request: Request, form: dict[str, Any] | None = None, *, status: int = 200) -> Response:
-        """Show the form."""
         form = form or forms.filled({"next": request.query_params.get("next", "")}, {})
         visitor = await self.begin(request)
         context: dict[str, Any] = {

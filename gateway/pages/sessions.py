@@ -45,7 +45,6 @@ class Sessions(Page):
         return self._leave("signed_out") if is_current else self.redirect(PATH, flash_code="session_revoked")
 
     async def revoke_others(self, request: Request) -> Response:
-        """End all other sessions."""
         session, _ = await self.read_form(request)
         await self._container.auth.revoke_all_sessions(session.identity, except_session_id=session.session_id)
         self._container.sessions.forget_revoked(session.user_id, None)

@@ -39,8 +39,6 @@ _TONES = {"completed": "good", "failed": "bad", "cancelled": "plain", "retrying"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the timeline."""
-
     title: str
     at: str | None
     tone: str

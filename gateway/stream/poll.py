@@ -51,12 +51,10 @@ class BufferSink:
         self._changed = asyncio.Event()
 
     def write(self, data: bytes) -> None:
-        """Append data."""
         self._buffer.append(data)
         self._changed.set()
 
     def end(self) -> None:
-        """Mark the end of the stream."""
         self.has_ended = True
         self._changed.set()
 

@@ -12,8 +12,6 @@ LOGGED_SHARE = 0.1
 
 
 class Progress:
-    """The progress of one table."""
-
     def __init__(self, label: str, total: int) -> None:
         self._label = label
         self._total = max(total, 1)

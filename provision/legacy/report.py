@@ -70,7 +70,6 @@ def build(conn: sa.Connection, source: Source, *, dry_run: bool, new: dict[str, 
 
 
 def text(report: dict[str, Any]) -> str:
-    """Return the report for people."""
     lines = ["Dry run: nothing was stored." if report["dry_run"] else "Import finished."]
     for name, table in report["tables"].items():
         lines += ["", f"{name}: {table['imported']:,} imported ({table['new_in_this_run']:,} by this run)"]

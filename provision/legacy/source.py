@@ -107,7 +107,6 @@ class Source:
 
     @property
     def tables(self) -> list[str]:
-        """The names of all tables."""
         return sorted(self._metadata.tables)
 
     def has(self, shape: Shape, column: str) -> bool:

@@ -15,8 +15,6 @@ FRESH_FOR = timedelta(minutes=10)
 
 
 class Role(StrEnum):
-    """The role of a user."""
-
     USER = "user"
     ADMIN = "admin"
     GUEST = "guest"
@@ -42,8 +40,6 @@ REFRESHED = "refreshed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetimes:
-    """The lifetimes of a session."""
-
     idle: timedelta
     absolute: timedelta
 

@@ -92,7 +92,6 @@ class Passwords:
         self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
-        """Hash a new password."""
         return await self._run(self._new_password_slots, lambda: self._hasher.hash(_normalize(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:

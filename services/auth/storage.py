@@ -174,7 +174,6 @@ async def set_password(conn: AsyncConnection, user_id: uuid.UUID, password_hash:
 
 
 async def set_role(conn: AsyncConnection, user_id: uuid.UUID, role: domain.Role) -> None:
-    """Change the role of a user."""
     await _set(conn, user_id, role=role.value)
 
 

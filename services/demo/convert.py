@@ -14,7 +14,6 @@ _STATES = protobuf.Enum(demo_pb2.DemoState.DESCRIPTOR, domain.State)
 
 
 def demo_to_proto(mode: Mode) -> demo_pb2.Demo:
-    """Convert a snapshot."""
     chosen = mode.options
     return demo_pb2.Demo(
         owner_id=str(mode.owner_id),

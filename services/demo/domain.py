@@ -36,8 +36,6 @@ class State(StrEnum):
 
 
 class JobKind(StrEnum):
-    """The jobs of demo mode."""
-
     ENABLE = "demo.enable"
     DISABLE = "demo.disable"
 
@@ -126,8 +124,6 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode(machine.Resource):
-    """An owner's demo mode."""
-
     owner_id: UUID
     state: State = State.DISABLED
     job_kind: JobKind | None = None
@@ -144,7 +140,6 @@ class Mode(machine.Resource):
 
     @property
     def key(self) -> machine.Key:
-        """The primary key."""
         return (self.owner_id,)
 
 

@@ -28,7 +28,6 @@ _IS_UNSENT = sa.text("""
 
 
 def kind(engine: AsyncEngine) -> worker.Kind[Any]:
-    """Return the job kind."""
     return worker.Kind(
         KIND, partial(erase, engine), max_attempts=20, max_backoff=timedelta(minutes=10), retention=timedelta(days=1)
     )

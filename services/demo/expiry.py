@@ -23,7 +23,6 @@ SCHEDULE = worker.Schedule("demo.expire", kind="demo.expire", cron="* * * * *", 
 
 
 def kind(engine: AsyncEngine, demo: operations.Operations) -> worker.Kind[Any]:
-    """Return the kind of the schedule."""
     return worker.Kind(SCHEDULE.name, Expiry(engine, demo).expire, retention=timedelta(days=1))
 
 

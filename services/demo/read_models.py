@@ -32,8 +32,6 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A content item."""
-
     generation: int
     position: int
     platform: str

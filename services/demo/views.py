@@ -22,16 +22,12 @@ CACHE_SIZE = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentPage:
-    """One page of content."""
-
     content: Sequence[read_models.Content] = ()
     next_page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InteractionPage:
-    """One page of interactions."""
-
     interactions: Sequence[read_models.Interaction] = ()
     next_page_token: str = ""
     previous_page_token: str = ""

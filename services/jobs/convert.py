@@ -180,7 +180,6 @@ def _children_to_proto(children: domain.Children) -> job_pb2.JobChildren:
 
 
 def event_to_proto(job: domain.Job, *, sequence: int, reason: str, occurred_at: datetime) -> job_events_pb2.JobEvent:
-    """Return the event of a transition."""
     snapshot = job_to_proto(job, max_bytes=MAX_IN_EVENT_BYTES)
     if snapshot.spec.payload.ByteSize() > MAX_IN_EVENT_BYTES:
         snapshot.spec.ClearField("payload")

@@ -238,8 +238,6 @@ DEADLINE_EXCEEDED = JobError(code="deadline_exceeded", message="The job ran out 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A stored job."""
-
     job_id: UUID
     spec: Spec
     state: State
@@ -343,7 +341,6 @@ def owned(job: Job | None, owner_id: UUID | None) -> Job:
 
 
 def undo_key(job_id: UUID) -> str:
-    """Return the unique key of the undo job."""
     return f"{_UNDO_KEY}{job_id}"
 
 

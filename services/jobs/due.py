@@ -115,7 +115,6 @@ class PendingWork:
 
 
 async def find_work(conn: AsyncConnection) -> PendingWork:
-    """Return the work of the reconciler."""
     ((due, overdue, has_ready_jobs, seconds_to_next),) = await _FIND_WORK.execute(conn, {})
     return PendingWork(due=due, overdue=overdue, has_ready_jobs=has_ready_jobs, seconds_to_next=seconds_to_next)
 

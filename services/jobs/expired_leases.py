@@ -45,5 +45,4 @@ async def jobs_with_expired_lease(
 
 
 async def owners_with_expired_lease(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of jobs with an expired lease."""
     return [owner_id for (owner_id,) in await _OWNERS_WITH_EXPIRED_LEASE.execute(conn, {"limit": limit})]

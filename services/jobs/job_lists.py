@@ -30,8 +30,6 @@ class Page:
 
 
 class JobLists:
-    """Reads lists of jobs."""
-
     def __init__(self, engine: AsyncEngine, unreadable_rows: unreadable.Unreadable) -> None:
         self._single = postgres.autocommit(engine)
         self._unreadable_rows = unreadable_rows

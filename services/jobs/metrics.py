@@ -40,7 +40,6 @@ SERVER_GAUGES = {
 def registry(
     engine: AsyncEngine, engine_overview: overview.Overview, job_watches: watches.Watches
 ) -> CollectorRegistry:
-    """Return the registry of one replica."""
     measure = Measure(engine, engine_overview)
     new = exposition.registry(
         exposition.Measurement("jobs", measure.jobs),
@@ -71,7 +70,6 @@ class Measure:
         )
 
     async def server(self) -> Iterable[Metric]:
-        """Measure the database server."""
         async with self._single.connect() as conn:
             ((text,),) = await _SERVER.execute(conn, {})
         values = json.loads(text)

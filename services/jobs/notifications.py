@@ -29,16 +29,12 @@ _IS_UNREAD = sa.and_(jobs.c.notifies, jobs.c.finished_at.is_not(None), jobs.c.re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of unread notifications."""
-
     jobs: list[domain.Job]
     next_page_token: str
     unread_count: int
 
 
 class Notifications:
-    """The notifications of all owners."""
-
     def __init__(self, engine: AsyncEngine, nats: bus.Bus) -> None:
         """Create it; `nats` broadcasts the unread count after each change."""
         self._single = postgres.autocommit(engine)

@@ -100,7 +100,6 @@ Outcome = ReportedOutcome | Crashed
 
 
 def outcome_name(outcome: Outcome) -> str:
-    """Return the stored name of an outcome."""
     return type(outcome).__name__.lower()
 
 

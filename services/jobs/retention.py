@@ -119,8 +119,6 @@ _DELETE_WORKERS = sa.text("DELETE FROM jobs.workers WHERE seen_at < now() - :age
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """One batch of jobs of a kind."""
-
     read: int
     deleted: int
     end: Position
@@ -229,7 +227,6 @@ async def _try_batch(engine: AsyncEngine, walk: _Walk) -> _Batch | None:
 
 
 async def _clean_batch(conn: AsyncConnection, kind: str, until: datetime, position: Position, *, limit: int) -> _Batch:
-    """Delete one batch."""
     parameters = {"kind": kind, "until": until, "after_time": position[0], "after_id": position[1], "limit": limit}
     old = (await conn.execute(OLD, parameters)).all()
     deleted: set[UUID] = set()

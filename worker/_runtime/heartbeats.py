@@ -44,7 +44,6 @@ class Heartbeats:
         self._answered_at = time.monotonic()
 
     async def run(self) -> None:
-        """Run the loop."""
         self._answered_at = time.monotonic()
         is_answered = True
         while True:

@@ -84,7 +84,6 @@ class Recorder:
             return list(self._unsent)
 
     def drop_sent(self, lines: list[job_pb2.LogLine]) -> None:
-        """Drop lines that are stored."""
         with self._lock:
             del self._unsent[: len(lines)]
 

@@ -52,7 +52,6 @@ class Slots:
         return [key for key, attempt in self._attempts.items() if attempt.is_running]
 
     def start(self, attempt: AttemptRunner) -> None:
-        """Run an attempt."""
         self._attempts[attempt.key] = attempt
         self.is_occupied.set()
         self._running_handlers += 1

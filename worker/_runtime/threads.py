@@ -82,7 +82,6 @@ class ContextProxy:
         self._calls: set[concurrent.futures.Future[Any]] = set()
 
     def blocking(self) -> blocking.BlockingContext:
-        """Return the context for the handler."""
         return blocking.BlockingContext(
             **blocking.snapshot(self._context),
             call=self.call,

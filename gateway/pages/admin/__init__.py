@@ -23,7 +23,6 @@ from gateway.pages.admin import (
 
 
 def routes(container: Container) -> Sequence[BaseRoute]:
-    """Return the routes of all pages for admins."""
     return [
         *overview.Overview(container).routes(),
         *search.Search(container).routes(),

@@ -69,7 +69,6 @@ class Jobs(AdminPage):
         return visitor.show("admin/jobs", PATH, context)
 
     async def cancel(self, request: Request) -> Response:
-        """Stop a job."""
         return await self._act(request, self._container.jobs.cancel_job, "job_cancelled")
 
     async def retry(self, request: Request) -> Response:

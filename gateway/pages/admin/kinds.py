@@ -100,13 +100,11 @@ class Kinds(AdminPage):
         return visitor.show("admin/confirm", f"{PATH}/confirm", context)
 
     async def pause(self, request: Request) -> Response:
-        """Pause a kind."""
         session, fields = await self.read_form(request, "kind", "origin")
         await self._container.engine.pause_kind(session.identity, kind=fields["kind"])
         return self._back(fields, "kind_paused")
 
     async def resume(self, request: Request) -> Response:
-        """Resume a kind."""
         session, fields = await self.read_form(request, "kind", "origin")
         await self._container.engine.resume_kind(session.identity, kind=fields["kind"])
         return self._back(fields, "kind_resumed")

@@ -22,8 +22,6 @@ _TYPES: Mapping[str, FieldType] = {"string": "text", "integer": "integer", "numb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field of a payload."""
-
     name: str
     type: FieldType
     is_required: bool

@@ -112,13 +112,11 @@ class Schedules(AdminPage):
         return self.redirect(PATH, flash_code=flash.about("schedule_deleted", request.path_params["name"]))
 
     async def pause(self, request: Request) -> Response:
-        """Pause a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.pause_schedule(session.identity, name=fields["name"])
         return self.redirect(PATH, flash_code=flash.about("schedule_paused", fields["name"]))
 
     async def resume(self, request: Request) -> Response:
-        """Resume a schedule."""
         session, fields = await self.read_form(request, "name")
         await self._container.engine.resume_schedule(session.identity, name=fields["name"])
         return self.redirect(PATH, flash_code=flash.about("schedule_resumed", fields["name"]))

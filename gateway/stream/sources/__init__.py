@@ -33,7 +33,6 @@ class Sources:
 
     @cached_property
     def by_subject(self) -> Mapping[str, Source[Any]]:
-        """The sources by their subjects."""
         return {source.subject: source for source in (self.jobs, *self.unordered)}
 
     def subjects(self, owner_id: str) -> list[str]:

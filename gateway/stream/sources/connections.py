@@ -24,12 +24,10 @@ class Connections(Source[connection_pb2.Connection]):
         return auth_events_pb2.ConnectionEvent.FromString(payload).connection
 
     async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[connection_pb2.Connection]:
-        """Fetch the connections to all platforms."""
         rpc = self._connections.list_connections
         return Fetched((await (rpc.quick if quick else rpc)(identity)).connections)
 
     def key(self, snapshot: connection_pb2.Connection) -> str:
-        """Return the platform."""
         return snapshot.platform
 
     def job_id(self, snapshot: connection_pb2.Connection) -> str:

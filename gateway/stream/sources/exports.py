@@ -28,7 +28,6 @@ class Exports(Source[exports_service_pb2.Export]):
         return Fetched([(await (rpc.quick if quick else rpc)(identity)).export])
 
     def job_id(self, snapshot: exports_service_pb2.Export) -> str:
-        """Return the job of the latest export."""
         return snapshot.job_id
 
     def is_in_progress(self, snapshot: exports_service_pb2.Export) -> bool:

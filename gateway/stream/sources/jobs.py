@@ -50,7 +50,6 @@ class Jobs(Source[job_pb2.Job]):
         return (await self._jobs.list_jobs.send("", request)).jobs
 
     def key(self, snapshot: job_pb2.Job) -> str:
-        """Return the job's id."""
         return snapshot.job_id
 
     def is_in_progress(self, snapshot: job_pb2.Job) -> bool:

@@ -15,7 +15,6 @@ class Logs(Source[job_events_pb2.LinesLogged]):
     has_state = False
 
     def parse(self, payload: bytes) -> job_events_pb2.LinesLogged:
-        """Return the announcement."""
         return job_events_pb2.LinesLogged.FromString(payload)
 
     def frame(self, snapshot: job_events_pb2.LinesLogged, job: job_pb2.Job | None) -> frames.Frame:

@@ -83,7 +83,6 @@ async def delete_pending_of_all_users(conn: AsyncConnection, *, limit: int) -> S
 
 
 async def has_pending(conn: AsyncConnection) -> bool:
-    """Return whether any user has a pending change."""
     return bool(await conn.scalar(sa.select(sa.exists().where(_IS_PENDING))))
 
 

@@ -34,8 +34,6 @@ REVOCABLE_CHANGES = 5
 
 @dataclass(frozen=True, slots=True)
 class EmailChanges:
-    """The operations."""
-
     context: Context
 
     async def request(self, actor: domain.Actor, *, email: str, client: domain.Client) -> EmailChange:

@@ -13,8 +13,6 @@ from services.auth.sessions import storage as session_storage
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """The operations."""
-
     context: Context
 
     async def update(

@@ -42,8 +42,6 @@ class PasswordChange:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """The operations."""
-
     context: Context
 
     async def change_password(

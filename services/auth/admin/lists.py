@@ -27,8 +27,6 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[Row]):
-    """A page of a list."""
-
     rows: Sequence[Row]
     next_token: str
     previous_token: str

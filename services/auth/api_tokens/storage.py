@@ -33,8 +33,6 @@ _TOKEN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveToken:
-    """An active token with its user."""
-
     user: domain.User
     api_token: ApiToken
     remaining: timedelta

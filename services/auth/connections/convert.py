@@ -13,7 +13,6 @@ _SHOW_JOB = frozenset({State.CONNECTING, State.DISCONNECTING, State.FAILED})
 
 
 def connection_to_proto(connection: Connection, *, title: str) -> connection_pb2.Connection:
-    """Convert a snapshot."""
     return connection_pb2.Connection(
         user_id=str(connection.user_id),
         platform=connection.platform,

@@ -204,8 +204,6 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection(machine.Resource):
-    """A user's connection to a platform."""
-
     user_id: UUID
     platform: str
     state: State = State.DISCONNECTED
@@ -220,7 +218,6 @@ class Connection(machine.Resource):
 
     @property
     def key(self) -> machine.Key:
-        """The primary key."""
         return (self.user_id, self.platform)
 
     @property
@@ -230,7 +227,6 @@ class Connection(machine.Resource):
 
     @property
     def has_pending_job(self) -> bool:
-        """Whether a job has to move it on."""
         return MACHINE.has_pending_job(self)
 
 

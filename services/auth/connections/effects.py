@@ -44,7 +44,6 @@ class Effects:
         return self._titles.get(platform, platform)
 
     def lifecycle(self) -> Lifecycle[Connection, Action]:
-        """Return the declaration of connections."""
         return Lifecycle(rows=storage.CONNECTIONS, outbox_table=schema.outbox, effects=self.apply, submit=jobs.move)
 
     async def apply(

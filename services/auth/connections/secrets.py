@@ -114,7 +114,6 @@ class Vault:
     async def store_code(
         self, conn: AsyncConnection, connection: Connection, authorization: Authorization, code: str
     ) -> None:
-        """Store a code with the values of its authorization."""
         row = {
             "user_id": connection.user_id,
             "platform": connection.platform,

@@ -83,7 +83,6 @@ class Wiring:
         return kinds.kinds(dependencies, self.settler, jobs.submit_many)
 
     async def close(self) -> None:
-        """Close the connections to platforms."""
         await self._outbound.close()
 
 

@@ -23,7 +23,6 @@ class _Buffer(io.RawIOBase):
         self.data = bytearray()
 
     def writable(self) -> bool:
-        """Return True."""
         return True
 
     def write(self, data: Any) -> int:

@@ -12,7 +12,6 @@ _STATES = protobuf.Enum(pb.DataExportState.DESCRIPTOR, State)
 
 
 def data_export_to_proto(data_export: DataExport) -> pb.DataExport:
-    """Convert a snapshot."""
     error = data_export.error
     return pb.DataExport(
         user_id=str(data_export.user_id),

@@ -22,13 +22,10 @@ MACHINE = file_states.machine(KIND)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataExport(File):
-    """A user's data export."""
-
     user_id: UUID
 
     @property
     def key(self) -> Key:
-        """The primary key."""
         return (self.user_id,)
 
 

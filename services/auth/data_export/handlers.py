@@ -32,7 +32,6 @@ class Exporter:
     max_bytes: int = domain.MAX_BYTES
 
     def kind(self) -> worker.Kind[Any]:
-        """Return the job kind."""
         return worker.Kind(domain.KIND, self.export, notify_owner=True)
 
     async def export(self, context: worker.Context) -> dict[str, Any]:

@@ -51,7 +51,6 @@ class Erasure:
     wait: timedelta = WAIT
 
     def kinds(self) -> list[worker.Kind[Any]]:
-        """Return the job kinds."""
         return [
             worker.Kind(
                 jobs.ERASE,

@@ -12,8 +12,6 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Email:
-    """An email to one address."""
-
     to: str
     subject: str
     text: str

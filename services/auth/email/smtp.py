@@ -16,8 +16,6 @@ PERMANENT = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A mail server."""
-
     host: str
     port: int
     username: str

@@ -39,8 +39,6 @@ class VerifiedRegistration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passkey(VerifiedRegistration):
-    """A passkey of a user."""
-
     passkey_id: uuid.UUID
     user_id: uuid.UUID
     name: str

@@ -14,8 +14,6 @@ from services.auth.second_factor import storage as factor_storage
 
 
 class CodeKind(StrEnum):
-    """The kind of a correct code."""
-
     APP = "app"
     RECOVERY = "recovery"
 

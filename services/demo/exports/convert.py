@@ -12,7 +12,6 @@ _STATES = protobuf.Enum(exports_service_pb2.ExportState.DESCRIPTOR, State)
 
 
 def export_to_proto(export: Export) -> exports_service_pb2.Export:
-    """Convert a snapshot."""
     return exports_service_pb2.Export(
         owner_id=str(export.owner_id),
         state=_STATES.to_proto(export.state),

@@ -23,8 +23,6 @@ MACHINE = file_states.machine(KIND)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export(File):
-    """An owner's export."""
-
     owner_id: UUID
     demo_generation: int = 0
     """The generation of demo mode whose rows are exported."""
@@ -33,7 +31,6 @@ class Export(File):
 
     @property
     def key(self) -> Key:
-        """The primary key."""
         return (self.owner_id,)
 
 

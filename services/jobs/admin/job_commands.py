@@ -128,7 +128,6 @@ def _show_list(response: jobs_service_pb2.ListJobsResponse) -> None:
 
 
 def show_job(job: job_pb2.Job) -> None:
-    """Print a job."""
     children = job.children
     tables.details(
         [

@@ -14,7 +14,6 @@ from services.jobs.admin.job_commands import show_job
 
 
 async def run(jobs: Connection, args: argparse.Namespace) -> int:
-    """Submit a job."""
     return await _run(jobs, args, args.kind, args.payload, args.owner)
 
 

@@ -48,7 +48,6 @@ def replace_line(text: str) -> None:
 
 
 def state(value: job_pb2.JobState.ValueType) -> str:
-    """Return the name of a state."""
     return job_pb2.JobState.Name(value).removeprefix("JOB_STATE_").lower()
 
 
@@ -85,7 +84,6 @@ def since(message: object, field: str) -> str:
 
 
 def length(message: object, field: str) -> str:
-    """Return a duration of a message."""
     duration: Duration = getattr(message, field)
     return span(duration.ToTimedelta()) if message.HasField(field) else NOTHING  # type: ignore[attr-defined]
 

@@ -24,8 +24,6 @@ KIND_RETENTION = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobChange:
-    """A change of a job by an operator."""
-
     change: str
     """`hold` or `release`."""
     actor_id: UUID | None
@@ -35,8 +33,6 @@ class JobChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindChange:
-    """A change of a kind by an operator."""
-
     change: str
     """`paused`, `resumed` or `limited`."""
     details: str

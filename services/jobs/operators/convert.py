@@ -76,7 +76,6 @@ def change_from_proto(message: pb.ChangeJobsRequest) -> tuple[job_filters.JobFil
 
 
 def row_to_proto(row: job_search.Row) -> pb.JobRow:
-    """Return a job of a list as proto."""
     return pb.JobRow(
         # Without the payload, which may have sensitive fields.
         job=job_to_proto(row.job, max_bytes=0),

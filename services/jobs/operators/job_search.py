@@ -26,8 +26,6 @@ _NEWER, _OLDER = "newer", "older"
 
 
 class Order(StrEnum):
-    """The order of a list."""
-
     NEWEST = "newest"
     OLDEST = "oldest"
     LONGEST_WAIT = "longest_wait"
@@ -39,8 +37,6 @@ _SORT_KEYS = {Order.LONGEST_WAIT: sql.WAIT_TIME, Order.LONGEST_RUN: sql.RUN_TIME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A job in a list."""
-
     job: domain.Job
     worker: str
     wait: timedelta | None

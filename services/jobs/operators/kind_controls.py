@@ -66,7 +66,6 @@ class Limits:
         _require((self.rate_count > 0) == (self.rate_period is not None), "rate_period", "given with rate_count")
 
     def __str__(self) -> str:
-        """Return the limits in words."""
         rate = f"{self.rate_count:,} per {self.rate_period.total_seconds():g} s" if self.rate_period else ""
         parts = (
             f"{self.max_running:,} at once" if self.max_running else "",

@@ -68,8 +68,6 @@ class KindRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """The rates of all kinds."""
-
     total: KindRates
     kinds: Sequence[KindRates]
     begins_at: datetime

@@ -70,8 +70,6 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A stored schedule."""
-
     registration: Registration
     paused_at: datetime | None = None
     next_at: datetime | None = None
@@ -80,7 +78,6 @@ class Schedule:
 
     @property
     def is_of_operator(self) -> bool:
-        """Whether an operator made it."""
         return self.registration.name.startswith(OPERATOR)
 
     @property

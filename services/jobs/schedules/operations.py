@@ -78,8 +78,6 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """A schedule with its times."""
-
     schedule: Schedule
     next_times: Sequence[datetime]
     runs: Sequence[Run]
@@ -124,7 +122,6 @@ class Schedules:
             fired += 1
 
     async def list_all(self) -> list[Schedule]:
-        """Return all schedules by name."""
         async with self._single.connect() as conn:
             return await storage.list_all(conn)
 

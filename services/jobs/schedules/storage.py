@@ -173,7 +173,6 @@ async def resume(conn: AsyncConnection, name: str, next_at: datetime) -> Schedul
 
 
 async def list_all(conn: AsyncConnection) -> list[Schedule]:
-    """Return all schedules by name."""
     return [_schedule(row) for row in (await conn.execute(sa.select(schedules).order_by(schedules.c.name))).mappings()]
 
 

@@ -25,7 +25,6 @@ SCHEDULES = [
 def kinds(
     dependencies: Dependencies, settler: Settler[Connection, Action], submit: maintenance.Submit
 ) -> list[worker.Kind[Any]]:
-    """Return the kinds that the worker runs."""
     day = timedelta(days=1)
     return [
         worker.Kind(domain.JobKind.CONNECT.value, partial(connect.connect, dependencies), notify_owner=True),
