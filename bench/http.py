@@ -24,8 +24,6 @@ class UnexpectedStatus(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A complete response."""
-
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -33,7 +31,6 @@ class Answer:
     """The cookies that the response sets, as name=value."""
 
     def json(self) -> dict[str, Any]:
-        """Read the body."""
         read: dict[str, Any] = json.loads(self.body)
         return read
 
@@ -144,7 +141,6 @@ class Client:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Write a request."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         content = json.dumps(body).encode() if body is not None else b""

@@ -19,7 +19,6 @@ _RANKS = {_MEDIAN: "p50", _TAIL: "p99", _WORST: "max"}
 
 
 def show(sections: Sequence[Section], conditions: str) -> None:
-    """Print the table."""
     table = Table(
         title=f"Repruv on {os.cpu_count()} processors, Python {platform.python_version()}", caption=conditions
     )

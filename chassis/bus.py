@@ -87,7 +87,6 @@ class Bus:
 
     @property
     def is_connected(self) -> bool:
-        """Whether NATS is connected now."""
         return self._client is not None and self._client.is_connected
 
     @property

@@ -112,8 +112,6 @@ def public_key(seed: str) -> str:
 
 
 class Signer:
-    """Signs as one service."""
-
     def __init__(self, service: str, seed: str) -> None:
         self.service = service
         self._key = Ed25519PrivateKey.from_private_bytes(_decode(seed))

@@ -125,7 +125,6 @@ class Interests:
 
     @property
     def count(self) -> int:
-        """The number of open interests."""
         return len(self._open)
 
     @property

@@ -53,7 +53,6 @@ def settings() -> dict[str, str]:
 
 
 def generate() -> str:
-    """Return the content of the generated file."""
     return HEADER + yaml.safe_dump(processes(), sort_keys=False, width=120)
 
 

@@ -77,7 +77,6 @@ def local_url(data_dir: Path) -> str:
 
 
 def run(client: httpx.Client, args: argparse.Namespace) -> int:
-    """Run the whole demo once."""
     email, password = sign_in(client)
     console.print(f"Signed in as [bold]{email}")
 

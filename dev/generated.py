@@ -29,7 +29,6 @@ def stale() -> list[str]:
 
 
 def main() -> None:
-    """Generate or check all files."""
     parser = argparse.ArgumentParser(prog="python -m dev.generated", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     if parser.parse_args().check:

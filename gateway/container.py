@@ -73,7 +73,6 @@ class Container:
         return {peer.name: answer for peer, answer in zip(self.peers, answers, strict=True)}
 
     async def close(self) -> None:
-        """Close the connections to the services."""
         await asyncio.gather(*(peer.close() for peer in self.peers))
 
 

@@ -28,8 +28,6 @@ Kind = Literal["info", "success", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flash:
-    """A message, and its kind."""
-
     kind: Kind
     message: str
 
@@ -158,7 +156,6 @@ def take(request: Request) -> Flash | None:
 
 
 def clear(response: Response, *, secure: bool) -> None:
-    """Delete the cookie."""
     _set(response, "", 0, secure=secure)
 
 

@@ -23,7 +23,6 @@ Schema = dict[str, Any]
 
 
 def generate() -> str:
-    """Return the TypeScript declarations."""
     application = FastAPI()
     app.include_api(application)
     document = application.openapi()

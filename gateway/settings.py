@@ -79,7 +79,6 @@ class Settings(settings.Process):
 
     @property
     def is_https(self) -> bool:
-        """Whether the public URL is https."""
         return urlsplit(self.public_url).scheme == "https"
 
     @property

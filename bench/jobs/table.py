@@ -50,15 +50,12 @@ class Report:
         self._table.add_row(f"{name}\nNOT MEASURED: {markup.escape(reason)}")
 
     def section(self) -> None:
-        """Draw a line."""
         self._table.add_section()
 
     def note(self, text: str) -> None:
-        """Add a note below the table."""
         self._notes.append(text)
 
     def show(self) -> None:
-        """Print everything."""
         console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
         console.print(self._table)
         for note in self._notes:

@@ -35,8 +35,6 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The result of an audit."""
-
     page: str
     preset: str
     error: str

@@ -36,7 +36,6 @@ def parse(arguments: Sequence[str]) -> tuple[model.Load, model.Server]:
 
 
 def report(load: model.Load, server: model.Server) -> list[str]:
-    """Return the lines of the report, as Markdown."""
     lines = ["| | processors | processes | memory | connections |", "|---|---|---|---|---|"]
     for name, need in sorted(model.needs(load, server).items()):
         memory = f"{need.memory / costs.GIB:,.1f} GiB"

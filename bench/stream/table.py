@@ -81,7 +81,6 @@ class Report:
         self._table.add_row(name, f"NOT MEASURED: {markup.escape(str(error) or repr(error))}", "")
 
     def show(self) -> None:
-        """Print everything."""
         console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
         console.print(self._table)
         console.print(NOTES, markup=False)

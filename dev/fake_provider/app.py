@@ -49,7 +49,6 @@ class FakeProvider:
 
     @property
     def app(self) -> Starlette:
-        """The ASGI application."""
         return Starlette(
             routes=[
                 Route("/.well-known/openid-configuration", self.describe),
@@ -64,7 +63,6 @@ class FakeProvider:
         )
 
     async def describe(self, request: Request) -> Response:
-        """Return the discovery document."""
         return JSONResponse(
             {
                 "issuer": self._issuer,
@@ -88,7 +86,6 @@ class FakeProvider:
         return JSONResponse(KeySet([self._key]).as_dict(private=False))
 
     async def ask(self, request: Request) -> Response:
-        """Show the consent page."""
         parameters = {name: request.query_params.get(name, "") for name in _PARAMETERS}
         if (message := self._invalid_request(parameters, request.query_params)) is not None:
             return Response(message, 400)

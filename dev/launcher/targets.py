@@ -17,7 +17,6 @@ def write(data_dir: Path, targets: Mapping[str, str]) -> None:
 
 
 def forget(data_dir: Path) -> None:
-    """Remove the stored targets."""
     with contextlib.suppress(FileNotFoundError):
         _path(data_dir).unlink()
 

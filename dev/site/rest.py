@@ -17,7 +17,6 @@ Schema = dict[str, Any]
 
 
 def document() -> Schema:
-    """Return the OpenAPI document."""
     application = FastAPI(version=app.VERSION)
     app.include_api(application)
     openapi.install(application, SimpleNamespace(name="session"), app.api_routes())  # type: ignore[arg-type]

@@ -56,8 +56,6 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCookie(Cookie):
-    """The cookie that carries a session's token."""
-
     plain_name: str = "session"
 
     def keep(self, response: Response, token: str, auth_session: auth_pb2.Session) -> None:

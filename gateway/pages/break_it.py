@@ -83,7 +83,6 @@ class BreakIt(Page):
         return self.redirect(views.BREAK_PATH)
 
     async def break_part(self, request: Request) -> Response:
-        """Break the part that the form names."""
         session, fields = await self.read_form(request, "part")
         await self._breaks.break_part(fields["part"], identity=session.identity)
         return self.redirect(views.BREAK_PATH)

@@ -45,7 +45,6 @@ class Deletion(Page):
         return self.redirect(PATH)
 
     async def cancel(self, request: Request) -> Response:
-        """Keep the account."""
         session, fields = await self.read_form(request, "origin")
         await self._container.auth.cancel_deletion(session.identity)
         self._container.sessions.forget_refreshed(session.user_id, {session.session_id})

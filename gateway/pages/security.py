@@ -78,7 +78,6 @@ class Security(Page):
         return response
 
     async def request_verification(self, request: Request) -> Response:
-        """Send the verification email."""
         session, _ = await self.read_form(request)
         try:
             await self._container.auth.request_email_verification(session.identity)
@@ -98,7 +97,6 @@ class Security(Page):
         return self.redirect(PATH, flash_code="email_change_sent")
 
     async def cancel_email_change(self, request: Request) -> Response:
-        """Cancel the pending change of the address."""
         session, _ = await self.read_form(request)
         await self._container.auth.cancel_email_change(session.identity)
         return self.redirect(PATH, flash_code="email_change_cancelled")

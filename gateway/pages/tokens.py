@@ -63,7 +63,6 @@ class Tokens(Page):
         return visitor.show("token", PATH, context)
 
     async def revoke(self, request: Request) -> Response:
-        """End an API token."""
         session, fields = await self.read_form(request, "token_id")
         token_id = str(ids.parse(fields["token_id"], "token_id"))
         await self._container.api_tokens.revoke(session.identity, token_id=token_id)

@@ -25,8 +25,6 @@ DETAIL_LIMIT = 300
 
 
 class Kind(StrEnum):
-    """The kind of a security event."""
-
     REGISTERED = "registered"
     REGISTRATION_REPEATED = "registration_repeated"
     LOGIN_SUCCEEDED = "login_succeeded"

@@ -65,7 +65,6 @@ def session_to_proto(session: domain.Session) -> auth_pb2.Session:
 
 
 def email_change_to_proto(change: EmailChange) -> auth_service_pb2.EmailChange:
-    """Convert a pending change of the address."""
     return auth_service_pb2.EmailChange(
         email=change.new_email,
         request_time=protobuf.to_timestamp(change.requested_at),

@@ -49,8 +49,6 @@ NOT_REMEMBERED = Lifetimes(idle=timedelta(hours=12), absolute=timedelta(hours=24
 
 
 class Theme(StrEnum):
-    """The colours of pages."""
-
     SYSTEM = "system"
     """The setting of the user's operating system."""
     LIGHT = "light"

@@ -178,7 +178,6 @@ async def set_role(conn: AsyncConnection, user_id: uuid.UUID, role: domain.Role)
 
 
 async def set_disabled(conn: AsyncConnection, user_id: uuid.UUID, *, is_disabled: bool) -> None:
-    """Disable or enable an account."""
     await _set(conn, user_id, disabled_at=NOW if is_disabled else None)
 
 

@@ -143,5 +143,4 @@ async def count_within(conn: AsyncConnection, key: str, limit: int) -> bool:
 
 
 async def forget(conn: AsyncConnection, keys: Iterable[str]) -> None:
-    """Reset the counts of keys."""
     await conn.execute(sa.delete(login_failures).where(login_failures.c.key.in_(sorted(keys))))

@@ -53,7 +53,6 @@ async def group(context: worker.Context) -> dict[str, int]:
 
 
 def kinds(engine: AsyncEngine, changes: bulk.Bulk) -> list[worker.Kind[Any]]:
-    """Return the kinds that the jobs service handles."""
     return [
         # `retention.MAX_SECONDS` of batches, then workers, kinds and notes.
         worker.Kind(

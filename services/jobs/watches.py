@@ -101,7 +101,6 @@ class Watches:
 
     @property
     def count(self) -> int:
-        """The number of open watches."""
         return self._count
 
     def subscribe(self, nats: bus.Bus) -> None:

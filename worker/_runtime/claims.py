@@ -31,8 +31,6 @@ A claim after a pause starts at once. So does one after a full claim while most 
 
 
 class Claims:
-    """Claims jobs for a worker."""
-
     def __init__(
         self,
         worker: str,

@@ -49,7 +49,6 @@ class Health(AdminPage):
         return visitor.show("admin/stuck", STUCK_PATH, context)
 
     async def show_workers(self, request: Request) -> Response:
-        """Show the workers and the jobs they hold."""
         visitor = await self.begin(request)
         workers = (await self._container.engine.list_workers(visitor.identity)).workers
         return visitor.show("admin/workers", WORKERS_PATH, {"workers": [engine.worker(worker) for worker in workers]})

@@ -96,7 +96,6 @@ class JobQuery:
 
     @property
     def rows(self) -> int:
-        """The number of rows of a page."""
         return int(self.size or SIZES[0])
 
     @property

@@ -28,7 +28,6 @@ class Jobs(AdminPage):
         return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(self, request: Request) -> Response:
-        """Show jobs across owners."""
         visitor = await self.begin(request)
         query = job_query.read(request.query_params, visitor.reader.zone)
         token = job_query.page_token(request)

@@ -20,7 +20,6 @@ class Connections(Source[connection_pb2.Connection]):
         self._connections = connections
 
     def parse(self, payload: bytes) -> connection_pb2.Connection:
-        """Return a connection after a transition."""
         return auth_events_pb2.ConnectionEvent.FromString(payload).connection
 
     async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[connection_pb2.Connection]:

@@ -24,13 +24,11 @@ class Demo(Source[demo_pb2.Demo]):
         return demo_events_pb2.DemoEvent.FromString(payload).demo
 
     async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[demo_pb2.Demo]:
-        """Fetch demo mode and its job."""
         rpc = self._demo.get_demo
         response = await (rpc.quick if quick else rpc)(identity)
         return Fetched([response.demo], [response.job] if response.HasField("job") else [])
 
     def job_id(self, snapshot: demo_pb2.Demo) -> str:
-        """Return the job of the last transition."""
         return snapshot.job_id
 
     def is_in_progress(self, snapshot: demo_pb2.Demo) -> bool:

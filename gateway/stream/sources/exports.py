@@ -20,7 +20,6 @@ class Exports(Source[exports_service_pb2.Export]):
         self._exports = exports
 
     def parse(self, payload: bytes) -> exports_service_pb2.Export:
-        """Return an export after a transition."""
         return exports_service_pb2.ExportEvent.FromString(payload).export
 
     async def fetch(self, identity: str, *, quick: bool = False) -> Fetched[exports_service_pb2.Export]:

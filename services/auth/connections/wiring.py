@@ -53,7 +53,6 @@ class Wiring:
         self.settler = Settler(effects.lifecycle(), engine=engine, relay=relay, jobs=jobs, submitter=submitter)
 
     def service(self, demo: operations.Gate) -> server.Service:
-        """Return the gRPC service."""
         connections = operations.Operations(
             engine=self._engine,
             providers=self._providers,

@@ -26,7 +26,6 @@ class _Buffer(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        """Collect bytes."""
         self.data += data
         return len(data)
 
@@ -46,7 +45,6 @@ class Archive:
         self._hash = hashlib.sha256()
 
     def write(self, table: str, rows: bytes) -> None:
-        """Append rows to the file of a table. The parts of a table follow each other."""
         if table != self._table:
             self._end_file()
             self._table = table

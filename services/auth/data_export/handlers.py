@@ -24,8 +24,6 @@ from services.auth.data_export.sources import Sources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """Writes archives."""
-
     engine: AsyncEngine
     relay: outbox.Relay
     sources: Sources

@@ -41,8 +41,6 @@ WAIT = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """Erases accounts."""
-
     engine: AsyncEngine
     relay: outbox.Sender
     effects: Effects

@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The operations of the account's owner."""
-
     context: Context
 
     async def request(self, actor: domain.Actor, *, email: str, client: domain.Client) -> domain.User:

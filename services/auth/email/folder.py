@@ -24,7 +24,6 @@ class Folder:
         self._logs_links = logs_links
 
     async def send(self, email: Email) -> None:
-        """Write the email into a file."""
         content = message.compose(email, sender=self._sender).as_bytes()
         await asyncio.to_thread(self._write, content)
         link = {"link": email.link} if self._logs_links and email.link else {}

@@ -26,7 +26,6 @@ async def replay(jobs: Connection, args: argparse.Namespace) -> int:
 
 
 async def set_schedule(jobs: Connection, args: argparse.Namespace) -> int:
-    """Create or replace a schedule."""
     registration = kind_pb2.ScheduleRegistration(
         name=args.name,
         kind=args.kind,

@@ -43,7 +43,6 @@ class Google:
         return bool(tokens.refresh_token)
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
-        """Renew access."""
         return await self._client.refresh(self.platform.token_url, tokens, method=_METHOD)
 
     async def revoke(self, tokens: Tokens) -> bool:

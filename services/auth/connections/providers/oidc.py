@@ -79,7 +79,6 @@ class Oidc:
         return bool(tokens.refresh_token)
 
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
-        """Renew access."""
         description = await self._describe()
         return await self._client.refresh(description.token_url, tokens, method=description.method)
 
