@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from chassis import errors, logs
 
@@ -122,6 +123,11 @@ class ErrorResponder:
         if self._page is not None and _wants_page(request):
             return await self._page(request, problem)
         return response(problem)
+
+    async def send(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that a middleware refuses with `error`."""
+        response = await self(Request(scope), error)
+        await response(scope, receive, send)
 
     def install(self, app: FastAPI) -> None:
         """Handle every error that a route of `app` raises."""

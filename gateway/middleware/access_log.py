@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics
@@ -44,8 +43,7 @@ class AccessLog:
             if status:
                 logger.exception("response interrupted", extra={"path": scope["path"]})
             else:
-                response = await self._responder(Request(scope), error)
-                await response(scope, receive, send_and_measure)
+                await self._responder.send(error, scope, receive, send_and_measure)
         finally:
             self._record(scope, status, first_byte, time.perf_counter() - started_at)
 

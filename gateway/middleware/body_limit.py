@@ -6,7 +6,6 @@ import asyncio
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import ErrorResponder
@@ -38,8 +37,7 @@ class BodyLimit:
         try:
             message: Message | None = {"type": "http.request", "body": await self._body(headers, receive)}
         except HTTPException as error:
-            response = await self._responder(Request(scope), error)
-            await response(scope, receive, send)
+            await self._responder.send(error, scope, receive, send)
             return
 
         async def receive_again() -> Message:

@@ -6,7 +6,6 @@ import functools
 from email.message import Message
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import errors
@@ -34,8 +33,7 @@ class MediaType:
                     code="unsupported_media_type",
                     field="content-type",
                 )
-                response = await self._responder(Request(scope), error)
-                await response(scope, receive, send)
+                await self._responder.send(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

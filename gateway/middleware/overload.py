@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import paths, problems, refusals
@@ -117,8 +116,7 @@ class Overload:
         hashes = scope["method"] == "POST" and path in _PASSWORD_PATHS
         limit = self._passwords if hashes else self._limit
         if not await limit.acquire():
-            response = await self._responder(Request(scope), refusals.overloaded())
-            await response(scope, receive, send)
+            await self._responder.send(refusals.overloaded(), scope, receive, send)
             return
         began = time.monotonic()
         await self._run(scope, receive, send, lambda: limit.release(None if hashes else time.monotonic() - began))

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import addresses, settings
@@ -144,8 +143,7 @@ class RateLimit:
             refusal = failures.ResourceExhausted(
                 "That was too much at once.", code="rate_limited", details={"retry_after_seconds": str(wait)}
             )
-            response = await self._responder(Request(scope), refusal)
-            await response(scope, receive, send_with_headers)
+            await self._responder.send(refusal, scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
 

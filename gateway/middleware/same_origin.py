@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import errors as failures
@@ -34,8 +34,7 @@ class SameOrigin:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             refusal = self._refusal(HTTPConnection(scope))
             if refusal is not None:
-                response = await self._responder(Request(scope), refusal)
-                await response(scope, receive, send)
+                await self._responder.send(refusal, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

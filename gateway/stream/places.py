@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import errors
@@ -125,8 +124,7 @@ class PlaceMiddleware:
         try:
             await place.take()
         except errors.Unavailable as error:
-            response = await self._responder(Request(scope), error)
-            await response(scope, receive, send)
+            await self._responder.send(error, scope, receive, send)
             return
         try:
             await self._app({**scope, "extensions": {**scope["extensions"], EXTENSION: place}}, receive, send)

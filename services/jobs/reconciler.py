@@ -25,19 +25,12 @@ BATCHES = 10
 class Reconciler:
     """Runs in every replica; replicas share the work by SKIP LOCKED."""
 
-    def __init__(
-        self,
-        maintenance: Maintenance,
-        *,
-        is_caught_up: Callable[[], bool],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, maintenance: Maintenance, *, is_caught_up: Callable[[], bool]) -> None:
         """`is_caught_up`: whether this replica receives the wake-ups of others now."""
         self._maintenance = maintenance
         self._jobs = maintenance.jobs
         self._is_caught_up = is_caught_up
-        self._clock = clock
-        self._woken_at = self._clock()
+        self._woken_at = time.monotonic()
 
     async def run(self) -> None:
         """Reconcile forever: four times a second while jobs move or are ready, else at the next due time or in a few seconds."""
@@ -53,8 +46,8 @@ class Reconciler:
         remains = (work.due or work.overdue) and await self.move_due_jobs()
         if work.has_ready_jobs or self._jobs.claimed_ranks.is_ahead:
             await self._maintenance.advance_fair_ranks()
-        if work.has_ready_jobs and self._clock() - self._woken_at >= WAKE_SECONDS:
-            self._woken_at = self._clock()
+        if work.has_ready_jobs and time.monotonic() - self._woken_at >= WAKE_SECONDS:
+            self._woken_at = time.monotonic()
             await self._maintenance.wake_all()
         if remains:
             return 0.0
