@@ -25,7 +25,7 @@ def show(sections: Sequence[Section], conditions: str) -> None:
     table.add_column("", no_wrap=True)
     for name in ("n", *_RANKS.values()):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("aim")
+    table.add_column("target")
     for section in sections:
         table.add_section()
         table.add_row(f"[bold]{section.title}")
@@ -43,8 +43,8 @@ def show(sections: Sequence[Section], conditions: str) -> None:
 
 
 def _verdict(row: Row) -> str:
-    aims = ", ".join(f"{_RANKS[int(rank)]} <= {_duration(limit)}" for rank, limit in row.limits)
-    return {None: "", True: f"[green]met[/]: {aims}", False: f"[red]MISSED[/]: {aims}"}[row.is_met]
+    targets = ", ".join(f"{_RANKS[int(rank)]} <= {_duration(limit)}" for rank, limit in row.limits)
+    return {None: "", True: f"[green]met[/]: {targets}", False: f"[red]MISSED[/]: {targets}"}[row.is_met]
 
 
 def _duration(seconds: float) -> str:

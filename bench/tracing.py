@@ -24,7 +24,7 @@ SETTLE_SECONDS = 2.0
 
 
 class _Backend(BaseHTTPRequestHandler):
-    """Takes what it gets."""
+    """Accepts spans and drops them."""
 
     protocol_version = "HTTP/1.1"
 

@@ -81,7 +81,7 @@ class Interest:
     async def wait(self) -> bool:
         """Wait until messages arrive; False without a connection, or if the server does not answer within a second.
 
-        After False, messages may be missed until `on_late` is called.
+        After False, messages may be missed until the subscriptions are confirmed: then `on_late` is called.
         """
         if self._confirmed is None:
             return True

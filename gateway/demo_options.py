@@ -1,6 +1,6 @@
 """The options of demo mode, shared by the form and the API schema.
 
-The demo service validates; `tests/contract/test_choices.py` holds this module to what the service accepts.
+The demo service validates; `tests/contract/test_choices.py` compares this module with what the service accepts.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from bench.pages import users
 from bench.system import System
 from dev import chromium
 
-AIMS = {"performance": 95, "accessibility": 100, "best-practices": 100}
+TARGETS = {"performance": 95, "accessibility": 100, "best-practices": 100}
 PRESETS = ("mobile", "desktop")
 CONDITIONS = (
     "Lighthouse {version}, Chromium of this system, cold caches, the signed-in pages with an open stream of events. Speed is "
@@ -60,7 +60,7 @@ def _show(verdicts: Sequence[Verdict]) -> None:
     for name in ("performance", "accessibility", "best practices", "FCP", "LCP", "blocked", "CLS"):
         table.add_column(name, justify="right")
     for verdict in verdicts:
-        scores = [_coloured(verdict.scores[name], aim) for name, aim in AIMS.items()]
+        scores = [_coloured(verdict.scores[name], target) for name, target in TARGETS.items()]
         table.add_row(verdict.page, verdict.preset, *scores, *_metrics(verdict))
     console = Console(width=None if os.isatty(1) else report.WIDTH, highlight=False)
     console.print(table)
@@ -71,12 +71,14 @@ def _show(verdicts: Sequence[Verdict]) -> None:
 
 def _misses(verdict: Verdict) -> list[str]:
     """Return the reasons why a page misses the promised scores."""
-    low = [f"{name} {verdict.scores[name]} < {aim}" for name, aim in AIMS.items() if verdict.scores[name] < aim]
+    low = [
+        f"{name} {verdict.scores[name]} < {target}" for name, target in TARGETS.items() if verdict.scores[name] < target
+    ]
     return [*([verdict.error] if verdict.error else []), *low]
 
 
-def _coloured(score: int, aim: int) -> str:
-    return f"[green]{score}[/]" if score >= aim else f"[red]{score}[/]"
+def _coloured(score: int, target: int) -> str:
+    return f"[green]{score}[/]" if score >= target else f"[red]{score}[/]"
 
 
 def _metrics(verdict: Verdict) -> list[str]:

@@ -125,8 +125,8 @@ def _bytes(seconds: Sequence[float]) -> str:
     return f"{median:.1f} / {_judged(tail, FIRST_BYTE, digits=1)}"
 
 
-def _judged(value: float, aim: float, *, digits: int = 0) -> str:
-    return f"[{'green' if value < aim else 'red'}]{value:.{digits}f}[/]"
+def _judged(value: float, target: float, *, digits: int = 0) -> str:
+    return f"[{'green' if value < target else 'red'}]{value:.{digits}f}[/]"
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ async def _measure(args: argparse.Namespace, report: table.Report, status: Statu
                 await _streams(environment, running, "repruv", args.streams, report, status)
             status.update(f"repruv: {args.most} streams")
             with process.gateway(environment) as running:
-                crowd, held = await measure.hold(running, measure.gateway_head, args.most)
-                report.held("repruv", held, is_ours=True)
+                crowd, opened = await measure.open_streams(running, measure.gateway_head, args.most)
+                report.opened("repruv", opened, is_ours=True)
                 await crowd.cut()
             status.update("repruv: storm")
             with process.gateway(environment) as running, process.gateway(environment) as other:
@@ -94,8 +94,8 @@ async def _streams(
 ) -> None:
     is_ours = title == "repruv"
     head = measure.gateway_head if is_ours else measure.peer_head
-    crowd, held = await measure.hold(running, head, count)
-    report.held(title, held, is_ours=is_ours)
+    crowd, opened = await measure.open_streams(running, head, count)
+    report.opened(title, opened, is_ours=is_ours)
     for rate in RATES:
         status.update(f"{title}: {rate} events/s")
         flow = await measure.flow(environment, running, crowd, rate=rate, seconds=FLOW_SECONDS, peers=not is_ours)

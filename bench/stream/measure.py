@@ -20,7 +20,7 @@ Head = Callable[[int, int | None], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptKey:
+class OpenStreams:
     """Open, idle streams."""
 
     count: int
@@ -92,7 +92,7 @@ def peer_head(number: int, cursor: int | None) -> bytes:
     return f"GET /events?user={owner(number)} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
 
 
-async def hold(running: process.Running, head: Head, count: int) -> tuple[Crowd, AttemptKey]:
+async def open_streams(running: process.Running, head: Head, count: int) -> tuple[Crowd, OpenStreams]:
     """Measure opening `count` streams of as many users."""
     warm = Crowd(running.port, head)
     await warm.open(WARM)
@@ -103,7 +103,7 @@ async def hold(running: process.Running, head: Head, count: int) -> tuple[Crowd,
     seconds = await crowd.open(count)
     cpu = running.cpu - cpu
     await asyncio.sleep(SETTLE_SECONDS)
-    return crowd, AttemptKey(count=count, base=base, resident=running.memory, seconds=seconds, cpu=cpu)
+    return crowd, OpenStreams(count=count, base=base, resident=running.memory, seconds=seconds, cpu=cpu)
 
 
 async def flow(

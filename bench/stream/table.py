@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.samples import percentile
-from bench.stream.measure import AttemptKey, Drain, Flow, Storm
+from bench.stream.measure import Drain, Flow, OpenStreams, Storm
 from gateway import server
 
 WIDTH = 150
@@ -24,29 +24,30 @@ NOTES = """\
 One server process each, uvicorn with uvloop and httptools. NATS, the readers, and what answers our gateway's calls from memory
   (bench/stream/backend.py) are processes of their own on the same machine: sign-in, PostgreSQL and the job engine are not in
   these figures. Every stream has a user of its own.
-Ours is the delivered gateway: sessions checked, resumable, bounded; the peers sign nobody in and resume nothing.
-Memory: resident after, less before, by stream. Connecting: 200 at a time. Processor: of the server, 100 % is one.
-Latency: from before an event is published to NATS until its reader's socket has it; ours comes as protobuf, the peers' as JSON.
+Ours is the delivered gateway: it checks sessions, resumes streams and limits them. The peers do none of this.
+Memory: the growth of the server's resident memory for each stream. Connecting: 200 at a time. Processor: of the server,
+  100 % is one. Latency: from before an event is published to NATS until it is in its reader's socket. Ours is published as
+  protobuf, the peers' as JSON.
 """
 
 
 class Report:
-    """Rows in the order in which they were measured; shown at the end, whatever happened on the way."""
+    """Rows in the order in which they were measured; shown at the end, also after an error."""
 
     def __init__(self) -> None:
         self._table = Table(title=f"Event streams on {os.cpu_count()} processors, Python {platform.python_version()}")
         self._table.add_column("", overflow="fold")
         self._table.add_column("figures", overflow="fold")
-        self._table.add_column("aim", overflow="fold")
+        self._table.add_column("target", overflow="fold")
 
-    def held(self, name: str, held: AttemptKey, *, is_ours: bool) -> None:
+    def opened(self, name: str, opened: OpenStreams, *, is_ours: bool) -> None:
         """Add a measurement of open streams."""
-        each, base, cost = held.each / KIB, held.base / KIB / KIB, held.cpu / held.count * 1000
-        connects = f"connected {held.count / held.seconds:,.0f}/s, {cost:.2f} ms of processor each"
+        each, base, cost = opened.each / KIB, opened.base / KIB / KIB, opened.cpu / opened.count * 1000
+        connects = f"connected {opened.count / opened.seconds:,.0f}/s, {cost:.2f} ms of processor each"
         figures = f"{each:.1f} KiB a stream on {base:.0f} MiB; {connects}"
-        aim = _verdict(held.each / KIB <= MAX_KIB, f"{MAX_KIB:.0f} KiB a stream") if is_ours else ""
+        target = _verdict(opened.each / KIB <= MAX_KIB, f"{MAX_KIB:.0f} KiB a stream") if is_ours else ""
         self._table.add_section()
-        self._table.add_row(f"[bold]{name}[/]: {held.count:,} streams", figures, aim)
+        self._table.add_row(f"[bold]{name}[/]: {opened.count:,} streams", figures, target)
 
     def flow(self, name: str, count: int, flow: Flow, *, is_ours: bool) -> None:
         """Add a measurement of sent events."""
@@ -55,26 +56,26 @@ class Report:
         figures = f"p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms; processor {flow.cpu:.0%}"
         figures += f"; {lost} not read" if lost else ""
         limit = LATENCY[int(flow.rate)]
-        aims = [f"p{rank} < {most * 1000:.0f} ms" for rank, most in limit.items()]
+        targets = [f"p{rank} < {most * 1000:.0f} ms" for rank, most in limit.items()]
         is_met = all(percentile(flow.latencies, rank) < most for rank, most in limit.items()) and not lost
-        aim = _verdict(is_met, ", ".join(aims)) if is_ours else ""
-        self._table.add_row(f"{name}: {flow.rate:,.0f} events/s to {count:,} streams", figures, aim)
+        target = _verdict(is_met, ", ".join(targets)) if is_ours else ""
+        self._table.add_row(f"{name}: {flow.rate:,.0f} events/s to {count:,} streams", figures, target)
 
     def storm(self, where: str, storm: Storm) -> None:
         """Add a measurement of reconnecting readers."""
         called = ", ".join(f"{name} {count:,}" for name, count in sorted(storm.called.items())) or "nothing"
         figures = f"{storm.seconds:.1f} s until each had what it missed ({storm.missed:,} events), {storm.wrong} wrong; {called}"
-        aim = _verdict(storm.seconds < STORM_SECONDS and not storm.wrong, f"< {STORM_SECONDS:.0f} s, 0 wrong")
-        self._table.add_row(f"repruv: {storm.count:,} cut, all back at once at {where}", figures, aim)
+        target = _verdict(storm.seconds < STORM_SECONDS and not storm.wrong, f"< {STORM_SECONDS:.0f} s, 0 wrong")
+        self._table.add_row(f"repruv: {storm.count:,} cut, all back at once at {where}", figures, target)
 
     def drain(self, drain: Drain) -> None:
         """Add a measurement of a stopping process."""
         answered = "answered" if drain.answered else "NOT ANSWERED"
-        ends = f"{drain.clean:,} with goodbye and clean end, over {drain.spread:.2f} s"
+        ends = f"{drain.clean:,} with a `bye` and a clean end, over {drain.spread:.2f} s"
         figures = f"gone after {drain.exit:.2f} s; {ends}; a request under way was {answered}"
         is_met = drain.exit <= EXIT_SECONDS and drain.clean == drain.count and drain.answered
-        aim = _verdict(is_met, f"gone within {EXIT_SECONDS:.0f} s, all clean")
-        self._table.add_row(f"repruv: SIGTERM with {drain.count:,} streams", figures, aim)
+        target = _verdict(is_met, f"gone within {EXIT_SECONDS:.0f} s, all clean")
+        self._table.add_row(f"repruv: SIGTERM with {drain.count:,} streams", figures, target)
 
     def missing(self, name: str, error: Exception) -> None:
         """Add a server that was not measured, with the reason."""
@@ -86,5 +87,5 @@ class Report:
         console.print(NOTES, markup=False)
 
 
-def _verdict(is_met: bool, aim: str) -> str:
-    return f"[green]met[/]: {aim}" if is_met else f"[red]MISSED[/]: {aim}"
+def _verdict(is_met: bool, target: str) -> str:
+    return f"[green]met[/]: {target}" if is_met else f"[red]MISSED[/]: {target}"

@@ -9,10 +9,10 @@ The outbox is a table in the service's schema. `transaction` is the one way to c
 At the end of the block one statement inserts the messages, the transaction commits, and the relay sends them. An exception
 rolls back everything.
 
-A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send what a crash or an
-unreachable receiver left in the table, each message at its own times. A message that is rejected repeatedly delays no other, and
-other replicas send one whose receiver this replica cannot reach. Several relays share the rows by SKIP LOCKED, so the order of
-arrival is not guaranteed and a message may arrive twice: receivers compare the sequence or version in the message.
+A `Relay` in each replica sends committed messages and deletes those that were accepted. Its polls send the messages that a crash
+or an unreachable receiver has left in the table, each with its own backoff. So a message that is rejected repeatedly delays no
+other. If this replica cannot reach a receiver, another one sends the message. The relays share the rows by SKIP LOCKED.
+Messages may arrive in another order, and twice: receivers compare the sequence or version in the message.
 """
 
 from __future__ import annotations

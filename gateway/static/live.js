@@ -36,7 +36,7 @@ export function start({ stream, lastEventId }) {
   // A static page still shows that its session has ended.
   if (!live()) return void watchEvents({ state: showLink }, { url: stream, lastEventId, background: 'all' });
   const snapshots = TYPES.map((type) => [type, (data) => onSnapshot(subjectOf(type, data), data)]);
-  const handlers = { ...Object.fromEntries(snapshots), demo: onDemo, job: onJob, notification: () => refresh('read'), hello: refreshStale, reset: () => refresh('reset'), state: enter };
+  const handlers = { ...Object.fromEntries(snapshots), demo: onDemo, job: onJob, notification: () => refresh('read'), hello: refreshStale, reset: () => refresh('reset'), state: onLinkState };
   // Painting waits for an animation frame anyway, and the title of a hidden tab shows progress.
   watchEvents(handlers, { url: stream, lastEventId, background: 'all' });
   scrollTail();
@@ -268,22 +268,22 @@ function announce(text) {
   document.getElementById('announcer').textContent = text;
 }
 
-let link = 'connecting';
+let linkState = 'connecting';
 let silence = { since: Date.now(), probeAfter: PROBE_AFTER_MS };
 
-function enter(state) {
-  link = state;
+function onLinkState(state) {
+  linkState = state;
   showLink(state);
 }
 
 /** A running job reports often: when nothing arrives, asks whether the server answers, ever more rarely while it does. */
 async function probeSilence() {
   const { since, probeAfter } = silence;
-  if (link !== 'open' || document.hidden || !live().querySelector('[data-progress]') || Date.now() - since < probeAfter) return;
+  if (linkState !== 'open' || document.hidden || !live().querySelector('[data-progress]') || Date.now() - since < probeAfter) return;
   silence = { since: Date.now(), probeAfter: Math.min(2 * probeAfter, LONGEST_PROBE_MS) };
   const isAnswered = await request('/api/v1/auth/me', { headers: { 'X-Background': '1' }, signal: AbortSignal.timeout(PROBE_WITHIN_MS) }).then(() => true, ({ status }) => status > 0 && status < 500);
   if (!isAnswered) silence.probeAfter = PROBE_AFTER_MS;
-  if (link === 'open') showLink(isAnswered ? 'open' : 'reconnecting', 0);
+  if (linkState === 'open') showLink(isAnswered ? 'open' : 'reconnecting', 0);
 }
 
 let notice;

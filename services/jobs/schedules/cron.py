@@ -22,10 +22,10 @@ MAX_CATCH_UP = 100
 """`CatchUp.ALL` fires at most this many missed times, the latest ones."""
 YEAR = timedelta(days=365)
 MISSED_AFTER = timedelta(minutes=1)
-"""A time longer ago than this was missed."""
+"""A time counts as missed when it is longer ago than this."""
 MAX_CRON_LENGTH = 200
 OPERATOR = "operator."
-"""The names of schedules that operators make begin so: no worker can register the same name."""
+"""The names of schedules that operators create begin with this: no worker can register such a name."""
 
 _FIELDS = {
     "minute": "0 to 59",

@@ -1,8 +1,8 @@
 """The handler of `auth.refresh`: renews access before it ends, and reads the account again once a day.
 
-It works beside the state, guarded by the revision of the secrets: tokens are replaced only where those are stored that they
-were renewed from, in a connection that is still connected. So of two attempts that overlap the first answer counts, a refusal
-counts only if the refused tokens are still stored, and a disconnect wins.
+The connection stays `connected` meanwhile. Renewed tokens replace the stored ones only if the connection is still connected
+and the revision of its secrets has not changed. So the first of two overlapping attempts wins, a refusal counts only if the refused
+tokens are still stored, and a disconnect wins over both.
 """
 
 from __future__ import annotations
