@@ -1,8 +1,8 @@
 """The handler of `auth.refresh`: renews access before it ends, and reads the account again once a day.
 
 The connection stays `connected` meanwhile. Renewed tokens replace the stored ones only if the connection is still connected
-and the revision of its secrets has not changed. So the first of two overlapping attempts wins, a refusal counts only if the refused
-tokens are still stored, and a disconnect wins over both.
+and the revision of its secrets has not changed. So the first of two overlapping attempts wins, a refusal counts only if the
+refused tokens are still stored, and a disconnect wins over both.
 """
 
 from __future__ import annotations
