@@ -13,7 +13,7 @@ from rich.table import Table
 from bench.samples import Row, Section, percentile
 
 _MEDIAN, _TAIL, _WORST = 50, 99, 100
-WIDTH = 140
+_WIDTH = 150
 """Line width without a terminal."""
 _RANKS = {_MEDIAN: "p50", _TAIL: "p99", _WORST: "max"}
 
@@ -33,13 +33,17 @@ def show(sections: Sequence[Section], conditions: str) -> None:
             figures = [_duration(percentile(row.durations, rank)) for rank in _RANKS]
             number = f"{len(row.durations)}" + (f" +{row.failed} failed" if row.failed else "")
             table.add_row(row.name, number, *figures, _verdict(row))
-    console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
-    console.print(table)
+    output = console()
+    output.print(table)
     for section in sections:
         if section.notes:
-            console.print(f"[bold]{section.title}")
+            output.print(f"[bold]{section.title}")
         for note in section.notes:
-            console.print(f"  - {note}", markup=False)
+            output.print(f"  - {note}", markup=False)
+
+
+def console() -> Console:
+    return Console(width=None if os.isatty(1) else _WIDTH, highlight=False)
 
 
 def _verdict(row: Row) -> str:

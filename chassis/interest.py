@@ -55,7 +55,7 @@ class _Inbox(asyncio.Future[Msg]):
 
 
 def _ignore(subject: str, payload: bytes) -> None:
-    del subject, payload
+    pass
 
 
 def _nothing() -> None:

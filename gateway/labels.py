@@ -152,7 +152,7 @@ def shown_status(job: Mapping[str, object]) -> str:
 
 
 def state(name: str) -> str:
-    return STATES.get(name, name.replace("_", " ").capitalize())
+    return STATES.get(name, words(name))
 
 
 MAX_AHEAD = 1_000
@@ -181,12 +181,12 @@ def waits_for(status: views.JobStatus, history: views.JobHistory) -> str:
 
 def stuck(reason: str) -> str:
     """Return why a job needs attention."""
-    return _STUCK.get(reason, reason.replace("_", " ").capitalize())
+    return _STUCK.get(reason, words(reason))
 
 
 def problem(reason: str) -> str:
     """Return the short name of a reason why jobs need attention."""
-    return PROBLEMS.get(reason, reason.replace("_", " ").capitalize())
+    return PROBLEMS.get(reason, words(reason))
 
 
 def worker(name: str) -> str:

@@ -7,15 +7,12 @@ import platform
 from collections.abc import Mapping, Sequence
 
 from rich import markup
-from rich.console import Console
 from rich.table import Table
 
+from bench import report
 from bench.jobs.measure import Figures, Throughput
 from bench.jobs.repruv_engine import Idle
 from bench.samples import percentile
-
-WIDTH = 150
-"""Line width without a terminal."""
 
 
 class Report:
@@ -56,7 +53,7 @@ class Report:
         self._notes.append(text)
 
     def show(self) -> None:
-        console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
+        console = report.console()
         console.print(self._table)
         for note in self._notes:
             console.print(f"- {note}", markup=False)

@@ -62,7 +62,7 @@ def _show(verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         scores = [_coloured(verdict.scores[name], target) for name, target in TARGETS.items()]
         table.add_row(verdict.page, verdict.preset, *scores, *_metrics(verdict))
-    console = Console(width=None if os.isatty(1) else report.WIDTH, highlight=False)
+    console = report.console()
     console.print(table)
     for verdict in verdicts:
         for complaint in (*_misses(verdict), *verdict.remarks):

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(chromium.MISSING)
     with Console(stderr=True).status("starting") as status, users.running_system() as stack:
         tables = asyncio.run(_measure(System(stack), status, args.pages, args.loads))
-    console = Console(width=None if os.isatty(1) else report.WIDTH, highlight=False)
+    console = report.console()
     for table in tables:
         console.print(table)
     console.print(f"load of this machine at the end: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")

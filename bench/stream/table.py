@@ -6,14 +6,13 @@ import os
 import platform
 
 from rich import markup
-from rich.console import Console
 from rich.table import Table
 
+from bench import report
 from bench.samples import percentile
 from bench.stream.measure import Drain, Flow, OpenStreams, Storm
 from gateway import server
 
-WIDTH = 150
 KIB = 1024
 MAX_KIB = 20.0
 # By events per second: percentile and seconds.
@@ -82,7 +81,7 @@ class Report:
         self._table.add_row(name, f"NOT MEASURED: {markup.escape(str(error) or repr(error))}", "")
 
     def show(self) -> None:
-        console = Console(width=None if os.isatty(1) else WIDTH, highlight=False)
+        console = report.console()
         console.print(self._table)
         console.print(NOTES, markup=False)
 

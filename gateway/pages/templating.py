@@ -128,7 +128,7 @@ _NAMES = {
 
 def label(value: str) -> str:
     """Format an identifier for people: `tech_reviews` is Tech reviews."""
-    return _NAMES.get(value) or value.replace("_", " ").strip().capitalize()
+    return _NAMES.get(value) or labels.words(value)
 
 
 def initials(name: str) -> str:

@@ -43,5 +43,4 @@ class Connections(Source[connection_pb2.Connection]):
 
     def show(self, snapshot: connection_pb2.Connection, job: job_pb2.Job | None) -> views.Connection | None:
         """Return the JSON of `GET /connections/{platform}`; None for a connection that was never used."""
-        del job
         return views.connection(snapshot) if snapshot.version else None

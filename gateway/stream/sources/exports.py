@@ -39,5 +39,4 @@ class Exports(Source[exports_service_pb2.Export]):
 
     def show(self, snapshot: exports_service_pb2.Export, job: job_pb2.Job | None) -> views.ExportStatus | None:
         """Return the JSON of `GET /exports`; None for an owner who never exported."""
-        del job
         return views.export_status(snapshot) if snapshot.version else None

@@ -58,7 +58,6 @@ class Jobs(Source[job_pb2.Job]):
 
     def frame(self, snapshot: job_pb2.Job, job: job_pb2.Job | None = None, *, sequence: int = 0) -> frames.Frame:
         """Return the frame of a job; a transition has a sequence, the cursor after it."""
-        del job
         data = views.job(snapshot)
         return frames.Frame(
             event=self.event,

@@ -19,7 +19,6 @@ class Logs(Source[job_events_pb2.LinesLogged]):
 
     def frame(self, snapshot: job_events_pb2.LinesLogged, job: job_pb2.Job | None) -> frames.Frame:
         """Return the frame; only streams of operators send it."""
-        del job
         data = {"job_id": snapshot.job_id, "attempt": snapshot.attempt, "line_count": snapshot.line_count}
         return frames.Frame(
             event=self.event,

@@ -20,5 +20,4 @@ class Notifications(Source[job_events_pb2.NotificationsRead]):
 
     def show(self, snapshot: job_events_pb2.NotificationsRead, job: job_pb2.Job | None) -> views.NotificationsRead:
         """Return the unread count and its version."""
-        del job
         return views.notifications_read(snapshot)

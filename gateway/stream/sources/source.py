@@ -42,17 +42,14 @@ class Source(Generic[Snapshot]):
 
     def key(self, snapshot: Snapshot) -> str:
         """Return the key of a resource among those of the owner and source."""
-        del snapshot
         return ""
 
     def job_id(self, snapshot: Snapshot) -> str:
         """Return the job that moves the resource, or moved it last; empty if there is none."""
-        del snapshot
         return ""
 
     def is_in_progress(self, snapshot: Snapshot) -> bool:
         """Return whether the resource is in a transition."""
-        del snapshot
         return False
 
     def job_spec(self, snapshot: Snapshot) -> job_pb2.JobSpec:

@@ -16,17 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 class Folder:
-    """Writes emails as `.eml` files whose names sort oldest first. Logs their links if `logs_links`."""
+    """Writes emails as `.eml` files whose names sort oldest first, and logs their links."""
 
-    def __init__(self, path: Path, *, sender: str, logs_links: bool) -> None:
+    def __init__(self, path: Path, *, sender: str) -> None:
         self._path = path
         self._sender = sender
-        self._logs_links = logs_links
 
     async def send(self, email: Email) -> None:
         content = message.compose(email, sender=self._sender).as_bytes()
         await asyncio.to_thread(self._write, content)
-        link = {"link": email.link} if self._logs_links and email.link else {}
+        link = {"link": email.link} if email.link else {}
         line = partial(logger.info, "email written", extra={"to": email.to, "subject": email.subject, **link})
         # Lines that belong to a job are stored. The link is a secret for the terminal of its developer only.
         contextvars.Context().run(line)

@@ -22,7 +22,7 @@ def open_sender(url: str, *, sender: str, is_production: bool) -> Sender:
     if scheme == "folder" and path:
         if is_production:
             raise ValueError("a folder is for development only; name a mail server, `smtps://…` or `smtp://…`")
-        return folder.Folder(Path(path), sender=sender, logs_links=True)
+        return folder.Folder(Path(path), sender=sender)
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError("it must be `folder:<path>`, `smtp://[user:password@]host[:port]` or `smtps://…`")

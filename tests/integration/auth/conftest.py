@@ -101,7 +101,7 @@ def keyring() -> Keyring:
 def mailbox(engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory) -> Mailbox:
     """Return the email jobs and the folder of emails."""
     path = tmp_path_factory.mktemp("mails")
-    sender = folder.Folder(path, sender="Repruv <no-reply@example.org>", logs_links=False)
+    sender = folder.Folder(path, sender="Repruv <no-reply@example.org>")
     handler = email_handler.EmailJobHandler(engine=engine, sender=sender, public_url=PUBLIC_URL, renderers={})
     return Mailbox(handler, path)
 

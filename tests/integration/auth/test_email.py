@@ -206,14 +206,11 @@ def test_retries_outlast_a_mail_server_that_is_down_for_six_hours(engine: AsyncE
     assert min(durations) >= timedelta(hours=6)
 
 
-@pytest.mark.parametrize("logs_links", [True, False])
-async def test_a_folder_logs_links_in_development_only(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, logs_links: bool
-) -> None:
+async def test_a_folder_logs_links(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mail = templates.verify("ada@example.org", public_url=PUBLIC_URL, token="rpl_secret")
     with caplog.at_level(logging.INFO):
-        await Folder(tmp_path, sender=FROM, logs_links=logs_links).send(mail)
-    assert ("rpl_secret" in str([vars(record) for record in caplog.records])) is logs_links
+        await Folder(tmp_path, sender=FROM).send(mail)
+    assert "rpl_secret" in str([vars(record) for record in caplog.records])
     assert len(written(tmp_path)) == 1
 
 
