@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chassis import bus, identity
+from chassis import bus, errors, identity
 from chassis.rpc import client
 from gateway import clients, settings
 from gateway.breaks import Breaks
@@ -17,12 +18,13 @@ from gateway.clients.exports import DataExports, Exports
 from gateway.clients.launcher import Launcher
 from gateway.clients.service import Peer
 from gateway.downloads import Downloads
-from gateway.identity import session_replacement
 from gateway.identity.cookies import AnonymousCookie, DeviceCookie, EmailCookie, SessionCookie
 from gateway.identity.sessions import Sessions
 from gateway.middleware.form_tokens import FormTokens
 from gateway.stream import hub, sources
 from gateway.stream.pending_jobs import PendingJobs
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +58,34 @@ class Container:
 
     async def begin_session(self, request: Request, response: Response, signed_in: clients.SignInResponse) -> None:
         """Set the cookies of a new session, cache it, and end the session whose cookie came with the sign-in request."""
-        await session_replacement.end_previous(request, auth=self.auth, sessions=self.sessions, cookie=self.cookie)
+        await self._end_previous_session(request)
         await self.sessions.prefetch(signed_in.token)
         self.cookie.keep(response, signed_in.token, signed_in.session)
         self.device_cookie.keep(request, response)
 
     def rotate_token(self, response: Response, rotated: clients.RotatedToken, *, by_cookie: bool) -> None:
-        """Continue a session under its new token."""
-        session_replacement.rotate_token(
-            self.sessions, self.cookie, response, rotated.token, rotated.session, by_cookie=by_cookie
-        )
+        """Forget the session's old token in this replica, and set the cookie if the request came by cookie.
+
+        Other replicas forget the old token on the revocation event.
+        """
+        self.sessions.forget_refreshed(rotated.session.user_id, {rotated.session.session_id})
+        if by_cookie:
+            self.cookie.keep(response, rotated.token, rotated.session)
+
+    async def _end_previous_session(self, request: Request) -> None:
+        """End the session whose cookie a sign-in request carries. Most sign-ins carry none."""
+        if not (token := self.cookie.read(request)):
+            return
+        try:
+            previous = await self.sessions.validate(token)
+            await self.auth.revoke_session(previous.identity, session_id=previous.session_id, reason="logout")
+        except errors.Unauthenticated:
+            return
+        except (errors.Unavailable, errors.DeadlineExceeded) as error:
+            # The sign-in still succeeds. The previous session stays in the user's list and expires.
+            logger.warning("previous session was not revoked", extra={"cause": error.code})
+            return
+        self.sessions.forget_revoked(previous.user_id, {previous.session_id})
 
     async def are_ready(self) -> dict[str, bool]:
         """Return for each service whether it is ready."""

@@ -13,11 +13,8 @@ from gateway.clients.demo import Demo
 from gateway.clients.engine import Engine
 from gateway.clients.jobs import Jobs
 from gateway.clients.passkeys import Passkeys
-from gateway.clients.service import QUICK_TIMEOUT, TIMEOUT
 
 __all__ = [
-    "QUICK_TIMEOUT",
-    "TIMEOUT",
     "Admin",
     "ApiTokens",
     "Auth",

@@ -79,7 +79,6 @@ from gateway.views.demo import (
 )
 from gateway.views.jobs import (
     BULK,
-    CANCELLABLE,
     FINISHED,
     JOB_STATE_NUMBERS,
     JOB_STATES,

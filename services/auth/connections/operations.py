@@ -8,7 +8,7 @@ import secrets as randomness
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,6 +18,7 @@ from lifecycle.machine import Error
 from lifecycle.settler import Settler
 from services.auth import context, schema, throttling
 from services.auth.connections import domain, secrets, storage
+from services.auth.connections.demo_client import DemoMode
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.effects import Effects
 from services.auth.connections.platforms import is_name
@@ -30,13 +31,6 @@ CONNECTS = 10
 """How often a user may begin to connect within `throttling.WINDOW`."""
 VALUE_LIMIT = 4_096
 """Characters of each value of a callback."""
-
-
-class Gate(Protocol):
-    """A precondition of connecting."""
-
-    async def require_disabled(self) -> None:
-        """Raise the reason for which users may not connect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +72,7 @@ class Operations:
         settler: Settler[Connection, Action],
         effects: Effects,
         relay: outbox.Relay,
-        demo: Gate,
+        demo: DemoMode,
         public_url: str,
     ) -> None:
         self._engine = engine

@@ -13,6 +13,7 @@ from chassis.rpc import server
 from lifecycle.settler import Settler
 from lifecycle.submitter import LifecycleSubmitter
 from services.auth.connections import operations, secrets, servicer
+from services.auth.connections.demo_client import DemoMode
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import kinds
 from services.auth.connections.handlers.dependencies import Dependencies
@@ -52,7 +53,7 @@ class Wiring:
         self._withdrawn = registry.providers(withdrawn, self._outbound)
         self.settler = Settler(effects.lifecycle(), engine=engine, relay=relay, jobs=jobs, submitter=submitter)
 
-    def service(self, demo: operations.Gate) -> server.Service:
+    def service(self, demo: DemoMode) -> server.Service:
         connections = operations.Operations(
             engine=self._engine,
             providers=self._providers,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from starlette.responses import Response
 
-from gateway.identity import session_replacement, sessions
+from gateway.container import Container
+from gateway.identity import sessions
 from gateway.identity.cookies import SessionCookie
 from repruv.auth.v1 import auth_pb2, auth_service_pb2
 
@@ -32,7 +34,9 @@ async def test_old_token_is_removed_from_the_cache_at_once(by_cookie: bool) -> N
     auth, response = Auth(), Response()
     cache = sessions.Sessions(auth, is_live=lambda: True)
     await cache.validate(OLD)
-    session_replacement.rotate_token(cache, SessionCookie(secure=False), response, NEW, LOGIN, by_cookie=by_cookie)
+    container = SimpleNamespace(sessions=cache, cookie=SessionCookie(secure=False))
+    rotated = auth_service_pb2.ReauthenticateResponse(session=LOGIN, token=NEW)
+    Container.rotate_token(container, response, rotated, by_cookie=by_cookie)  # type: ignore[arg-type]
     await cache.validate(OLD)
     assert auth.calls == 2
     assert response.headers.get("set-cookie", "").startswith(f"session={NEW}") == by_cookie

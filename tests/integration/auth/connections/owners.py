@@ -22,6 +22,7 @@ from repruv.auth.v1 import auth_events_pb2
 from repruv.jobs.v1 import jobs_service_pb2
 from services.auth import schema
 from services.auth.connections import domain, operations, secrets, storage
+from services.auth.connections.demo_client import DemoMode
 from services.auth.connections.domain import Action, Connection
 from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import connect, disconnect, refresh, revoke_tokens
@@ -36,10 +37,11 @@ PUBLIC_URL = "http://127.0.0.1:8080"
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 
 
-class OpenGate:
+class OpenGate(DemoMode):
     """Demo mode that is disabled, or in the state of the test."""
 
-    refusal: errors.Error | None = None
+    def __init__(self) -> None:
+        self.refusal: errors.Error | None = None
 
     async def require_disabled(self) -> None:
         if self.refusal:
