@@ -7,23 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from services.auth.connections.domain import Account, Item, Tokens
-from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
-from services.auth.connections.providers.outbound import InvalidResponse, Outbound
+from services.auth.connections.providers.outbound import InvalidResponse
 from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 _METHOD = "client_secret_post"
 
 
-class Google:
+class Google(provider.Provider):
     """Google issues refresh tokens for `access_type=offline` only, and reliably only if the consent page was shown."""
 
-    def __init__(self, platform: Platform, outbound: Outbound) -> None:
-        self.platform = platform
-        self._client = provider.Client(platform, outbound)
-
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Return the address of the consent page."""
         url = self._client.consent_url(
             self.platform.authorize_url,
             transaction,
@@ -38,18 +32,12 @@ class Google:
         answer = await self._client.exchange(self.platform.token_url, code, transaction, method=_METHOD)
         return provider.read_tokens(answer, required=self.platform.scopes)
 
-    def is_renewable(self, tokens: Tokens) -> bool:
-        """Return whether there is a refresh token."""
-        return bool(tokens.refresh_token)
-
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         return await self._client.refresh(self.platform.token_url, tokens, method=_METHOD)
 
     async def revoke(self, tokens: Tokens) -> bool:
         """Revoke access: one token revokes all access of the account."""
-        token = tokens.refresh_token or tokens.access_token
-        hint = "refresh_token" if tokens.refresh_token else "access_token"
-        await self._client.revoke_token(self.platform.revoke_url, token, hint=hint, method=_METHOD)
+        await self._client.revoke(self.platform.revoke_url, tokens, method=_METHOD)
         return True
 
     async def account(self, tokens: Tokens) -> Account:
@@ -73,13 +61,13 @@ class Google:
         listed = await self._client.get(
             f"{self.platform.api_url}/playlistItems", bearer=tokens.access_token, query=query
         )
-        items = [_item(_nested(entry, "snippet")) for entry in _entries(listed, "items")]
+        items = [_item(_nested(entry, "snippet")) for entry in provider.objects(listed.get("items"))]
         return [item for item in items if item][: provider.MAX_ITEMS]
 
     async def _channel(self, tokens: Tokens) -> Mapping[str, Any]:
         query = {"part": "snippet,contentDetails", "mine": "true"}
         answer = await self._client.get(f"{self.platform.api_url}/channels", bearer=tokens.access_token, query=query)
-        if not (channels := _entries(answer, "items")):
+        if not (channels := provider.objects(answer.get("items"))):
             raise InvalidResponse("the account has no channel")
         return channels[0]
 
@@ -100,11 +88,6 @@ def _item(snippet: Mapping[str, Any]) -> Item | None:
 def _nested(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = value.get(name)
     return part if isinstance(part, dict) else {}
-
-
-def _entries(value: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    entries = value.get(name)
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 KIND = provider.PlatformKind(

@@ -10,9 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.auth.connections.domain import Account, Item, Tokens
-from services.auth.connections.platforms import Platform
 from services.auth.connections.providers import provider
-from services.auth.connections.providers.outbound import Outbound, PlatformRefused, PlatformUnavailable, ResponseLost
+from services.auth.connections.providers.outbound import PlatformRefused, PlatformUnavailable, ResponseLost
 from services.auth.connections.providers.provider import AuthorizationRequest, Transaction
 
 RENEWABLE_AFTER = timedelta(hours=24)
@@ -20,15 +19,10 @@ _TOKEN_ENDED = 190
 """The error number of its API for a token that has expired or was revoked."""
 
 
-class Instagram:
+class Instagram(provider.Provider):
     """It sends no `iss`; its separate redirect URI distinguishes its responses from others. It cannot revoke tokens."""
 
-    def __init__(self, platform: Platform, outbound: Outbound) -> None:
-        self.platform = platform
-        self._client = provider.Client(platform, outbound)
-
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Return the address of the consent page."""
         url = self._client.consent_url(self.platform.authorize_url, transaction)
         return AuthorizationRequest(url=url, issuer=self.platform.issuer, is_issuer_required=False)
 
@@ -91,9 +85,8 @@ class Instagram:
             "limit": str(provider.MAX_ITEMS),
             "access_token": tokens.access_token,
         }
-        listed = (await self._client.get(f"{self.platform.api_url}/me/media", query=query)).get("data")
-        entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-        return [item for item in map(_item, entries) if item][: provider.MAX_ITEMS]
+        listed = await self._client.get(f"{self.platform.api_url}/me/media", query=query)
+        return [item for item in map(_item, provider.objects(listed.get("data"))) if item][: provider.MAX_ITEMS]
 
 
 def _item(entry: Mapping[str, Any]) -> Item | None:

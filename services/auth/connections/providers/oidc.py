@@ -41,17 +41,15 @@ class Description:
     method: str
 
 
-class Oidc:
+class Oidc(provider.Provider):
     """Its description is read again every hour, its keys every five minutes, or when a signature names an unknown one."""
 
     def __init__(self, platform: Platform, outbound: Outbound) -> None:
-        self.platform = platform
-        self._client = provider.Client(platform, outbound)
+        super().__init__(platform, outbound)
         self._description: tuple[float, Description] | None = None
         self._keys: tuple[float, KeySet] | None = None
 
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
-        """Return the address of the consent page."""
         description = await self._describe()
         # Many give a refresh token only after the page of consent was shown (OpenID Connect Core 11).
         extra = {"prompt": "consent"} if "offline_access" in self.platform.scopes else {}
@@ -74,10 +72,6 @@ class Oidc:
             raise
         return replace(tokens, subject=subject)
 
-    def is_renewable(self, tokens: Tokens) -> bool:
-        """Return whether there is a refresh token."""
-        return bool(tokens.refresh_token)
-
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         description = await self._describe()
         return await self._client.refresh(description.token_url, tokens, method=description.method)
@@ -87,9 +81,7 @@ class Oidc:
         description = await self._describe()
         if not description.revoke_url:
             return False
-        token = tokens.refresh_token or tokens.access_token
-        hint = "refresh_token" if tokens.refresh_token else "access_token"
-        await self._client.revoke_token(description.revoke_url, token, hint=hint, method=description.method)
+        await self._client.revoke(description.revoke_url, tokens, method=description.method)
         return True
 
     async def account(self, tokens: Tokens) -> Account:

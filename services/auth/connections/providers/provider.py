@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import quote_plus, urlsplit
 
 from authlib.oauth2 import rfc7009
@@ -50,29 +51,38 @@ class AuthorizationRequest:
     is_issuer_required: bool
 
 
-class Provider(Protocol):
+class Provider(ABC):
     """A platform. Calls raise `outbound.PlatformError`; of its subclasses, `PlatformUnavailable` may be retried."""
 
-    platform: Platform
+    def __init__(self, platform: Platform, outbound: Outbound) -> None:
+        self.platform = platform
+        self._client = Client(platform, outbound)
 
+    @abstractmethod
     async def authorization_request(self, transaction: Transaction) -> AuthorizationRequest:
         """Return the address of the consent page."""
 
+    @abstractmethod
     async def exchange(self, code: str, transaction: Transaction) -> Tokens:
         """Exchange a code for tokens. Raises `ResponseLost` if the code may have been used up."""
 
     def is_renewable(self, tokens: Tokens) -> bool:
-        """Return whether access can be renewed without the user."""
+        """Return whether access can be renewed without the user: by default, by a refresh token."""
+        return bool(tokens.refresh_token)
 
+    @abstractmethod
     async def refresh(self, tokens: Tokens, issued_at: datetime, now: datetime) -> Tokens:
         """Renew access; the refresh token may change. Raises `PlatformRefused` when access has ended permanently."""
 
+    @abstractmethod
     async def revoke(self, tokens: Tokens) -> bool:
         """Revoke access; return False if the platform has no way to."""
 
+    @abstractmethod
     async def account(self, tokens: Tokens) -> Account:
         """Read the account of the access."""
 
+    @abstractmethod
     async def items(self, tokens: Tokens) -> list[Item]:
         """List the latest items of the account, at most 50."""
 
@@ -139,9 +149,10 @@ class Client:
         answer = await self.token(url, "refresh_token", method=method, refresh_token=tokens.refresh_token)
         return read_tokens(answer, refresh_token=tokens.refresh_token, subject=tokens.subject)
 
-    async def revoke_token(self, url: str, token: str, *, hint: str, method: str) -> None:
-        """Revoke a token (RFC 7009). An unknown token is not an error."""
-        body, _ = rfc7009.prepare_revoke_token_request(token, hint)
+    async def revoke(self, url: str, tokens: Tokens, *, method: str) -> None:
+        """Revoke the refresh token, or else the access token (RFC 7009). An unknown token is not an error."""
+        hint = "refresh_token" if tokens.refresh_token else "access_token"
+        body, _ = rfc7009.prepare_revoke_token_request(tokens.refresh_token or tokens.access_token, hint)
         headers, body = self._add_credentials(url, body, method)
         await self._outbound.post(self.platform, url, body, headers=headers)
 
@@ -203,6 +214,11 @@ def link(value: object) -> str:
         return value if parts.scheme == "https" and parts.hostname and value.startswith("https://") else ""
     except ValueError:
         return ""
+
+
+def objects(value: object) -> list[Mapping[str, Any]]:
+    """Return the objects of a platform's list; none of anything else."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def identifier(value: object) -> str:
