@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import grpc
-
 from chassis import errors, identity, ids, protobuf
+from chassis.rpc.admission import Context as RpcContext
 from repruv.auth.v1 import auth_pb2, auth_service_pb2_grpc
 from repruv.auth.v1 import auth_service_pb2 as pb
 from services.auth import convert, domain, validation
@@ -31,8 +30,6 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 
 MAX_BATCH = 100
 """Tokens that one ValidateSessions call may hold."""
-
-RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
-
-from grpc import aio
 
 from chassis import ids
 from chassis.owner_rows import OwnerRows
+from chassis.rpc.admission import Context
 from repruv.demo.v1 import demo_service_pb2 as pb
 from repruv.demo.v1 import demo_service_pb2_grpc
 from services.demo import access, convert, operations, preview, read_models, views
@@ -27,8 +25,6 @@ SCOPES = {
     **dict.fromkeys(("EnableDemo", "DisableDemo", "DismissDemo"), "write"),
 }
 """The scope with which an API token may make each rpc."""
-
-Context = aio.ServicerContext[Any, Any]
 
 
 class DemoServicer(demo_service_pb2_grpc.DemoServiceServicer):

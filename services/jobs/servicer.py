@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
-from grpc import aio
 
 from chassis import cooperative, errors, identity, ids, protobuf
 from chassis.owner_rows import OwnerRows
 from chassis.rpc import admission
+from chassis.rpc.admission import Context
 from repruv.jobs.v1 import job_events_pb2, job_pb2, jobs_service_pb2_grpc
 from repruv.jobs.v1 import jobs_service_pb2 as pb
 from services.jobs import (
@@ -52,8 +51,6 @@ SCOPES = {
     **dict.fromkeys(("CancelJob", "RetryJob", "MarkNotificationsRead"), "write"),
 }
 """The scope with which an API token may make each rpc."""
-
-Context = aio.ServicerContext[Any, Any]
 
 MAX_BATCH = 1_000
 MAX_REGISTERED = 100

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from chassis import ids
+from chassis.rpc.admission import Context as RpcContext
 from repruv.auth.v1 import admin_service_pb2 as pb
 from repruv.auth.v1 import admin_service_pb2_grpc, auth_pb2
 from services.auth import convert, domain
@@ -21,8 +18,6 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["AuthAdminService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
-
-RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class AuthAdminServicer(admin_service_pb2_grpc.AuthAdminServiceServicer):

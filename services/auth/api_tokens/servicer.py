@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from chassis import ids, protobuf
+from chassis.rpc.admission import Context as RpcContext
 from repruv.auth.v1 import api_token_service_pb2 as pb
 from repruv.auth.v1 import api_token_service_pb2_grpc
 from services.auth import convert
@@ -19,8 +16,6 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["ApiTokenService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
-
-RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class ApiTokenServicer(api_token_service_pb2_grpc.ApiTokenServiceServicer):

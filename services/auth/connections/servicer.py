@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from grpc import aio
-
 from chassis import identity, ids, protobuf
+from chassis.rpc.admission import Context
 from repruv.auth.v1 import connections_service_pb2 as pb
 from repruv.auth.v1 import connections_service_pb2_grpc as pb_grpc
 from services.auth.connections import convert, domain, operations
@@ -17,8 +16,6 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
 SCOPES = {"ListConnections": "read", "GetConnection": "read"}
 """The scope with which an API token may make each rpc."""
-
-Context = aio.ServicerContext[Any, Any]
 
 
 class ConnectionsServicer(pb_grpc.ConnectionsServiceServicer):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
-
-import grpc
 
 from chassis import protobuf
+from chassis.rpc.admission import Context as RpcContext
 from repruv.auth.v1 import data_export_service_pb2 as pb
 from repruv.auth.v1 import data_export_service_pb2_grpc
 from services.auth import convert
@@ -20,8 +18,6 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["DataExportService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
-
-RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class DataExportServicer(data_export_service_pb2_grpc.DataExportServiceServicer):

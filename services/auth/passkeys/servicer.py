@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from chassis import ids, protobuf
+from chassis.rpc.admission import Context as RpcContext
 from repruv.auth.v1 import passkey_pb2, passkey_service_pb2_grpc
 from repruv.auth.v1 import passkey_service_pb2 as pb
 from services.auth import convert
@@ -20,8 +17,6 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["PasskeyService"]
 SERVICE = _SERVICE.full_name
 CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
-
-RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class PasskeyServicer(passkey_service_pb2_grpc.PasskeyServiceServicer):

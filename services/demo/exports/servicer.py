@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
-
-from grpc import aio
 
 from chassis import identity
+from chassis.rpc.admission import Context
 from repruv.demo.v1 import exports_service_pb2 as pb
 from repruv.demo.v1 import exports_service_pb2_grpc
 from services.demo import access
@@ -20,8 +18,6 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway"}))
 """The services that may call each rpc."""
 SCOPES = {"StartExport": "write", "GetExport": "read", "DownloadExport": "read"}
 """The scope with which an API token may make each rpc."""
-
-Context = aio.ServicerContext[Any, Any]
 
 
 class ExportsServicer(exports_service_pb2_grpc.ExportsServiceServicer):

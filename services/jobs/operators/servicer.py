@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from grpc import aio
-
 from chassis import cooperative, errors, identity, ids, paging, protobuf
+from chassis.rpc.admission import Context
 from repruv.jobs.v1 import admin_service_pb2 as pb
 from repruv.jobs.v1 import admin_service_pb2_grpc, job_pb2, kind_pb2
 from services.jobs import domain, log_lines, operations
@@ -27,8 +25,6 @@ CALLERS = dict.fromkeys(_SERVICE.methods_by_name, frozenset({"gateway", "jobs"})
 }
 """Services allowed to call each rpc: the gateway on behalf of admins, and the admin command line, which signs as jobs. Services
 with lifecycles search their jobs that failed or were cancelled. Users must be admins: `access.require_operator`."""
-
-Context = aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
