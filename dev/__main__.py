@@ -18,12 +18,8 @@ from dev.launcher.stack import ROOT
 
 def main(arguments: list[str]) -> int:
     """Run a command. Return its exit code."""
-    if arguments[:1] == ["demo"]:
-        return int(importlib.import_module("dev.demo").main(arguments[1:], ROOT / ".data"))
-    if arguments[:1] == ["admin"]:
-        return int(importlib.import_module("dev.admin").main(arguments[1:], ROOT / ".data"))
-    if arguments[:1] == ["psql"]:
-        return int(importlib.import_module("dev.psql").main(arguments[1:], ROOT / ".data"))
+    if arguments and arguments[0] in {"demo", "admin", "psql"}:  # they parse their own options
+        return int(importlib.import_module(f"dev.{arguments[0]}").main(arguments[1:], ROOT / ".data"))
     parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".data", help="default: .data")
     commands = parser.add_subparsers(required=True, dest="command")

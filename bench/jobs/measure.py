@@ -57,11 +57,6 @@ class Figures:
     submits: Sequence[float]
 
 
-def fitting(count: int, rate: float, seconds: float = MAX_SECONDS) -> int:
-    """Return the number of jobs that take about `seconds` at `rate`: at most `count`, but not too few."""
-    return min(count, max(MIN_JOBS, int(rate * seconds)))
-
-
 def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -> Figures:
     """Run all measurements. Raises `Failed`."""
     path = target.directory / "record"
@@ -70,7 +65,8 @@ def measure(target: MeasuredEngine, plan: Plan, status: Callable[[str], None]) -
     with target.working(path) as worker:
         status("first jobs")
         pilot = throughput(target, worker.pid, numbers, PILOT)
-        count = fitting(plan.count, pilot.rate)
+        # About `MAX_SECONDS` of jobs, but not too few.
+        count = min(plan.count, max(MIN_JOBS, int(pilot.rate * MAX_SECONDS)))
         target.checkpoint()
         status(f"{count} jobs")
         done = throughput(target, worker.pid, numbers, count)

@@ -16,14 +16,14 @@ COLD = 9
 """Further sessions of each user, bounded by the limit per user."""
 
 
-async def warm(system: System, page: Page, count: int = COUNT) -> list[float]:
+async def warm(system: System, page: Page) -> list[float]:
     """Return the seconds of requests with a cached session."""
 
     async def get(_: int) -> None:
         await system.http.request("GET", page.path, expected=200, cookie=page.cookie)
 
     await get(0)
-    return await load.each(get, count=count, at_once=1)
+    return await load.each(get, count=COUNT, at_once=1)
 
 
 async def cold(system: System, page: Page, cookies: Sequence[str]) -> list[float]:

@@ -59,18 +59,9 @@ class Postgres(EmbeddedServer):
     name = "postgres"
     stop_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back, no waiting for clients
 
-    def __init__(
-        self,
-        data_dir: Path,
-        port: int = 0,
-        *,
-        name: str | None = None,
-        password: str,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, *, name: str | None = None, password: str) -> None:
         super().__init__(data_dir, port, name=name)
         self.password = password
-        self.settings = {**SETTINGS, **(settings or {})}
         self.primary: Postgres | None = None
         """The server that this one follows as a standby from its next start on."""
         if os.geteuid() == 0:
@@ -122,7 +113,7 @@ class Postgres(EmbeddedServer):
             self._create_cluster()
 
     def command(self) -> Sequence[str | Path]:
-        options = [option for name, value in self.settings.items() for option in ("-c", f"{name}={value}")]
+        options = [option for name, value in SETTINGS.items() for option in ("-c", f"{name}={value}")]
         return [self.program("postgres"), "-D", self.cluster, "-p", str(self.port), *options]
 
     def probe(self) -> None:

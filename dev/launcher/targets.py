@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from dev.launcher import env_files
+
 
 class NoRunningStack(RuntimeError):
     """No stack runs on this data directory."""
@@ -24,10 +26,9 @@ def forget(data_dir: Path) -> None:
 def read(data_dir: Path) -> dict[str, str]:
     """Return the targets of the stack that runs on `data_dir`. Raises `NoRunningStack`."""
     try:
-        lines = _path(data_dir).read_text().splitlines()
+        return env_files.read(_path(data_dir))
     except FileNotFoundError:
         raise NoRunningStack(f"nothing runs on {data_dir}; `make up` starts it") from None
-    return {name: target for name, _, target in (line.partition("=") for line in lines)}
 
 
 def _path(data_dir: Path) -> Path:
