@@ -45,13 +45,14 @@ class Nats(EmbeddedServer):
     def __init__(
         self,
         data_dir: Path,
+        port: int = 0,
         *,
         name: str | None = None,
         password: str = "",
         protection: Protection | None = None,
     ) -> None:
         """Without `protection` there is one account with all permissions, and connections are plain."""
-        super().__init__(data_dir, name=name)
+        super().__init__(data_dir, port, name=name)
         self.monitor_port = subprocesses.free_port({self.port})
         self.cluster_port = subprocesses.free_port({self.port, self.monitor_port})
         self.peers: Sequence[Nats] = ()
