@@ -84,15 +84,17 @@ async def begin_session(
     return NewSession(user=user, session=session, token=token)
 
 
-async def replace_token(tx: outbox.Transaction, actor: domain.Actor) -> tuple[domain.Session, str]:
-    """Replace the token of a session and mark it fresh; caches drop the old token. Raises `SessionInvalid`."""
+async def replace_token(
+    tx: outbox.Transaction, actor: domain.Actor, *, is_proof: bool = True
+) -> tuple[domain.Session, str]:
+    """Replace the token of a session, and mark it fresh if `is_proof`; caches drop the old token. Raises `SessionInvalid`."""
     token = tokens.new_session()
-    session = await session_storage.replace_token(tx.conn, actor, session_token_hash(token))
+    session = await session_storage.replace_token(tx.conn, actor, session_token_hash(token), is_proof=is_proof)
     revocation = domain.Revocation(
         user_id=session.user_id,
         session_ids=(session.session_id,),
         reason=domain.REFRESHED,
-        revoked_at=session.authenticated_at,
+        revoked_at=session.last_seen_at,
     )
     publish_revocation(tx, revocation)
     return session, token

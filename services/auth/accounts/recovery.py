@@ -49,6 +49,7 @@ class Recovery:
     ) -> PasswordChange:
         """Replace the password, end all other sessions and all API tokens.
 
+        The password alone makes the session fresh only without a second factor.
         Raises `InvalidArgument`, `InvalidCredentials`, `SessionInvalid`, `TooManyAttempts` and `TooBusy`.
         """
         async with self.context.autocommit().connect() as conn:
@@ -68,7 +69,7 @@ class Recovery:
             await throttling.refuse_if_blocked(tx.conn, limits)
             if locked.password_changed_at != account.password_changed_at:
                 raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
-            session, token = await replace_token(tx, actor)
+            session, token = await replace_token(tx, actor, is_proof=not locked.user.has_second_factor)
             await _replace_password(tx, locked.user, new_hash, origin)
             revoked_count = await end_access(tx, origin, domain.RevokeReason.PASSWORD_CHANGED, keep=actor.session_id)
             await throttling.forget(tx.conn, [throttling.account_key(email, client)])

@@ -101,10 +101,12 @@ async def renew_session(conn: AsyncConnection, session_id: uuid.UUID) -> bool:
     return (await conn.execute(sa.update(sessions).where(is_renewable).values(_USED_NOW))).rowcount == 1
 
 
-async def replace_token(conn: AsyncConnection, actor: domain.Actor, token_hash: bytes) -> domain.Session:
-    """Replace the token of a session and mark it fresh. Raises `SessionInvalid` if it has ended."""
+async def replace_token(
+    conn: AsyncConnection, actor: domain.Actor, token_hash: bytes, *, is_proof: bool = True
+) -> domain.Session:
+    """Replace the token of a session, and mark it fresh if `is_proof`. Raises `SessionInvalid` if it has ended."""
     is_current = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, IS_LIVE)
-    values = {"token_hash": token_hash, "authenticated_at": NOW, **_USED_NOW}
+    values = {"token_hash": token_hash, **({"authenticated_at": NOW} if is_proof else {}), **_USED_NOW}
     row = (await conn.execute(sa.update(sessions).where(is_current).values(values).returning(*SESSION))).one_or_none()
     if row is None:
         raise domain.SessionInvalid()

@@ -6,13 +6,14 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pyotp
 import pytest
 
 from chassis import errors
-from services.auth import throttling
+from services.auth import domain, throttling
 from services.auth.encryption.keyring import DecryptionFailed, Keyring
 from services.auth.second_factor import codes
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address
@@ -292,3 +293,28 @@ async def test_neither_secret_nor_codes_are_stored_in_clear(protected: Protected
         for row in await sql("SELECT code_hash FROM auth.recovery_codes WHERE user_id = :id", id=user_id)
     }
     assert hashes == {codes.recovery_hash(protected.secret, code) for code in protected.recovery_codes}
+
+
+async def test_new_password_alone_is_no_proof_for_an_account_with_a_second_factor(
+    gateway: Gateway, protected: Protected, shift: Any
+) -> None:
+    account = protected.account
+    identity = (await gateway.validate(protected.token)).identity
+    await shift(account.session_id, domain.FRESH_FOR + timedelta(seconds=1))
+    changed = await gateway.auth(
+        "ChangePassword", user=identity, current_password=PASSWORD, new_password="orchid-lantern-gravel"
+    )
+    assert not await gateway.is_valid(protected.token)
+    identity = (await gateway.validate(changed.token)).identity
+    for call in (
+        gateway.auth("RegenerateRecoveryCodes", user=identity),
+        gateway.passkey("BeginAddPasskey", user=identity),
+    ):
+        with pytest.raises(errors.PermissionDenied) as excinfo:
+            await call
+        assert excinfo.value.code == "reauthentication_required"
+    await protected.fresh_step()
+    proof = {"password": "orchid-lantern-gravel", "code": protected.code()}
+    proved = await gateway.auth("Reauthenticate", user=identity, **proof)
+    identity = (await gateway.validate(proved.token)).identity
+    assert await gateway.auth("RegenerateRecoveryCodes", user=identity)
