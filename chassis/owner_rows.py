@@ -28,6 +28,8 @@ class OwnerTable:
     """The column of the owner."""
     omitted: Mapping[str, str] = field(default_factory=dict)
     """Columns that owners do not get, with the reason."""
+    hidden: Mapping[str, sa.ColumnElement[bool]] = field(default_factory=dict)
+    """Columns that are null in the rows that meet a condition."""
 
     @property
     def name(self) -> str:
@@ -85,7 +87,9 @@ def _statement(table: OwnerTable, owner_id: UUID, after: Sequence[Any] | None) -
     columns = [column for column in table.table.columns if column.name not in table.omitted]
     pairs: list[sa.ColumnElement[Any]] = []
     for column in columns:
-        pairs += (sa.literal_column(f"'{column.name}'"), column)
+        condition = table.hidden.get(column.name)
+        value = column if condition is None else sa.case((~condition, column))
+        pairs += (sa.literal_column(f"'{column.name}'"), value)
     key = list(table.table.primary_key.columns)
     line = sa.cast(sa.func.json_build_object(*pairs), sa.Text)
     statement = sa.select(line, *key).where(table.table.c[table.owner] == owner_id).order_by(*key).limit(PAGE)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -19,9 +20,13 @@ from services.auth import domain, throttling
 from services.auth.schema import login_failures, security_events, sessions
 
 ATTEMPTS_PER_ACCOUNT = 20
-ATTEMPTS_WITHOUT_ACCOUNT = 1_000
-"""Events of strangers that are recorded in a window of `throttling`: of one account, and of all addresses without an account."""
+"""Events of strangers about one account that are recorded in a window of `throttling`."""
+GROUPS_WITHOUT_ACCOUNT = 50
+"""Addresses without an account are counted in so many groups, each like an account. Counted together they would wait for each
+other, and only they: the time of an answer would tell which addresses have accounts."""
 DETAIL_LIMIT = 300
+ADMINISTRATOR = "Administrator"
+"""The client that owners see of an event that an admin has caused."""
 
 
 class Kind(StrEnum):
@@ -96,6 +101,12 @@ class Event:
     details: Mapping[str, str]
     occurred_at: datetime
 
+    def for_owner(self) -> Event:
+        """Return the event without what tells about another person: the admin who acted."""
+        if self.actor_id in (None, self.user_id):
+            return self
+        return replace(self, actor_id=None, session_id=None, ip_address="", client_name=ADMINISTRATOR)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -137,8 +148,9 @@ async def record_attempt(
 
     Counting and insertion are one statement, whether the address has an account or not. No other lock may follow it.
     """
-    limit = ATTEMPTS_WITHOUT_ACCOUNT if user_id is None else ATTEMPTS_PER_ACCOUNT
-    counted = throttling.counting(f"events:{user_id or ''}").returning(login_failures.c.failures).cte("counted")
+    limit = ATTEMPTS_PER_ACCOUNT
+    key = f"events:{user_id or group_without_account(details.get('email', ''))}"
+    counted = throttling.counting(key).returning(login_failures.c.failures).cte("counted")
     recorded = {name: _single_line(detail) for name, detail in details.items()}
     last = recorded | {"further": "Further attempts of these minutes are not recorded."}
     columns: dict[str, sa.ColumnElement[Any]] = {
@@ -153,6 +165,11 @@ async def record_attempt(
     }
     rows = sa.select(*columns.values()).where(counted.c.failures <= limit)
     await conn.execute(sa.insert(security_events).from_select(list(columns), rows))
+
+
+def group_without_account(email: str) -> int:
+    """Return the group in which the attempts at an address without an account are counted."""
+    return int.from_bytes(hashlib.sha256(email.encode()).digest()[:4]) % GROUPS_WITHOUT_ACCOUNT
 
 
 async def list_events(

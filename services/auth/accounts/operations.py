@@ -93,7 +93,7 @@ class Accounts:
             second_factor_since=factor.enabled_at if factor else None,
             recovery_codes_left=codes_left,
             fresh_until=current.fresh_until,
-            events=events,
+            events=[event.for_owner() for event in events],
             email_change=email_change,
         )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import sqlalchemy as sa
+
 from chassis.owner_rows import OwnerTable
 from lifecycle.columns import BOOKKEEPING
 from services.auth import schema
 from services.auth.connections import schema as connections
 
 _HASH = "a hash that only recognises a secret"
+_IS_BY_ADMIN = sa.func.coalesce(schema.security_events.c.actor_id != schema.security_events.c.user_id, sa.false())
 _TRANSITIONS = dict.fromkeys(BOOKKEEPING, "bookkeeping of transitions")
 TABLES: Sequence[OwnerTable] = (
     OwnerTable(
@@ -38,6 +41,7 @@ TABLES: Sequence[OwnerTable] = (
         table=schema.security_events,
         owner="user_id",
         omitted={"actor_id": "may be another person: an admin"},
+        hidden=dict.fromkeys(("session_id", "ip_address", "client_name"), _IS_BY_ADMIN),
     ),
     OwnerTable(table=connections.connections, owner="user_id", omitted=_TRANSITIONS),
     OwnerTable(table=connections.items, owner="user_id"),

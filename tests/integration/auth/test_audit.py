@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from chassis import errors, postgres
+from chassis.owner_rows import OwnerRows
 from services.auth import audit, domain, maintenance
 from services.auth.context import Context
+from services.auth.data_export import owner_rows
 from tests.integration.auth.client import PASSWORD, Account, Gateway, new_address, new_email
 from tests.integration.auth.mailbox import Mailbox
 
@@ -167,17 +169,28 @@ async def test_guesses_at_an_account_are_recorded_up_to_a_bound(
 async def test_guesses_at_addresses_without_account_are_recorded_up_to_a_bound(
     gateway: Gateway, sql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guess = partial(gateway.login, new_email(), password="wrong")
+    monkeypatch.setattr(audit, "GROUPS_WITHOUT_ACCOUNT", 1)
     with pytest.raises(errors.Unauthenticated):
-        await guess(ip_address=new_address())
-    [(count,)] = await sql("SELECT failures FROM auth.login_failures WHERE key = 'events:'")
-    monkeypatch.setattr(audit, "ATTEMPTS_WITHOUT_ACCOUNT", count + 2)
+        await gateway.login(new_email(), password="wrong", ip_address=new_address())
+    [(count,)] = await sql("SELECT failures FROM auth.login_failures WHERE key = 'events:0'")
+    monkeypatch.setattr(audit, "ATTEMPTS_PER_ACCOUNT", count + 2)
     mark = new_email()
     for number in range(4):
         with pytest.raises(errors.Unauthenticated):
             await gateway.login(f"{number}{mark}", password="wrong", ip_address=new_address())
     rows = await sql("SELECT 1 FROM auth.security_events WHERE details->>'email' LIKE :mark", mark=f"%{mark}")
     assert len(rows) == 2
+
+
+async def test_attempt_at_an_address_without_account_waits_for_few_others(gateway: Gateway, context: Context) -> None:
+    """Only such addresses would wait for each other: the time of an answer would tell which ones have accounts."""
+    waiting, other = new_email(), new_email()
+    while audit.group_without_account(waiting) == audit.group_without_account(other):
+        other = new_email()
+    async with context.engine.connect() as conn:
+        await audit.record_attempt(conn, audit.Kind.LOGIN_FAILED, None, domain.NOWHERE, email=waiting)
+        async with asyncio.timeout(20):  # less than the lock timeout of the tests
+            await gateway.auth("RequestPasswordReset", email=other)
 
 
 async def test_the_database_accepts_every_kind_of_event(sql: Any) -> None:
@@ -203,3 +216,23 @@ async def test_tables_contain_neither_tokens_nor_passwords(gateway: Gateway, mai
     for table in tables:
         [(text,)] = await sql(f"SELECT coalesce(string_agg(t::text, ''), '') FROM auth.{table} t")
         assert not [secret for secret in (account.token, link, PASSWORD) if secret in text], table
+
+
+async def test_owner_learns_that_an_admin_acted_and_nothing_about_the_admin(
+    gateway: Gateway, context: Context, admin: Account
+) -> None:
+    account = await gateway.account()
+    await gateway.admin("RevokeUserSessions", user=admin.identity, user_id=account.user_id)
+    [ended] = [
+        event for event in await events(gateway, await gateway.sign_in_again(account)) if "revoked" in event.kind
+    ]
+    assert (ended.kind, ended.client_name) == ("sessions_revoked", audit.ADMINISTRATOR)
+    assert (ended.actor_id, ended.session_id, ended.ip_address) == ("", "", "")
+    rows = OwnerRows(engine=context.engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
+    exported = b"".join([part.rows async for part in rows.stream(uuid.UUID(account.user_id))]).decode()
+    assert account.ip_address in exported
+    assert not any(text in exported for text in (admin.user_id, admin.session_id, admin.ip_address))
+    page = await gateway.admin("ListSecurityEvents", user=admin.identity, user_id=account.user_id)
+    [recorded] = [event for event in page.events if event.kind == "sessions_revoked"]
+    assert (recorded.actor_id, recorded.session_id) == (admin.user_id, admin.session_id)
+    assert recorded.ip_address == admin.ip_address
