@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,17 +51,25 @@ _LOCK_OWNER = sa.text("SELECT FROM jobs.owners WHERE owner_id = :owner_id FOR UP
 _DELETE_OWNER = sa.text("DELETE FROM jobs.owners WHERE owner_id = :owner_id").bindparams(
     sa.bindparam("owner_id", type_=sa.Uuid)
 )
-# A whole row as text has its payload, result, keys and messages. The primary key bounds the work of a call.
-_MENTIONING = sa.text("""
+
+
+def _mentions(row: str) -> str:
+    # A whole row as text has its payload, result, keys and messages. Few rows contain the text: the pattern is slower.
+    return f"strpos(lower({row}::text), t.sought) > 0 AND lower({row}::text) ~ t.pattern"
+
+
+# The primary key bounds the work of a call.
+_MENTIONING = sa.text(f"""
     WITH page AS (SELECT job_id FROM jobs.jobs WHERE job_id > :after ORDER BY job_id LIMIT :limit)
     SELECT j.job_id, j.finished_at IS NOT NULL AS is_finished,
-        EXISTS (SELECT FROM unnest(CAST(:texts AS text[])) AS t (sought) WHERE strpos(lower(j::text), t.sought) > 0
-            OR EXISTS (SELECT FROM jobs.attempts a WHERE a.job_id = j.job_id AND strpos(lower(a::text), t.sought) > 0)
-            OR EXISTS (SELECT FROM jobs.attempt_logs l WHERE l.job_id = j.job_id AND strpos(lower(l::text), t.sought) > 0)
-            OR EXISTS (SELECT FROM jobs.checkpoints c WHERE c.job_id = j.job_id AND strpos(lower(c::text), t.sought) > 0)
+        EXISTS (SELECT FROM unnest(CAST(:texts AS text[]), CAST(:patterns AS text[])) AS t (sought, pattern)
+            WHERE {_mentions("j")}
+            OR EXISTS (SELECT FROM jobs.attempts a WHERE a.job_id = j.job_id AND {_mentions("a")})
+            OR EXISTS (SELECT FROM jobs.attempt_logs l WHERE l.job_id = j.job_id AND {_mentions("l")})
+            OR EXISTS (SELECT FROM jobs.checkpoints c WHERE c.job_id = j.job_id AND {_mentions("c")})
         ) AS is_mentioning
     FROM jobs.jobs j JOIN page USING (job_id) ORDER BY j.job_id
-""").bindparams(sa.bindparam("after", type_=sa.Uuid))
+""").bindparams(sa.bindparam("after", type_=sa.Uuid))  # noqa: S608 - our own text
 _IS_UNSENT = sa.text("""
     SELECT EXISTS (SELECT FROM jobs.outbox WHERE strpos(encode(payload, 'escape'), :sought) > 0)
 """)
@@ -99,9 +108,14 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
                 await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
         await change_log.KINDS.forget_actor(conn, owner_id)
         await change_log.JOBS.forget_actor(conn, owner_id)
-    sought = [str(owner_id), *(text.lower() for text in texts)]
+    addresses = [text.lower() for text in texts]
     async with jobs.transaction() as tx:
-        parameters = {"after": after or _START, "limit": SCAN_BATCH, "texts": sought}
+        parameters = {
+            "after": after or _START,
+            "limit": SCAN_BATCH,
+            "texts": [str(owner_id), *addresses],
+            "patterns": [str(owner_id), *map(_whole, addresses)],
+        }
         page = (await tx.conn.execute(_MENTIONING, parameters)).all()
         mentioning = [row for row in page if row.is_mentioning]
         await _delete(tx, [row.job_id for row in mentioning if row.is_finished])
@@ -112,6 +126,11 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         is_complete=not has_jobs and deleted_events < DELETE_BATCH and is_clean and not is_unsent,
         next_job_id=page[-1].job_id if len(page) == SCAN_BATCH else None,
     )
+
+
+def _whole(address: str) -> str:
+    """Return the pattern of an address that is not a part of a longer one, which is another person's."""
+    return rf"(?<![a-z0-9._%+-]){re.escape(address)}(?![a-z0-9-]|\.[a-z0-9])"
 
 
 async def _cancel(tx: Transaction, owner_id: UUID) -> None:

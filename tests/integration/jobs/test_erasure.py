@@ -121,6 +121,23 @@ async def test_owner_and_all_mentions_are_erased_and_others_stay(
     assert await erase(jobs, owner_id)
 
 
+async def test_jobs_that_mention_a_longer_address_stay(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID
+) -> None:
+    mentions = (f"<{EMAIL}>", f"To {EMAIL}.", EMAIL)
+    others = (f"not-{EMAIL}", f"{EMAIL}munity", f"{EMAIL}.au", f"{EMAIL}-pany.de", f"a+{EMAIL}")
+    submitted = {}
+    for address in (*mentions, *others):
+        job, _ = await jobs.submit(ids.uuid7(), spec(owner_id=uuid4(), payload={"to": address}))
+        await jobs.cancel(job.job_id, owner_id=None, reason="requested")
+        submitted[address] = job.job_id
+    await send_all(jobs_engine)
+    assert await erase(jobs, owner_id)
+    async with jobs_engine.connect() as conn:
+        left = set((await conn.execute(sa.select(schema.jobs.c.job_id))).scalars())
+    assert {address for address, job_id in submitted.items() if job_id in left} == set(others)
+
+
 async def test_unsent_message_of_the_owner_is_reported(
     jobs: operations.Operations, jobs_engine: AsyncEngine, owner_id: UUID
 ) -> None:
