@@ -14,6 +14,8 @@ from lifecycle.machine import Ending, Error, Step, Wait
 
 AUTHORIZATION_LIFETIME = timedelta(minutes=10)
 """How long a user may take at the platform. After that the authorization has expired, and the connection is abandoned."""
+ASSUMED_LIFETIME = timedelta(hours=1)
+"""The lifetime of access of which the platform says none (RFC 6749 5.1 only recommends it)."""
 SYNC_AFTER = timedelta(days=1)
 """The age at which the account and the items of a connection are read again."""
 
@@ -248,10 +250,13 @@ def shares_grant(current: Connection, generation: int) -> bool:
 
 
 def refresh_time(tokens: Tokens, issued_at: datetime, *, is_renewable: bool) -> datetime | None:
-    """Return when access is to be renewed: after three quarters of its life; or, if it cannot be, at its end."""
-    if tokens.lifetime is None:
-        return None
-    return issued_at + (tokens.lifetime * 0.75 if is_renewable else tokens.lifetime)
+    """Return when access is to be renewed: after three quarters of its life; or, if it cannot be, at its end.
+
+    Without a lifetime a platform may still end access: what can be renewed is renewed as if it had `ASSUMED_LIFETIME`.
+    """
+    if is_renewable:
+        return issued_at + (tokens.lifetime or ASSUMED_LIFETIME) * 0.75
+    return issued_at + tokens.lifetime if tokens.lifetime is not None else None
 
 
 def refusal(state: State) -> errors.FailedPrecondition:

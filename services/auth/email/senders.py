@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-from services.auth.email import circuit_breaker, folder, smtp
+from services.auth.email import folder, smtp
 from services.auth.email.message import Sender
 
 PORTS = {"smtp": 587, "smtps": 465}
@@ -34,4 +34,4 @@ def open_sender(url: str, *, sender: str, is_production: bool) -> Sender:
         uses_tls=parts.scheme == "smtps",
         requires_tls=is_production,
     )
-    return circuit_breaker.CircuitBreaker(smtp.Smtp(server, sender=sender))
+    return smtp.Smtp(server, sender=sender)

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import worker
 from chassis.rpc import client
 from dev import subprocesses
-from services.auth import email_handler, servicer
-from services.auth.email import circuit_breaker, templates
+from services.auth import circuit_breaker, email_handler, servicer
 from services.auth.email import jobs as email_jobs
+from services.auth.email import smtp, templates
 from services.auth.email.folder import Folder
 from services.auth.email.message import Email, Sender
 from services.auth.email.senders import open_sender
@@ -163,7 +163,7 @@ async def test_an_unreachable_server_is_retried_and_no_link_is_logged(
 async def test_few_emails_wait_for_a_frozen_server_until_it_answers(
     gateway: Gateway, engine: AsyncEngine, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit_breaker, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(smtp, "SEND_SECONDS", 0.3)
     account = await gateway.account()
     handler = mailer(engine, f"smtp://127.0.0.1:{mail_server.port}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -121,7 +122,8 @@ async def _store(dependencies: Dependencies, attempt: FencedAttempt, stored: sec
 
     try:
         current = await retry_storage(store)
-    except Exception:
+    except (Exception, asyncio.CancelledError):
+        # Also when the lease is lost, with the database or the jobs service: the next attempt gets no tokens for the code.
         await revoke(dependencies, platform, tokens)
         raise
     if current:

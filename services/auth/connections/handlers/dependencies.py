@@ -18,7 +18,7 @@ from lifecycle import attempts
 from lifecycle.declaration import Lifecycle
 from services.auth import schema
 from services.auth.connections import domain, effects, jobs, secrets
-from services.auth.connections.domain import Action, Connection, State, Tokens
+from services.auth.connections.domain import Action, Connection, Tokens
 from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 from services.auth.connections.providers.provider import Provider
 from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
@@ -30,7 +30,7 @@ T = TypeVar("T")
 FencedAttempt = attempts.FencedAttempt[Connection, Action]
 Transaction = attempts.FencedTransaction[Connection, Action]
 
-STORE_TRIES = 5
+STORE_TRIES = 9
 STORE_PAUSE = 1.0
 KEY_ATTEMPTS = 10
 KEY_PAUSE = timedelta(seconds=15)
@@ -89,13 +89,13 @@ async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> b
 
 
 async def discard_late(dependencies: Dependencies, current: Connection, generation: int, tokens: Tokens) -> None:
-    """Revoke tokens that arrived too late for their generation; if that would end newer access, only discard them.
+    """Revoke tokens that arrived too late for their generation.
 
-    While the user connects again, that is not known: then they are set aside, and a job decides.
+    If the user has connected again since, that may end the newer access: then they are set aside, and a job decides.
     """
     if not domain.shares_grant(current, generation):
         await revoke(dependencies, current.platform, tokens)
-    elif current.state is State.CONNECTING:
+    else:
         await retry_storage(lambda: _set_aside(dependencies, replace(current, generation=generation), tokens))
 
 

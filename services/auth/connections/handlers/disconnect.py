@@ -20,21 +20,28 @@ async def disconnect(dependencies: Dependencies, context: worker.Context) -> dic
         if tx.is_done:
             return {}
         platform, stored = tx.resource.platform, await read_secrets(dependencies, tx, context)
-    is_revoked = False
+    is_revoked, action = False, Action.COMPLETE_DISCONNECT
     if stored and stored.tokens:
-        is_revoked = await _revoke(dependencies, context, platform, stored.tokens)
+        try:
+            is_revoked = await _revoke(dependencies, platform, stored.tokens)
+        except PlatformUnavailable as error:
+            if context.attempt < LAST_ATTEMPT and not context.is_cancelled:
+                raise retry_later(error, platform) from None
+            # The user need not wait: the tokens are set aside, and a job revokes them once the platform answers.
+            action = Action.FORCE_DISCONNECT
     async with attempt.fenced() as tx:
-        await tx.move(Action.COMPLETE_DISCONNECT)
+        await tx.move(action)
     return {"revoked": is_revoked}
 
 
-async def _revoke(dependencies: Dependencies, context: worker.Context, platform: str, tokens: Tokens) -> bool:
+async def _revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
+    """Return whether the platform has revoked the access. Raises `PlatformUnavailable`."""
     if (provider := dependencies.providers.get(platform)) is None:
         return False
     try:
         return await provider.revoke(tokens)
+    except PlatformUnavailable:
+        raise
     except PlatformError as error:
-        if isinstance(error, PlatformUnavailable) and context.attempt < LAST_ATTEMPT and not context.is_cancelled:
-            raise retry_later(error, platform) from None
         logger.warning("access was not revoked at the platform", extra={"platform": platform, "cause": str(error)})
         return False

@@ -21,6 +21,9 @@ SCHEDULES = [
     ),
 ]
 
+BACKGROUND = -10
+"""The priority of jobs that nobody waits for: thousands may become due at once, and emails and connects do not wait for them."""
+
 
 def kinds(
     dependencies: Dependencies, settler: Settler[Connection, Action], submit: maintenance.Submit
@@ -32,6 +35,7 @@ def kinds(
         worker.Kind(
             jobs.REFRESH,
             partial(refresh.refresh, dependencies),
+            priority=BACKGROUND,
             max_attempts=5,
             backoff=timedelta(seconds=2),
             max_backoff=timedelta(minutes=2),
@@ -41,6 +45,7 @@ def kinds(
         worker.Kind(
             jobs.REVOKE_TOKENS,
             partial(revoke_tokens.revoke_tokens, dependencies),
+            priority=BACKGROUND,
             # For half a day; then the maintenance submits it again.
             max_attempts=20,
             backoff=timedelta(seconds=5),

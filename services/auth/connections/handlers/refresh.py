@@ -58,7 +58,7 @@ async def refresh(dependencies: Dependencies, context: worker.Context) -> dict[s
             raise await _end_refused_connection(dependencies, connection, stored, error) from None
         done["refreshed"] = await _store(dependencies, connection, stored, provider, tokens)
     if is_old and (done["refreshed"] or not is_due):
-        done["synced"] = await _sync(dependencies, connection, provider, tokens)
+        done["synced"] = await _sync(dependencies, connection, stored, provider, tokens)
     return done
 
 
@@ -91,11 +91,17 @@ async def _store(
     return is_stored
 
 
-async def _sync(dependencies: Dependencies, connection: Connection, provider: Provider, tokens: Tokens) -> bool:
+async def _sync(
+    dependencies: Dependencies, connection: Connection, stored: secrets.Stored, provider: Provider, tokens: Tokens
+) -> bool:
     """Read account and items again. A platform that does not answer now is asked again in an hour."""
     try:
         account, items = await provider.account(tokens), await provider.items(tokens)
     except PlatformError as error:
+        is_ended = isinstance(error, PlatformRefused) and error.is_unauthorized
+        if is_ended and not provider.is_renewable(tokens):
+            ended = NotRenewable("the platform has ended the access")
+            raise await _end_refused_connection(dependencies, connection, stored, ended) from None
         # Not a reason to end the connection: the next renewal finds out whether access has ended.
         extra = {"platform": connection.platform, "user_id": connection.user_id, "cause": str(error)}
         logger.warning("a connection was not read again", extra=extra)

@@ -7,7 +7,7 @@ from typing import Any
 
 import worker
 from services.auth.connections import domain, jobs, pending_revocations, storage
-from services.auth.connections.domain import State, Tokens
+from services.auth.connections.domain import Connection, State, Tokens
 from services.auth.connections.handlers.dependencies import Dependencies, logger, retry_later
 from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
@@ -34,9 +34,10 @@ async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> 
             raise worker.JobFailed("tokens_unreadable", message, retryable=False) from None
     if tokens is None:
         return {"revoked": False}
-    if domain.shares_grant(present, generation):
-        if present.state is State.CONNECTING:
-            raise worker.Snooze(WAIT)
+    is_superseded = domain.shares_grant(present, generation)
+    if is_superseded and present.state is State.CONNECTING:
+        raise worker.Snooze(WAIT)
+    if is_superseded and await _is_of_account(dependencies, present, tokens):
         # Revoking would end the access that the user has now.
         is_revoked = False
     else:
@@ -57,3 +58,16 @@ async def _revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> 
     except PlatformError as error:
         logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
         return False
+
+
+async def _is_of_account(dependencies: Dependencies, connection: Connection, tokens: Tokens) -> bool:
+    """Return whether tokens are, or may be, of the account that is connected."""
+    provider = dependencies.providers.get(connection.platform)
+    if provider is None or connection.account is None:
+        return True
+    try:
+        return (await provider.account(tokens)).external_id == connection.account.external_id
+    except PlatformUnavailable as error:
+        raise retry_later(error, connection.platform) from None
+    except PlatformError:
+        return True

@@ -118,7 +118,7 @@ class Oidc(provider.Provider):
         try:
             claims = await self._claims(id_token)
             rules.validate(claims)
-        except (jose_errors.JoseError, ValueError, TypeError, KeyError):
+        except (jose_errors.JoseError, ValueError, TypeError, KeyError, RecursionError):
             # `from None`: what the library says may quote the token.
             raise InvalidResponse("the id token is not for us and this transaction") from None
         audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
@@ -158,7 +158,8 @@ class Oidc(provider.Provider):
     def _read_description(self, answer: Mapping[str, Any]) -> Description:
         if answer.get("issuer") != self.platform.issuer:
             raise InvalidResponse("the description is of another issuer")
-        methods = answer.get("token_endpoint_auth_methods_supported") or [_METHODS[0]]
+        listed = answer.get("token_endpoint_auth_methods_supported")
+        methods = listed if isinstance(listed, list) and listed else [_METHODS[0]]
         method = next((known_method for known_method in _METHODS if known_method in methods), "")
         if not method:
             raise InvalidResponse("the provider supports none of our ways to authenticate")
@@ -177,7 +178,9 @@ class Oidc(provider.Provider):
     def _require_allowed(self, url: object, *, may_lack: bool = False) -> str:
         if may_lack and not url:
             return ""
-        if not isinstance(url, str) or not self.platform.allows(url) or urlsplit(url).fragment:
+        # `urlsplit` drops line ends, which have no place in a redirect.
+        is_text = isinstance(url, str) and url.isascii() and url.isprintable()
+        if not isinstance(url, str) or not is_text or not self.platform.allows(url) or urlsplit(url).fragment:
             raise InvalidResponse("the description names an address that the settings do not allow")
         return url
 

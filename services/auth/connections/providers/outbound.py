@@ -5,7 +5,6 @@ Errors and log records contain nothing of an address, a request or a response, b
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import ssl
@@ -13,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
 
+from services.auth.circuit_breaker import CircuitBreaker, NoAnswer
 from services.auth.connections.domain import Tokens
 from services.auth.connections.platforms import Platform
 
@@ -49,8 +50,10 @@ class ResponseLost(PlatformUnavailable):
 class PlatformRefused(PlatformError):
     """The platform refused the request; repeating it is useless."""
 
-    def __init__(self, message: str, *, code: str = "", number: int = 0) -> None:
+    def __init__(self, message: str, *, code: str = "", number: int = 0, is_unauthorized: bool = False) -> None:
         super().__init__(message)
+        self.is_unauthorized = is_unauthorized
+        """Whether the status was 401: a bearer token is not valid (any more)."""
         self.number = number
         """The number that some platforms' APIs return instead; 0 for none."""
         self.code = code
@@ -94,6 +97,8 @@ class Outbound:
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._timeout = timeout
+        self._breakers: dict[str, CircuitBreaker] = {}
+        """By host."""
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             # No proxies and no ~/.netrc of the environment: only the settings decide where secrets go.
@@ -102,6 +107,8 @@ class Outbound:
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
             limits=httpx.Limits(max_connections=50, max_keepalive_connections=10),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Repruv"},
+            # Cookies of one user's request would be sent with those of all others, and be kept for good.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
     async def close(self) -> None:
@@ -117,34 +124,42 @@ class Outbound:
     ) -> Answer:
         """Send a GET request. Raises `PlatformError` for any response but a success."""
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        request = self._client.build_request("GET", url, params=query or None, headers=headers)
-        return await self._send(platform, request)
+        return await self._send(platform, "GET", url, headers, params=query or None)
 
     async def post(
         self, platform: Platform, url: str, body: str, *, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send an encoded form. Raises `PlatformError` for any response but a success."""
         request_headers = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
-        return await self._send(
-            platform, self._client.build_request("POST", url, content=body.encode(), headers=request_headers)
-        )
+        return await self._send(platform, "POST", url, request_headers, content=body.encode())
 
-    async def _send(self, platform: Platform, request: httpx.Request) -> Answer:
-        if not platform.allows(str(request.url)):
-            raise InvalidResponse(f"{platform.name}: an address that the settings do not allow")
+    async def _send(
+        self, platform: Platform, method: str, url: str, headers: Mapping[str, str], **parts: Any
+    ) -> Answer:
         # `from None`: the causes contain the request, and with it secrets.
         try:
-            async with asyncio.timeout(self._timeout):
+            request = self._client.build_request(method, url, headers=headers, **parts)
+        except (httpx.InvalidURL, UnicodeError):
+            raise InvalidResponse(f"{platform.name}: an address that nothing can have") from None
+        if not platform.allows(str(request.url)):
+            raise InvalidResponse(f"{platform.name}: an address that the settings do not allow")
+        try:
+            async with self._breaker(request.url.netloc.decode()).call(self._timeout):
                 response = await self._client.send(request, stream=True)
                 try:
                     body = await self._read(response)
                 finally:
                     await response.aclose()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, NoAnswer):
             raise PlatformUnavailable(f"{platform.name} cannot be reached") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError):
             raise ResponseLost(f"{platform.name} did not answer") from None
         return _judge(platform, response, body)
+
+    def _breaker(self, host: str) -> CircuitBreaker:
+        if host not in self._breakers:
+            self._breakers[host] = CircuitBreaker(host, silence=(httpx.TimeoutException,))
+        return self._breakers[host]
 
     async def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()
@@ -166,12 +181,13 @@ def _judge(platform: Platform, response: httpx.Response, body: bytes) -> Answer:
     except (ValueError, RecursionError):
         content = {}
     answer = Answer(status=status, body=content if isinstance(content, dict) else {})
-    if status >= 400 or "error" in answer.body:
+    if status >= 400 or answer.body.get("error"):
         error_code = answer.body.get("error")
         raise PlatformRefused(
             f"{platform.name} answered {status}",
             code=error_code if isinstance(error_code, str) and error_code in _OAUTH_ERRORS else "",
             number=number if isinstance(error_code, dict) and isinstance(number := error_code.get("code"), int) else 0,
+            is_unauthorized=status == 401,
         )
     return answer
 
@@ -183,6 +199,6 @@ def _retry_after(response: httpx.Response) -> timedelta | None:
             pause = timedelta(seconds=min(int(text[:9]), MAX_PAUSE.total_seconds()))
         else:
             pause = parsedate_to_datetime(text) - datetime.now(UTC)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(timedelta(seconds=1), min(pause, MAX_PAUSE))

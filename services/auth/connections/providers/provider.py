@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote_plus, urlsplit
 
@@ -109,10 +109,9 @@ class Client:
         self._outbound = outbound
 
     def consent_url(self, url: str, transaction: Transaction, **extra: str) -> str:
-        """Return the address of the consent page, with PKCE (S256)."""
-        return cast(
-            str,
-            prepare_grant_uri(
+        """Return the address of the consent page, with PKCE (S256). Raises `InvalidResponse`."""
+        try:
+            uri = prepare_grant_uri(
                 url,
                 client_id=self.platform.client_id,
                 response_type="code",
@@ -122,8 +121,10 @@ class Client:
                 code_challenge=create_s256_code_challenge(transaction.verifier),
                 code_challenge_method="S256",
                 **extra,
-            ),
-        )
+            )
+        except ValueError:
+            raise InvalidResponse("the query of the consent page is malformed") from None
+        return cast(str, uri)
 
     async def token(self, url: str, grant: str, *, method: str, **parameters: str) -> Mapping[str, Any]:
         """Call the token endpoint, authenticated by `client_secret_basic` or `client_secret_post`."""
@@ -233,9 +234,9 @@ def time(value: object) -> datetime | None:
     """Read a platform's time (RFC 3339); None for anything else."""
     try:
         moment = datetime.fromisoformat(str(value))
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else None
 
 
 def _is_token(value: object) -> bool:
@@ -244,7 +245,7 @@ def _is_token(value: object) -> bool:
 
 def _lifetime(value: object) -> timedelta | None:
     try:
-        seconds = int(str(value))
+        seconds = float(str(value))
     except ValueError:
         return None
-    return timedelta(seconds=min(seconds, 400 * 86_400)) if seconds > 0 else None
+    return timedelta(seconds=int(min(seconds, 400 * 86_400))) if seconds >= 1 else None

@@ -94,6 +94,22 @@ async def test_pending_revocation_waits_for_a_new_connect_and_keeps_its_access(
     assert not await owner.row_exists("connection_pending_revocations")
 
 
+async def test_tokens_of_another_account_than_the_one_connected_since_are_revoked(
+    owner: Any, tampering: Any, ended: Any
+) -> None:
+    await ended(owner, tampering, JobPhase.FAILED)
+    failed = await owner.connection()
+    await tampering.misbehave(external_id="another account")
+    await owner.connected()
+    refresh_token = (await owner.tokens()).refresh_token
+    # The tokens that were set aside show their own account.
+    await tampering.misbehave()
+    assert await owner.revoke_tokens(failed.generation) == {"revoked": True}
+    [revoked] = await tampering.requests_to("/revoke")
+    assert refresh_token not in revoked["body"]
+    assert not await owner.row_exists("connection_pending_revocations")
+
+
 async def test_pending_revocations_are_submitted_again_and_deleted_after_a_week(
     owner: Any, tampering: Any, ended: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -177,6 +178,17 @@ async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
     assert await owner.stored() is None
 
 
+async def test_disconnect_from_a_platform_that_does_not_answer_is_revoked_later(owner: Any, tampering: Any) -> None:
+    await owner.connected()
+    await owner.disconnect()
+    await tampering.misbehave(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
+    context = await owner.context(attempt=disconnect.LAST_ATTEMPT)
+    assert await owner.take_back(context) == {"revoked": False}
+    assert (await owner.connection()).state is State.DISCONNECTED
+    assert (await owner.submitted())[-1] == "auth.revoke-tokens"
+    assert await owner.revoke_tokens() == {"revoked": True}
+
+
 async def test_cancelled_job_revokes_its_tokens(owner: Any, tampering: Any) -> None:
     await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 503, "times": 1}])
     await owner.returned()
@@ -274,6 +286,25 @@ async def test_lost_reply_of_the_commit_that_stores_tokens_revokes_nothing(
     assert lost == 1
     assert (await owner.connection()).state is State.CONNECTED
     assert await tampering.requests_to("/revoke") == []
+
+
+async def test_lease_that_is_lost_with_the_database_revokes_the_new_tokens(
+    owner: Any, tampering: Any, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.returned()
+    is_storing = asyncio.Event()
+
+    async def fail(*_: Any, **__: Any) -> None:
+        is_storing.set()
+        raise sa.exc.OperationalError("UPDATE", None, psycopg.OperationalError("the connection is lost"))
+
+    monkeypatch.setattr(parts.dependencies.vault, "store_tokens", fail)
+    connecting = asyncio.create_task(owner.connect())
+    await is_storing.wait()
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert len(await tampering.requests_to("/revoke")) == 1
 
 
 async def test_key_that_one_worker_lacks_fails_no_connection(owner: Any, parts: Parts) -> None:

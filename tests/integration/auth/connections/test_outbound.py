@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from typing import Any
 
 import pytest
 
+from services.auth import circuit_breaker
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers.outbound import (
     InvalidResponse,
@@ -71,3 +73,49 @@ async def test_unresponsive_platform_times_out(platform: Platform, tampering: An
     with pytest.raises(PlatformUnavailable):
         await hasty.get(platform, f"{tampering.url}/userinfo")
     await hasty.close()
+
+
+async def test_cookies_of_a_platform_are_neither_kept_nor_sent(
+    http: Outbound, platform: Platform, tampering: Any
+) -> None:
+    headers = {"Set-Cookie": "of=one-user; Path=/"}
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 200, "headers": headers, "times": 2}])
+    for _ in range(2):
+        await http.get(platform, f"{tampering.url}/userinfo")
+    assert [request["cookie"] for request in await tampering.requests_to("/userinfo")] == ["", ""]
+
+
+async def test_few_calls_wait_for_a_frozen_platform_until_it_answers(
+    http: Outbound, platform: Platform, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def call_many() -> list[Any]:
+        """Make the calls of as many jobs as a worker runs at once."""
+        calls = [http.get(platform, f"{tampering.url}/userinfo") for _ in range(8)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(http, "_timeout", 0.5)
+        for requests in (8, circuit_breaker.MAX_TRIES):
+            await tampering.misbehave(refuse=[{"path": "/userinfo", "hang": True, "times": 99}])
+            results = await call_many()
+            assert all(isinstance(result, PlatformUnavailable) for result in results)
+            assert len(await tampering.requests_to("/userinfo")) == requests
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 400, "times": 99}])
+    assert {type(result) for result in await call_many()} == {PlatformRefused, PlatformUnavailable}
+    assert {type(result) for result in await call_many()} == {PlatformRefused}
+
+
+@pytest.mark.parametrize(
+    "address", ["https://127.0.0.1/\x01", "https://127.0.0.1:99999/", "https://127.0.0.1/" + "x" * 70_000]
+)
+async def test_what_is_no_address_is_not_called(http: Outbound, platform: Platform, address: str) -> None:
+    with pytest.raises(InvalidResponse):
+        await http.get(platform, address)
+
+
+async def test_time_of_a_retry_beyond_all_clocks_is_ignored(http: Outbound, platform: Platform, tampering: Any) -> None:
+    headers = {"Retry-After": f"Mon, 23 Nov 2026 00:00:00 +{'9' * 20}"}
+    await tampering.misbehave(refuse=[{"path": "/userinfo", "status": 429, "headers": headers, "times": 1}])
+    with pytest.raises(PlatformUnavailable) as excinfo:
+        await http.get(platform, f"{tampering.url}/userinfo")
+    assert excinfo.value.retry_after is None

@@ -259,3 +259,30 @@ async def test_stale_connection_gets_at_most_one_job_per_hour(owner: Any) -> Non
     for _ in range(2):
         await due.refresh_due(owner.parts.dependencies, submit, testing.RecordingContext())
     assert [job.spec.payload["user_id"] for job in submitted].count(str(owner.user_id)) == 1
+
+
+@pytest.mark.parametrize("misdeed", [{"without": ["expires_in"]}, {"tokens": {"expires_in": "3600.5"}}], ids=str)
+async def test_access_is_renewed_also_if_the_platform_does_not_tell_its_end_as_a_number(
+    owner: Any, tampering: Any, misdeed: dict[str, Any]
+) -> None:
+    await tampering.misbehave(**misdeed)
+    connection = await owner.connected()
+    assert connection.refresh_at is not None
+    await owner.age("refresh_at", "1 hour")
+    assert await owner.refresh() == {"refreshed": True}
+    assert (await owner.connection()).refresh_at is not None
+
+
+async def test_access_without_end_that_the_platform_has_ended_fails_the_connection(owner: Any, tampering: Any) -> None:
+    await tampering.misbehave(without=["refresh_token", "expires_in"])
+    assert (await owner.connected()).refresh_at is None
+    await owner.age("synced_at", "25 hours")
+    for status, state in ((403, State.CONNECTED), (401, State.FAILED)):
+        await tampering.misbehave(refuse=[{"path": "/userinfo", "status": status, "times": 1}])
+        if state is State.FAILED:
+            with pytest.raises(worker.JobFailed):
+                await owner.refresh()
+        else:
+            assert await owner.refresh() == {"refreshed": False, "synced": False}
+        assert (await owner.connection()).state is state
+    assert (await owner.connection()).error.code == "reauthorization_required"

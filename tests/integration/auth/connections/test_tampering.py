@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -135,6 +136,21 @@ async def test_metadata_with_foreign_endpoints_is_refused(owner: Any, tampering:
         with pytest.raises(errors.Unavailable):
             await owner.begin()
     assert (await owner.connection()).generation == 0
+
+
+async def test_metadata_of_any_shape_is_refused(owner: Any, tampering: Any) -> None:
+    descriptions: tuple[dict[str, Any], ...] = (
+        {"token_endpoint_auth_methods_supported": 5},
+        {"token_endpoint_auth_methods_supported": [{}]},
+        {"authorization_endpoint": f"{tampering.url}/authorize?two words"},
+        {"authorization_endpoint": f"{tampering.url}/\r\nSet-Cookie: a=b"},
+        {"token_endpoint": [f"{tampering.url}/token"]},
+    )
+    for description in descriptions:
+        await tampering.misbehave(description=description)
+        with contextlib.suppress(errors.Unavailable):
+            assert (await owner.begin()).authorization_url.isprintable()
+        owner.parts.operations._providers[owner.platform]._description = None
 
 
 async def test_redirects_of_the_token_endpoint_are_not_followed(owner: Any, tampering: Any) -> None:

@@ -122,7 +122,9 @@ def test_access_is_renewed_before_it_expires() -> None:
     hour = Tokens(access_token="a", lifetime=timedelta(hours=1))
     assert domain.refresh_time(hour, now, is_renewable=True) == now + timedelta(minutes=45)
     assert domain.refresh_time(hour, now, is_renewable=False) == now + timedelta(hours=1)
-    assert domain.refresh_time(replace(hour, lifetime=None), now, is_renewable=True) is None
+    unknown = replace(hour, lifetime=None)
+    assert domain.refresh_time(unknown, now, is_renewable=True) == now + timedelta(minutes=45)
+    assert domain.refresh_time(unknown, now, is_renewable=False) is None
 
 
 @pytest.mark.parametrize("path", ["/", "/demo", "/demo?tab=1&x=%20#part", "/a//b", "/" + "a" * 499])
