@@ -1731,7 +1731,9 @@ class EraseOwnerRequest(_message.Message):
     """next_job_id of the previous answer; empty: search from the beginning."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Texts that identify the owner, besides the id: the email address. At most 10, of 3 to 300 characters."""
+        """Texts that identify the owner, besides the id: the email address. At most 10, of 3 to 300 characters. A longer address that
+        contains one is another person's.
+        """
 
     def __init__(
         self,
