@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from chassis import errors, identity
+from gateway import paths
 from gateway.identity.cookies import SessionCookie
 from gateway.identity.sessions import Session, SessionInvalid, Sessions
 
@@ -22,7 +23,7 @@ class Authentication:
 
 _KEY = "authenticated"
 BACKGROUND_HEADER = "X-Background"
-"""In the refreshes of a hidden page: they do not count as a use of the session."""
+"""In requests that an open page makes automatically: they do not count as a use of the session. Its streams cannot send it."""
 
 
 def bearer(request: HTTPConnection) -> str | None:
@@ -52,7 +53,8 @@ async def _authenticate(request: HTTPConnection, sessions: Sessions, cookie: Ses
         token = cookie.read(request)
     if token is None:
         raise errors.Unauthenticated("Sign in first.")
-    session = await sessions.validate(token, passive=BACKGROUND_HEADER in request.headers)
+    is_passive = BACKGROUND_HEADER in request.headers or (by_cookie and paths.begins_stream(request.scope["path"]))
+    session = await sessions.validate(token, passive=is_passive)
     authentication = Authentication(session=session, by_cookie=by_cookie)
     request.scope["state"][_KEY] = authentication
     return authentication

@@ -79,6 +79,12 @@ test('an unchanged job is not downloaded again', async () => {
   assert.deepEqual(env.server.requests.map((each) => each.headers['If-None-Match']), [undefined, '"1"', '"1"']);
 });
 
+test('what a page fetches automatically is marked: it does not keep its session in use', async () => {
+  env.server.answers.set(STATUS, { body: job(1, 'completed') });
+  await pollJobStatus('j1');
+  assert.equal(env.server.requests[0].headers['X-Background'], '1');
+});
+
 test('Retry-After is honoured', async () => {
   const answers = [{ status: 503, headers: { 'Retry-After': '7' } }, { body: demo(2, 'enabled') }];
   env.server.answers.set('/api/v1/demo/status', () => answers.shift());

@@ -38,7 +38,7 @@ export async function request(url, { signal, ...options } = {}) {
     if (signal?.aborted) throw signal.reason;
     throw new HttpError(0, { cause });
   }
-  if (response.type === 'opaqueredirect') throw new HttpError(401); // pages redirect to the login page
+  if (response.type === 'opaqueredirect') throw new HttpError(303); // its address and status are hidden
   if (response.ok || response.status === 304) return response;
   const problem = await response.json().catch(() => ({})); // a proxy's error page has no JSON
   throw new HttpError(response.status, {
@@ -53,7 +53,8 @@ export function getter(url) {
   let etag = null;
   let value;
   return async ({ signal } = {}) => {
-    const headers = { Accept: 'application/json', ...(etag && { 'If-None-Match': etag }) };
+    // What a page fetches automatically is no use of the session.
+    const headers = { Accept: 'application/json', 'X-Background': '1', ...(etag && { 'If-None-Match': etag }) };
     const response = await request(url, { signal, headers });
     if (response.status !== 304) {
       value = await body(response, signal);

@@ -6,15 +6,18 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
 from typing import LiteralString
 
 import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dev import subprocesses
 from gateway.settings import Settings
 from gateway.stream import feed, hub, opening, places
-from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.conftest import Account, age_sessions, gateway_serving
 from tests.integration.gateway.streaming import Event, is_demo, is_job, opened
 
 SMALL = {"content_count": 5, "interaction_count": 40}
@@ -175,6 +178,29 @@ async def test_a_stream_ends_when_another_replica_revokes_its_session(
         assert (await elsewhere.post("/api/v1/auth/sessions/revoke-all")).status_code == 204
         assert (await stream.rest())[-1].data == {"reason": "session_expired"}
         assert (await account.http.get("/api/v1/auth/me")).status_code == 401
+
+
+async def test_what_an_open_page_requests_automatically_is_no_use_of_its_session(
+    offline_url: str, register: Register, database: Callable[[str], AsyncEngine]
+) -> None:
+    # Without NATS no session is cached: each request asks auth.
+    account = await register(offline_url)
+    await age_sessions(database("auth"), account.user_id, timedelta(minutes=10))
+
+    async def is_used() -> bool:
+        query = (
+            "SELECT last_seen_at > now() - interval '5 minutes' FROM auth.sessions WHERE user_id = CAST(:id AS uuid)"
+        )
+        async with database("auth").connect() as conn:
+            return bool(await conn.scalar(sa.text(query), {"id": account.user_id}))
+
+    async with opened(account.http) as stream:
+        assert await stream.next() is not None
+    await account.http.get("/api/v1/events/poll", params={"wait": 0})
+    await account.http.get("/api/v1/auth/me", headers={"X-Background": "1"})
+    assert not await is_used()
+    await account.http.get("/api/v1/auth/me")
+    assert await is_used()
 
 
 async def test_the_oldest_of_too_many_streams_ends(account: Account) -> None:
