@@ -8,7 +8,7 @@ import pathlib
 
 import jinja2
 
-from gateway import durations, labels, views
+from gateway import durations, labels, plurals, views
 from gateway.pages import charts, devices, moments, sparklines
 
 TEMPLATES = pathlib.Path(__file__).parents[1] / "templates"
@@ -35,6 +35,7 @@ def environment() -> jinja2.Environment:
         compact,
         number,
         percent,
+        plurals.counted,
         file_size,
         moments.date,
         moments.exact,
@@ -66,7 +67,7 @@ def environment() -> jinja2.Environment:
         segments=charts.segments,
         share_columns=charts.share_columns,
     )
-    env.globals.update(time_zone_name=moments.zone_name)
+    env.globals.update(time_zone_name=moments.zone_name, server_time=moments.now)
     return env
 
 

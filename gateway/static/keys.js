@@ -1,5 +1,11 @@
 /* Keys of the pages for admins: j and k move through the rows of lists, / goes to the search, ? shows the keys. */
 
+const toggle = document.getElementById('keys-on');
+const secure = location.protocol === 'https:' ? '; Secure' : '';
+toggle.checked = !/\bkeys=off\b/.test(document.cookie);
+// Speech input and slips type single letters. A cookie outlasts the sign-out, which clears the storage.
+toggle.addEventListener('change', () => (document.cookie = `keys=off; Path=/admin; Max-Age=${toggle.checked ? 0 : 31_536_000}; SameSite=Lax${secure}`));
+
 const rows = () => [...document.querySelectorAll('[data-row]')].filter((link) => link.checkVisibility());
 const ACTIONS = {
   j: () => move(1),
@@ -11,7 +17,7 @@ const ACTIONS = {
 addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.target.closest('input, select, textarea, [contenteditable], dialog') || document.querySelector('dialog[open]')) return;
-  if (!Object.hasOwn(ACTIONS, event.key)) return;
+  if (!toggle.checked || !Object.hasOwn(ACTIONS, event.key)) return;
   event.preventDefault();
   ACTIONS[event.key]();
 });

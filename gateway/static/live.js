@@ -12,6 +12,7 @@
    data-shown-after="enabling"   shown if #live had this status before
    data-progress="…"             a progress bar of this job; with data-main the title shows it and its quarters are announced */
 
+import { serverNow, setClock } from './ago.js';
 import { markEnded, resetTitle, showPercent, updateUnread } from './attention.js';
 import { isTerminal, pollUntil, watchEvents } from './repruv.js';
 import { getter, request, signedInAs } from './repruv/http.js';
@@ -50,7 +51,7 @@ export function start({ stream, lastEventId }) {
 /** Refreshes #live at its interval, which may change with its state. */
 function refreshRegularly() {
   const seconds = Number(live().dataset.refreshSeconds);
-  if (seconds && !document.hidden && Date.now() - fetchedAt >= seconds * 1000) refresh('interval');
+  if (seconds && !document.hidden && since(fetchedAt) >= seconds * 1000) refresh('interval');
 }
 
 const LOG_MS = 500; // between refreshes for log lines
@@ -97,7 +98,7 @@ function onJob(job) {
 /* Snapshots are compared with the page. */
 
 function onSnapshot(subject, snapshot, { isListed = false } = {}) {
-  silence = { since: Date.now(), probeAfter: PROBE_AFTER_MS };
+  silence = { from: Date.now(), probeAfter: PROBE_AFTER_MS };
   const shown = find(subject);
   if (!shown) {
     const [type] = subject.split(':');
@@ -164,7 +165,7 @@ function write(box, part, text) {
 
 /** The same words as the `left` filter of the server. */
 function left(end) {
-  const seconds = Math.round((Date.parse(end) - Date.now()) / 1000);
+  const seconds = Math.round((Date.parse(end) - serverNow()) / 1000);
   if (seconds < 5) return 'a few seconds left';
   if (seconds <= 55) return `about ${Math.ceil(seconds / 5) * 5} s left`;
   if (seconds <= 59 * 60) return `about ${Math.ceil(seconds / 60)} min left`;
@@ -177,10 +178,13 @@ const reasons = new Map(); // why a fragment is needed, and the check whether it
 let isFetching = false;
 let fetchedAt = Date.now();
 
+/** The milliseconds since a time; many after the clock was set back. */
+const since = (time) => Math.abs(Date.now() - time);
+
 function refreshStale() {
   if (document.hidden) return;
   if (!live().querySelector('[data-main]')) resetTitle();
-  if (Date.now() - fetchedAt > STALE_AFTER_MS) refresh('stale');
+  if (since(fetchedAt) > STALE_AFTER_MS) refresh('stale');
 }
 
 async function refresh(reason, isEnough = () => true) {
@@ -188,13 +192,14 @@ async function refresh(reason, isEnough = () => true) {
   if (isFetching) return;
   isFetching = true;
   try {
-    const wait = fetchedAt + MIN_INTERVAL_MS - Date.now();
+    const wait = MIN_INTERVAL_MS - since(fetchedAt);
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
     await pollUntil(fetchFragment, { until: () => !reasons.size, interval: 400, maxInterval: 4000, timeout: REFRESH_WITHIN_MS });
   } catch (error) {
     reasons.clear(); // the next event refreshes again
     if (error.signedOut) return showLink('signed-out');
-    if (error.status === 404) return location.reload(); // the server explains best what is missing
+    // The server explains best what is missing, or leads to what there is instead.
+    if (error.status === 404 || error.status === 303) return location.reload();
     if (error.name !== 'TimeoutError' && !error.status) throw error;
   } finally {
     isFetching = false;
@@ -206,6 +211,7 @@ async function fetchFragment() {
   const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status', ...(document.hidden && { 'X-Background': '1' }) }, redirect: 'manual' });
   const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (!page.getElementById('live')) return;
+  setClock(response.headers.get('Date'));
   fetchedAt = Date.now();
   const elements = subjects(page);
   for (const [reason, isEnough] of requested) if (isEnough(elements.get(reason)) && reasons.get(reason) === isEnough) reasons.delete(reason);
@@ -269,7 +275,7 @@ function announce(text) {
 }
 
 let linkState = 'connecting';
-let silence = { since: Date.now(), probeAfter: PROBE_AFTER_MS };
+let silence = { from: Date.now(), probeAfter: PROBE_AFTER_MS };
 
 function onLinkState(state) {
   linkState = state;
@@ -278,9 +284,9 @@ function onLinkState(state) {
 
 /** A running job reports often: when nothing arrives, asks whether the server answers, ever more rarely while it does. */
 async function probeSilence() {
-  const { since, probeAfter } = silence;
-  if (linkState !== 'open' || document.hidden || !live().querySelector('[data-progress]') || Date.now() - since < probeAfter) return;
-  silence = { since: Date.now(), probeAfter: Math.min(2 * probeAfter, LONGEST_PROBE_MS) };
+  const { from, probeAfter } = silence;
+  if (linkState !== 'open' || document.hidden || !live().querySelector('[data-progress]') || since(from) < probeAfter) return;
+  silence = { from: Date.now(), probeAfter: Math.min(2 * probeAfter, LONGEST_PROBE_MS) };
   const isAnswered = await request('/api/v1/auth/me', { headers: { 'X-Background': '1' }, signal: AbortSignal.timeout(PROBE_WITHIN_MS) }).then(() => true, ({ status }) => status > 0 && status < 500);
   if (!isAnswered) silence.probeAfter = PROBE_AFTER_MS;
   if (linkState === 'open') showLink(isAnswered ? 'open' : 'reconnecting', 0);
@@ -292,11 +298,11 @@ function showLink(state, afterMs = NOTICE_AFTER_MS) {
   clearTimeout(notice);
   const box = document.getElementById('link-state');
   const show = () => {
+    const words = box.querySelector(`[data-when="${state}"] span`)?.textContent;
+    if (words ?? !box.hidden) announce(words ?? 'Connected again.');
     box.dataset.state = state;
-    box.hidden = !['reconnecting', 'polling', 'offline', 'signed-out'].includes(state);
-    if (state !== 'signed-out') return;
-    document.getElementById('main').hidden = true; // the next person at this screen must not read it
-    announce('You have been signed out.');
+    box.hidden = !words;
+    if (state === 'signed-out') document.getElementById('main').hidden = true; // the next person at this screen must not read it
   };
   if (state === 'reconnecting' && box.hidden) notice = setTimeout(show, afterMs);
   else if (state !== 'reconnecting') show();

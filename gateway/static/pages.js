@@ -1,8 +1,9 @@
 /* Behaviour of pages beyond forms and links. All events are delegated, so replaced fragments need no setup. */
 
-import { ago, until } from './ago.js';
+import { ago, setClock, until } from './ago.js';
 
 document.documentElement.classList.add('js');
+setClock(document.documentElement.dataset.now);
 
 // Pages show times in the zone of the profile, or else in this one.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -77,6 +78,7 @@ async function copy(button, source) {
   }
   const text = button.querySelector('[data-copy-text]');
   const before = text.textContent;
+  if (before === button.dataset.copied) return;
   text.textContent = button.dataset.copied;
   document.getElementById('announcer').textContent = button.dataset.copied;
   setTimeout(() => (text.textContent = before), 2000);

@@ -142,6 +142,22 @@ async def test_keys_move_through_lists_and_search_goes_to_the_only_hit(
     await admin.close()
 
 
+async def test_keys_are_turned_off_in_this_browser(visitor: Visitor, user: User, system: System) -> None:
+    await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
+    admin = await user.sign_in_again()
+    await visitor.sign_in_as(admin)
+    page = await visitor.open("/admin/kinds")
+    search = page.get_by_role("searchbox", name="Search everything")
+    for is_on in (False, True):
+        await page.get_by_role("button", name="Keys").click()
+        await page.get_by_label("Use these keys").set_checked(is_on)
+        await page.get_by_role("button", name="Close").click()
+        await page.goto("/admin/users")
+        await page.keyboard.press("/")
+        assert await search.evaluate("field => field === document.activeElement") is is_on
+    await admin.close()
+
+
 async def test_a_job_is_run_by_a_form_and_scheduled(visitor: Visitor, user: User, system: System) -> None:
     await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
     admin = await user.sign_in_again()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import expect
 
@@ -108,3 +109,54 @@ async def test_a_session_that_ends_elsewhere_ends_here(mina: Visitor, user: User
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_contain_text("Email address or password is incorrect.")
     await expect(page.get_by_label("Email")).to_have_value(user.email)
+
+
+async def test_a_lost_connection_is_read_out(mina: Visitor) -> None:
+    mina.allow_messages("net::ERR_")
+    page = await mina.open("/jobs")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    await mina.context.set_offline(True)
+    await expect(page.get_by_role("status")).to_have_text("You are offline. This page may be out of date.")
+    await mina.context.set_offline(False)
+    await expect(page.get_by_role("status")).to_have_text("Connected again.")
+
+
+async def test_a_page_of_a_list_that_was_replaced_leads_to_the_new_one(mina: Visitor, user: User) -> None:
+    await user.enable({"niche": "food", "interaction_count": 100})
+    await user.wait_for_status("enabled")
+    page = await mina.open("/dashboard")
+    await page.get_by_role("link", name="Older").click()
+    await expect(page.get_by_role("link", name="Newest")).to_be_visible()
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    await user.disable()
+    await user.wait_for_status("disabled")
+    await user.enable({"niche": "food", "interaction_count": 100})
+    await user.wait_for_status("enabled")
+    await page.wait_for_url("**/dashboard#recent")
+    await shows(page, "Latest interactions")
+    await expect(page.locator("#link-state")).to_be_hidden()
+
+
+async def test_times_go_by_the_clock_of_the_server(mina: Visitor, user: User) -> None:
+    job_id = await user.enable({"niche": "food", "interaction_count": 5_000})
+    job = await mina.context.new_page()
+    await job.clock.install(time=datetime.now(UTC) - timedelta(hours=5))
+    await job.goto(f"/jobs/{job_id}")
+    await job.evaluate("document.querySelector('[data-eta]').textContent = ''")
+    await expect(job.locator("[data-eta]")).to_have_text(re.compile(r"seconds left| s left"))
+    await user.wait_for_status("enabled")
+    page = await mina.context.new_page()
+    await page.clock.install(time=datetime.now(UTC) + timedelta(hours=5))
+    await page.goto("/jobs")
+    await page.clock.fast_forward(61_000)
+    await expect(page.locator(".job-row time")).to_have_text("1 min ago")
+
+
+async def test_a_page_is_current_after_the_clock_was_set_back(mina: Visitor, user: User) -> None:
+    page = await mina.context.new_page()
+    await page.clock.install()
+    await page.goto("/jobs")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    await page.clock.set_system_time(datetime.now(UTC) - timedelta(hours=1))
+    await user.enable({"niche": "food", "interaction_count": 100})
+    await expect(page.locator(".job-row").get_by_text("Completed")).to_be_visible()
