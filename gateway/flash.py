@@ -34,6 +34,8 @@ class Flash:
 
 _INFO = {
     "signed_out": "You're signed out.",
+    "signed_out_here": "You're signed out in this browser. The session could not be ended: "
+    "sign in later, and end it in the settings.",
     "session_ended": "Your session has ended. Sign in again.",
     "sign_in_again": "Signing in took too long, or too many codes were incorrect. Sign in again.",
     "passkey_unknown": "This passkey was already removed.",

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
-from gateway import clients, redirects, views
+from gateway import clients, flash, redirects, views
 from gateway.container import Container
 from gateway.identity import cookies, sessions
 from gateway.middleware import headers
@@ -165,7 +165,7 @@ class Login(anonymous.Anonymous):
         return await self._welcome(request, registered, fields["next"])
 
     async def logout(self, request: Request) -> Response:
-        """End the session. Without a valid one this is not an error."""
+        """End the session. Without a valid one, or while auth is not available, only this browser is signed out."""
         response = self.redirect(redirects.LOGIN, flash_code="signed_out")
         response.headers.update(headers.SIGNED_OUT)
         self._container.cookie.clear(response)
@@ -174,6 +174,11 @@ class Login(anonymous.Anonymous):
             session, _ = await page_request.read_form(request, self._container)
             await self._container.auth.revoke_session(session.identity, session_id=session.session_id, reason="logout")
         except errors.Unauthenticated:
+            return response
+        except (errors.Unavailable, errors.DeadlineExceeded) as error:
+            # The next person at this browser must not be signed in.
+            logger.warning("session was not revoked at the sign-out", extra={"cause": error.code})
+            flash.put(response, "signed_out_here", secure=self._secure)
             return response
         self._container.sessions.forget_revoked(session.user_id, {session.session_id})
         return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from gateway.middleware import overload
 from gateway.settings import Settings
 from repruv.demo.v1 import demo_service_pb2_grpc
 from tests.integration.gateway.conftest import Account, gateway_serving
+from tests.integration.gateway.html import HTML, Page, open_page, submit
 from tests.integration.gateway.streaming import opened
 
 Register = Callable[..., Awaitable[Account]]
@@ -39,10 +41,14 @@ class Troubled(demo_service_pb2_grpc.DemoServiceServicer):
 @pytest.fixture
 async def without_demo(gateway_settings: Callable[[], Settings]) -> AsyncIterator[str]:
     """Run a gateway whose demo service is down."""
-    nowhere = f"127.0.0.1:{subprocesses.free_port()}"
-    config = dataclasses.replace(gateway_settings(), demo_target=nowhere)
-    async with gateway_serving(config, probe="/healthz") as url:
+    async with without(gateway_settings(), "demo") as url:
         yield url
+
+
+def without(settings: Settings, service: str) -> AbstractAsyncContextManager[str]:
+    """Run a gateway without a service."""
+    nowhere: Any = {f"{service}_target": f"127.0.0.1:{subprocesses.free_port()}"}
+    return gateway_serving(dataclasses.replace(settings, **nowhere), probe="/healthz")
 
 
 @pytest.fixture
@@ -129,3 +135,40 @@ async def test_a_hanging_call_is_504_and_a_failing_one_500(
     assert "secret" not in failed.text
     # That the service does not let the gateway in is no fault of the client.
     assert problem(await account.http.post("/api/v1/demo/dismiss")) == (500, "internal")
+
+
+async def test_page_of_exports_does_not_judge_by_an_unknown_state(without_demo: str, register: Register) -> None:
+    account = await register(without_demo)
+    page = await open_page(account.http, "/settings/exports")
+    assert "Can’t load your export" in page.text
+    assert "Nothing to export" not in page.text
+
+
+async def test_search_without_a_service_claims_no_absence(
+    gateway_settings: Callable[[], Settings], admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients.Jobs, "timeout", 0.3)
+    monkeypatch.setattr(clients.Engine, "timeout", 0.3)
+    async with (
+        without(gateway_settings(), "jobs") as url,
+        httpx.AsyncClient(base_url=url, cookies=admin.cookies, timeout=60) as http,
+    ):
+        for text in ("boom", "01a22ddd-cb17-7e61-8986-633ad7e47966"):
+            page = await open_page(http, f"/admin/search?q={text}")
+            assert "some results are missing" in page.text
+            assert "No results" not in page.text
+
+
+async def test_browser_is_signed_out_without_auth(
+    gateway_settings: Callable[[], Settings], account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await open_page(account.http, "/settings/profile")
+    monkeypatch.setattr(clients.Auth, "timeout", 0.3)
+    async with (
+        without(gateway_settings(), "auth") as url,
+        httpx.AsyncClient(base_url=url, cookies=account.http.cookies, timeout=60) as http,
+    ):
+        answer = await submit(http, page, "/logout")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        assert "session" not in http.cookies
+        assert "The session could not be ended" in Page(await http.get("/login", headers=HTML)).text
