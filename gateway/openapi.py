@@ -97,6 +97,15 @@ def _document_scopes(routes: Iterable[tuple[str, APIRoute]], schema: dict[str, A
                 operation["responses"].setdefault("403", responses.problem_response(403))
 
 
+def _document_refusals(schema: dict[str, Any]) -> None:
+    """Add how requests are refused that other sites send, or whose body is unusable, also where no body is read."""
+    for operations in schema["paths"].values():
+        for method, operation in operations.items():
+            if method != "get":
+                for status in (403, 408, 413, 415):
+                    operation["responses"].setdefault(str(status), responses.problem_response(status))
+
+
 def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[str, APIRoute]]) -> None:
     """Add the OpenAPI and AsyncAPI documents and Swagger UI to `app`; `routes` are those of the REST API, with their paths."""
 
@@ -117,6 +126,7 @@ def install(app: FastAPI, cookie: cookies.SessionCookie, routes: Iterable[tuple[
             }
             schema["security"] = _SESSION
             _document_scopes(routes, schema)
+            _document_refusals(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 

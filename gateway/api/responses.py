@@ -24,7 +24,7 @@ _MEANINGS = {
     408: "The body did not arrive. Try again.",
     409: "The current state does not allow it; `code` has the reason.",
     413: "The body is larger than 64 KiB.",
-    415: "The body is not JSON in UTF-8.",
+    415: "The body is compressed, or not JSON in UTF-8.",
     422: "An input is invalid; `errors` names it.",
     429: "Too many requests; `Retry-After` has the delay.",
     503: "A service is unavailable. Try again.",
@@ -62,8 +62,7 @@ def route(
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> OpenApiResponses:
     """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
     responses: OpenApiResponses = {status: {"description": description, **({"model": model} if model else {})}}
-    of_bodies = {408, 413, 415} if 400 in problem_statuses else set()
-    for code in sorted({*problem_statuses, *_ALWAYS, *of_bodies}):
+    for code in sorted({*problem_statuses, *_ALWAYS}):
         responses[code] = problem_response(code)
     return responses
 

@@ -1,4 +1,4 @@
-"""Refuses bodies of another media type or charset than the API reads."""
+"""Refuses bodies of another media type, charset or coding than the API reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 
 
 class MediaType:
-    """Answers 415 to a body under /api/ that is not JSON in UTF-8 (RFC 8259, 8.1)."""
+    """Answers 415 to a body under /api/ that is compressed, or not JSON in UTF-8 (RFC 8259, 8.1)."""
 
     def __init__(self, app: ASGIApp, *, responder: ErrorResponder) -> None:
         self._app = app
@@ -25,17 +25,20 @@ class MediaType:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http" and scope["path"].startswith("/api/"):
             headers = Headers(scope=scope)
-            declared = headers.get("content-type")
             has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-            if has_body and declared is not None and not is_json(declared):
-                error = errors.InvalidArgument(
-                    "The body must be JSON in UTF-8: send Content-Type: application/json.",
-                    code="unsupported_media_type",
-                    field="content-type",
-                )
+            if has_body and (error := _refusal(headers)) is not None:
                 await self._responder.send(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _refusal(headers: Headers) -> errors.Error | None:
+    field, message = "", ""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        field, message = "content-encoding", "The body must not be compressed: send no Content-Encoding."
+    elif (declared := headers.get("content-type")) is not None and not is_json(declared):
+        field, message = "content-type", "The body must be JSON in UTF-8: send Content-Type: application/json."
+    return errors.InvalidArgument(message, code="unsupported_media_type", field=field) if field else None
 
 
 @functools.lru_cache(maxsize=64)
