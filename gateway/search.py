@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from chassis import errors, ids
 from gateway import durations, inputs, labels
 from gateway.container import Container
+from gateway.plurals import counted
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
 
@@ -167,11 +168,10 @@ async def _errors(container: Container, text: str, identity: str) -> list[Hit]:
     def hit(group: admin_service_pb2.ErrorGroup) -> Hit:
         query = {"state": "failed", "kind": group.kind, "system": "yes"}
         query |= {"code": group.code, "fingerprint": group.fingerprint or "none"}
-        count = f"{group.count:,} failed job{'' if group.count == 1 else 's'}"
         return {
             "type": "error",
             "title": group.exception_type or group.code,
-            "note": f"{labels.kind(group.kind)} · {count} · {group.message}",
+            "note": f"{labels.kind(group.kind)} · {counted(group.count, 'failed job')} · {group.message}",
             "path": f"/admin/jobs?{urlencode(query)}",
         }
 
@@ -217,7 +217,7 @@ async def _workers(container: Container, text: str, identity: str) -> list[Hit]:
         lambda worker: {
             "type": "worker",
             "title": worker.worker,
-            "note": f"{worker.held_count} job{'' if worker.held_count == 1 else 's'}",
+            "note": counted(worker.held_count, "job"),
             "path": f"/admin/jobs?{urlencode({'worker': worker.worker, 'system': 'yes'})}",
         },
     )

@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from chassis import protobuf
+from gateway.plurals import counted
 from gateway.views import derive, times
 from gateway.views.content import ContentItem, Interaction, content, interactions
 from gateway.views.jobs import JobStatus, Progress, job_state, progress
@@ -142,7 +143,7 @@ def _demo_message(state: str, demo: demo_pb2.Demo) -> str:
     stats = demo.stats
     if stats.interactions_removed or stats.content_removed:
         return (
-            f"Demo mode is disabled: {stats.interactions_removed:,} interactions,"
-            f" {stats.content_removed:,} content items removed."
+            f"Demo mode is disabled: {counted(stats.interactions_removed, 'interaction')},"
+            f" {counted(stats.content_removed, 'content item')} removed."
         )
     return "Demo mode is disabled."

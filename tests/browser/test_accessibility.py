@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.acceptance.system import System
-from tests.acceptance.users import User
+from tests.acceptance.users import PASSWORD, User
 from tests.browser.conftest import Failure, NewVisitor
 from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, shows
 
@@ -104,6 +104,15 @@ async def test_pages_without_sign_in(visitor: Visitor, user: User) -> None:
     await visitor.sign_in_as(user)
     breaches_ += await probe(visitor, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
     assert breaches_ == []
+
+
+async def test_long_names_and_addresses_fit(visitor: Visitor, system: System) -> None:
+    user = User(system.url, email=f"{'a' * 64}@{'b' * 60}.example.com")
+    account = {"email": user.email, "password": PASSWORD, "name": "W" * 100}
+    assert (await user.post("/auth/register", json=account)).status_code == 201
+    await visitor.sign_in_as(user)
+    assert await probe(visitor, "/dashboard", *SETTINGS_PAGES) == []
+    await user.close()
 
 
 async def test_pages_in_every_state_of_demo_mode(

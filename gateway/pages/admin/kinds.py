@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from gateway import flash, redirects
 from gateway.pages.admin.admin_page import AdminPage
+from gateway.plurals import counted
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
 
@@ -88,8 +89,8 @@ class Kinds(AdminPage):
         context = {
             "question": "Pause all job types?",
             "facts": [
-                f"{waiting:,} unfinished job{'' if waiting == 1 else 's'} and all new ones wait until you resume.",
-                f"{running:,} running job{'' if running == 1 else 's'} will finish.",
+                f"{counted(waiting, 'unfinished job')} and all new ones wait until you resume.",
+                f"{counted(running, 'running job')} will finish.",
                 "Users can still submit jobs, such as enabling demo mode. Nothing happens until you resume.",
             ],
             "action": f"{PATH}/pause",

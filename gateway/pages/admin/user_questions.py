@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chassis import errors
+from gateway.plurals import counted
 from repruv.auth.v1 import auth_pb2
 
 
@@ -11,7 +12,7 @@ def question(name: str, user: auth_pb2.User, *, session_count: int, unfinished: 
 
     `unfinished` is the number of the user's unfinished jobs; only the question before "disable" needs it.
     """
-    email, sessions = user.email, count_of_sessions(session_count)
+    email, sessions = user.email, counted(session_count, "session")
     ended = f"{sessions} end{'s' if session_count == 1 else ''} now, and all API tokens."
     match name:
         case "role" if user.role == auth_pb2.USER_ROLE_ADMIN:
@@ -25,11 +26,10 @@ def question(name: str, user: auth_pb2.User, *, session_count: int, unfinished: 
             facts = [ended, "They can sign in again at once; to prevent that, disable the account."]
             return _question(f"Sign {email} out everywhere?", f"End {sessions}", facts, fields={"session_id": ""})
         case "disable":
-            running = f"{unfinished:,} unfinished job{'' if unfinished == 1 else 's'} of theirs"
             facts = [
                 ended,
                 "They cannot sign in, and their platforms are disconnected.",
-                f"{running} will still run.",
+                f"{counted(unfinished, 'unfinished job')} of theirs will still run.",
             ]
             return _question(f"Disable {email}?", "Disable account", facts)
         case "remove-second-factor":
@@ -49,11 +49,6 @@ def question(name: str, user: auth_pb2.User, *, session_count: int, unfinished: 
             facts = [ended, "All of their data is erased at once; nothing can be restored."]
             return _question(f"Delete {email} now?", "Delete account now", facts, fields={"immediately": "yes"})
     raise errors.NotFound("There is nothing here.")
-
-
-def count_of_sessions(count: int) -> str:
-    """Return a number of sessions in words: "1 session"."""
-    return f"{count:,} session{'' if count == 1 else 's'}"
 
 
 def _question(

@@ -14,6 +14,7 @@ from gateway import inputs, views
 from gateway.pages import orders, page_request
 from gateway.pages.admin import job_query, lists, people, user_questions
 from gateway.pages.admin.admin_page import AdminPage
+from gateway.plurals import counted
 from repruv.auth.v1 import admin_service_pb2
 
 PATH = "/admin/users"
@@ -123,16 +124,15 @@ class Users(AdminPage):
         visitor = await self.begin(request)
         count = await self._container.admin.count_sessions(visitor.identity)
         others = max(0, count.session_count - 1)
-        number = f"{'More than ' if count.has_more else ''}{user_questions.count_of_sessions(others)}"
-        users = f"{count.user_count:,} user{'' if count.user_count == 1 else 's'}"
+        number = f"{'More than ' if count.has_more else ''}{counted(others, 'session')}"
         context = {
             "question": "Sign out all users?",
             "facts": [
-                f"{number} of {users} end{'s' if others == 1 else ''} now, on every device.",
+                f"{number} of {counted(count.user_count, 'user')} end{'s' if others == 1 else ''} now, on every device.",
                 "Everyone has to sign in again. All API tokens end too. Jobs continue.",
                 "Your own session here stays.",
             ],
-            "button": f"End {user_questions.count_of_sessions(others)}",
+            "button": f"End {counted(others, 'session')}",
             "action": f"{PATH}/sign-out-all-users",
             "fields": {"confirmed": "yes"},
             "back": PATH,

@@ -161,10 +161,14 @@ def test_demo_view_has_its_current_job(
     assert (view["progress"] is None) == (mover is None or job_status in {None, "pending"})
 
 
-def test_demo_view_has_the_cleanup_counts() -> None:
-    removed = demo_pb2.DemoStats(interactions_removed=4213, content_removed=120)
+@pytest.mark.parametrize(
+    ("interactions", "content", "words"),
+    [(4213, 120, "4,213 interactions, 120 content items"), (1, 1, "1 interaction, 1 content item")],
+)
+def test_demo_view_has_the_cleanup_counts(interactions: int, content: int, words: str) -> None:
+    removed = demo_pb2.DemoStats(interactions_removed=interactions, content_removed=content)
     view = views.demo_status(demo(demo_pb2.DEMO_STATE_DISABLED, stats=removed), None)
-    assert view["message"] == "Demo mode is disabled: 4,213 interactions, 120 content items removed."
+    assert view["message"] == f"Demo mode is disabled: {words} removed."
 
 
 @pytest.mark.parametrize(
