@@ -28,6 +28,8 @@ TICK_SECONDS = 2.0
 GC_THRESHOLDS = (10_000, 20, 20)
 """Objects and collections until the next collection. Nearly all objects are freed by reference counting."""
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 Settings = TypeVar("Settings", bound=settings.Base)
 DatabaseSettings = Any
 """Settings with `database_url` and `certificate`."""
@@ -122,8 +124,9 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
     async def start() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, stop.set)
+        os.register_at_fork(after_in_child=_forget_signal_handlers)
         async with run.Background() as background:
             background.start("loop-tick", _Watchdog(metrics.LOOP_LAG.observe).tick)
             await serve(stop)
@@ -133,6 +136,13 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
     finally:
         channel.close()
         tracing.stop()
+
+
+def _forget_signal_handlers() -> None:
+    """Let a forked child, such as one of `multiprocessing`, take its signals itself: it would pass them on to this process."""
+    signal.set_wakeup_fd(-1)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def freeze_modules() -> None:

@@ -12,13 +12,20 @@ from typing import Any, Generic, TypeVar
 import pydantic_core
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors
 
 MAX_INTEGER = 2**53
 """Up to this absolute value every integer has an exact float."""
+
+MAX_DEPTH = 25
+"""Nested objects and lists of a JSON value. Readers refuse a message of more than 100 levels, of which an object takes three.
+
+The rest is for the messages around it: one that cannot be read would take all others of its call with it.
+"""
+_READABLE_DEPTH = 100
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 86_400
@@ -100,30 +107,32 @@ def from_duration(message: Duration, field: str) -> timedelta:
 def to_struct(source: object) -> Struct:
     """Return a mapping or dataclass as a Struct.
 
-    Values may be JSON types, dataclasses, times, UUIDs and enums. Raise `ValueError` or `TypeError` for anything else.
+    Values may be JSON types, dataclasses, times, UUIDs and enums, up to `MAX_DEPTH`. Raise `ValueError` or `TypeError` for
+    anything else.
     """
     fields = pydantic_core.to_jsonable_python(source, inf_nan_mode="constants")
     if not isinstance(fields, Mapping):
         raise TypeError(f"{type(source).__name__} is not a JSON object; pass a mapping or a dataclass")
     struct = Struct()
-    _fill(struct, fields)
+    _fill(struct, fields, MAX_DEPTH)
     return struct
 
 
 def to_value(source: object) -> Value:
     """Return any JSON value as a Value; types and errors as in `to_struct`."""
     value = Value()
-    _set(value, pydantic_core.to_jsonable_python(source, inf_nan_mode="constants"))
+    _set(value, pydantic_core.to_jsonable_python(source, inf_nan_mode="constants"), MAX_DEPTH)
     return value
 
 
-def from_struct(struct: Struct) -> dict[str, Any]:
-    """Return a JSON object; whole numbers become int."""
-    return {name: from_value(value) for name, value in struct.fields.items()}
+def from_struct(struct: Struct, depth: int = _READABLE_DEPTH) -> dict[str, Any]:
+    """Return a JSON object; whole numbers become int. Raise `ValueError` for more than `depth` nested objects and lists."""
+    inner = _inside(depth)
+    return {name: from_value(value, inner) for name, value in struct.fields.items()}
 
 
-def from_value(value: Value) -> Any:
-    """Return a JSON value; whole numbers become int."""
+def from_value(value: Value, depth: int = _READABLE_DEPTH) -> Any:
+    """Return a JSON value; otherwise as `from_struct`."""
     match value.WhichOneof("kind"):
         case "string_value":
             return value.string_value
@@ -133,20 +142,28 @@ def from_value(value: Value) -> Any:
         case "bool_value":
             return value.bool_value
         case "struct_value":
-            return from_struct(value.struct_value)
+            return from_struct(value.struct_value, depth)
         case "list_value":
-            return [from_value(item) for item in value.list_value.values]
+            inner = _inside(depth)
+            return [from_value(item, inner) for item in value.list_value.values]
         case _:
             return None
 
 
-def _fill(struct: Struct, source: Mapping[str, Any]) -> None:
-    fields = struct.fields
+def _inside(depth: int) -> int:
+    """Return how many objects and lists may be nested inside one."""
+    if not depth:
+        raise ValueError(f"the value has more than {MAX_DEPTH} nested objects and lists")
+    return depth - 1
+
+
+def _fill(struct: Struct, source: Mapping[str, Any], depth: int) -> None:
+    inner, fields = _inside(depth), struct.fields
     for name, item in source.items():
-        _set(fields[name], item)
+        _set(fields[name], item, inner)
 
 
-def _set(value: Value, source: Any) -> None:
+def _set(value: Value, source: Any, depth: int) -> None:
     if source is None:
         value.null_value = 0  # type: ignore[assignment]
     elif isinstance(source, bool):
@@ -159,9 +176,9 @@ def _set(value: Value, source: Any) -> None:
         value.number_value = source
     elif isinstance(source, Mapping):
         value.struct_value.SetInParent()
-        _fill(value.struct_value, source)
+        _fill(value.struct_value, source, depth)
     else:
-        items: ListValue = value.list_value
+        inner, items = _inside(depth), value.list_value
         items.SetInParent()
         for item in source:
-            _set(items.values.add(), item)
+            _set(items.values.add(), item, inner)

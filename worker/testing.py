@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from chassis import errors, ids
-from worker._api import jobs
+from chassis import errors, ids, protobuf
+from worker._api import blocking, jobs
 from worker._api.context import Context
 
 _UNSUCCESSFUL = {"failed", "cancelled"}
@@ -52,9 +52,11 @@ class Recorded:
         """Return the children that the test has set."""
         return list(self.children)
 
-    def _submit(self, job: jobs.NewJob) -> jobs.SubmittedJob:
-        created = all(earlier.job_id != job.job_id for earlier in self.submitted)
-        if created:
+    def _submit(self, job: jobs.NewJob) -> jobs.SubmittedJob | errors.AlreadyExists:
+        earlier = next((earlier for earlier in self.submitted if earlier.job_id == job.job_id), None)
+        if earlier and (earlier.spec.kind, earlier.spec.payload) != (job.spec.kind, job.spec.payload):
+            return errors.AlreadyExists("This job_id belongs to another job.", code="job_id_taken", field="job_id")
+        if created := earlier is None:
             self.submitted.append(job)
         return jobs.SubmittedJob(job_id=job.job_id, created=created, has_worker=True, state="pending")
 
@@ -73,15 +75,35 @@ class RecordingContext(Context):
         checkpoints: Mapping[str, Any] | None = None,
         children: Iterable[jobs.Child] = (),
     ) -> None:
-        """`checkpoints` come from earlier attempts. With them the attempt is at least the second."""
-        self.recorded = Recorded(checkpoints=dict(checkpoints or {}), children=list(children))
+        """`checkpoints` come from earlier attempts. With them the attempt is at least the second.
+
+        They and the payload become JSON, as the handler gets them from the jobs service. Raises ValueError or TypeError.
+        """
+        self.recorded = Recorded(checkpoints=_as_json(checkpoints), children=list(children))
         super().__init__(
             job_id=job_id or str(ids.uuid7()),
             owner_id=owner_id or str(ids.uuid7()),
             kind=kind,
             attempt=max(attempt, 2) if checkpoints else attempt,
-            payload=payload or {},
+            payload=_as_json(payload),
             children=self.recorded.counts(),
             service=self.recorded,
         )
         self.on_progress = self.recorded.progress.append
+
+    def blocking(self) -> blocking.BlockingContext:
+        """Return this context as a blocking handler gets it."""
+        return blocking.BlockingContext(
+            **blocking.snapshot(self), call=self._call, is_cancelled=lambda: self.is_cancelled
+        )
+
+    def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            getattr(self, method)(*arguments, **keywords).send(None)
+        except StopIteration as ended:
+            return ended.value
+        raise AssertionError("recorded calls never wait")
+
+
+def _as_json(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    return protobuf.from_struct(protobuf.to_struct(fields or {}))

@@ -331,7 +331,7 @@ def value_from_proto(message: struct_pb2.Value, field: str) -> Any:
     wrapped.fields[field].CopyFrom(message)
     if message.WhichOneof("kind") is None:
         return None
-    return json_from_proto(wrapped, field, MAX_RESULT_BYTES)[field]
+    return json_from_proto(wrapped, field, MAX_RESULT_BYTES, depth=protobuf.MAX_DEPTH + 1)[field]
 
 
 def value_to_proto(value: Any) -> struct_pb2.Value:
@@ -339,13 +339,18 @@ def value_to_proto(value: Any) -> struct_pb2.Value:
     return json_to_proto({"value": value}).fields["value"]
 
 
-def json_from_proto(message: struct_pb2.Struct, field: str, max_bytes: int) -> dict[str, Any]:
-    """Return a JSON object. Raises `InvalidArgument` above `max_bytes`, or with NUL characters: PostgreSQL cannot store them."""
+def json_from_proto(
+    message: struct_pb2.Struct, field: str, max_bytes: int, *, depth: int = protobuf.MAX_DEPTH
+) -> dict[str, Any]:
+    """Return a JSON object. Raises `InvalidArgument` above `max_bytes` or `depth`, or with NUL: PostgreSQL cannot store it."""
     try:
-        value = protobuf.from_struct(message)
+        value = protobuf.from_struct(message, depth)
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError:
-        raise errors.InvalidArgument(f"{field} must be JSON: no infinite numbers, no NaN.", field=field) from None
+        text = (
+            f"{field} must be JSON: at most {protobuf.MAX_DEPTH} nested objects and lists, no infinite numbers, no NaN."
+        )
+        raise errors.InvalidArgument(text, field=field) from None
     # The message can be larger than the JSON text, and calls carry the message.
     if max(len(text.encode()), message.ByteSize()) > max_bytes:
         raise errors.InvalidArgument(f"{field} must be at most {max_bytes} bytes of JSON.", field=field)

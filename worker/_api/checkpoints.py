@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
@@ -44,11 +45,16 @@ class Checkpoints:
     async def find(self, name: str) -> tuple[bool, Any]:
         """Return whether a value of this name is saved, and the value."""
         saved = await self._load()
-        return name in saved, saved.get(name)
+        # A copy: what the handler changes must not be what its next call finds.
+        return name in saved, copy.deepcopy(saved.get(name))
 
     async def save(self, name: str, value: object, duration: timedelta | None = None) -> Any:
         """Save a value and return it as later attempts will read it. Raises `JobFailed` when it cannot be stored."""
-        json_value = protobuf.from_value(protobuf.to_value(value))
+        try:
+            json_value = protobuf.from_value(protobuf.to_value(value))
+        except (ValueError, TypeError) as error:
+            # Not retryable: a step whose result is never JSON would repeat its work in each attempt.
+            raise _refused(name, str(error)) from error
         saved = await self._load()
         self._number = number = self._number + 1
         try:
@@ -59,10 +65,9 @@ class Checkpoints:
             await self._stop()
             raise
         except (errors.InvalidArgument, errors.ResourceExhausted) as error:
-            message = f"The checkpoint {name} could not be stored: {error.message}"
-            raise JobFailed("checkpoint_refused", message, retryable=False) from error
+            raise _refused(name, error.message) from error
         saved[name] = json_value
-        return json_value
+        return copy.deepcopy(json_value)
 
     async def _load(self) -> dict[str, Any]:
         if self._values is not None:
@@ -80,3 +85,7 @@ class Checkpoints:
         self._on_lost()
         # The cancellation is raised here, so that the handler does nothing more.
         await asyncio.sleep(0)
+
+
+def _refused(name: str, cause: str) -> JobFailed:
+    return JobFailed("checkpoint_refused", f"The checkpoint {name} could not be stored: {cause}", retryable=False)

@@ -98,15 +98,24 @@ def waiting() -> Finish:
     return Finish(waiting=Finish.Waiting())
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group, also of groups in it; an error that is no group is its own only one."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
 def from_group(group: BaseExceptionGroup[BaseException]) -> JobFailed | Cancelled | Snooze | WaitForChildren | None:
     """Return the exception that decides how an attempt of several tasks ends: failures come first.
 
     None if the group contains any other error: then the attempt failed for an internal reason.
     """
-    leaves = list(_leaves(group))
+    raised = list(leaves(group))
     for kind in (JobFailed, Cancelled, Snooze, WaitForChildren):
-        for leaf in leaves:
-            if isinstance(leaf, kind) and all(isinstance(leaf_error, RAISED) for leaf_error in leaves):
+        for leaf in raised:
+            if isinstance(leaf, kind) and all(isinstance(leaf_error, RAISED) for leaf_error in raised):
                 return leaf
     return None
 
@@ -122,14 +131,6 @@ def from_exception(error: JobFailed | Cancelled | Snooze | WaitForChildren) -> F
             return snoozed(error.delay)
         case WaitForChildren():
             return waiting()
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _text(value: object) -> str:

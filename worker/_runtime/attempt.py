@@ -79,6 +79,7 @@ class AttemptRunner:
         self.is_running = True
         """Whether the handler runs. Afterwards only the outcome is delivered."""
         self._prepare = prepare
+        self._payload = job.spec.payload
         self._jobs = jobs
         self._metrics = metrics
         self._translate = translate
@@ -191,11 +192,14 @@ class AttemptRunner:
             return self._refusal_failure(error)
 
     def _from_exception(self, error: JobFailed | Cancelled | Snooze | WaitForChildren) -> outcomes.Finish:
+        try:
+            outcome = outcomes.from_exception(error)
+        except Exception as broken:  # noqa: BLE001 - a subclass without its fields, a text that cannot be shown
+            return self._internal_failure(broken)
         if isinstance(error, JobFailed):
             logger.warning("attempt failed", extra={**self._log_fields, "code": error.code, "cause": error.message})
-            exception = self._describe(error)
-            return outcomes.failed(error.code, error.message, retryable=error.retryable, exception=exception)
-        return outcomes.from_exception(error)
+            outcome.failed.exception.CopyFrom(self._describe(error))
+        return outcome
 
     def _internal_failure(self, error: BaseException) -> outcomes.Finish:
         logger.exception("attempt failed", extra=self._log_fields)
@@ -213,7 +217,6 @@ class AttemptRunner:
         return outcomes.released() if self._stop_reason is StopReason.RELEASED else outcomes.cancelled("requested")
 
     async def _handle(self) -> object:
-        call = self._prepare(self.context)
         deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
@@ -222,13 +225,14 @@ class AttemptRunner:
                 for pause in backoff():
                     try:
                         with tracing.span(f"handler {self.context.kind}"):
-                            return await call()
+                            return await self._prepare(self.context)()
                     except Exception as error:
-                        translated = error if isinstance(error, errors.Error) else self._translate(error)
-                        if not isinstance(translated, errors.Unavailable):
+                        if (outage := self._outage(error)) is None:
                             raise
-                        logger.warning("attempt waits", extra={**self._log_fields, "cause": translated.code})
+                        logger.warning("attempt waits", extra={**self._log_fields, "cause": outage.code})
                     await asyncio.sleep(pause)
+                    # The call may have changed its payload.
+                    self.context.payload = protobuf.from_struct(self._payload)
                     self.context.restart()
         except TimeoutError:
             if deadline.expired():
@@ -236,6 +240,18 @@ class AttemptRunner:
             # Raised by a call of the handler, not by the attempt's timeout: an error like any other.
             raise JobFailed("timeout", "A part of the system did not answer in time.", retryable=True) from None
         raise AssertionError("backoff never ends")
+
+    def _outage(self, error: Exception) -> errors.Unavailable | None:
+        """Return what does not answer; None if an error, or one of those of several tasks, says anything else."""
+        outage = None
+        for leaf in outcomes.leaves(error):
+            meaning = (
+                leaf if isinstance(leaf, errors.Error) or not isinstance(leaf, Exception) else self._translate(leaf)
+            )
+            if not isinstance(meaning, errors.Unavailable):
+                return None
+            outage = meaning
+        return outage
 
     async def _deliver(self, outcome: outcomes.Finish) -> str | None:
         """Send the outcome until it is stored. Return the stored outcome, or None when another attempt has taken over."""

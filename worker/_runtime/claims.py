@@ -111,7 +111,11 @@ class Claims:
         self._claimed_at = time.monotonic()
         limit = min(self._slots.free, MAX_CLAIMS)
         self._claiming = asyncio.create_task(self._claim_batch(limit))
-        self._claimed = await asyncio.shield(self._claiming)
+        await asyncio.wait([self._claiming])
+        if self._claiming.cancelled():
+            # By `stop`.
+            return True
+        self._claimed = self._claiming.result()
         self._was_full = self._claimed == limit
         return self._claimed > 0 or time.monotonic() - self._claimed_at > self._wait / 2
 

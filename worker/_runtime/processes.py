@@ -88,12 +88,17 @@ class _Child:
         return _result(message, result)
 
     def kill(self) -> None:
-        """Kill the process. A pending `run` raises `JobFailed`."""
+        """Kill the process, and those that its handler has started. A pending `run` raises `JobFailed`."""
         self._process.kill()
+        # It leads no group if it has only just been started.
+        with contextlib.suppress(ProcessLookupError):
+            if pid := self._process.pid:
+                os.killpg(pid, signal.SIGKILL)
 
 
 def _serve(pipe: Connection) -> None:
     """Run the main loop of the child process: call handlers until the worker is gone."""
+    os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         # These signals are for the worker: it drains, then kills this process.
         signal.signal(number, signal.SIG_IGN)
@@ -135,7 +140,7 @@ def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
 
 def _call_parent(

@@ -50,11 +50,15 @@ class AttemptReporter:
     async def flush(self) -> None:
         """Send what was not sent yet: the latest report and the log lines. Raises the errors of `chassis.errors`."""
         while self._has_news:
-            progress = self._latest if self._latest is not self._sent else None
-            lines = self._recorder.next_unsent()
-            await self._jobs.report_progress(self._context.key, progress, lines)
-            self._recorder.drop_sent(lines)
-            self._sent = progress or self._sent
+            await self._send_next()
+
+    async def _send_next(self) -> None:
+        """Send the latest report and as many log lines as one call carries."""
+        progress = self._latest if self._latest is not self._sent else None
+        lines = self._recorder.next_unsent()
+        await self._jobs.report_progress(self._context.key, progress, lines)
+        self._recorder.drop_sent(lines)
+        self._sent = progress or self._sent
 
     async def finish(self, outcome: jobs_service_pb2.FinishJobRequest) -> None:
         """Add to an outcome what was not sent yet, which saves a call, or send it before. Raises as `flush`."""
@@ -95,10 +99,13 @@ class AttemptReporter:
                 await asyncio.sleep(LINES_SECONDS - PROGRESS_SECONDS)
             self._reported.clear()
             try:
-                await self.flush()
+                # One call, whatever the handler reports meanwhile.
+                await self._send_next()
             except errors.Aborted:
                 self._on_lost()
                 return
             except errors.Error as error:
-                # A later report follows. Heartbeats detect a longer outage of the jobs service.
+                # Heartbeats detect a longer outage of the jobs service.
                 logger.debug("progress not stored", extra={"job_id": self._context.job_id, "cause": error.code})
+            if self._has_news:
+                self._reported.set()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 
 from chassis import logs
 from repruv.jobs.v1 import job_pb2
@@ -104,6 +104,11 @@ def recording(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def is_recording(context: Context | None) -> bool:
+    """Return whether a context, by default the current one, is that of a handler."""
+    return (_current.get() if context is None else context.get(_current)) is not None
 
 
 class _Handler(logging.Handler):

@@ -18,7 +18,7 @@ from chassis import errors, exposition, run
 from repruv.jobs.v1 import job_pb2, kind_pb2
 from worker import liveness
 from worker._api.kinds import Kind, Schedule, by_name
-from worker._runtime import heartbeats, invocation, recorder
+from worker._runtime import heartbeats, invocation, recorder, tasks
 from worker._runtime.attempt import CANCEL_GRACE_SECONDS, AttemptRunner, StopReason
 from worker._runtime.claims import LOOP, WAIT_SECONDS, Claims
 from worker._runtime.heartbeats import Heartbeats
@@ -124,6 +124,7 @@ class Worker:
             )
             stack.callback(self._processes.close)
             stack.enter_context(recorder.installed())
+            tasks.contain_exits()
             background = await stack.enter_async_context(run.Background())
             for loop in (LOOP, heartbeats.LOOP):
                 self._liveness.beat(loop)

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis import errors, ids
+from chassis import errors, ids, protobuf
 from repruv.jobs.v1 import admin_service_pb2, job_pb2, jobs_service_pb2, kind_pb2
 from tests.integration.jobs.jobs_server import JobsApi
 
@@ -26,6 +26,11 @@ def payload(**fields: Any) -> Struct:
     message = Struct()
     message.update(fields)
     return message
+
+
+def nested(levels: int) -> Any:
+    """Return that many nested objects."""
+    return {"a": nested(levels - 1)} if levels else None
 
 
 def submit(**spec: Any) -> jobs_service_pb2.SubmitJobRequest:
@@ -57,6 +62,7 @@ def register_request(kind: str = KIND, **schedule: Any) -> jobs_service_pb2.Regi
         ({"payload": payload(text="a\x00b")}, "payload"),
         ({"payload": payload(n=float("nan"))}, "payload"),
         ({"payload": payload(n=float("inf"))}, "payload"),
+        ({"payload": payload(a=nested(protobuf.MAX_DEPTH))}, "payload"),
         ({"priority": 101}, "priority"),
         ({"priority": -(2**31)}, "priority"),
         ({"max_attempts": -1}, "max_attempts"),

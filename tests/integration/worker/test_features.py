@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ import worker
 from chassis import bus, errors, identity, protobuf, run
 from chassis.rpc import client
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
+from worker import testing
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -207,6 +208,92 @@ async def test_job_cancelled_after_its_start_is_undone(service: Service, name: s
         await started.wait()
         await service.call(service.stub.CancelJob, jobs_service_pb2.CancelJobRequest(job_id=job_id), timeout=60.0)
         assert await asyncio.wait_for(undone.get(), 60) == (job_id, 1, Pages(count=3))
+
+
+async def test_recording_context_does_what_the_jobs_service_does(service: Service, name: str) -> None:
+    """A handler that tests call as a function must behave the same in a worker."""
+    child = worker.new_job(f"{name}.child", {"n": 1})
+
+    async def refusal(call: Callable[[], Awaitable[object]]) -> str:
+        try:
+            return repr(await call())
+        except (errors.Error, worker.JobFailed) as error:
+            return error.code
+        except (TypeError, ValueError) as error:
+            return type(error).__name__
+
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        first: Any = await context.step("first", lambda: {"pair": (1, 2.0), "at": datetime(2026, 1, 1, tzinfo=UTC)})
+        first["pair"].append(3)
+        submitted = await context.submit_children([child, worker.new_job(f"{name}.child", {"n": 2})])
+        context.restart()
+        again = await context.submit_children([child])
+        return {
+            "payload": context.payload,
+            "first": first,
+            "again": await context.step("first", dict),
+            "state": await context.state(),
+            "created": [job.created for job in (*submitted, *again)],
+            "same": submitted[0].job_id == again[0].job_id,
+            "other child": await refusal(lambda: context.submit(f"{name}.child", {"n": 3})),
+            "bad step": await refusal(lambda: context.step("bad", object)),
+            "no name": await refusal(lambda: context.step("", dict)),
+            "large": await refusal(lambda: context.checkpoint(2**60)),
+        }
+
+    payload = {"when": datetime(2026, 1, 1, tzinfo=UTC), "pair": (1, 2.0), "none": None}
+    recorded = await handle(testing.RecordingContext(payload))
+    kind = worker.Kind(name, handle)
+    async with service.working(kind):
+        assert await service.completed((await service.jobs.submit(kind, payload)).job_id) == recorded
+    assert recorded["again"] == {"pair": [1, 2], "at": "2026-01-01T00:00:00Z"}
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    return {"a": _nested(levels - 1)} if levels > 1 else {}
+
+
+async def test_deepest_payload_result_and_undo_can_be_read(service: Service, name: str) -> None:
+    deepest, undone = _nested(protobuf.MAX_DEPTH), asyncio.Queue[dict[str, Any]]()
+    is_cancelling = False
+
+    async def handle(context: worker.Context) -> dict[str, Any]:
+        if is_cancelling:
+            raise worker.Cancelled("requested")
+        await context.checkpoint(deepest)
+        return context.payload
+
+    async def undo(context: worker.Context) -> None:
+        undone.put_nowait(context.payload)
+
+    owner = str(uuid4())
+    kind = worker.Kind(name, handle, undo=undo)
+    async with service.working(kind):
+        await service.knows(name)
+        job_id = (await service.jobs.submit(kind, deepest, owner_id=owner)).job_id
+        assert await service.completed(job_id) == deepest
+        is_cancelling = True
+        await service.jobs.submit(kind, deepest, owner_id=owner)
+        assert await asyncio.wait_for(undone.get(), 60) == deepest
+    request = jobs_service_pb2.BatchListJobEventsRequest(cursors=[jobs_service_pb2.EventCursor(owner_id=owner)])
+    answer = await service.call(service.stub.BatchListJobEvents, request, timeout=60.0)
+    jobs = [event.job for event in answer.results[0].page.events]
+    assert deepest in [protobuf.from_struct(job.result) for job in jobs]
+    assert deepest in [protobuf.from_struct(job.spec.payload).get("payload") for job in jobs]
+
+
+async def test_payload_that_is_nested_too_deeply_harms_no_other_of_its_call(service: Service, name: str) -> None:
+    with pytest.raises(ValueError, match="nested"):
+        worker.new_job(name, _nested(protobuf.MAX_DEPTH + 1))
+
+    async def deep(context: worker.Context) -> dict[str, Any]:
+        return _nested(protobuf.MAX_DEPTH + 1)
+
+    kind = worker.Kind(name, deep)
+    async with service.working(kind):
+        ends = (job_pb2.JOB_STATE_COMPLETED, job_pb2.JOB_STATE_FAILED)
+        job = await service.reaches((await service.jobs.submit(kind, {})).job_id, *ends)
+    assert (job.error.code, job.attempt) == ("result_refused", 1)
 
 
 async def test_jobs_get_the_defaults_of_their_kind(service: Service, name: str) -> None:

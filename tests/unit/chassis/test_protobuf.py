@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -36,3 +37,23 @@ def test_duration_is_exact(seconds: float, change: timedelta, sign: int) -> None
     expected.FromTimedelta(duration)
     assert protobuf.to_duration(duration) == expected
     assert protobuf.from_duration(expected, "duration") == duration
+
+
+def nested(levels: int, *, is_list: bool) -> Any:
+    """Return an object, or a list, with that many nested objects and lists."""
+    value: Any = [] if is_list else {}
+    for _ in range(levels - 1):
+        value = [value] if is_list else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_depth_of_json_is_bounded_when_it_is_written(is_list: bool) -> None:
+    deepest = nested(protobuf.MAX_DEPTH, is_list=is_list)
+    assert protobuf.from_value(protobuf.to_value(deepest), protobuf.MAX_DEPTH) == deepest
+    with pytest.raises(ValueError, match="nested"):
+        protobuf.to_value([deepest])
+    with pytest.raises(ValueError, match="nested"):
+        protobuf.to_struct({"a": deepest})
+    with pytest.raises(ValueError, match="nested"):
+        protobuf.from_value(protobuf.to_value(deepest), protobuf.MAX_DEPTH - 1)

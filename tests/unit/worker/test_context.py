@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -60,6 +61,29 @@ async def test_later_attempt_is_called_like_a_function() -> None:
     assert context.recorded.checkpoints["@state"] == 4
 
 
+def test_blocking_handler_is_called_like_a_function() -> None:
+    def handle(context: worker.BlockingContext) -> list[Any]:
+        context.progress(1, 2)
+        context.checkpoint(context.step("first", lambda: (1, 2)))
+        return [context.state(), context.submit(PAGE, Page(number=1)).created, context.payload, context.is_cancelled]
+
+    context = testing.RecordingContext({"at": datetime(2026, 1, 1, tzinfo=UTC)})
+    assert handle(context.blocking()) == [[1, 2], True, {"at": "2026-01-01T00:00:00Z"}, False]
+    assert context.recorded.checkpoints == {"first": [1, 2], "@state": [1, 2]}
+    assert [progress.done for progress in context.recorded.progress] == [1]
+    context.cancelled.set()
+    with pytest.raises(worker.Cancelled):
+        context.blocking().raise_if_cancelled()
+
+
+async def test_repeated_child_with_another_payload_is_refused() -> None:
+    context = testing.RecordingContext()
+    await context.submit(PAGE, Page(number=1))
+    context.restart()
+    with pytest.raises(errors.AlreadyExists, match="another job"):
+        await context.submit(PAGE, Page(number=2))
+
+
 async def test_repeated_children_are_the_existing_ones() -> None:
     context = testing.RecordingContext()
     first = [await context.submit(PAGE, Page(number=n)) for n in range(2)]
@@ -101,6 +125,52 @@ async def test_steps_are_done_once_over_attempts(fake: Fake, working: Any, ended
     }
     # The first attempt has nothing to read, the second reads once.
     assert fake.calls.count("GetCheckpoints") == 1
+
+
+@dataclass(frozen=True)
+class Items:
+    """A payload that a handler can change."""
+
+    numbers: list[int]
+
+
+@pytest.mark.parametrize("source", ["step", "state", "payload", "typed payload"])
+async def test_handler_that_is_called_again_finds_what_it_was_given(
+    fake: Fake, working: Any, ended: Any, source: str
+) -> None:
+    done: list[int] = []
+    outages = [errors.Unavailable()]
+
+    async def handle(context: worker.Context, payload: Items) -> dict[str, Any]:
+        if source == "state" and await context.state() is None:
+            await context.checkpoint([1, 2, 3])
+        todo = {
+            "step": await context.step("list", lambda: [1, 2, 3]),
+            "state": await context.state(),
+            "payload": context.payload["numbers"],
+            "typed payload": payload.numbers,
+        }[source]
+        while todo:
+            number = todo.pop(0)
+            if done and outages:
+                raise outages.pop()
+            done.append(number)
+        return {}
+
+    async with working(worker.Kind("test.kind", handle, payload=Items)):
+        outcome = await ended(fake.add("test.kind", {"numbers": [1, 2, 3]}))
+    assert outcome.WhichOneof("outcome") == "completed"
+    # The first call ended at the second number. The second call begins again.
+    assert done == [1, 1, 2, 3]
+
+
+async def test_step_whose_result_is_not_json_does_not_repeat_its_work(fake: Fake, working: Any, ended: Any) -> None:
+    async def handle(context: worker.Context) -> None:
+        await context.step("first", object)
+
+    async with working(worker.Kind("test.kind", handle)):
+        outcome = await ended(fake.add("test.kind"))
+    assert (outcome.failed.error.code, outcome.failed.retryable) == ("checkpoint_refused", False)
 
 
 async def test_a_lost_lease_stops_the_handler_at_the_step(fake: Fake, working: Any, eventually: Any) -> None:

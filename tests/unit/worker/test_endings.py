@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import worker
+from chassis import errors
 from tests.unit.worker.servicer import Fake
 
 SURROGATE = "\ud800"
@@ -22,6 +23,11 @@ async def _idle(context: worker.Context) -> None:
 
 async def _exit_async(context: worker.Context) -> None:
     sys.exit(2)
+
+
+async def _exit_in_task(context: worker.Context) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_exit_async(context))
 
 
 def _exit_in_thread(context: worker.BlockingContext) -> None:
@@ -45,7 +51,7 @@ async def _group_of_errors(context: worker.Context) -> None:
 
 @pytest.mark.parametrize(
     "handler",
-    [_exit_async, _exit_in_thread, _cancelled_async, _cancelled_in_thread, _group_of_errors],
+    [_exit_async, _exit_in_task, _exit_in_thread, _cancelled_async, _cancelled_in_thread, _group_of_errors],
 )
 async def test_any_other_error_fails_its_attempt_alone(
     fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any], handler: Callable[..., Any]
@@ -87,6 +93,57 @@ async def test_outcome_raised_in_a_task_group_is_the_outcome(
         failed = await ended(fake.add("test.failed"))
         assert (failed.failed.error.code, failed.failed.retryable) == ("broken", False)
         assert (await ended(fake.add("test.stopped"))).cancelled.reason == "superseded"
+
+
+class _Wordless:
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class _Empty(worker.JobFailed):
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _Empty(),
+        worker.JobFailed("broken", _Wordless(), retryable=False),  # type: ignore[arg-type]
+        worker.JobFailed("broken", "It broke.", retryable="no"),  # type: ignore[arg-type]
+        worker.Cancelled(_Wordless()),  # type: ignore[arg-type]
+    ],
+)
+async def test_outcome_that_cannot_be_built_is_an_internal_error(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any], error: Exception
+) -> None:
+    async def handle(context: worker.Context) -> None:
+        raise error
+
+    async with working(worker.Kind("test.kind", handle)):
+        outcome = await ended(fake.add("test.kind"))
+    assert (outcome.failed.error.code, outcome.failed.retryable) == ("internal", True)
+
+
+async def test_outage_that_several_tasks_meet_uses_no_attempt(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
+) -> None:
+    outages = [errors.Unavailable(), ConnectionError("database")]
+
+    async def read() -> None:
+        if outages:
+            raise outages.pop()
+
+    async def handle(context: worker.Context) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(read())
+            tasks.create_task(read())
+
+    def translate(error: Exception) -> errors.Error | None:
+        return errors.Unavailable() if isinstance(error, ConnectionError) else None
+
+    async with working(worker.Kind("test.kind", handle), translate=translate):
+        assert (await ended(fake.add("test.kind"))).WhichOneof("outcome") == "completed"
 
 
 async def _odd_words(context: worker.Context) -> None:

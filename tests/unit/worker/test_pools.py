@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import queue
 import threading
@@ -66,6 +67,15 @@ def leave_a_thread(context: worker.BlockingContext) -> dict[str, int]:
 def hang(context: worker.BlockingContext) -> None:
     """Ignore every signal to stop."""
     context.step("pid", os.getpid)
+    time.sleep(600)
+
+
+def leave_a_process(context: worker.BlockingContext) -> None:
+    """Start a process that has the pipe of this one, and hang."""
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+    context.step("child", lambda: child)
     time.sleep(600)
 
 
@@ -137,15 +147,33 @@ async def test_a_process_is_killed_when_its_job_is_cancelled(
         outcome = await ended(job_id)
         assert outcome.cancelled.reason == "requested"
         pid = int(fake.checkpoints[job_id]["pid"].number_value)
+        await eventually(functools.partial(_is_gone, pid))
 
-        async def is_gone() -> bool:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return True
-            return False
 
-        await eventually(is_gone)
+async def test_process_is_killed_with_those_that_it_has_started(
+    fake: Fake, working: Any, ended: Any, eventually: Any
+) -> None:
+    async def hangs() -> bool:
+        return job_id in fake.checkpoints
+
+    kinds = worker.Kind("test.kind", leave_a_process, pool="process"), worker.Kind("test.next", refuse, pool="thread")
+    async with working(*kinds, concurrency=1):
+        job_id = fake.add("test.kind")
+        await eventually(hangs)
+        fake.cancelling.add(job_id)
+        assert (await ended(job_id)).cancelled.reason == "requested"
+        # The slot is free again.
+        assert (await ended(fake.add("test.next"))).failed.error.code == "no_such_shop"
+        child = int(fake.checkpoints[job_id]["child"].number_value)
+        await eventually(functools.partial(_is_gone, child))
+
+
+async def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 async def test_heartbeats_continue_beside_a_thread(fake: Fake, working: Any, ended: Any, eventually: Any) -> None:

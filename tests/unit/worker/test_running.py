@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 import worker
 from chassis import errors, protobuf
 from tests.unit.worker.servicer import Fake
-from worker._runtime import attempt
+from worker._runtime import attempt, progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,3 +242,45 @@ def test_invalid_kinds_are_refused(mistake: Callable[[Any], Any]) -> None:
 
     with pytest.raises(ValueError):
         mistake(handle)
+
+
+async def test_reports_during_a_call_wait_for_the_next_interval(
+    fake: Fake, jobs: worker.JobsClient, working: Any, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, calls, is_reported = jobs.report_progress, 0, asyncio.Event()
+    contexts: list[worker.Context] = []
+
+    async def report_and_go_on(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        monkeypatch.setattr(progress, "PROGRESS_SECONDS", 3_600.0)
+        await contexts[0].progress(calls, 10)
+        await report(*arguments)
+        is_reported.set()
+
+    async def handle(context: worker.Context) -> None:
+        contexts.append(context)
+        await context.progress(0, 10)
+        await is_reported.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(jobs, "report_progress", report_and_go_on)
+    async with working(worker.Kind("test.kind", handle)):
+        outcome = await ended(fake.add("test.kind"))
+    assert (calls, outcome.completed.progress.done) == (1, 1)
+
+
+async def test_stop_of_a_worker_that_waits_for_jobs_is_no_error(
+    fake: Fake, working: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def endless(context: worker.Context) -> None:
+        await asyncio.Event().wait()
+
+    async def waits_beside_a_job() -> bool:
+        return bool(fake.beats) and fake.calls[-1] != "ClaimJobs" and fake.calls.count("ClaimJobs") > 1
+
+    async with working(worker.Kind("test.kind", endless), drain_seconds=1.0):
+        fake.add("test.kind")
+        await eventually(waits_beside_a_job)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -129,7 +129,9 @@ class JobSpec(_message.Message):
     """
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
-        """The handler's input; at most 256 KiB as JSON. Above 16 KiB only SubmitJob, GetJob, WatchJob and ClaimJobs return it."""
+        """The handler's input; at most 256 KiB as JSON, and 25 nested objects and lists. Above 16 KiB only SubmitJob, GetJob,
+        WatchJob and ClaimJobs return it.
+        """
 
     @_builtins.property
     def run_at(self) -> _timestamp_pb2.Timestamp:

@@ -1304,7 +1304,7 @@ class FinishJobRequest(_message.Message):
         PROGRESS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def result(self) -> _struct_pb2.Struct:
-            """The handler's result; at most 64 KiB as JSON."""
+            """The handler's result; at most 64 KiB as JSON, and 25 nested objects and lists."""
 
         @_builtins.property
         def progress(self) -> _job_pb2.JobProgress:
@@ -1607,7 +1607,7 @@ class SaveCheckpointRequest(_message.Message):
 
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Any JSON value, at most 64 KiB."""
+        """Any JSON value, at most 64 KiB, and 25 nested objects and lists."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
