@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         scale = _scale([*os.environ.get("SCALE", "").split(), *args.scale])
     except ValueError as error:
         parser.error(str(error))
-    ha = args.ha or bool(os.environ.get("HA"))
+    ha = args.ha or os.environ.get("HA", "") not in ("", "0")
     return up.run(data_dir=args.data_dir, port=port, scale=scale, ha=ha, compose_file=args.compose_file)
 
 
@@ -63,7 +63,7 @@ def _scale(settings: list[str]) -> dict[str, int]:
     scale = {}
     for setting in settings:
         name, _, number = setting.partition("=")
-        if not number.isdigit() or int(number) < 1:
+        if not number.isdecimal() or int(number) < 1:
             raise ValueError(f"--scale expects NAME=N with N of at least 1, not {setting!r}")
         scale[name] = int(number)
     return scale

@@ -110,7 +110,9 @@ class Nats(EmbeddedServer):
             "TLS_KEY": certificate.key,
             "TLS_CA": certificate.authority,
         }
-        return {**super().environment(), **names, **self.protection.passwords, **paths}
+        # nats-server reads a variable as a value of its configuration: a path with a space needs quotes.
+        quoted = {name: json.dumps(path, ensure_ascii=False) for name, path in paths.items()}
+        return {**super().environment(), **names, **self.protection.passwords, **quoted}
 
     def probe(self) -> None:
         self._monitor("/healthz?js-enabled-only=true")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from dev.embedded import EmbeddedServers
@@ -14,7 +15,8 @@ def run(data_dir: Path) -> int:
     if not data_dir.exists():
         print(f"there is nothing in {data_dir}")
         return 0
-    if input(f"Delete all data in {data_dir}, permanently? [y/N] ").strip().lower() not in {"y", "yes"}:
+    print(f"Delete all data in {data_dir}, permanently? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         print("nothing was deleted")
         return 1
     try:

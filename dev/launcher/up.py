@@ -63,7 +63,8 @@ def _run(stack: Stack, log: Log, control: Control | None) -> int:
     except Interrupted:
         log(LAUNCHER, "stopped before it was up")
         return 130
-    except (StartFailed, ServerFailed, AlreadyRunning, ComposeError, ValueError) as error:
+    # OSError: the data directory cannot be written, for example because its disk is full.
+    except (StartFailed, ServerFailed, AlreadyRunning, ComposeError, ValueError, OSError) as error:
         log(LAUNCHER, str(error))
         return 1
     try:

@@ -17,7 +17,10 @@ import psycopg
 import pytest
 
 from dev import subprocesses
-from dev.embedded import EmbeddedServers, Postgres, ServerFailed, postgres
+from dev.embedded import EmbeddedServers, Nats, Postgres, ServerFailed, postgres
+from dev.embedded.nats_server import Protection
+from dev.launcher import certificates
+from provision import keys
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -186,3 +189,13 @@ def test_processes_that_copy_the_programs_at_once_share_one_copy(
     assert first == second
     assert (first / "bin" / "postgres").exists()
     assert len(list(home.iterdir())) == 1
+
+
+def test_nats_reads_its_certificate_below_a_folder_with_spaces(tmp_path: Path) -> None:
+    folder = tmp_path / 'my "own" projects'
+    certificates.make(folder)
+    protection = Protection(
+        certificate=certificates.load_certificate(folder, "nats"), passwords=dict.fromkeys(keys.NATS_PASSWORDS, "p")
+    )
+    with Nats(folder, protection=protection).temporary() as server:
+        assert server.pid

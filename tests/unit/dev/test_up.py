@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dev import __main__ as program
+from dev.launcher.stack import ROOT
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("GATEWAY_PORT", "abc"), ("GATEWAY_PORT", "65536"), ("SCALE", "demo-worker")]
+    ("variable", "value"),
+    [("GATEWAY_PORT", "abc"), ("GATEWAY_PORT", "65536"), ("SCALE", "demo-worker"), ("SCALE", "demo-worker=²")],
 )
 def test_a_mistake_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
@@ -19,3 +24,36 @@ def test_a_mistake_is_named(
     with pytest.raises(SystemExit):
         program.main(["--data-dir", str(tmp_path), "up"])
     assert repr(value) in capsys.readouterr().err
+
+
+def run(data_dir: Path, command: str) -> tuple[int, str]:
+    """Run a command without a terminal; return its exit code and its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev", "--data-dir", data_dir, command],
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_PORT": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    code, output = run(file, "up")
+    assert code == 1
+    assert str(file) in output
+    assert "Traceback" not in output
+
+
+def test_reset_without_an_answer_deletes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    code, output = run(tmp_path, "reset")
+    assert code == 1
+    assert "nothing was deleted" in output
+    assert (tmp_path / "kept").exists()
