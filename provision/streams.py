@@ -91,10 +91,12 @@ async def _provision_stream(js: JetStreamContext, service: str, replicas: int, d
 async def _put_stream(js: JetStreamContext, service: str, replicas: int) -> None:
     config = streams.stream_config(service, replicas)
     try:
-        await js.stream_info(streams.stream_name(service))
+        existing = (await js.stream_info(streams.stream_name(service))).config
     except NotFoundError:
         await js.add_stream(config)
     else:
+        # An operator may have enlarged it: a smaller one would drop its oldest events.
+        config.max_bytes = max(config.max_bytes or 0, existing.max_bytes or 0)
         await js.update_stream(config)
     logger.info("stream %s is in place", streams.stream_name(service))
 

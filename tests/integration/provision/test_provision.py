@@ -114,6 +114,19 @@ async def test_consumer_of_the_previous_release_gets_its_further_filter(fresh_en
     await client.close()
 
 
+async def test_larger_stream_of_an_operator_keeps_its_size(fresh_engines: EmbeddedServers) -> None:
+    larger = streams.MAX_BYTES + (256 << 20)
+    client = await nats.connect(fresh_engines.nats.url)
+    js = client.jetstream()
+    config = streams.stream_config("jobs", 1)
+    config.max_bytes = larger
+    await js.update_stream(config)
+    await provision_streams.provision(fresh_engines.nats.url, SERVICES, seconds=10)
+    assert (await js.stream_info("JOBS")).config.max_bytes == larger
+    await js.update_stream(streams.stream_config("jobs", 1))
+    await client.close()
+
+
 def test_a_database_of_another_encoding_is_refused(
     fresh_engines: EmbeddedServers,
 ) -> None:
