@@ -5,8 +5,12 @@ The embedded PostgreSQL is built without encryption, so these take the system's 
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,13 +22,13 @@ from dev.launcher import certificates as local
 from provision import roles
 from tests.system_postgres import deployed
 
-Certificates = Callable[[str], tls.Certificate]
+Certificates = deployed.Certificates
 
 
 @pytest.fixture(scope="module")
 def url(certificate: Certificates) -> Iterator[str]:
     """The superuser's URL of a server."""
-    server = deployed.Server(certificate("postgres"))
+    server = deployed.Server(certificate)
     server.start()
     try:
         roles.await_database(database_url.complete(server.url, certificate("provision")), seconds=30)
@@ -91,3 +95,37 @@ def test_a_server_of_another_name_is_not_believed(url: str, certificate: Certifi
 def test_a_wrong_password_is_refused_with_a_good_certificate(url: str, certificate: Certificates) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         is_encrypted(database_url.complete(url.replace(":p@", ":wrong@"), certificate("demo")))
+
+
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+def shown_certificate(server: deployed.Server, client: tls.Certificate) -> bytes:
+    """Return the certificate that the server shows to a new connection."""
+    with socket.create_connection(("127.0.0.1", server.port), 5) as plain:
+        plain.sendall(SSL_REQUEST)
+        assert plain.recv(1) == b"S"
+        with client.client_context().wrap_socket(plain, server_hostname="localhost") as encrypted:
+            return encrypted.getpeercert(binary_form=True) or b""
+
+
+@pytest.mark.timeout(300)
+def test_server_uses_its_new_certificate_without_a_restart(tmp_path: Path) -> None:
+    local.make(tmp_path)
+    server = deployed.Server(lambda name: local.load_certificate(tmp_path, name))
+    client = local.load_certificate(tmp_path, "provision")
+    server.start()
+    try:
+        server.await_answer("SELECT 1")
+        with server.connect() as connection:
+            files = tmp_path / "certificates" / "postgres"
+            (files / "tls.crt").unlink()
+            local.make(tmp_path)
+            expected = ssl.PEM_cert_to_DER_cert((files / "tls.crt").read_text())
+            deadline = time.monotonic() + deployed.SECONDS
+            while shown_certificate(server, client) != expected:
+                assert time.monotonic() < deadline, "the server shows the old certificate"
+                time.sleep(0.2)
+            connection.execute("SELECT 1")
+    finally:
+        server.erase()

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from chassis import bus, run, streams, tls
-from dev.embedded.nats_server import Nats, Protection
+from dev.embedded.nats_server import DEPLOYED, Nats, Protection
 from dev.launcher import certificates as local
 from provision import certificates, keys, services
 from provision import streams as provisioning
@@ -359,3 +359,38 @@ async def test_bus_uses_its_new_certificate_and_accepts_the_servers_new_one(
     async with connected(server, "demo") as client:
         await client.jetstream().consumer_info(streams.stream_name("jobs"), "demo")
     assert certificates.make(server.data_dir / "certificates") == []
+
+
+class Deployed(Nats):
+    """A server that is started as in containers."""
+
+    def command(self) -> list[str | Path]:
+        return ["sh", DEPLOYED / "start", *super().command()[1:]]
+
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value.strip('"') for name, value in super().environment().items()}
+        return {**inherited, "PATH": f"{Path(super().command()[0]).parent}:{inherited['PATH']}"}
+
+
+async def test_deployed_server_uses_its_new_certificate_without_a_command(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    local.make(tmp_path)
+    passwords = dict.fromkeys(keys.NATS_PASSWORDS, PASSWORD)
+    protection = Protection(certificate=local.load_certificate(tmp_path, "nats"), passwords=passwords)
+    with Deployed(tmp_path, protection=protection).temporary() as server:
+        async with connected(server, "demo") as client:
+            (tmp_path / "certificates" / "nats" / certificates.CERTIFICATE).unlink()
+            local.make(tmp_path)
+            expected = ssl.PEM_cert_to_DER_cert((tmp_path / "certificates" / "nats" / "tls.crt").read_text())
+
+            async def shows_the_new_one() -> bool:
+                context = server_certificate(server, "demo").client_context()
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+                shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                writer.close()
+                return bool(shown == expected)
+
+            await eventually(shows_the_new_one)
+            await client.flush()
+            assert client.stats["reconnects"] == 0, "connections stay"
