@@ -94,7 +94,7 @@ class Server:
             time.sleep(0.1)
 
     def await_end(self) -> int:
-        """Wait until the container has ended by itself; return its exit code."""
+        """Wait until the container has ended, and return its exit code."""
         assert self._process is not None
         code = self._process.wait(SECONDS)
         self._process = None

@@ -3,66 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import psycopg
 import pytest
 
-from chassis import database_url, tls
-from provision import roles
-from tests.system_postgres import deployed
+from tests.system_postgres.deployed import Certificates
+from tests.system_postgres.pair import IS_STANDBY, SYNCHRONOUS, Pair
 
-Certificates = Callable[[str], tls.Certificate]
-SECONDS = 60.0
-SYNCHRONOUS = "SELECT 1 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
-
-
-class Pair:
-    """Two servers, each the peer of the other."""
-
-    def __init__(self, certificates: Certificates) -> None:
-        self._client = certificates("provision")
-        self.servers = [deployed.Server(certificates("postgres")) for _ in range(2)]
-
-    def variables(self, number: int) -> dict[str, str]:
-        """The variables of docker-compose.yml that make it one of a pair."""
-        peer = self.servers[1 - number]
-        role = ("primary", "standby")[number]
-        return {"POSTGRES_PEER": "127.0.0.1", "POSTGRES_PEER_PORT": str(peer.port), "POSTGRES_ROLE": role}
-
-    def start(self, number: int) -> None:
-        """Start a server; a standby waits for its peer."""
-        self.servers[number].start(self.variables(number))
-
-    def promote(self, number: int) -> tuple[int, bytes]:
-        """Run the script `promote` on a server; return its exit code and what it said."""
-        server = self.servers[number]
-        peer = {
-            **self.variables(number),
-            "SOCKET": server.environment["PGDATA"],
-            "PGPORT": str(server.port),
-        }
-        done = server.run("promote", peer)
-        return done.returncode, done.stderr
-
-    def connect(self, number: int) -> psycopg.Connection:
-        """Connect to a server, whatever its role."""
-        url = database_url.complete(f"{self.servers[number].url}?target_session_attrs=any", self._client)
-        return psycopg.connect(url, connect_timeout=5, autocommit=True)
-
-    def await_answer(self, number: int, query: str) -> None:
-        """Wait until the server answers the query with a row."""
-        roles.await_database(
-            database_url.complete(f"{self.servers[number].url}?target_session_attrs=any", self._client), seconds=SECONDS
-        )
-        deadline = time.monotonic() + SECONDS
-        while True:
-            with self.connect(number) as connection:
-                if connection.execute(query.encode()).fetchone():
-                    return
-            assert time.monotonic() < deadline, f"no row within {SECONDS:g} s: {query}"
-            time.sleep(0.1)
+PRIMARY, STANDBY = 0, 1
+"""At first."""
 
 
 @pytest.fixture
@@ -75,13 +24,32 @@ def pair(certificate: Certificates) -> Iterator[Pair]:
         server.erase()
 
 
+@pytest.fixture
+def failed_over(pair: Pair) -> Pair:
+    """Return the pair after its primary was killed and its standby promoted. It keeps a row in the table `kept`."""
+    pair.start(PRIMARY)
+    pair.start(STANDBY)
+    pair.servers[PRIMARY].await_answer(SYNCHRONOUS)
+    with pair.servers[PRIMARY].connect() as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    pair.servers[PRIMARY].kill()
+    code, output = pair.promote(STANDBY)
+    assert code == 0, output
+    return pair
+
+
+def rows_of(pair: Pair, number: int) -> list[int]:
+    with pair.servers[number].connect() as connection:
+        return [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n")]
+
+
 @pytest.mark.timeout(300)
 def test_pair_of_containers_fails_over_and_back(pair: Pair) -> None:
-    pair.start(1)  # the order of starts does not matter
-    pair.start(0)
+    pair.start(STANDBY)  # the order of starts does not matter
+    pair.start(PRIMARY)
     for former, promoted in ((0, 1), (1, 0)):
-        pair.await_answer(former, SYNCHRONOUS)
-        with pair.connect(former) as connection:
+        pair.servers[former].await_answer(SYNCHRONOUS)
+        with pair.servers[former].connect() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
             connection.execute("INSERT INTO kept VALUES (1)")
         code, output = pair.promote(promoted)
@@ -90,10 +58,78 @@ def test_pair_of_containers_fails_over_and_back(pair: Pair) -> None:
         pair.servers[former].kill()
         code, output = pair.promote(promoted)
         assert code == 0, output
-        with pair.connect(promoted) as connection:
+        with pair.servers[promoted].connect() as connection:
             connection.execute("INSERT INTO kept VALUES (2)")
         pair.start(former)
-    pair.await_answer(0, SYNCHRONOUS)
+    pair.servers[0].await_answer(SYNCHRONOUS)
     for number in (0, 1):
-        with pair.connect(number) as connection:
-            assert connection.execute("SELECT n FROM kept ORDER BY n").fetchall() == [(1,), (1,), (2,), (2,)]
+        assert rows_of(pair, number) == [1, 1, 2, 2]
+
+
+@pytest.mark.timeout(300)
+def test_standby_is_not_promoted_beside_a_primary_that_recovers(pair: Pair) -> None:
+    pair.start(PRIMARY)
+    pair.start(STANDBY)
+    pair.servers[PRIMARY].await_answer(SYNCHRONOUS)
+    pair.servers[PRIMARY].stop()
+    pair.servers[PRIMARY].recover_for_ever(pair.variables(PRIMARY))
+    code, output = pair.promote(STANDBY)
+    assert code == 1, output
+    assert b"still runs" in output
+
+
+@pytest.mark.timeout(300)
+def test_primary_that_has_lost_its_data_copies_the_promoted_standby(failed_over: Pair) -> None:
+    failed_over.servers[PRIMARY].lose_data()
+    failed_over.start(PRIMARY)
+    failed_over.servers[PRIMARY].await_answer(IS_STANDBY)
+    assert rows_of(failed_over, PRIMARY) == [1]
+
+
+@pytest.mark.timeout(300)
+def test_primary_that_has_lost_its_data_waits_for_the_promotion_of_its_standby(pair: Pair) -> None:
+    pair.start(PRIMARY)
+    pair.start(STANDBY)
+    pair.servers[PRIMARY].await_answer(SYNCHRONOUS)
+    with pair.servers[PRIMARY].connect() as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    pair.servers[PRIMARY].kill()
+    pair.servers[PRIMARY].lose_data()
+    pair.start(PRIMARY)
+    pair.servers[PRIMARY].await_log("waiting for a copy")
+    code, output = pair.promote(STANDBY)
+    assert code == 0, output
+    pair.servers[PRIMARY].await_answer(IS_STANDBY)
+    assert rows_of(pair, PRIMARY) == [1]
+
+
+@pytest.mark.timeout(300)
+def test_unfinished_copy_is_no_reason_for_a_new_cluster(failed_over: Pair) -> None:
+    former, promoted = failed_over.servers
+    former.replace_program("pg_rewind", "exit 1")
+    former.replace_program("pg_basebackup", "exit 1")
+    failed_over.start(PRIMARY)
+    assert former.await_end() != 0, "the copy has failed"
+    promoted.kill()
+    former.restore_programs()
+    failed_over.start(PRIMARY)  # as its container restarts, while its peer is down
+    former.await_log("waiting for a copy")
+    failed_over.start(STANDBY)
+    former.await_answer(IS_STANDBY)
+    assert rows_of(failed_over, PRIMARY) == [1]
+
+
+@pytest.mark.timeout(300)
+def test_data_are_not_replaced_by_those_of_another_cluster(failed_over: Pair) -> None:
+    former, promoted = failed_over.servers
+    promoted.kill()
+    former.lose_data()
+    failed_over.start(PRIMARY)  # nobody answers, as at the first start of a pair: a new cluster
+    former.await_answer("SELECT 1 WHERE NOT pg_is_in_recovery()")
+    failed_over.start(STANDBY)
+    assert promoted.await_end() != 0
+    assert "another cluster" in promoted.log
+    former.kill()
+    failed_over.start(STANDBY)
+    promoted.await_answer("SELECT 1")
+    assert rows_of(failed_over, STANDBY) == [1]

@@ -387,9 +387,9 @@ async def test_deployed_server_uses_its_new_certificate_without_a_command(
             async def shows_the_new_one() -> bool:
                 context = server_certificate(server, "demo").client_context()
                 _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
-                shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                peer = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
                 writer.close()
-                return bool(shown == expected)
+                return bool(peer == expected)
 
             await eventually(shows_the_new_one)
             await client.flush()
