@@ -25,6 +25,7 @@ CEREMONIES_PER_NETWORK = 300
 EMAILS_PER_RECIPIENT = 3
 EMAILS_PER_NETWORK = 20
 API_TOKENS_PER_ACCOUNT = 10
+DOWNLOADS_PER_ACCOUNT = 20
 WINDOW = timedelta(minutes=15)
 
 Limits = dict[str, int]
@@ -79,6 +80,11 @@ def of_api_tokens(user_id: uuid.UUID) -> Limits:
 def of_data_exports(user_id: uuid.UUID) -> Limits:
     """Return the limits of data exports, each of which is a job and an email."""
     return {f"data-exports:{user_id}": EMAILS_PER_RECIPIENT}
+
+
+def of_downloads(user_id: uuid.UUID) -> Limits:
+    """Return the limits of downloads of an export, each of which is an event that stays for a year."""
+    return {f"downloads:{user_id}": DOWNLOADS_PER_ACCOUNT}
 
 
 def account_key(email: str, client: domain.Client) -> str:

@@ -57,12 +57,13 @@ class DataExports:
         return data_export, current.fresh_until
 
     async def download(self, actor: auth_domain.Actor) -> AsyncGenerator[bytes, None]:
-        """Return the chunks of a ready archive (see `Chunks.read`). Raises `DataExportNotFound`."""
+        """Return the chunks of a ready archive (see `Chunks.read`). Raises `DataExportNotFound` and `TooManyAttempts`."""
         async with self.context.transaction() as tx:
             await current_session.require_fresh(tx.conn, actor)
             data_export = await storage.DATA_EXPORTS.get(tx.conn, (actor.user_id,))
             if data_export.state is not State.READY:
                 raise domain.DataExportNotFound()
+            await throttling.count_each(tx.conn, throttling.of_downloads(actor.user_id))
             await record(tx.conn, Kind.DATA_EXPORT_DOWNLOADED, by_owner(actor))
         return storage.CHUNKS.read(self.context.engine, data_export)
 

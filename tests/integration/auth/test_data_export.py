@@ -22,6 +22,7 @@ from lifecycle.file_states import State
 from lifecycle.settler import Settler
 from lifecycle.submitter import LifecycleSubmitter
 from services.auth import domain as auth_domain
+from services.auth import throttling
 from services.auth.context import Context
 from services.auth.data_export import domain, storage
 from services.auth.data_export.declaration import DATA_EXPORT
@@ -163,6 +164,20 @@ async def test_new_export_replaces_the_old_one_and_three_may_start(
     with pytest.raises(auth_domain.TooManyAttempts):
         await start(data_exports, account)
     assert await archive(data_exports, account)
+
+
+async def test_downloads_are_limited(
+    gateway: Gateway, context: Context, data_exports: DataExports, sql: Callable[..., Any]
+) -> None:
+    """Each is a security event that stays for a year."""
+    account = await gateway.account()
+    await run(context, await start(data_exports, account), Rows(1 << 20))
+    for _ in range(throttling.DOWNLOADS_PER_ACCOUNT):
+        assert await archive(data_exports, account)
+    with pytest.raises(auth_domain.TooManyAttempts):
+        await archive(data_exports, account)
+    recorded = "SELECT FROM auth.security_events WHERE user_id = :user AND kind = 'data_export_downloaded'"
+    assert len(await sql(recorded, user=account.user_id)) == throttling.DOWNLOADS_PER_ACCOUNT
 
 
 async def test_archive_expires_after_three_days(

@@ -75,7 +75,8 @@ class DataExportServiceServicer:
 
     def DownloadDataExport(self, request, context):
         """DownloadDataExport streams the archive in order, in at most 64 MiB. Fails with NOT_FOUND `data_export_not_found`
-        unless the export is ready, and with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile. (fresh)
+        unless the export is ready, with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile, and with
+        RESOURCE_EXHAUSTED `too_many_attempts` after 20 downloads in 15 minutes. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

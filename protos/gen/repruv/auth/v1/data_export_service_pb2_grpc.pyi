@@ -43,7 +43,8 @@ class DataExportServiceStub:
     """GetDataExport returns the user's export. It settles a state whose job has already finished (read repair)."""
     DownloadDataExport: _grpc.UnaryStreamMultiCallable[_data_export_service_pb2.DownloadDataExportRequest, _data_export_service_pb2.DownloadDataExportResponse]
     """DownloadDataExport streams the archive in order, in at most 64 MiB. Fails with NOT_FOUND `data_export_not_found`
-    unless the export is ready, and with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile. (fresh)
+    unless the export is ready, with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile, and with
+    RESOURCE_EXHAUSTED `too_many_attempts` after 20 downloads in 15 minutes. (fresh)
     """
 
 @_typing.type_check_only
@@ -61,7 +62,8 @@ class DataExportServiceAsyncStub(DataExportServiceStub):
     """GetDataExport returns the user's export. It settles a state whose job has already finished (read repair)."""
     DownloadDataExport: _aio.UnaryStreamMultiCallable[_data_export_service_pb2.DownloadDataExportRequest, _data_export_service_pb2.DownloadDataExportResponse]  # type: ignore[assignment]
     """DownloadDataExport streams the archive in order, in at most 64 MiB. Fails with NOT_FOUND `data_export_not_found`
-    unless the export is ready, and with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile. (fresh)
+    unless the export is ready, with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile, and with
+    RESOURCE_EXHAUSTED `too_many_attempts` after 20 downloads in 15 minutes. (fresh)
     """
 
 class DataExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -94,7 +96,8 @@ class DataExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_data_export_service_pb2.DownloadDataExportResponse], _abc.AsyncIterator[_data_export_service_pb2.DownloadDataExportResponse]]:
         """DownloadDataExport streams the archive in order, in at most 64 MiB. Fails with NOT_FOUND `data_export_not_found`
-        unless the export is ready, and with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile. (fresh)
+        unless the export is ready, with ABORTED `data_export_replaced` if it is replaced or deleted meanwhile, and with
+        RESOURCE_EXHAUSTED `too_many_attempts` after 20 downloads in 15 minutes. (fresh)
         """
 
 def add_DataExportServiceServicer_to_server(servicer: DataExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
