@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 SCHEDULE = worker.Schedule(jobs.ERASE_DUE, kind=jobs.ERASE_DUE, cron="23 * * * *", overlap="skip")
 BATCH = 200
 STEPS = 5
+EVENTS_BATCH = 5_000
 SETTLE = timedelta(minutes=6)
 """Time after the last session has ended: signed identities live five minutes, and a call with one may still run."""
 REVOCATION_TIMEOUT = timedelta(hours=24)
@@ -98,6 +99,7 @@ class Erasure:
         await context.progress(3, STEPS, "Deleting jobs")
         await self._erase_jobs(context, erasing)
         await context.progress(4, STEPS, "Deleting the account")
+        await self._erase_events(context, erasing)
         async with self.engine.begin() as conn:
             await account_storage.lock_user(conn, erasing.user_id)
             await storage.erase(conn, erasing)
@@ -105,6 +107,14 @@ class Erasure:
             await audit.record(conn, audit.Kind.ACCOUNT_DELETED, origin, deletion_id=str(deletion_id))
         await context.progress(STEPS, STEPS, "Account deleted")
         return {"outcome": "erased"}
+
+    async def _erase_events(self, context: worker.Context, erasing: Erasing) -> None:
+        """Delete the security events: more than one statement could delete in its time may have gathered in a year."""
+        deleted = EVENTS_BATCH
+        while deleted == EVENTS_BATCH:
+            context.raise_if_cancelled()
+            async with self.engine.begin() as conn:
+                deleted = await storage.delete_events(conn, erasing.user_id, limit=EVENTS_BATCH)
 
     async def _close(self, deletion_id: uuid.UUID) -> Erasing | None:
         async with outbox.transaction(self.engine, schema.outbox, self.relay) as tx:

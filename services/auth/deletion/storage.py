@@ -120,12 +120,24 @@ async def has_unsent(conn: AsyncConnection, erasing: Erasing) -> bool:
     return bool(await conn.scalar(sa.select(sa.exists().where(sa.or_(in_subject, *mentions)))))
 
 
+async def delete_events(conn: AsyncConnection, user_id: uuid.UUID, *, limit: int) -> int:
+    """Delete at most `limit` security events of an account that is being erased; return how many."""
+    events = security_events
+    batch = sa.select(events.c.event_id).where(events.c.user_id == user_id).limit(limit)
+    return (await conn.execute(sa.delete(events).where(events.c.event_id.in_(batch)))).rowcount
+
+
+def attempts_at(email: str) -> sa.Delete:
+    """Return the statement that deletes the events of strangers about an address."""
+    return sa.delete(security_events).where(audit.IS_ATTEMPT, security_events.c.details["email"].astext == email)
+
+
 async def erase(conn: AsyncConnection, erasing: Erasing) -> None:
     """Delete the account and all rows that name the user. What the user did to others stays, without the user's id."""
     user_id = erasing.user_id
     events = security_events
     await conn.execute(sa.delete(events).where(events.c.user_id == user_id))
-    await conn.execute(sa.delete(events).where(audit.IS_ATTEMPT, events.c.details["email"].astext == erasing.emails[0]))
+    await conn.execute(attempts_at(erasing.emails[0]))
     statement = sa.update(events).where(events.c.actor_id == user_id)
     await conn.execute(statement.values(actor_id=None, session_id=None))
     names_user = [sa.func.strpos(login_failures.c.key, text) > 0 for text in (str(user_id), *erasing.emails)]

@@ -9,6 +9,7 @@ from datetime import UTC, timedelta
 from typing import Any, Literal
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import exc
 
 import worker
@@ -16,7 +17,7 @@ from chassis import errors, ids
 from repruv.jobs.v1.jobs_service_pb2 import EraseOwnerResponse
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
-from services.auth.deletion import handlers, jobs
+from services.auth.deletion import handlers, jobs, storage
 from tests.integration.auth.client import Account, Gateway, new_address
 from tests.integration.auth.mailbox import Mailbox
 from worker import testing
@@ -246,6 +247,50 @@ async def test_erased_account_leaves_no_row(
     deleted = "SELECT FROM auth.security_events WHERE kind = 'account_deleted' AND details ->> 'deletion_id' = :id"
     assert len(await sql(deleted, id=deletion_id)) == 1
     assert (await run(erasure, deletion_id))[0] == {"outcome": "nothing_to_erase"}
+
+
+async def test_no_statement_of_an_erasure_deletes_many_events(
+    gateway: Gateway,
+    erasure: handlers.Erasure,
+    overdue: Callable[[Account], Any],
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A statement ends after ten seconds: an account with hundreds of thousands of events could never be erased."""
+    monkeypatch.setattr(handlers, "EVENTS_BATCH", 3)
+    account = await gateway.account()
+    for _ in range(5):
+        await gateway.sign_in_again(account)
+    await request(gateway, account)
+    deletion_id = await overdue(account)
+    counts: list[int] = []
+
+    def note(_conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE FROM auth.security_events"):
+            counts.append(cursor.rowcount)
+
+    engine = context.engine.sync_engine
+    sa.event.listen(engine, "after_cursor_execute", note)
+    try:
+        outcome = None
+        while outcome is None:
+            with contextlib.suppress(worker.Snooze):
+                outcome, _ = await run(erasure, deletion_id, children=[child("completed")])
+    finally:
+        sa.event.remove(engine, "after_cursor_execute", note)
+    assert sum(counts) >= 7
+    assert max(counts) <= 3
+
+
+async def test_attempts_at_an_address_are_found_by_an_index(context: Context) -> None:
+    """Without one each erasure would read all security events, of all accounts and a year."""
+    explained = storage.attempts_at("ada@example.org").compile(
+        dialect=context.engine.dialect, compile_kwargs={"literal_binds": True}
+    )
+    async with context.engine.begin() as conn:
+        await conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join((await conn.exec_driver_sql(f"EXPLAIN {explained}".replace("%", "%%"))).scalars())
+    assert "security_events_attempts_at_address" in plan
 
 
 async def test_search_for_mentions_continues_where_an_attempt_has_ended(
