@@ -99,7 +99,14 @@ async def running(tmp_path_factory: pytest.TempPathFactory, trace_backend: trace
             **traces.variables(trace_backend),
             **platforms,
         }
-        stack = Stack(directory / "data", gateway_port=port, scale={"gateway": 2}, env=variables, log=directory / "log")
+        stack = Stack(
+            directory / "data",
+            gateway_port=port,
+            scale={"gateway": 2},
+            env=variables,
+            log=directory / "log",
+            forks=True,
+        )
         async with Replicated(stack, directory=directory) as system:
             yield system
 

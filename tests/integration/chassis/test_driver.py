@@ -19,7 +19,7 @@ from chassis import driver
 from chassis.driver import Connection
 from dev.embedded import EmbeddedServers
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 LARGE = b"x" * 32 * 1024 * 1024
 """More than the buffers of a socket hold."""
 

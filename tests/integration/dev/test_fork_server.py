@@ -100,3 +100,14 @@ def test_processes_die_with_the_server_and_replicas_start_again_without_it() -> 
             assert int(lines.get(timeout=SECONDS)) == os.getpid()
         finally:
             replica.stop()
+
+
+@pytest.mark.parametrize("program", ["services.demo", "services.jobs"])
+def test_program_has_its_imports_without_a_server(program: str) -> None:
+    """Tests of auth, of the gateway and of the provisioning start a process too."""
+    command = [sys.executable, "-m", program, "serve"]
+    ended = subprocess.run(
+        command, env=ENVIRONMENT, cwd=fork_server.ROOT, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert ended.returncode == EXIT_USAGE
+    assert "DATABASE_URL is missing" in ended.stderr

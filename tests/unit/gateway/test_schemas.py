@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,8 @@ from gateway import app, labels, problems
 from gateway.api import dependencies, schemas
 
 MAX_ANSWER_BYTES = 2_048
+METHODS = frozenset({"delete", "get", "options", "patch", "post", "put", "query", "trace"})
+PARAMETER = re.compile(r"\{\w+\}")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,24 @@ def test_every_list_that_clients_send_is_bounded(application: FastAPI) -> None:
     lists = [schema for schema in sent for schema in _lists(schema, document)]
     assert len(lists) > 5
     assert [schema for schema in lists if "maxItems" not in schema] == []
+
+
+async def test_methods_that_the_document_does_not_have_are_refused(
+    application: FastAPI, client: httpx.AsyncClient
+) -> None:
+    described = {path: METHODS & item.keys() for path, item in application.openapi()["paths"].items()}
+    for path in described:
+        url = PARAMETER.sub("x", path)
+        # The URL may match a path with parameters too.
+        allowed = set().union(*(has for each, has in described.items() if _matches(each, url)))
+        for method in METHODS - allowed:
+            answer = await client.request(method, f"http://gateway{url}")
+            assert answer.status_code == 405, (method, path)
+            assert {name.lower() for name in answer.headers["allow"].split(", ")} <= {*allowed, "head"}, (method, path)
+
+
+def _matches(path: str, url: str) -> bool:
+    return re.fullmatch(PARAMETER.sub("[^/]+", path), url) is not None
 
 
 def test_filter_of_security_events_may_name_all_kinds(application: FastAPI) -> None:
