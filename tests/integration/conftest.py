@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -15,13 +16,15 @@ from services.auth.connections import demo_client
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
 from tests.integration.jobs.jobs_server import JobsApi, connect_jobs_api
-from worker import JobsClient
+from worker import JobsClient, Worker
 from worker import client as worker_client
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 JOBS_LEASE_SECONDS = 10.0
 GENEROUS_SECONDS = 60.0
+STALLED_SECONDS = 600.0
+"""Longer than a test may take."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +34,8 @@ def generous_deadlines() -> Iterator[None]:
         patch.setattr(worker_client, "GET_TIMEOUT", GENEROUS_SECONDS)
         patch.setattr(worker_client, "SUBMIT_TIMEOUT", GENEROUS_SECONDS)
         patch.setattr(demo_client, "TIMEOUT", GENEROUS_SECONDS)
+        # A worker whose loops stall ends its process, which is that of the tests: pytest would report nothing.
+        patch.setitem(cast("dict[str, Any]", Worker.__init__.__kwdefaults__), "stalled_seconds", STALLED_SECONDS)
         yield
 
 
