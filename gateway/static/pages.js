@@ -3,7 +3,7 @@
 import { ago, setClock, until } from './ago.js';
 
 document.documentElement.classList.add('js');
-setClock(document.documentElement.dataset.now);
+setClock(document.body.dataset.now);
 
 // Pages show times in the zone of the profile, or else in this one.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
