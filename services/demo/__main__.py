@@ -11,6 +11,7 @@ from pathlib import Path
 import worker
 from chassis import bus, exposition, identity, outbox, postgres, process, run
 from chassis.outbox import metrics as outbox_metrics
+from chassis.owner_rows import OwnerRows
 from chassis.rpc import client, server
 from lifecycle import unsuccessful_jobs
 from lifecycle.settler import SWEEP_SECONDS, Settler
@@ -48,7 +49,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     nats.consume("jobs", "demo", Subscriber(settler, exports_settler).receive, filters=("demo.>",))
     nats.on_connected(relay.wake)
     maintenance = reconciler.Reconciler(engine)
-    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), owner_rows.build_owner_rows(engine))
+    rows = OwnerRows(engine=engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
+    demo_servicer = servicer.DemoServicer(demo, views.Views(engine), rows)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(channel.close)

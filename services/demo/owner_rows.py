@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from chassis.owner_rows import OwnerRows, OwnerTable
+from chassis.owner_rows import OwnerTable
 from lifecycle.columns import BOOKKEEPING
 from services.demo import schema
 from services.demo.exports.schema import exports
@@ -25,8 +23,3 @@ LEFT_OUT: Mapping[str, str] = {
     "demo.schema_version": "The version of the tables.",
 }
 """Tables that are left out, with the reason."""
-
-
-def build_owner_rows(engine: AsyncEngine) -> OwnerRows:
-    """Return the rows of owners in a database."""
-    return OwnerRows(engine=engine, tables=TABLES, left_out=LEFT_OUT)

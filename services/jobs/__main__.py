@@ -11,6 +11,7 @@ from pathlib import Path
 
 import worker
 from chassis import bus, identity, outbox, postgres, process, run
+from chassis.owner_rows import OwnerRows
 from chassis.rpc import client, server
 from services.jobs import (
     access,
@@ -60,9 +61,8 @@ async def serve(config: Settings, stop: asyncio.Event) -> None:
     job_watches = watches.Watches(engine, jobs)
     job_watches.subscribe(nats)
     jobs.waiters.subscribe(nats)
-    jobs_servicer = servicer.JobsServicer(
-        jobs, job_watches, notifications.Notifications(engine, nats), owner_rows.build_owner_rows(engine)
-    )
+    rows = OwnerRows(engine=engine, tables=owner_rows.TABLES, left_out=owner_rows.LEFT_OUT)
+    jobs_servicer = servicer.JobsServicer(jobs, job_watches, notifications.Notifications(engine, nats), rows)
     schedules = schedule_operations.Schedules(engine, jobs.transaction, jobs.kinds, jobs.backlog)
     job_overview = overview.Overview(engine)
     search = job_search.JobSearch(engine)
