@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from worker._api import jobs, kinds, payloads
 from worker._api.context import Context
+from worker._api.outcomes import JobFailed
 from worker._runtime.processes import Processes
 from worker._runtime.threads import Threads
 
@@ -41,4 +43,9 @@ def prepare(kind: kinds.Kind[Any], name: str, threads: Threads, processes: Proce
 
 
 def _call(handler: Callable[..., Awaitable[object]], *arguments: Any) -> Awaitable[object]:
-    return handler(*arguments)
+    result = handler(*arguments)
+    if inspect.isawaitable(result):
+        return result
+    # Not retryable: its work is done, and would be done again.
+    cause = TypeError("a handler without a pool is an async function")
+    raise JobFailed("handler_not_async", "Something went wrong on our side.", retryable=False) from cause

@@ -125,6 +125,18 @@ async def test_outcome_that_cannot_be_built_is_an_internal_error(
     assert (outcome.failed.error.code, outcome.failed.retryable) == ("internal", True)
 
 
+async def test_plain_function_without_a_pool_does_its_work_once(
+    fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
+) -> None:
+    def handle(context: worker.Context) -> dict[str, int]:
+        return {"done": 1}
+
+    async with working(worker.Kind("test.kind", handle)):  # type: ignore[arg-type]
+        failed = (await ended(fake.add("test.kind"))).failed
+    assert (failed.error.code, failed.retryable) == ("handler_not_async", False)
+    assert failed.exception.message == "a handler without a pool is an async function"
+
+
 async def test_outage_that_several_tasks_meet_uses_no_attempt(
     fake: Fake, working: Callable[..., Any], ended: Callable[[str], Any]
 ) -> None:
