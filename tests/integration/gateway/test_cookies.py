@@ -83,12 +83,13 @@ async def test_slow_request_leaves_the_cookie_of_a_new_token(
     path = "/api/v1/events/poll"
     cursor = (await account.http.get(path)).json()["next"]
     await age_sessions(database("auth"), account.user_id, timedelta(minutes=6))
-    # Another gateway has nothing in memory: the poll renews the session.
+    # Another gateway has nothing in memory: a request beside the poll renews the session.
     async with (
         gateway_serving(gateway_settings()) as url,
         httpx.AsyncClient(base_url=url, cookies=account.http.cookies) as http,
     ):
         poll = asyncio.create_task(http.get(path, params={"after": cursor, "wait": 20}, timeout=40))
+        await http.get("/api/v1/auth/me")
         await eventually(is_renewed)
         proved = await http.post("/api/v1/auth/reauthenticate", json={"password": PASSWORD})
         await poll
