@@ -9,20 +9,26 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, postgres
-from services.jobs import domain
+from services.jobs import domain, worker_versions
 
 MAX_JOBS = 100_000
 """Unfinished jobs of one kind and owner; between two measurements more may be stored."""
 MAX_AGE = timedelta(days=1)
-"""The time for which a job may be ready before its owner can submit no more of its kind: no worker runs it."""
+"""The time for which a job of a paused kind, or of one without a worker, may be ready before its owner can submit no more."""
 MEASURE_SECONDS = 10.0
 _MAX_REFUSED = 10_000
 
+# While workers run a kind, a single old job says nothing: the database may refuse to claim it. Materialized: for the first rows of
+# an order PostgreSQL would read the jobs owner by owner, each from another page.
 _FULL = sa.text("""
-    SELECT kind, owner_id FROM jobs.jobs WHERE finished_at IS NULL GROUP BY kind, owner_id
-    HAVING count(*) >= :max_jobs OR min(run_at) FILTER (WHERE ready) < now() - :max_age
+    WITH q AS MATERIALIZED (
+        SELECT kind, owner_id, count(*) AS count, min(run_at) FILTER (WHERE ready) AS oldest_at FROM jobs.jobs
+        WHERE finished_at IS NULL GROUP BY kind, owner_id)
+    SELECT q.kind, q.owner_id FROM q
+    WHERE q.count >= :max_jobs OR q.oldest_at < now() - :max_age AND NOT EXISTS (
+        SELECT 1 FROM jobs.kinds k WHERE k.kind = q.kind AND k.paused_at IS NULL AND k.declared_at > now() - :alive)
     LIMIT :limit
-""").bindparams(sa.bindparam("max_age", type_=sa.Interval))
+""").bindparams(sa.bindparam("max_age", type_=sa.Interval), sa.bindparam("alive", worker_versions.ALIVE, sa.Interval))
 
 
 class Backlog:

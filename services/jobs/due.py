@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -88,7 +88,8 @@ FROM (
     LEFT JOIN unnest(CAST(:kinds AS text[]), CAST(:ranks AS bigint[])) AS claimed (kind, fair_rank)
         ON claimed.kind = behind.kind
     LEFT JOIN LATERAL (
-        SELECT j.fair_rank FROM jobs.jobs j WHERE j.kind = behind.kind AND j.ready
+        SELECT j.fair_rank FROM jobs.jobs j
+        WHERE j.kind = behind.kind AND j.ready AND j.job_id <> ALL(CAST(:refused AS uuid[]))
         ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT 1
     ) front ON true
     WHERE coalesce(front.fair_rank, claimed.fair_rank + 1) > behind.fair_rank
@@ -97,7 +98,11 @@ FROM (
 ) f
 WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
 """)
-"""Advances the fair rank of each kind to that of its next job, or beyond the highest claimed rank if no job is ready."""
+"""Advances the fair rank of each kind to that of its next job, or beyond the highest claimed rank if no job is ready.
+
+A job that the database refuses to claim is no next job: it would hold the rank, and all jobs submitted since would overtake those
+that wait.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +167,10 @@ async def ready_kinds(conn: AsyncConnection) -> list[str]:
     return [kind for (kind,) in await _READY_KINDS.execute(conn, {})]
 
 
-async def advance_fair_ranks(conn: AsyncConnection, claimed: Mapping[str, int]) -> None:
-    """Advance the fair rank of each kind to that of its next job, or beyond the rank in `claimed` if no job is ready."""
-    parameters = {"kinds": list(claimed), "ranks": list(claimed.values())}
+async def advance_fair_ranks(conn: AsyncConnection, claimed: Mapping[str, int], refused: Collection[UUID]) -> None:
+    """Advance the fair rank of each kind to that of its next job, or beyond the rank in `claimed` if no job is ready.
+
+    `refused` are the jobs that cannot be claimed.
+    """
+    parameters = {"kinds": list(claimed), "ranks": list(claimed.values()), "refused": list(refused)}
     await _ADVANCE_FAIR_RANKS.execute(conn, parameters)

@@ -165,7 +165,7 @@ class Maintenance:
         """Advance each kind's fair rank to that of its next job, or beyond the jobs that this replica has claimed."""
         claimed = self.jobs.claimed_ranks.take()
         async with self._single.connect() as conn:
-            await due.advance_fair_ranks(conn, claimed)
+            await due.advance_fair_ranks(conn, claimed, self.jobs.refused_jobs.excluded())
 
 
 async def drain(task: Callable[[], Awaitable[int]]) -> None:

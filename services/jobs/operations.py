@@ -102,7 +102,7 @@ class Operations:
         self.reports = reports.Reports(engine, self._broadcaster)
         self._heartbeats = heartbeats.Heartbeats(engine, lease=lease)
         self.claimed_ranks = fair_ranks.ClaimedRanks()
-        self._refused_jobs = refused_jobs.RefusedJobs()
+        self.refused_jobs = refused_jobs.RefusedJobs()
         self.changed = asyncio.Event()
         """Set when this replica has delayed a job or given it a deadline: the next due time may be sooner."""
         self.unreadable_rows = unreadable.Unreadable(engine, self.transaction)
@@ -280,7 +280,7 @@ class Operations:
 
     async def claim(self, *, worker: str, kinds: Collection[str], limit: int) -> list[Job]:
         """Claim ready jobs for a worker, each under a new attempt and a lease."""
-        excluded = self._refused_jobs.excluded()
+        excluded = self.refused_jobs.excluded()
         try:
             return await self.unreadable_rows.retry_after_repair(
                 partial(self._claim, worker, kinds, limit, excluded),
@@ -308,7 +308,7 @@ class Operations:
         for job_id in job_ids:
             if len(claimed) == limit:
                 break
-            others = {*job_ids, *self._refused_jobs.excluded()} - {job_id}
+            others = {*job_ids, *self.refused_jobs.excluded()} - {job_id}
             try:
                 claimed += await self._claim(worker, kinds, 1, others)
             except Exception as error:
@@ -316,7 +316,7 @@ class Operations:
                     if claimed:
                         break
                     raise
-                self._refused_jobs.add(job_id)
+                self.refused_jobs.add(job_id)
         return claimed
 
     async def heartbeat(
@@ -348,7 +348,7 @@ class Operations:
     async def _submit_once(
         self, submits: Sequence[tuple[UUID, domain.Spec]], waiter: waiters.Waiter | None
     ) -> Sequence[SubmitResult]:
-        handoff = Handoff(waiter, self._refused_jobs.excluded())
+        handoff = Handoff(waiter, self.refused_jobs.excluded())
         async with self.transaction(handoff) as tx:
             if len(submits) == 1 and (job := await handoff.store_as_claimed(tx, *submits[0], lease=self.lease)):
                 return [(job, True)]

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import errors, ids
-from services.jobs import domain
+from services.jobs import domain, kinds
 from services.jobs.backlog import Backlog
 from services.jobs.operations import Operations
+from services.jobs.operators import kind_controls
 from tests.integration.jobs import jobs_helpers
 
 MAX = 5
@@ -67,3 +68,22 @@ async def test_owner_whose_job_nobody_claims_for_a_day_is_refused(
     await jobs_helpers.claim_one(jobs, kind)
     await backlog.measure()
     await submit_job()
+
+
+async def test_old_job_that_workers_pass_over_refuses_no_submits(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    backlog: Backlog,
+    spec: jobs_helpers.MakeSpec,
+    submit_job: jobs_helpers.Submit,
+    kind: str,
+) -> None:
+    """The database refuses to claim such a job, or more urgent ones come first."""
+    await jobs.register("w1", [kinds.Registration(kind=kind)], [])
+    old = await submit_job()
+    await jobs_helpers.shift(jobs_engine, old.job_id, "run_at = now() - interval '25 hours'")
+    await backlog.measure()
+    await submit_job()
+    await kind_controls.KindControls(jobs).pause(kind)
+    await backlog.measure()
+    await assert_full(jobs, spec())

@@ -85,6 +85,19 @@ async def test_earlier_work_is_not_held_against_an_owner(
     assert set(await owners(jobs, kind, 2)) == {owner_id, other}
 
 
+async def test_job_that_cannot_be_claimed_does_not_hold_the_rank_of_its_kind(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str, poisoned: jobs_helpers.Poison
+) -> None:
+    (refused,) = await submit(jobs, spec, 1, owner_id=uuid4())
+    await submit(jobs, spec, 200)
+    async with poisoned(domain.State.RUNNING, refused):
+        assert await owners(jobs, kind, 50) == [owner_id] * 50
+        await Maintenance(jobs).advance_fair_ranks()
+        other = uuid4()
+        await submit(jobs, spec, 20, owner_id=other)
+        assert (await owners(jobs, kind, 20)).count(owner_id) == 10
+
+
 async def test_idle_owner_saves_up_no_priority(
     jobs: Operations, spec: jobs_helpers.MakeSpec, owner_id: UUID, kind: str
 ) -> None:
