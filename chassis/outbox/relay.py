@@ -7,10 +7,10 @@ import functools
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -32,15 +32,18 @@ SEND_TIMEOUT = 5.0
 SENDING_AT_ONCE = 1_000
 MAX_RETRY_DELAY = timedelta(seconds=30)
 """Longest time until a message that was not accepted is sent again."""
+WAIT_SECONDS = RELAY_DELAY.total_seconds()
+"""The longest wait of a poll for the answers to a batch; slower ones delay no other messages."""
 ALARM_ATTEMPTS = 20
 """Tries after which a message is logged as an error: nothing short of a bug refuses it for that long."""
 _uuids = postgresql.ARRAY(sa.Uuid)
 _texts = postgresql.ARRAY(sa.Text)
+ResultT = TypeVar("ResultT")
 
 
 @functools.cache
 def _deletion(table: sa.Table) -> Prepared:
-    return Prepared(sa.delete(table).where(table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))))
+    return Prepared(sa.delete(table).where(_is_unlocked(table)))
 
 
 @functools.cache
@@ -83,8 +86,18 @@ class _Due(NamedTuple):
 @functools.cache
 def _return_taken(table: sa.Table) -> Prepared:
     """Return the statement that makes messages due again; the attempt is not counted."""
-    taken = table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))
-    return Prepared(sa.update(table).where(taken).values(attempts=table.c.attempts - 1, send_after=sa.func.now()))
+    values = {"attempts": table.c.attempts - 1, "send_after": sa.func.now()}
+    return Prepared(sa.update(table).where(_is_unlocked(table)).values(values))
+
+
+def _is_unlocked(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Return the condition of those of the messages `message_ids` that no transaction has locked.
+
+    Two replicas may have sent the same messages. Their statements lock them in any order: a wait could be a deadlock.
+    """
+    of_ids = table.c.message_id == sa.any_(sa.bindparam("message_ids", type_=_uuids))
+    ids = sa.select(table.c.message_id).where(of_ids).with_for_update(skip_locked=True)
+    return table.c.message_id == sa.any_(sa.func.array(ids.scalar_subquery()))
 
 
 class Relay:
@@ -101,7 +114,7 @@ class Relay:
         self._table = table
         self._routes = routes
         self._wake = asyncio.Event()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[Any]] = set()
         self._accepted: set[UUID] = set()
         self._accepted_before: set[UUID] = set()
         """The accepted messages at the last cleanup."""
@@ -116,9 +129,7 @@ class Relay:
         """
         for message in messages:
             if len(self._sending) < SENDING_AT_ONCE:
-                task = asyncio.create_task(self._send_now(message))
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+                self._start(self._send_now(message))
 
     def deletion(self) -> AbstractContextManager[Sequence[UUID]]:
         """Return accepted messages whose rows the transaction in the context deletes."""
@@ -149,8 +160,8 @@ class Relay:
     async def _poll(self) -> None:
         """Send the messages that are due.
 
-        A route whose receiver answers none of a batch is left out until the next poll: each attempt may last `SEND_TIMEOUT`,
-        and the messages of other routes would wait for it.
+        A route whose receiver answers none of a batch in `WAIT_SECONDS` is left out until the next poll: the messages of other
+        routes would wait for it.
         """
         silent: set[str] = set()
         is_complete = False
@@ -158,19 +169,27 @@ class Relay:
             async with self._single.connect() as conn:
                 rows = await _take_due(self._table).execute(conn, {"silent": list(silent)})
             due = [_Due(*row) for row in rows]
-            refused = [message for message in await asyncio.gather(*(self._send_due(*row) for row in due)) if message]
-            answered = {self._route(row.subject) for row in due if row.message_id not in self._unanswered}
+            sends = {self._start(self._send_due(*row)): row for row in due}
+            ended = (await asyncio.wait(sends, timeout=WAIT_SECONDS))[0] if sends else set()
+            answered = {
+                self._route(sends[send].subject) for send in ended if sends[send].message_id not in self._unanswered
+            }
             silent |= {self._route(row.subject) for row in due} - answered
             await self._delete_accepted(self._accepted)
-            if refused:
+            if refused := [cause for send in ended if (cause := send.result())]:
                 logger.warning(
                     "messages were not accepted and stay in the outbox",
                     extra={"count": len(refused), "cause": refused[0]},
                 )
-                self._poll_soon()
             is_complete = len(due) < BATCH
         # Not before the end: they are due again.
         await self._return_unanswered()
+
+    def _start(self, send: Coroutine[None, None, ResultT]) -> asyncio.Task[ResultT]:
+        task = asyncio.create_task(send)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        return task
 
     async def _return_unanswered(self) -> None:
         """Return messages whose receiver does not answer. A replica that reaches it sends them with its next poll."""
@@ -207,8 +226,10 @@ class Relay:
             await self._send(str(message_id), subject, payload, traceparent or "")
         except (errors.Unavailable, OSError) as error:
             self._unanswered.add(message_id)
+            self._poll_soon()
             return repr(error)[:200]
         except Exception as error:
+            self._poll_soon()
             if attempts >= ALARM_ATTEMPTS:
                 logger.exception(
                     "a message is refused again and again",

@@ -90,7 +90,11 @@ def _insertion(table: sa.Table, ctes: str, is_traced: bool) -> Prepared:
     return Prepared(
         sa.text(f"""
 WITH {ctes + "," if ctes else ""}
-deleted AS (DELETE FROM {table.fullname} WHERE message_id = ANY(CAST(:accepted AS uuid[])))
+deleted AS (
+    -- As `relay._is_unlocked`.
+    DELETE FROM {table.fullname} WHERE message_id = ANY(ARRAY(
+        SELECT message_id FROM {table.fullname} WHERE message_id = ANY(CAST(:accepted AS uuid[])) FOR UPDATE SKIP LOCKED))
+)
 INSERT INTO {table.fullname} (message_id, subject, payload, send_after{column})
 SELECT m.message_id, m.subject, m.payload, now() + CAST(:delay AS interval){column}
 FROM unnest(CAST(:message_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:payloads AS bytea[]){values})

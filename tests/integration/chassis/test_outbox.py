@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import driver, errors, outbox, postgres, prepared, run
+from chassis.outbox import relay as outbox_relay
 from services.demo import schema
 
 SINGLE_SIZE = 2
@@ -249,6 +250,69 @@ async def test_next_transaction_deletes_the_messages_that_have_arrived(
     assert await sent.stored() == [("a", True)]
     await publish(engine, relay, f"{prefix}b")
     assert await sent.stored() == [("b", True)]
+
+
+async def test_messages_that_another_replica_deletes_or_returns_delay_nothing(
+    engine: AsyncEngine, prefix: str, eventually: Eventually, sent: Sent
+) -> None:
+    """Both have sent them. Each locks them in its own order, so a wait could be a deadlock."""
+    arrived: list[str] = []
+
+    async def send(message_id: str, subject: str, payload: bytes) -> None:
+        arrived.append(subject.removeprefix(prefix))
+        if subject.endswith("unreachable"):
+            await other.execute(lock_all)
+            raise errors.Unavailable("The service does not answer.")
+
+    def has_arrived(name: str) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            relay.wake()
+            return name in arrived
+
+        return check
+
+    lock_all = sa.select(schema.outbox.c.message_id).where(schema.outbox.c.subject.startswith(prefix)).with_for_update()
+    relay = outbox.Relay(engine, schema.outbox, {prefix: send})
+    await publish(engine, relay, f"{prefix}a")
+    await eventually(has_arrived("a"))
+    async with engine.connect() as other:
+        await other.execute(lock_all)
+        await publish(engine, relay, f"{prefix}b")
+        assert await sent.stored() == [("a", True), ("b", True)]
+        await put(engine, f"{prefix}unreachable")
+        async with run.Background() as background:
+            background.start("relay", relay.run)
+            await eventually(has_arrived("unreachable"))
+            await put(engine, f"{prefix}c")
+            await eventually(has_arrived("c"))
+
+
+async def test_message_without_an_answer_delays_no_others(
+    engine: AsyncEngine, prefix: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, sent: Sent
+) -> None:
+    monkeypatch.setattr(outbox_relay, "SEND_TIMEOUT", 3_600.0)
+    monkeypatch.setattr(outbox_relay, "WAIT_SECONDS", 0.1)
+    tried: list[str] = []
+
+    async def send(message_id: str, subject: str, payload: bytes) -> None:
+        tried.append(subject.removeprefix(prefix))
+        if subject.endswith("hangs"):
+            await asyncio.Event().wait()
+
+    def was_tried(name: str) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            relay.wake()
+            return name in tried
+
+        return check
+
+    await put(engine, f"{prefix}hangs")
+    relay = outbox.Relay(engine, schema.outbox, {prefix: send})
+    async with run.Background() as background:
+        background.start("relay", relay.run)
+        await eventually(was_tried("hangs"))
+        await put(engine, f"{prefix}next")
+        await eventually(was_tried("next"))
 
 
 async def publish(engine: AsyncEngine, relay: outbox.Relay, subject: str) -> None:
