@@ -14,12 +14,14 @@ from chassis import errors, metrics, run, tracing
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = (1.0, 5.0, 15.0, 30.0)
-"""Pauses before a redelivery, by the number of failures; the last pause applies to all further failures.
+"""Pauses before a redelivery, by the number of deliveries; the last pause applies to all further ones.
 
 The last pause is also how long a consumer may stand still after an outage: all messages that it may have unacknowledged wait.
 """
 MAX_FAILURES = 10
-"""The delivery at which a message that fails for an unexpected reason is dropped: it would block those after it."""
+"""Unexpected failures after which a message is dropped: it would block those after it. Each process counts its own."""
+MAX_COUNTED = 1_000
+"""Messages whose failures a process counts. A consumer has 256 at a time; another replica may handle those that failed here."""
 
 
 class Undecodable(Exception):
@@ -44,9 +46,10 @@ def acknowledge_after(service: str, handler: Handler, translate: run.Translate) 
     """Return a function that calls `handler` with an event of `service`, and acknowledges it; it is redelivered if that raises.
 
     An event is dropped when it cannot be decoded, or after ten failures that are not errors of a dependency: `translate`
-    recognises those.
+    recognises those. Deliveries do not count: an outage and processes that are killed cause many.
     """
     dropped = metrics.NATS_DROPPED.labels(service)
+    failures: dict[int, int] = {}
 
     async def deliver(message: NatsMessage) -> None:
         try:
@@ -60,7 +63,7 @@ def acknowledge_after(service: str, handler: Handler, translate: run.Translate) 
             expected = error if isinstance(error, errors.Error) else translate(error)
             if expected:
                 logger.warning("message will be redelivered", extra={"stream": service, "cause": expected.code})
-            elif _deliveries(message) >= MAX_FAILURES:
+            elif _count(failures, message) >= MAX_FAILURES:
                 # The periodic sweeps repair what the event would have changed.
                 logger.exception("failing message dropped", extra={"stream": service})
                 dropped.inc()
@@ -84,6 +87,15 @@ def received(message: Msg) -> Received:
 
 def _deliveries(message: NatsMessage) -> int:
     return message.raw_message.metadata.num_delivered or 1
+
+
+def _count(failures: dict[int, int], message: NatsMessage) -> int:
+    """Count a failure of a message; return how many it has. The message that has failed least recently is forgotten."""
+    sequence = message.raw_message.metadata.sequence.stream
+    failures[sequence] = failures.pop(sequence, 0) + 1
+    if len(failures) > MAX_COUNTED:
+        del failures[next(iter(failures))]
+    return failures[sequence]
 
 
 def _pause(message: NatsMessage) -> float:
