@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, outbox, postgres
+from chassis import errors, outbox, postgres, transactions
 from lifecycle.declaration import Lifecycle
 from lifecycle.file_states import Action, File
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 EXPIRED_BATCH = 20
 MAX_FAILURES = 20
-"""Failures that end a pass: the database does not answer."""
+"""Failures that end a pass: the database does not answer. The next pass begins with other files."""
 
 F = TypeVar("F", bound=File)
 
@@ -79,11 +79,8 @@ async def expire(
     single = postgres.autocommit(engine)
     total, failures, count = 0, 0, EXPIRED_BATCH
     while count == EXPIRED_BATCH and failures < MAX_FAILURES:
-        async with single.connect() as conn:
-            # Those that have failed are the oldest now.
-            files = await lifecycle.rows.list_unchanged(
-                conn, Action.EXPIRE, age=age, skipped=failures, limit=EXPIRED_BATCH
-            )
+        async with transactions.begin(single) as conn:
+            files = await lifecycle.rows.take_unchanged(conn, Action.EXPIRE, unchanged_for=age, limit=EXPIRED_BATCH)
         for file in files:
             try:
                 total += await _expire(lifecycle, file, engine, relay)

@@ -27,6 +27,7 @@ ResourceT = TypeVar("ResourceT", bound=Resource)
 
 AGE = sa.bindparam("age", type_=sa.Interval)
 """The parameter of a `take_statement`: the least time between two checks of a resource."""
+RETAKE_AFTER = timedelta(minutes=1)
 _now = sa.func.now()
 
 
@@ -187,24 +188,19 @@ class Rows(Generic[ResourceT, ActionT]):
         rows = await statement.execute(conn, {"age": age, "limit": limit})
         return [self._read(dict(zip(self._names, row, strict=True))) for row in rows]
 
-    async def list_overdue(self, conn: AsyncConnection, *, limit: int) -> list[ResourceT]:
-        """List resources that have waited for their user for longer than `Wait.limit`, the longest first."""
-        if (wait := self.machine.wait) is None:
-            return []
-        columns = self.table.c
-        is_overdue = (columns.state == wait.state, columns.job_id.is_(None), columns.changed_at <= _now - wait.limit)
-        statement = sa.select(self.table).where(*is_overdue).order_by(columns.changed_at).limit(limit)
-        return [self._read(row) for row in (await conn.execute(statement)).mappings()]
-
-    async def list_unchanged(
-        self, conn: AsyncConnection, action: ActionT, *, age: timedelta, skipped: int, limit: int
+    async def take_unchanged(
+        self, conn: AsyncConnection, action: ActionT, *, unchanged_for: timedelta, limit: int
     ) -> list[ResourceT]:
-        """List resources that `action` can move and that have not changed for `age`, the oldest first, without the first ones."""
-        changed_at = self.table.c.changed_at
-        statement = (
-            sa.select(self.table).where(self.state_permits(action), changed_at <= _now - age).order_by(changed_at)
-        )
-        rows = await conn.execute(statement.offset(skipped).limit(limit))
+        """Take resources that `action` should move, as they have not changed for so long, the longest unchecked first.
+
+        Those that cannot be moved are taken again in a minute, after all others.
+        """
+        columns, wait = self.table.c, self.machine.wait
+        conditions = [self.state_permits(action), columns.changed_at <= _now - unchanged_for]
+        if wait is not None and action is wait.action:
+            conditions.append(columns.job_id.is_(None))
+        statement = self.take_statement(*conditions, order=columns.checked_at.nulls_first())
+        rows = await conn.execute(statement, {"age": RETAKE_AFTER, "limit": limit})
         return [self._read(row) for row in rows.mappings()]
 
     async def execute(

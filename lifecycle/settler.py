@@ -106,21 +106,20 @@ class Settler(Generic[ResourceT, ActionT]):
         return len(stale), sum(isinstance(result, BaseException) for result in results)
 
     async def end_overdue(self, *, limit: int) -> int:
-        """End what has waited for its user for longer than `Wait.limit`; return how many have ended.
+        """End what has waited for its user for longer than `Wait.limit`; return how many were taken, ended or not.
 
         One that fails does not stop the others.
         """
-        async with self._single.connect() as conn:
-            overdue = await self._rows.list_overdue(conn, limit=limit)
-        count = 0
+        if (wait := self._machine.wait) is None:
+            return 0
+        async with transactions.begin(self._single) as conn:
+            overdue = await self._rows.take_unchanged(conn, wait.action, unchanged_for=wait.limit, limit=limit)
         for resource in overdue:
             try:
                 await self._end_wait(resource)
             except Exception:
                 logger.exception("wait not ended", extra={"generation": resource.generation})
-            else:
-                count += 1
-        return count
+        return len(overdue)
 
     async def _check(self, resource: ResourceT, submits: Iterator[int]) -> None:
         job = await self._jobs.get(str(resource.job_id))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import worker
 from chassis import errors, outbox
-from lifecycle import files
+from lifecycle import files, rows
 from lifecycle.file_states import State
 from lifecycle.machine import Error, JobPhase, JobUpdate
 from lifecycle.settler import Settler
@@ -293,6 +293,7 @@ async def test_file_that_cannot_be_deleted_keeps_no_other_from_its_end(
 ) -> None:
     monkeypatch.setattr(files, "EXPIRED_BATCH", 1)
     monkeypatch.setattr(files, "MAX_FAILURES", 2)
+    monkeypatch.setattr(rows, "RETAKE_AFTER", timedelta())
     locked = Exporter(make_owner(), silent_jobs)
     await locked.owner.enabled(interactions=700)
     for each, days in ((locked, 9), (exporter, 8)):

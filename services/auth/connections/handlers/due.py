@@ -45,14 +45,14 @@ async def refresh_due(dependencies: Dependencies, submit: Submit, context: worke
 async def abandon(
     dependencies: Dependencies, settler: Settler[Connection, Action], context: worker.Context
 ) -> dict[str, int]:
-    """End connections whose users did not come back, and delete expired authorizations; return how many ended."""
-    abandoned = 0
+    """End connections whose users did not come back, and delete expired authorizations; return how many were to end."""
+    overdue = 0
     for _ in range(ROUNDS):
         context.raise_if_cancelled()
-        connections = await settler.end_overdue(limit=BATCH)
-        abandoned += connections
-        if connections < BATCH:
+        taken = await settler.end_overdue(limit=BATCH)
+        overdue += taken
+        if taken < BATCH:
             break
     async with dependencies.engine.begin() as conn:
         await secrets.delete_expired(conn)
-    return {"abandoned": abandoned}
+    return {"overdue": overdue}

@@ -437,6 +437,27 @@ async def test_wait_whose_row_is_locked_keeps_no_other_from_its_end(
     assert (await locked.connection()).state is State.DISCONNECTED
 
 
+async def test_waits_that_cannot_end_keep_no_other_from_its_end(
+    owner: Any, new_owner: Callable[..., Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due, "BATCH", 1)
+    refused = await new_owner()
+    for user, age in ((refused, "20 minutes"), (owner, "10 minutes")):
+        await user.begin()
+        await user.age("changed_at", age)
+    dependencies = owner.parts.dependencies
+    rule = f"CHECK (user_id <> '{refused.user_id}' OR state <> 'disconnected') NOT VALID"
+    async with dependencies.engine.begin() as conn:
+        await conn.execute(sa.text(f"ALTER TABLE auth.connections ADD CONSTRAINT poison {rule}"))
+    try:
+        await due.abandon(dependencies, owner.parts.settler, testing.RecordingContext())
+    finally:
+        async with dependencies.engine.begin() as conn:
+            await conn.execute(sa.text("ALTER TABLE auth.connections DROP CONSTRAINT poison"))
+    states = [(await user.connection()).state for user in (refused, owner)]
+    assert states == [State.CONNECTING, State.DISCONNECTED]
+
+
 async def test_list_has_every_platform_in_the_order_of_the_settings(owner: Any) -> None:
     await owner.connected()
     connections = await owner.parts.operations.list(owner.user_id)
