@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -18,6 +19,21 @@ PARTS = {
     "demo": ("services.demo.exports.schema",),
 }
 """Modules with tables of a service besides its schema.py."""
+
+
+UNINDEXED_KEYS = """
+SELECT f.conrelid::regclass || ' ' || f.conname FROM pg_constraint f
+WHERE f.contype = 'f' AND NOT EXISTS (
+    SELECT FROM pg_index i WHERE i.indrelid = f.conrelid AND i.indpred IS NULL
+        AND (i.indkey::int2[])[0:cardinality(f.conkey) - 1] @> f.conkey)
+"""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_foreign_key_has_an_index(service: str, database_url: Callable[[str], str]) -> None:
+    """Without it, each deleted row costs a search of the whole table that refers to it."""
+    with psycopg.connect(database_url(service)) as connection:
+        assert connection.execute(UNINDEXED_KEYS).fetchall() == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
