@@ -19,7 +19,7 @@ from services.jobs.transaction import Transaction
 BATCH = 100
 """Unfinished jobs that one call cancels."""
 DELETE_BATCH = 1_000
-"""Finished jobs, and events, that one call deletes."""
+"""Finished jobs, and events, that one call deletes; changes by an admin that it forgets."""
 STATEMENT_BATCH = 50
 """Jobs that one statement deletes: each may have 20,000 log lines."""
 DELETE_SECONDS = 2.0
@@ -80,7 +80,7 @@ class Erased:
     """The result of one call."""
 
     deleted: int
-    """Jobs and events: none of either means that this part waits for workers or the outbox."""
+    """Jobs and events, and changes that name nobody now: none means that this part waits for workers or the outbox."""
     is_complete: bool
     """Whether the owner, the searched part and the outbox hold nothing of the owner any more."""
     next_job_id: UUID | None
@@ -106,8 +106,8 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
             deleted_events = (await conn.execute(_DELETE_EVENTS, parameters)).rowcount
             if deleted_events < DELETE_BATCH:
                 await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
-        await change_log.KINDS.forget_actor(conn, owner_id)
-        await change_log.JOBS.forget_actor(conn, owner_id)
+        logs = (change_log.KINDS, change_log.JOBS)
+        forgotten = [await log.forget_actor(conn, owner_id, limit=DELETE_BATCH) for log in logs]
     addresses = [text.lower() for text in texts]
     async with jobs.transaction() as tx:
         parameters = {
@@ -122,8 +122,8 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
         is_unsent = bool(await tx.conn.scalar(_IS_UNSENT, {"sought": str(owner_id)}))
     is_clean = all(row.is_finished for row in mentioning)
     return Erased(
-        deleted=deleted_jobs + deleted_events + sum(row.is_finished for row in mentioning),
-        is_complete=not has_jobs and deleted_events < DELETE_BATCH and is_clean and not is_unsent,
+        deleted=deleted_jobs + deleted_events + sum(forgotten) + sum(row.is_finished for row in mentioning),
+        is_complete=not has_jobs and max(deleted_events, *forgotten) < DELETE_BATCH and is_clean and not is_unsent,
         next_job_id=page[-1].job_id if len(page) == SCAN_BATCH else None,
     )
 

@@ -62,7 +62,8 @@ class ChangeLog(Generic[ChangeT]):
         fields = [columns[field.name] for field in dataclasses.fields(change)]
         self._list = sa.select(*fields).where(of_subject).order_by(newest_first)
         of_actor = columns.actor_id == sa.bindparam("erased", type_=sa.Uuid)
-        self._forget = sa.update(table).where(of_actor).values(actor_id=None)
+        some = sa.select(columns.change_id).where(of_actor).limit(sa.bindparam("limit"))
+        self._forget = sa.update(table).where(columns.change_id.in_(some)).values(actor_id=None)
 
     async def record(
         self, conn: AsyncConnection, subject: UUID | str, change: str, *, actor_id: UUID | None, **details: str
@@ -79,9 +80,9 @@ class ChangeLog(Generic[ChangeT]):
         rows = await conn.execute(self._list.limit(limit), {"subject": subject})
         return [self._change(**row) for row in rows.mappings()]
 
-    async def forget_actor(self, conn: AsyncConnection, actor_id: UUID) -> None:
-        """Remove an erased account from its changes."""
-        await conn.execute(self._forget, {"erased": actor_id})
+    async def forget_actor(self, conn: AsyncConnection, actor_id: UUID, *, limit: int) -> int:
+        """Remove an erased account from up to `limit` of its changes; return from how many."""
+        return (await conn.execute(self._forget, {"erased": actor_id, "limit": limit})).rowcount
 
 
 JOBS = ChangeLog(schema.job_changes, "job_id", JobChange, max_count=MAX_JOB_CHANGES)

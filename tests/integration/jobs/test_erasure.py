@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, ids, outbox, postgres
 from services.jobs import domain, erasure, operations, outcomes, schema, transaction
+from services.jobs.operators.holds import Holds
 from tests.integration.jobs.claim_calls import Eventually
 from tests.integration.jobs.conftest import LEASE
 
 EMAIL = "Mina.Okafor@Example.com"
-TABLES = ("jobs", "attempts", "attempt_logs", "checkpoints", "job_events", "owners")
+TABLES = ("jobs", "attempts", "attempt_logs", "checkpoints", "job_events", "owners", "job_changes", "kind_changes")
 
 Spec = Callable[..., domain.Spec]
 
@@ -149,6 +150,21 @@ async def test_unsent_message_of_the_owner_is_reported(
     assert not await erase(jobs, owner_id)
     await send_all(jobs_engine)
     assert await erase(jobs, owner_id)
+
+
+async def test_changes_by_the_owner_are_forgotten_in_parts(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of many jobs by an admin names the admin once for each job."""
+    monkeypatch.setattr(erasure, "DELETE_BATCH", 2)
+    for _ in range(3):
+        job, _ = await jobs.submit(ids.uuid7(), spec(owner_id=uuid4()))
+        await Holds(jobs).hold(job.job_id, actor_id=owner_id)
+    await send_all(jobs_engine)
+    first = await erasure.erase_owner(jobs, owner_id, [])
+    assert (first.deleted, first.is_complete) == (2, False)
+    assert await erase(jobs, owner_id)
+    assert await mentioning(jobs_engine, owner_id) == set()
 
 
 async def test_deleted_events_are_progress(

@@ -193,7 +193,7 @@ async def test_owners_get_an_event_and_operators_read_who_did_it(
         await holds.release(job.job_id, actor_id=admin_id)
     assert await changes() == [("release", admin_id), ("hold", admin_id), ("release", admin_id)]
     async with jobs_engine.begin() as conn:
-        await change_log.JOBS.forget_actor(conn, admin_id)
+        await change_log.JOBS.forget_actor(conn, admin_id, limit=10)
     assert await changes() == [("release", None), ("hold", None), ("release", None)]
 
 

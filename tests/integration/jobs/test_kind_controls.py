@@ -223,7 +223,7 @@ async def test_changes_of_a_kind_are_recorded_with_their_admin_and_bounded(
     await controls.pause(kind)
     assert await changes() == [("paused", "", None), *recorded[:2]]
     async with jobs_engine.begin() as conn:
-        await change_log.KINDS.forget_actor(conn, admin_id)
+        await change_log.KINDS.forget_actor(conn, admin_id, limit=10)
         await conn.execute(
             sa.text(
                 "UPDATE jobs.kind_changes SET changed_at = now() - interval '366 days' WHERE kind = :kind AND change = 'resumed'"
