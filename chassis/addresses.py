@@ -1,9 +1,20 @@
-"""Networks of callers, as rate limits count them."""
+"""Network addresses: those that processes listen on, and networks of callers as rate limits count them."""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
+import re
+
+_LISTEN = re.compile(r"(\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return host and port of `0.0.0.0:9090` or `[::]:9090`, the host without brackets. Raises `ValueError`."""
+    parts = _LISTEN.fullmatch(text)
+    if parts is None or (port := int(parts["port"])) > 65_535:
+        raise ValueError(f"{text!r} is not host:port")
+    return parts["ipv6"] or parts["host"], port
 
 
 @functools.lru_cache(maxsize=10_000)

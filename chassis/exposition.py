@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from chassis import addresses
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +88,10 @@ def registry(*measurements: Measurement) -> CollectorRegistry:
 
 
 class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Log an error in a request; by default it would be printed, in no format of ours."""
         if isinstance(sys.exception(), OSError):
@@ -105,7 +112,6 @@ async def serving(
     if not listen:
         yield 0
         return
-    host, _, port = listen.rpartition(":")
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0
@@ -132,7 +138,7 @@ async def serving(
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - named by http.server
             """Log nothing: a probe comes every few seconds."""
 
-    server = _Server((host, int(port)), Handler)
+    server = _Server(addresses.host_and_port(listen), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, name="probes", daemon=True)
     thread.start()
     try:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from chassis import database_url, identity, tls
+from chassis import addresses, database_url, identity, tls
 
 ENVIRONMENTS = ("local", "production")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -191,10 +191,11 @@ def _wrong_trust(text: str) -> str:
 
 
 def _wrong_address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    return (
-        "" if host and colon and port.isdecimal() and int(port) < 65_536 else "must be host:port, such as 0.0.0.0:9090"
-    )
+    try:
+        addresses.host_and_port(text)
+    except ValueError:
+        return "must be host:port, such as 0.0.0.0:9090 or [::]:9090"
+    return ""
 
 
 _FORMATS: Mapping[str, Callable[[str], str]] = {

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from chassis import public_url, settings
+from chassis import addresses, public_url, settings
 from gateway.middleware import rate_limits
 
 NO_PROXIES = "none"
@@ -100,5 +100,4 @@ class Settings(settings.Process):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
-        host, _, port = self.listen.rpartition(":")
-        return host, int(port)
+        return addresses.host_and_port(self.listen)

@@ -76,7 +76,7 @@ def _socket(address: tuple[str, int]) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((address[0].strip("[]"), address[1]))
+        listener.bind(address)
     except BaseException:
         listener.close()
         raise

@@ -71,11 +71,11 @@ def channel(
 ) -> grpc.aio.Channel:
     """Open a channel to `target` for `service` (its full proto name), balanced over all its addresses.
 
-    `target` is host:port with a name that resolves to all replicas, or several IPv4 addresses with ports, separated by commas.
-    Calls of the rpcs in `idempotent` (service/method) are retried when the connection breaks. With `certificate`, the certificate
-    of this process, the server needs a certificate for the service; its host name and address do not matter. Without, the
-    connection is plain. `pings` find a peer that is frozen; a process that calls itself needs none. Close the channel with
-    `await channel.close()`.
+    `target` is host:port with a name that resolves to all replicas, or several addresses with ports, separated by commas, all
+    IPv4 or all IPv6. Calls of the rpcs in `idempotent` (service/method) are retried when the connection breaks. With
+    `certificate`, the certificate of this process, the server needs a certificate for the service; its host name and address do
+    not matter. Without, the connection is plain. `pings` find a peer that is frozen; a process that calls itself needs none.
+    Close the channel with `await channel.close()`.
     """
     names = [{"service": name, "method": method} for name, method in (rpc.split("/") for rpc in idempotent)]
     config = {
@@ -90,7 +90,7 @@ def channel(
     ]
     if certificate is not None:
         options.append(("grpc.ssl_target_name_override", metadata.owner(f"{service}/")))
-    scheme = "ipv4:" if "," in target else "dns:///"
+    scheme = "dns:///" if "," not in target else "ipv6:" if target.startswith("[") else "ipv4:"
     return renewing.Channel(f"{scheme}{target}", options, certificate=certificate)
 
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from chassis.rpc import channel
+from chassis.rpc import channel, client
 
 NAME = "service.test"
 UNKNOWN_ANSWERS = 12
@@ -80,6 +80,20 @@ async def test_returning_name_is_resolved_within_seconds(
     await eventually(is_found)
     assert server.queries > UNKNOWN_ANSWERS
     await opened.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_target_of_several_addresses_is_reached_by_both_protocols(host: str) -> None:
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    target = ",".join(f"{host}:{server.add_insecure_port(f'{host}:0')}" for _ in range(2))
+    await server.start()
+    opened = client.channel(target, service="grpc.health.v1.Health")
+    stub: Any = health_pb2_grpc.HealthStub(opened)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=60.0, wait_for_ready=True)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await opened.close()
+    await server.stop(None)
 
 
 async def test_first_call_on_a_closed_channel_is_refused(port: int) -> None:

@@ -21,3 +21,24 @@ from chassis import addresses
 )
 def test_network_is_the_prefix_of_one_customer(host: str, network: str) -> None:
     assert addresses.network(host) == network
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.7:9090", ("192.0.2.7", 9090)),
+        ("jobs:0", ("jobs", 0)),
+        ("[::]:9090", ("::", 9090)),
+        ("[::1]:1", ("::1", 1)),
+    ],
+)
+def test_host_and_port_of_an_address(text: str, address: tuple[str, int]) -> None:
+    assert addresses.host_and_port(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["9090", ":9090", "::9090", "::1:9090", "[::1]", "[::1]9090", "[]:9090", "a:b:1", "a:65536", "a:-1", "a:"]
+)
+def test_text_of_another_form_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is not host:port"):
+        addresses.host_and_port(text)

@@ -13,10 +13,20 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from chassis import exposition
+from chassis import probe as probes
 
 
 def values(text: str = "x") -> list[Metric]:
     return [GaugeMetricFamily("measured", text, value=1.0)]
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "[::1]"])
+async def test_any_address_of_ipv6_serves_both_protocols(client: str) -> None:
+    def probe() -> bool:
+        return probes.is_ready(f"http://{client}:{port}/healthz")
+
+    async with exposition.serving("[::]:0") as port:
+        assert await asyncio.to_thread(probe)
 
 
 async def test_measurements_of_a_scrape_run_at_once() -> None:
