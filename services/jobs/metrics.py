@@ -60,11 +60,12 @@ class Measure:
     async def jobs(self) -> Iterable[Metric]:
         """Measure the unfinished jobs by kind, and leases that nobody has rescued."""
         rows = await self._overview.list_kinds()
+        holds = await self._overview.oldest_holds()
         async with self._single.connect() as conn:
             ((expired, late),) = await _LEASES.execute(conn, {})
         late_text = "Time since the lease expired that waits longest for its rescue."
         return (
-            *_of_kinds(rows),
+            *_of_kinds(rows, holds),
             _gauge("jobs_expired_leases", "Held jobs whose lease has expired.", expired),
             _gauge("jobs_expired_lease_seconds", late_text, late),
         )
@@ -76,16 +77,20 @@ class Measure:
         return [_gauge(f"postgres_{key}", help_text, values[key] or 0) for key, help_text in SERVER_GAUGES.items()]
 
 
-def _of_kinds(rows: Iterable[Mapping[str, Any]]) -> Iterable[Metric]:
+def _of_kinds(rows: Iterable[Mapping[str, Any]], holds: Mapping[str, float]) -> Iterable[Metric]:
     unfinished = GaugeMetricFamily("jobs_unfinished", "Jobs that have not ended.", labels=["kind", "state"])
     oldest = GaugeMetricFamily(
         "jobs_oldest_waiting_seconds", "For how long the oldest job waits that can be claimed.", labels=["kind"]
+    )
+    oldest_hold = GaugeMetricFamily(
+        "jobs_oldest_hold_seconds", "For how long the oldest job on hold has been on hold.", labels=["kind"]
     )
     paused = GaugeMetricFamily("jobs_kind_paused", "Whether the kind is paused.", labels=["kind"])
     workers = GaugeMetricFamily("jobs_kind_has_worker", "Whether a worker has registered the kind.", labels=["kind"])
     now = time.time()
     counts: Counter[tuple[str, str]] = Counter()
     waits: dict[str, float] = {}
+    hold_ages: dict[str, float] = {}
     # Those of the most jobs first: they get labels of their own.
     label = metrics.kind_label()
     for row in sorted(rows, key=lambda row: -sum(row["counts"].values())):
@@ -93,14 +98,16 @@ def _of_kinds(rows: Iterable[Mapping[str, Any]]) -> Iterable[Metric]:
         counts.update({(kind, state): count for state, count in row["counts"].items()})
         since = row["oldest_waiting_at"]
         waits[kind] = max(waits.get(kind, 0.0), now - since.timestamp() if since else 0.0)
+        hold_ages[kind] = max(hold_ages.get(kind, 0.0), holds.get(row["kind"], 0.0))
         if kind == row["kind"]:
             paused.add_metric([kind], row["paused_at"] is not None)
             workers.add_metric([kind], row["has_worker"])
     for labels, count in counts.items():
         unfinished.add_metric(labels, count)
-    for kind, seconds in waits.items():
-        oldest.add_metric([kind], seconds)
-    return unfinished, oldest, paused, workers
+    for family, by_kind in ((oldest, waits), (oldest_hold, hold_ages)):
+        for kind, seconds in by_kind.items():
+            family.add_metric([kind], seconds)
+    return unfinished, oldest, oldest_hold, paused, workers
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

@@ -21,6 +21,8 @@ FAILED_JOBS = 20_000
 """The newest failed jobs that can make a kind a problem."""
 HELD_JOBS = 20
 """Jobs of a worker that are listed."""
+MEASURED_HOLDS = 1_000
+"""Jobs on hold of which the age is measured: more of them were put on hold together."""
 
 # One part for each partial index of unfinished jobs: ready, held, delayed, waiting for children, waiting for their concurrency
 # key. Together they contain every unfinished job once.
@@ -74,6 +76,16 @@ WHERE w.seen_at > now() - CAST(:alive AS interval) OR h.held > 0
 ORDER BY 1
 """)
 
+_ON_HOLD = f"""(
+    SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
+    UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
+) j WHERE {sql.IS_ON_HOLD}"""
+_ON_HOLD_SINCE = "(SELECT max(c.changed_at) FROM jobs.job_changes c WHERE c.job_id = j.job_id)"
+_OLDEST_HOLDS = sql.prepared(f"""
+SELECT h.kind, CAST(extract(epoch FROM now() - min(h.since)) AS double precision)
+FROM (SELECT j.kind, {_ON_HOLD_SINCE} AS since FROM {_ON_HOLD} LIMIT {MEASURED_HOLDS}) h GROUP BY h.kind
+""")
+
 _STUCK = f"""
 WITH waiting AS (
     SELECT j.job_id, j.run_at AS since,
@@ -93,13 +105,7 @@ WITH waiting AS (
     JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
     WHERE j.state IN {sql.HELD} AND j.state = {_RUNNING} AND a.started_at + j.attempt_timeout < now()
 ), on_hold AS (
-    SELECT j.job_id, (SELECT max(c.changed_at) FROM jobs.job_changes c WHERE c.job_id = j.job_id) AS since,
-        'on_hold' AS reason
-    FROM (
-        SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
-        UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
-    ) j
-    WHERE {sql.IS_ON_HOLD}
+    SELECT j.job_id, {_ON_HOLD_SINCE} AS since, 'on_hold' AS reason FROM {_ON_HOLD}
 ), crashing AS (
     SELECT unfinished.job_id, (
         SELECT min(c.finished_at) FROM (
@@ -242,6 +248,11 @@ class Overview:
         parameters = {**PROBLEM_PARAMETERS, "reasons": list(REASONS), "limit": MAX_PROBLEMS}
         async with self._single.connect() as conn:
             return [Problem(**row) for row in (await conn.execute(PROBLEMS, parameters)).mappings()]
+
+    async def oldest_holds(self) -> dict[str, float]:
+        """Return by kind for how many seconds its oldest job on hold has been on hold."""
+        async with self._single.connect() as conn:
+            return {kind: seconds or 0.0 for kind, seconds in await _OLDEST_HOLDS.execute(conn, {})}
 
     async def list_workers(self) -> list[Worker]:
         """Return by name the workers that were seen in the last two minutes or hold jobs."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from urllib import request
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +18,7 @@ from dev import subprocesses
 from services.jobs import __main__ as jobs_service
 from services.jobs import counters, domain, metrics, operations, schema, watches
 from services.jobs.operators import overview
+from services.jobs.operators.holds import Holds
 from services.jobs.settings import Settings
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -82,6 +84,24 @@ async def test_jobs_are_counted_by_kind_and_state_and_waits_are_timed(
     assert value(scraped, "outbox_oldest_seconds") > 0
     for measurement in ("jobs", "outbox", "postgres"):
         assert value(scraped, "measurement_success", measurement=measurement) == 1
+
+
+async def test_time_on_hold_is_measured_until_the_release(
+    jobs_engine: AsyncEngine,
+    jobs: operations.Operations,
+    submit_job: Callable[..., Awaitable[domain.Job]],
+    kind: str,
+    scrape: Callable[[], Awaitable[Samples]],
+) -> None:
+    await jobs.kinds.get([kind])
+    job, holds = await submit_job(), Holds(jobs)
+    await holds.hold(job.job_id, actor_id=None)
+    async with jobs_engine.begin() as conn:
+        dated_back = "UPDATE jobs.job_changes SET changed_at = now() - interval '2 days' WHERE job_id = :job_id"
+        await conn.execute(sa.text(dated_back), {"job_id": job.job_id})
+    assert value(await scrape(), "jobs_oldest_hold_seconds", kind=kind) >= 2 * 86_400
+    await holds.release(job.job_id, actor_id=None)
+    assert value(await scrape(), "jobs_oldest_hold_seconds", kind=kind) == 0
 
 
 async def test_committed_transitions_are_counted_by_kind_and_state(
