@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from chassis import errors, logs
@@ -55,8 +56,8 @@ _CODES_BY_STATUS = {
     413: "body_too_large",
 }
 _API = "/api/v1"
-_WITHOUT_HEAD = ("/events", "/events/poll", "/callback")
-"""Ends of paths whose GET holds a request open or changes state: HEAD is a 405 there."""
+_WITHOUT_HEAD = ("/events", "/events/poll", "/callback", "/file")
+"""Ends of paths whose GET holds a request open, changes state or reads a file: HEAD is a 405 there."""
 _INTERNAL_DETAIL = "Something went wrong on our side. If it happens again, contact support with the request ID."
 
 
@@ -143,12 +144,14 @@ def answers_head(path: str) -> bool:
 def _of_path(request: Request, problem: Problem) -> Problem:
     """Set `Allow` to the methods of all routes of the path; the router only names those of the first route."""
     path = _API + getattr(request.scope.get("route"), "path", "")
-    documented = request.app.openapi()["paths"].get(path)
-    if not documented:
-        return problem
-    methods = ", ".join(map(str.upper, documented))
-    if answers_head(request.url.path):
-        methods = methods.replace("GET", "GET, HEAD")
+    if documented := request.app.openapi()["paths"].get(path):
+        methods = ", ".join(map(str.upper, documented))
+        if answers_head(request.url.path):
+            methods = methods.replace("GET", "GET, HEAD")
+    else:
+        pages = (route for route in request.app.router.routes if isinstance(route, Route))
+        of_path = (route.methods or () for route in pages if route.matches(request.scope)[0] is not Match.NONE)
+        methods = ", ".join(sorted(set().union(*of_path))) or problem.headers["Allow"]
     return replace(problem, headers={"Allow": methods})
 
 

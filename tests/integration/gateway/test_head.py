@@ -44,9 +44,27 @@ async def test_head_of_a_call_that_only_posts_names_post(account: Account) -> No
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-@pytest.mark.parametrize("path", ["/events", "/events/poll", "/connections/youtube/callback"])
-async def test_head_neither_opens_a_stream_nor_finishes_a_consent(account: Account, path: str) -> None:
-    assert (await account.http.head(f"/api/v1{path}")).status_code == 405
+@pytest.mark.parametrize(
+    "path",
+    ["/events", "/events/poll", "/connections/youtube/callback", "/exports/file", "/auth/data-export/file"],
+)
+async def test_head_neither_opens_a_stream_nor_finishes_a_consent_nor_reads_a_file(account: Account, path: str) -> None:
+    response = await account.http.head(f"/api/v1{path}")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/dashboard", "GET, HEAD"),
+        ("/login", "GET, HEAD, POST"),
+        ("/settings/exports/start", "GET, HEAD, POST"),
+        ("/healthz", "GET"),
+    ],
+)
+async def test_refused_method_names_those_of_all_routes_of_a_page(account: Account, path: str, methods: str) -> None:
+    response = await account.http.delete(path, headers={"Origin": str(account.http.base_url)})
+    assert (response.status_code, response.headers["allow"]) == (405, methods)
 
 
 async def test_head_needs_a_session_where_get_does(url: str) -> None:
