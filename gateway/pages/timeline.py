@@ -9,7 +9,7 @@ from gateway import durations, views
 
 _TITLES: Mapping[str, str] = {
     "submitted": "Submitted",
-    "due": "Resumed",
+    "due": "Due",
     "claimed": "Attempt {attempt} started",
     "completed": "Completed",
     "failed": "Failed",

@@ -86,7 +86,7 @@ async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_
     page = await visitor.open("/admin/jobs?kind=demo.import&state=waiting")
     await page.get_by_role("link", name="Put on hold…").click()
     await page.get_by_label("How fast").select_option("100")
-    await page.get_by_role("button", name=f"Hold {JOBS - 1} jobs").click()
+    await page.get_by_role("button", name=f"Put {JOBS - 1} jobs on hold").click()
     await expect(page.get_by_text("Completed").first).to_be_visible(timeout=TIMEOUT_MS)
     page = await visitor.open("/admin/jobs?kind=demo.import&state=on_hold")
     await expect(page.get_by_text("120 jobs of 1 user")).to_be_visible()

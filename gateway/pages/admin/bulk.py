@@ -24,9 +24,10 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {"cancel": views.UNSTOPPABLE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What the page says about a change: the verb, its participle, the effect, the other choice, and the color of the button."""
+    """What the page says about a change: its name, its participle, the effect, the other choice, and the color of the button."""
 
-    verb: str
+    name: str
+    """`{}` is the jobs."""
     done: str
     effect: str
     keep: str = "Keep them as they are"
@@ -34,20 +35,20 @@ class Words:
 
 
 WORDS: Mapping[str, Words] = {
-    "retry": Words(verb="Retry", done="retried", effect="Each starts again with its full number of attempts."),
+    "retry": Words(name="Retry {}", done="retried", effect="Each starts again with its full number of attempts."),
     "cancel": Words(
-        verb="Cancel",
+        name="Cancel {}",
         done="cancelled",
         effect="Waiting jobs end now; running ones are asked to stop.",
         color="danger",
     ),
     "hold": Words(
-        verb="Hold",
+        name="Put {} on hold",
         done="put on hold",
         effect="None of them starts until it is released; running jobs continue. Deadlines still apply.",
     ),
     "release": Words(
-        verb="Release",
+        name="Release {}",
         done="released",
         effect="Each starts at its former time, or as soon as a worker is free.",
         keep="Leave them on hold",

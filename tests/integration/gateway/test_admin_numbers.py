@@ -137,9 +137,9 @@ async def test_removals_are_not_offered_to_be_cancelled(admin: httpx.AsyncClient
     assert f"/jobs/{removal.job_id}" in page.links
     assert not {"/admin/jobs/cancel", "/admin/jobs/retry"} & page.forms.keys()
     page = await open_page(admin, f"/admin/jobs/bulk?owner={owner}&state=active&change=cancel")
-    assert "No job to cancel" in page.text
+    assert "No job can be cancelled" in page.text
     page = await open_page(admin, f"/admin/jobs/bulk?owner={owner}&state=cancelled&change=retry")
-    assert "No job to retry" in page.text
+    assert "No job can be retried" in page.text
     answer = await admin.post(f"/api/v1/admin/jobs/{removal.job_id}/cancel")
     assert answer.status_code == 202
 
