@@ -18,16 +18,18 @@ MAX_AGE = timedelta(days=1)
 MEASURE_SECONDS = 10.0
 _MAX_REFUSED = 10_000
 
-# While workers run a kind, a single old job says nothing: the database may refuse to claim it. Materialized: for the first rows of
-# an order PostgreSQL would read the jobs owner by owner, each from another page.
+# The number of an owner's jobs is counted in an index; only those of an owner with many are read. While workers run a kind, an
+# old job says nothing: the database may refuse to claim it. In the order of claims the first job of each owner comes early.
 _FULL = sa.text("""
-    WITH q AS MATERIALIZED (
-        SELECT kind, owner_id, count(*) AS count, min(run_at) FILTER (WHERE ready) AS oldest_at FROM jobs.jobs
-        WHERE finished_at IS NULL GROUP BY kind, owner_id)
-    SELECT q.kind, q.owner_id FROM q
-    WHERE q.count >= :max_jobs OR q.oldest_at < now() - :max_age AND NOT EXISTS (
-        SELECT 1 FROM jobs.kinds k WHERE k.kind = q.kind AND k.paused_at IS NULL AND k.declared_at > now() - :alive)
-    LIMIT :limit
+    WITH large AS MATERIALIZED (
+        SELECT owner_id FROM jobs.jobs WHERE finished_at IS NULL GROUP BY owner_id HAVING count(*) >= :max_jobs)
+    (SELECT j.kind, j.owner_id FROM large JOIN jobs.jobs j ON j.owner_id = large.owner_id AND j.finished_at IS NULL
+        GROUP BY j.kind, j.owner_id HAVING count(*) >= :max_jobs LIMIT :limit)
+    UNION (SELECT DISTINCT k.kind, w.owner_id FROM jobs.kinds k CROSS JOIN LATERAL (
+            SELECT j.owner_id, j.run_at FROM jobs.jobs j WHERE j.kind = k.kind AND j.ready
+            ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT :max_jobs) w
+        WHERE (k.paused_at IS NOT NULL OR k.declared_at IS NULL OR k.declared_at < now() - :alive)
+            AND w.run_at < now() - :max_age LIMIT :limit)
 """).bindparams(sa.bindparam("max_age", type_=sa.Interval), sa.bindparam("alive", worker_versions.ALIVE, sa.Interval))
 
 
