@@ -191,7 +191,7 @@ class Rows(Generic[ResourceT, ActionT]):
     async def take_unchanged(
         self, conn: AsyncConnection, action: ActionT, *, unchanged_for: timedelta, limit: int
     ) -> list[ResourceT]:
-        """Take resources that `action` should move, as they have not changed for so long, the longest unchecked first.
+        """Take resources that `action` should move, those unchanged for `unchanged_for`, the longest unchecked first.
 
         Those that cannot be moved are taken again in a minute, after all others.
         """
