@@ -167,6 +167,14 @@ def test_probes_are_those_of_compose(resources: list[Resource]) -> None:
         assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": PROCESSES[name]["metrics"]}
 
 
+def test_liveness_does_not_end_a_start_of_minutes(resources: list[Resource]) -> None:
+    for deployment in of_kind(resources, "Deployment").values():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        starting = container["startupProbe"]
+        assert starting["httpGet"] == container["livenessProbe"]["httpGet"]
+        assert starting["periodSeconds"] * starting["failureThreshold"] >= 300
+
+
 def test_pods_have_no_rights_that_they_do_not_need(resources: list[Resource]) -> None:
     for _, pod in pods(resources):
         assert pod["automountServiceAccountToken"] is False

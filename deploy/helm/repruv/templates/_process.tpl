@@ -74,10 +74,15 @@ containers:
       {{- if ne (.process.port | default 0 | int) (.process.metrics | int) }}
       - {name: metrics, containerPort: {{ .process.metrics }}}
       {{- end }}
+    # On a busy node a start takes minutes: liveness must not end it.
+    startupProbe:
+      httpGet: {path: /healthz, port: {{ .process.metrics }}}
+      periodSeconds: 5
+      timeoutSeconds: 5
+      failureThreshold: 60
     # A thread answers /healthz, with 503 when the loops of a worker are stuck.
     livenessProbe:
       httpGet: {path: /healthz, port: {{ .process.metrics }}}
-      initialDelaySeconds: 30
       periodSeconds: 15
       timeoutSeconds: 5
       failureThreshold: 4
