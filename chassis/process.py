@@ -126,7 +126,7 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, stop.set)
-        os.register_at_fork(after_in_child=_forget_signal_handlers)
+        _keep_signals_of_children_apart()
         async with run.Background() as background:
             background.start("loop-tick", _Watchdog(metrics.LOOP_LAG.observe).tick)
             await serve(stop)
@@ -138,11 +138,24 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
         tracing.stop()
 
 
-def _forget_signal_handlers() -> None:
-    """Let a forked child, such as one of `multiprocessing`, take its signals itself: it would pass them on to this process."""
-    signal.set_wakeup_fd(-1)
-    for number in _STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+def _keep_signals_of_children_apart() -> None:
+    """Let forked children, such as those of `multiprocessing`, take their signals: they would pass them on to this process.
+
+    Until a child has forgotten the handlers, its signals are blocked.
+    """
+
+    def in_child() -> None:
+        signal.set_wakeup_fd(-1)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        unblock()
+
+    unblock = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOP_SIGNALS),
+        after_in_parent=unblock,
+        after_in_child=in_child,
+    )
 
 
 def freeze_modules() -> None:

@@ -43,7 +43,7 @@ async def test_offline_page_shows_its_state_and_catches_up(mina: Visitor, user: 
     mina.allow_messages("net::ERR_")
     page = await opened(mina)
     await mina.context.set_offline(True)
-    await expect(page.get_by_text("You are offline.")).to_be_visible(timeout=TIMEOUT_MS)
+    await expect(page.locator("#link-state").get_by_text("You are offline.")).to_be_visible(timeout=TIMEOUT_MS)
     await user.enable(SMALL)
     await user.wait_for_status("enabled")
     await mina.context.set_offline(False)
@@ -128,7 +128,9 @@ async def test_where_nothing_streams_the_page_polls_until_something_does(mina: V
     await mina.context.route(STREAM, block)
     page = await mina.open(SETTINGS)
     await mark(page)
-    await expect(page.get_by_text("Live updates paused. Checking every 5 s")).to_be_visible(timeout=TIMEOUT_MS)
+    await expect(page.locator("#link-state").get_by_text("Live updates paused. Checking every 5 s")).to_be_visible(
+        timeout=TIMEOUT_MS
+    )
     await user.enable(SMALL)
     await shows(page, "Demo mode active")
     await mina.context.unroute(STREAM)

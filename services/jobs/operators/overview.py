@@ -21,6 +21,8 @@ FAILED_JOBS = 20_000
 """The newest failed jobs that can make a kind a problem."""
 HELD_JOBS = 20
 """Jobs of a worker that are listed."""
+MEASURED_WAITS = 10_000
+"""Ready jobs of a kind, in the order of claims, of which the oldest is searched: the first job of each owner comes early."""
 MEASURED_HOLDS = 1_000
 """Jobs on hold of which the age is measured: more of them were put on hold together."""
 
@@ -54,7 +56,9 @@ SELECT named.kind, {_KIND_COLUMNS}, CASE WHEN CAST(:kind AS text) IS NOT NULL TH
         ORDER BY c.change_id DESC LIMIT 1) END AS paused_by,
     coalesce(k.declared_at > now() - CAST(:alive AS interval), false) AS has_worker,
     (SELECT coalesce(json_object_agg(c.state, c.jobs), '{{}}') FROM counted c WHERE c.kind = named.kind) AS counts,
-    (SELECT min(j.run_at) FROM jobs.jobs j WHERE j.ready AND j.kind = named.kind) AS oldest_waiting_at
+    (SELECT min(w.run_at) FROM (
+        SELECT j.run_at FROM jobs.jobs j WHERE j.ready AND j.kind = named.kind
+        ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT {MEASURED_WAITS}) w) AS oldest_waiting_at
 -- The row of a kind without settings may have been deleted while its jobs wait for their time.
 FROM (SELECT kind FROM jobs.kinds UNION SELECT kind FROM counted) named LEFT JOIN jobs.kinds k ON k.kind = named.kind
 WHERE CAST(:kind AS text) IS NULL OR named.kind = :kind

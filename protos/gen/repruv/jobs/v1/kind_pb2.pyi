@@ -286,7 +286,7 @@ class Kind(_message.Message):
 
     @_builtins.property
     def oldest_waiting_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when the oldest claimable job has waited; absent if there is none."""
+        """Since when the oldest claimable job has waited, of the first 10,000 in the order of claims; absent if there is none."""
 
     def __init__(
         self,
