@@ -20,7 +20,7 @@ from services.auth.connections.handlers.dependencies import (
     read_secrets,
     retry_later,
     retry_storage,
-    revoke,
+    revoke_once,
 )
 from services.auth.connections.providers.outbound import (
     PlatformError,
@@ -124,7 +124,7 @@ async def _store(dependencies: Dependencies, attempt: FencedAttempt, stored: sec
         current = await retry_storage(store)
     except (Exception, asyncio.CancelledError):
         # Also when the lease is lost, with the database or the jobs service: the next attempt gets no tokens for the code.
-        await revoke(dependencies, platform, tokens)
+        await revoke_once(dependencies, platform, tokens)
         raise
     if current:
         await discard_late(dependencies, current, fence.generation, tokens)
@@ -188,7 +188,7 @@ async def _fail(
             await _revoke_late(dependencies, attempt, tokens)
         raise
     if tokens:
-        await revoke(dependencies, connection.platform, tokens)
+        await revoke_once(dependencies, connection.platform, tokens)
     return failed(code)
 
 

@@ -78,14 +78,31 @@ async def read_secrets(dependencies: Dependencies, tx: Transaction, context: wor
 
 
 async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
-    """Revoke tokens that nobody will use; return whether the platform has revoked them. Never raises."""
+    """Return whether the platform has revoked the tokens; False also for a platform that is not configured.
+
+    Raises `PlatformUnavailable`.
+    """
     if (provider := dependencies.providers.get(platform)) is None:
         return False
     try:
         return await provider.revoke(tokens)
+    except PlatformUnavailable:
+        raise
     except PlatformError as error:
-        logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
+        _log_refusal(platform, error)
         return False
+
+
+async def revoke_once(dependencies: Dependencies, platform: str, tokens: Tokens) -> None:
+    """Revoke tokens that are not stored, if the platform answers now. Never raises."""
+    try:
+        await revoke(dependencies, platform, tokens)
+    except PlatformUnavailable as error:
+        _log_refusal(platform, error)
+
+
+def _log_refusal(platform: str, error: PlatformError) -> None:
+    logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
 
 
 async def discard_late(dependencies: Dependencies, current: Connection, generation: int, tokens: Tokens) -> None:
@@ -94,7 +111,7 @@ async def discard_late(dependencies: Dependencies, current: Connection, generati
     If the user has connected again since, that may end the newer access: then they are set aside, and a job decides.
     """
     if not domain.shares_grant(current, generation):
-        await revoke(dependencies, current.platform, tokens)
+        await revoke_once(dependencies, current.platform, tokens)
     else:
         await retry_storage(lambda: _set_aside(dependencies, replace(current, generation=generation), tokens))
 

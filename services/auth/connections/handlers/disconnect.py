@@ -1,20 +1,23 @@
-"""The handler of `auth.disconnect`: revokes the access at the platform, and deletes the secrets in any case."""
+"""The handler of `auth.disconnect`: revokes the access at the platform, and deletes the secrets.
+
+If the platform gives no answer, the tokens are set aside for `auth.revoke-tokens`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import worker
-from services.auth.connections.domain import Action, Tokens
-from services.auth.connections.handlers.dependencies import Dependencies, logger, read_secrets, retry_later
-from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
+from services.auth.connections.domain import Action
+from services.auth.connections.handlers.dependencies import Dependencies, read_secrets, retry_later, revoke
+from services.auth.connections.providers.outbound import PlatformUnavailable
 
 LAST_ATTEMPT = 4
 """The attempt that no longer waits for a platform that does not answer."""
 
 
 async def disconnect(dependencies: Dependencies, context: worker.Context) -> dict[str, Any]:
-    """Revoke the access, and delete everything; the result contains whether the platform has confirmed."""
+    """Revoke the access and end the connection; return whether the platform has revoked it."""
     attempt = dependencies.attempt(context)
     async with attempt.begin() as tx:
         if tx.is_done:
@@ -23,7 +26,7 @@ async def disconnect(dependencies: Dependencies, context: worker.Context) -> dic
     is_revoked, action = False, Action.COMPLETE_DISCONNECT
     if stored and stored.tokens:
         try:
-            is_revoked = await _revoke(dependencies, platform, stored.tokens)
+            is_revoked = await revoke(dependencies, platform, stored.tokens)
         except PlatformUnavailable as error:
             if context.attempt < LAST_ATTEMPT and not context.is_cancelled:
                 raise retry_later(error, platform) from None
@@ -32,16 +35,3 @@ async def disconnect(dependencies: Dependencies, context: worker.Context) -> dic
     async with attempt.fenced() as tx:
         await tx.move(action)
     return {"revoked": is_revoked}
-
-
-async def _revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
-    """Return whether the platform has revoked the access. Raises `PlatformUnavailable`."""
-    if (provider := dependencies.providers.get(platform)) is None:
-        return False
-    try:
-        return await provider.revoke(tokens)
-    except PlatformUnavailable:
-        raise
-    except PlatformError as error:
-        logger.warning("access was not revoked at the platform", extra={"platform": platform, "cause": str(error)})
-        return False

@@ -8,7 +8,7 @@ from typing import Any
 import worker
 from services.auth.connections import domain, jobs, pending_revocations, storage
 from services.auth.connections.domain import Connection, State, Tokens
-from services.auth.connections.handlers.dependencies import Dependencies, logger, retry_later
+from services.auth.connections.handlers.dependencies import Dependencies, logger, retry_later, revoke
 from services.auth.connections.providers.outbound import PlatformError, PlatformUnavailable
 from services.auth.encryption.keyring import DecryptionFailed, KeyMissing
 
@@ -48,16 +48,12 @@ async def revoke_tokens(dependencies: Dependencies, context: worker.Context) -> 
 
 
 async def _revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
-    if (provider := dependencies.providers.get(platform)) is None:
+    if platform not in dependencies.providers:
         logger.warning("tokens are deleted: their platform is not configured", extra={"platform": platform})
-        return False
     try:
-        return await provider.revoke(tokens)
+        return await revoke(dependencies, platform, tokens)
     except PlatformUnavailable as error:
         raise retry_later(error, platform) from None
-    except PlatformError as error:
-        logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
-        return False
 
 
 async def _is_of_account(dependencies: Dependencies, connection: Connection, tokens: Tokens) -> bool:
