@@ -80,6 +80,11 @@ class Server:
         url = database_url.complete(f"{self.url}?target_session_attrs=any", self._client)
         return psycopg.connect(url, connect_timeout=5, autocommit=True)
 
+    def kept_rows(self) -> list[int]:
+        """Return the numbers in the table `kept`, which tests create."""
+        with self.connect() as connection:
+            return [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n")]
+
     def await_answer(self, query: str) -> None:
         """Wait until the server answers the query with a row."""
         roles.await_database(

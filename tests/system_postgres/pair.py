@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tests.system_postgres.deployed import Certificates, Server
 
 SYNCHRONOUS = "SELECT 1 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
@@ -28,3 +30,9 @@ class Pair:
         """Run the script `promote` on a server; return its exit code and what it said."""
         done = self.servers[number].run("promote", variables=self.variables(number))
         return done.returncode, done.stderr
+
+    def erase(self) -> None:
+        """Stop the servers, print their logs, and delete their data."""
+        for server in self.servers:
+            sys.stderr.write(server.log)
+            server.erase()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -31,9 +30,7 @@ def pair(certificate: Certificates) -> Iterator[Pair]:
     new_pair.start(0)
     server.await_answer("SELECT 1")
     yield new_pair
-    for each in new_pair.servers:
-        sys.stderr.write(each.log)
-        each.erase()
+    new_pair.erase()
 
 
 @pytest.fixture
@@ -49,11 +46,6 @@ def insert(server: Server, number: int) -> datetime:
         moment = _value(connection, "SELECT clock_timestamp()")
         assert isinstance(moment, datetime)
         return moment
-
-
-def rows_of(server: Server) -> list[int]:
-    with server.connect() as connection:
-        return [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n")]
 
 
 def back_up(server: Server) -> None:
@@ -91,11 +83,11 @@ def test_backup_of_a_cluster_that_was_restored_is_restored_to_its_end(pair: Pair
     point = insert(server, 1)
     insert(server, 2)
     lose_and_restore(pair, point)
-    assert rows_of(server) == [1]
+    assert server.kept_rows() == [1]
     back_up(server)
     insert(server, 3)
     lose_and_restore(pair)
-    assert rows_of(server) == [1, 3]
+    assert server.kept_rows() == [1, 3]
 
 
 @pytest.mark.timeout(300)
@@ -121,7 +113,7 @@ def test_point_during_a_backup_is_restored_from_the_backup_before(pair: Pair, se
     back_up(server)
     server.restore_programs()
     lose_and_restore(pair, began + timedelta(seconds=1.5))
-    assert rows_of(server) == [1]
+    assert server.kept_rows() == [1]
 
 
 @pytest.mark.timeout(300)
@@ -142,7 +134,7 @@ def test_restored_cluster_does_not_become_the_standby_of_the_damaged_one(pair: P
     pair.servers[1].kill()
     pair.start(0)
     server.await_answer(IS_PRIMARY)
-    assert rows_of(server) == [1]
+    assert server.kept_rows() == [1]
 
 
 @pytest.mark.timeout(300)

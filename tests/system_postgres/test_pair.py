@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,28 +18,27 @@ def pair(certificate: Certificates) -> Iterator[Pair]:
     """Return the pair, not started."""
     new_pair = Pair(certificate)
     yield new_pair
-    for server in new_pair.servers:
-        sys.stderr.write(server.log)
-        server.erase()
+    new_pair.erase()
 
 
 @pytest.fixture
-def failed_over(pair: Pair) -> Pair:
-    """Return the pair after its primary was killed and its standby promoted. It keeps a row in the table `kept`."""
+def replicating(pair: Pair) -> Pair:
+    """Return the pair, started, with a synchronous standby and a row in the table `kept`."""
     pair.start(PRIMARY)
     pair.start(STANDBY)
     pair.servers[PRIMARY].await_answer(SYNCHRONOUS)
     with pair.servers[PRIMARY].connect() as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
-    pair.servers[PRIMARY].kill()
-    code, output = pair.promote(STANDBY)
-    assert code == 0, output
     return pair
 
 
-def rows_of(pair: Pair, number: int) -> list[int]:
-    with pair.servers[number].connect() as connection:
-        return [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n")]
+@pytest.fixture
+def failed_over(replicating: Pair) -> Pair:
+    """Return the pair after its primary was killed and its standby promoted."""
+    replicating.servers[PRIMARY].kill()
+    code, output = replicating.promote(STANDBY)
+    assert code == 0, output
+    return replicating
 
 
 @pytest.mark.timeout(300)
@@ -63,17 +61,14 @@ def test_pair_of_containers_fails_over_and_back(pair: Pair) -> None:
         pair.start(former)
     pair.servers[0].await_answer(SYNCHRONOUS)
     for number in (0, 1):
-        assert rows_of(pair, number) == [1, 1, 2, 2]
+        assert pair.servers[number].kept_rows() == [1, 1, 2, 2]
 
 
 @pytest.mark.timeout(300)
-def test_standby_is_not_promoted_beside_a_primary_that_recovers(pair: Pair) -> None:
-    pair.start(PRIMARY)
-    pair.start(STANDBY)
-    pair.servers[PRIMARY].await_answer(SYNCHRONOUS)
-    pair.servers[PRIMARY].stop()
-    pair.servers[PRIMARY].recover_for_ever(pair.variables(PRIMARY))
-    code, output = pair.promote(STANDBY)
+def test_standby_is_not_promoted_beside_a_primary_that_recovers(replicating: Pair) -> None:
+    replicating.servers[PRIMARY].stop()
+    replicating.servers[PRIMARY].recover_for_ever(replicating.variables(PRIMARY))
+    code, output = replicating.promote(STANDBY)
     assert code == 1, output
     assert b"still runs" in output
 
@@ -83,24 +78,19 @@ def test_primary_that_has_lost_its_data_copies_the_promoted_standby(failed_over:
     failed_over.servers[PRIMARY].lose_data()
     failed_over.start(PRIMARY)
     failed_over.servers[PRIMARY].await_answer(IS_STANDBY)
-    assert rows_of(failed_over, PRIMARY) == [1]
+    assert failed_over.servers[PRIMARY].kept_rows() == [1]
 
 
 @pytest.mark.timeout(300)
-def test_primary_that_has_lost_its_data_waits_for_the_promotion_of_its_standby(pair: Pair) -> None:
-    pair.start(PRIMARY)
-    pair.start(STANDBY)
-    pair.servers[PRIMARY].await_answer(SYNCHRONOUS)
-    with pair.servers[PRIMARY].connect() as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
-    pair.servers[PRIMARY].kill()
-    pair.servers[PRIMARY].lose_data()
-    pair.start(PRIMARY)
-    pair.servers[PRIMARY].await_log("waiting for a copy")
-    code, output = pair.promote(STANDBY)
+def test_primary_that_has_lost_its_data_waits_for_the_promotion_of_its_standby(replicating: Pair) -> None:
+    replicating.servers[PRIMARY].kill()
+    replicating.servers[PRIMARY].lose_data()
+    replicating.start(PRIMARY)
+    replicating.servers[PRIMARY].await_log("waiting for a copy")
+    code, output = replicating.promote(STANDBY)
     assert code == 0, output
-    pair.servers[PRIMARY].await_answer(IS_STANDBY)
-    assert rows_of(pair, PRIMARY) == [1]
+    replicating.servers[PRIMARY].await_answer(IS_STANDBY)
+    assert replicating.servers[PRIMARY].kept_rows() == [1]
 
 
 @pytest.mark.timeout(300)
@@ -116,7 +106,7 @@ def test_unfinished_copy_is_no_reason_for_a_new_cluster(failed_over: Pair) -> No
     former.await_log("waiting for a copy")
     failed_over.start(STANDBY)
     former.await_answer(IS_STANDBY)
-    assert rows_of(failed_over, PRIMARY) == [1]
+    assert failed_over.servers[PRIMARY].kept_rows() == [1]
 
 
 @pytest.mark.timeout(300)
@@ -132,4 +122,4 @@ def test_data_are_not_replaced_by_those_of_another_cluster(failed_over: Pair) ->
     former.kill()
     failed_over.start(STANDBY)
     promoted.await_answer("SELECT 1")
-    assert rows_of(failed_over, STANDBY) == [1]
+    assert failed_over.servers[STANDBY].kept_rows() == [1]
