@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import identity, postgres, tls
 from dev.embedded import EmbeddedServers, Nats, Postgres
 from dev.embedded.postgres import DATABASE, SUPERUSER
-from dev.launcher import certificates
+from dev.launcher import certificates, fork_server
 from provision import __main__ as provisioning
 from provision import roles, services, settings
 from tests.acceptance import waiting
@@ -50,6 +50,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what this process and those that it has started and awaited took of the processor."""
+    fork_server.end_inherited()
     terminalreporter.write_line(f"{sum(os.times()[:4]):.0f} s of processor time")
 
 

@@ -6,6 +6,7 @@ The server has one thread, no event loop and no connection, and imports no modul
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import itertools
@@ -81,13 +82,19 @@ class ForkServer:
         self.is_alive = True
         threading.Thread(target=self._follow, name="fork server", daemon=True).start()
 
-    def spawn(self, module: Sequence[str], *, environment: Mapping[str, str]) -> ForkedProcess:
-        """Run `python -m *module` in its own session and in the directory of the server, with its output in a pipe."""
+    def spawn(
+        self, module: Sequence[str], *, environment: Mapping[str, str], has_server: bool = False
+    ) -> ForkedProcess:
+        """Run `python -m *module` in its own session and in the directory of the server, with its output in a pipe.
+
+        With `has_server` the process has a fork server of its own: see `inherited`.
+        """
         reading, writing = os.pipe()
         number, process = next(self._numbers), ForkedProcess(os.fdopen(reading, "rb"))
         self._processes[number] = process
         try:
-            socket.send_fds(self._channel, [json.dumps([number, module, environment]).encode()], [writing])
+            request = json.dumps([number, module, environment, has_server]).encode()
+            socket.send_fds(self._channel, [request], [writing])
         finally:
             os.close(writing)
         process.started.result(START_SECONDS)
@@ -127,10 +134,29 @@ def running(environment: Mapping[str, str]) -> Iterator[ForkServer]:
             subprocesses.kill(server)
 
 
+_own: tuple[int, socket.socket] | None = None
+"""The process id of this process's fork server, and the channel to it."""
+
+
+@functools.cache
+def inherited() -> ForkServer | None:
+    """Return the fork server of this process, if it was spawned with one. It lasts until `end_inherited`."""
+    return ForkServer(_own[1]) if _own else None
+
+
+def end_inherited() -> None:
+    """End the fork server of this process, if it has one, and await it."""
+    if _own:
+        pid, channel = _own
+        channel.shutdown(socket.SHUT_RDWR)
+        os.waitpid(pid, 0)
+
+
 class _Start(NamedTuple):
     number: int
     module: list[str]
     environment: dict[str, str]
+    has_server: bool
     output: int
 
 
@@ -187,15 +213,37 @@ def _become(start: _Start, channel: socket.socket, parent: int) -> None:
     # The name in `ps -o comm` and `top`, of which Linux keeps 15 bytes.
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(" ".join([start.module[0].removeprefix("services."), *start.module[1:]]))
+    if start.has_server:
+        _fork_own_server()
     runpy.run_module(start.module[0], run_name="__main__", alter_sys=True)
+
+
+def _fork_own_server() -> None:
+    """Fork a server for this process. It has the libraries already."""
+    global _own
+    process = os.getpid()
+    parent_socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if pid := os.fork():
+        child_socket.close()
+        _own = pid, parent_socket
+    else:
+        parent_socket.close()
+        die_with_parent.bind(process, signal.SIGKILL)
+        _run(child_socket)
+        sys.exit()
+
+
+def _run(channel: socket.socket) -> None:
+    """Serve; in each new process run its module."""
+    server = os.getpid()
+    if start := _serve(channel):
+        _become(start, channel, server)
 
 
 def main() -> None:
     """Serve until the parent closes the channel, whose descriptor is the argument."""
-    server = os.getpid()
     channel = socket.socket(fileno=int(sys.argv[1]))
     _import_libraries()
     gc.collect()
     gc.freeze()
-    if start := _serve(channel):
-        _become(start, channel, server)
+    _run(channel)

@@ -103,7 +103,9 @@ class Stack:
             self._exit_stack.enter_context(ownership.hold_ownership(self.data_dir))
             self._read_definitions()
             if self._forks:
-                self._fork_server = self._exit_stack.enter_context(fork_server.running(self._common_environment()))
+                self._fork_server = fork_server.inherited() or self._exit_stack.enter_context(
+                    fork_server.running(self._common_environment())
+                )
             certificates.make(self.data_dir)
             self._start_servers()
             self._place_replicas()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -100,6 +101,42 @@ def test_processes_die_with_the_server_and_replicas_start_again_without_it() -> 
             assert int(lines.get(timeout=SECONDS)) == os.getpid()
         finally:
             replica.stop()
+
+
+def ends(pid: int) -> bool:
+    """Wait until a process has ended that may be no child of this one."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], SECONDS)[0])
+    finally:
+        os.close(descriptor)
+
+
+INHERITING = """
+from dev.launcher import fork_server
+server = fork_server.inherited()
+assert server is fork_server.inherited()
+loaded = server.spawn(["timeit", "-n1", "-r1", "import sys; print('grpc' in sys.modules)"], environment={})
+print(loaded.stdout.readline().decode().strip(), loaded.wait())
+waiting = server.spawn(["timeit", "-n1", "-r1", "import os, time; print(os.getppid()); time.sleep(600)"], environment={
+    "PYTHONUNBUFFERED": "1"})
+print(int(waiting.stdout.readline()), waiting.pid, flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["fork_server.end_inherited()", "import os; os.kill(os.getpid(), 9)"])
+def test_a_process_may_have_a_server_of_its_own_that_ends_with_it(server: ForkServer, end: str) -> None:
+    statement = INHERITING + end
+    process = server.spawn(["timeit", "-n1", "-r1", statement], environment={}, has_server=True)
+    with process.stdout as output:
+        assert output.readline() == b"True 0\n"
+        pids = [int(word) for word in output.readline().split()]
+    assert all(ends(pid) for pid in pids)
+    with start(server, "from dev.launcher import fork_server; print(fork_server.inherited())").stdout as output:
+        assert output.readline() == b"None\n"
 
 
 @pytest.mark.parametrize("program", ["services.demo", "services.jobs"])
