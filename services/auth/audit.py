@@ -7,7 +7,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +21,8 @@ from services.auth.schema import login_failures, security_events, sessions
 
 ATTEMPTS_PER_ACCOUNT = 20
 """Events of strangers about one account that are recorded in a window of `throttling`."""
+EVENTS_PER_DAY = 100
+"""Events of a kind and actor about one account that are recorded in a day of UTC: a script may sign in thousands of times."""
 GROUPS_WITHOUT_ACCOUNT = 50
 """Addresses without an account are counted in so many groups, each like an account. Counted together they would wait for each
 other, and only they: the time of an answer would tell which addresses have accounts."""
@@ -127,18 +129,29 @@ def by_owner(actor: domain.Actor, client: domain.Client | None = None) -> Origin
 
 
 async def record(conn: AsyncConnection, kind: Kind, origin: Origin, **details: str) -> None:
-    """Insert a security event; no detail may be a secret."""
-    client_columns = _client_of(origin.session_id) if origin.client is None else _client(origin.client)
-    event = sa.insert(security_events).values(
-        event_id=ids.uuid7(),
-        kind=kind.value,
-        user_id=origin.user_id,
-        actor_id=origin.actor_id,
-        session_id=origin.session_id,
-        details={name: _single_line(detail) for name, detail in details.items()},
-        **client_columns,
+    """Insert a security event, unless its day is full; the last one is marked. No detail may be a secret."""
+    user_id, actor_id = sa.literal(origin.user_id, sa.Uuid), sa.literal(origin.actor_id, sa.Uuid)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    of_today = (
+        sa.select(security_events.c.event_id)
+        .where(
+            security_events.c.user_id == user_id,  # of no account: unlimited
+            security_events.c.event_id >= uuid.UUID(int=int(midnight.timestamp() * 1000) << 80),
+            security_events.c.kind == kind.value,
+            security_events.c.actor_id.is_not_distinct_from(actor_id),
+        )
+        .limit(EVENTS_PER_DAY)
+        .subquery()
     )
-    await conn.execute(event)
+    counted = sa.select((sa.func.count() + 1).label("number")).select_from(of_today).subquery()
+    columns = {
+        "user_id": user_id,
+        "actor_id": actor_id,
+        "session_id": sa.literal(origin.session_id, sa.Uuid),
+        **(_client_of(origin.session_id) if origin.client is None else _client(origin.client)),
+    }
+    further = "Further events of this kind are not recorded on this day (UTC)."
+    await conn.execute(_insert_up_to(EVENTS_PER_DAY, counted.c.number, kind, columns, details, further))
 
 
 async def record_attempt(
@@ -148,23 +161,33 @@ async def record_attempt(
 
     Counting and insertion are one statement, whether the address has an account or not. No other lock may follow it.
     """
-    limit = ATTEMPTS_PER_ACCOUNT
     key = f"events:{user_id or group_without_account(details.get('email', ''))}"
     counted = throttling.counting(key).returning(login_failures.c.failures).cte("counted")
+    columns = {"user_id": sa.literal(user_id, sa.Uuid), **_client(client)}
+    further = "Further attempts of these minutes are not recorded."
+    await conn.execute(_insert_up_to(ATTEMPTS_PER_ACCOUNT, counted.c.failures, kind, columns, details, further))
+
+
+def _insert_up_to(
+    limit: int,
+    number: sa.ColumnElement[int],
+    kind: Kind,
+    columns: Mapping[str, sa.ColumnElement[Any]],
+    details: Mapping[str, str],
+    further: str,
+) -> sa.Insert:
+    """Return the statement that inserts an event whose `number` is within the limit, with the detail `further` at the limit."""
     recorded = {name: _single_line(detail) for name, detail in details.items()}
-    last = recorded | {"further": "Further attempts of these minutes are not recorded."}
-    columns: dict[str, sa.ColumnElement[Any]] = {
+    values: dict[str, sa.ColumnElement[Any]] = {
         "event_id": sa.literal(ids.uuid7()),
         "kind": sa.literal(kind.value),
-        "user_id": sa.literal(user_id, sa.Uuid),
-        **{name: sa.literal(value) for name, value in _client(client).items()},
+        **columns,
         "details": sa.case(
-            (counted.c.failures == limit, sa.literal(last, postgresql.JSONB)),
+            (number == limit, sa.literal(recorded | {"further": further}, postgresql.JSONB)),
             else_=sa.literal(recorded, postgresql.JSONB),
         ),
     }
-    rows = sa.select(*columns.values()).where(counted.c.failures <= limit)
-    await conn.execute(sa.insert(security_events).from_select(list(columns), rows))
+    return sa.insert(security_events).from_select(list(values), sa.select(*values.values()).where(number <= limit))
 
 
 def group_without_account(email: str) -> int:
@@ -203,11 +226,11 @@ def _matches(user_id: uuid.UUID | None, kinds: Sequence[str]) -> list[sa.ColumnE
     return [*of_user, security_events.c.kind.in_(kinds)] if kinds else of_user
 
 
-def _client(client: domain.Client) -> dict[str, object]:
-    return {"ip_address": client.ip_address, "client_name": client.name}
+def _client(client: domain.Client) -> dict[str, sa.ColumnElement[str]]:
+    return {"ip_address": sa.literal(client.ip_address), "client_name": sa.literal(client.name)}
 
 
-def _client_of(session_id: uuid.UUID | None) -> dict[str, object]:
+def _client_of(session_id: uuid.UUID | None) -> dict[str, sa.ColumnElement[str]]:
     return {name: _of_session(sessions.c[name], session_id) for name in ("ip_address", "client_name")}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -152,6 +154,36 @@ async def test_deletion_that_fails_keeps_no_other_from_its_rows(
             await maintenance.delete_expired(hasty)
         await hasty.dispose()
     assert await sql("SELECT 1 FROM auth.login_failures WHERE key = :mark", mark=mark) == []
+
+
+async def test_own_sign_ins_of_a_day_are_recorded_up_to_a_bound(
+    gateway: Gateway, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "EVENTS_PER_DAY", 3)
+    clock = Mock(wraps=datetime)
+    clock.now.return_value = datetime.now(UTC)
+    monkeypatch.setattr(audit, "datetime", clock)
+    account, other = await gateway.account(), await gateway.account()
+    for _ in range(5):
+        account = await gateway.sign_in_again(account)
+    recorded = await events(gateway, account)
+    assert [event.kind for event in recorded] == ["login_succeeded"] * 3 + ["registered"]
+    assert ["further" in event.details for event in recorded] == [True, False, False, False]
+    # Neither those of another kind, nor of another actor or account, nor of earlier days count.
+    user_id = uuid.UUID(account.user_id)
+    async with context.engine.begin() as conn:
+        for origin in (
+            audit.Origin(user_id=user_id, actor_id=uuid.UUID(other.user_id), client=domain.NOWHERE),
+            audit.Origin(user_id=uuid.UUID(other.user_id), actor_id=uuid.UUID(other.user_id), client=domain.NOWHERE),
+        ):
+            await audit.record(conn, audit.Kind.LOGIN_SUCCEEDED, origin)
+        await audit.record(conn, audit.Kind.CONNECTED, audit.Origin(user_id=user_id, client=domain.NOWHERE))
+    assert (await events(gateway, account))[0].kind == "connected"
+    assert (await events(gateway, other))[0].kind == "login_succeeded"
+    clock.now.return_value += timedelta(days=1)
+    last = await gateway.sign_in_again(account)
+    [latest, *_] = await events(gateway, last)
+    assert (latest.kind, latest.session_id) == ("login_succeeded", last.session_id)
 
 
 async def test_guesses_at_an_account_are_recorded_up_to_a_bound(
