@@ -287,18 +287,28 @@ async def revoke_token(config: Settings) -> None:
     print(f"API token {token_id} is revoked")  # noqa: T201
 
 
-async def seed_admin(context: Context, config: Settings, stop: asyncio.Event) -> None:
-    """Create the admin named by the settings as soon as the database answers."""
+async def create_admin(config: Settings) -> None:
+    """Create an admin with the address and the password of the settings, beside others."""
+    if not config.admin_email:
+        raise settings.SettingsError("ADMIN_EMAIL and ADMIN_PASSWORD are missing")
+    async with _shell_context(config, "auth-create-admin") as context:
+        await seed_admin(context, config, asyncio.Event(), beside_others=True)
+
+
+async def seed_admin(context: Context, config: Settings, stop: asyncio.Event, *, beside_others: bool = False) -> None:
+    """Create the admin named by the settings as soon as the database answers; unless `beside_others`, only the first one."""
     while not stop.is_set():
         try:
-            await seed.ensure_admin(context, email=config.admin_email, password=config.admin_password)
+            await seed.ensure_admin(
+                context, email=config.admin_email, password=config.admin_password, beside_others=beside_others
+            )
         except errors.InvalidArgument as error:
             raise settings.SettingsError(f"ADMIN_{error.field.upper()} cannot be used: {error.message}") from error
         except domain.EmailTaken as error:
             message = (
                 "ADMIN_EMAIL belongs to an ordinary user, who is not promoted; choose an address that is not registered"
             )
-            if config.environment == "production":
+            if beside_others or config.environment == "production":
                 raise settings.SettingsError(message) from error
             logger.error(message)  # noqa: TRY400 - the message is complete without a traceback
             return
@@ -334,6 +344,12 @@ def main() -> None:
                 Settings,
                 lambda config: asyncio.run(rotate_keys(config)),
                 about="encrypt again, with the newest key, what older ones encrypted",
+            ),
+            "create-admin": process.Command(
+                "auth",
+                Settings,
+                lambda config: asyncio.run(create_admin(config)),
+                about="create an administrator with ADMIN_EMAIL and ADMIN_PASSWORD, beside others",
             ),
             "revoke-token": process.Command(
                 "auth",

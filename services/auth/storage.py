@@ -110,6 +110,12 @@ async def _find(conn: AsyncConnection, condition: sa.ColumnElement[bool]) -> Acc
     return Account(user=user(row), password_hash=row.password_hash, password_changed_at=row.password_changed_at)
 
 
+async def has_admin(conn: AsyncConnection) -> bool:
+    """Return whether an admin exists who can sign in."""
+    is_admin = sa.exists().where(users.c.role == sa.literal_column("'admin'"), users.c.disabled_at.is_(None))
+    return bool(await conn.scalar(sa.select(is_admin)))
+
+
 async def get_users(conn: AsyncConnection, user_ids: Collection[uuid.UUID]) -> Sequence[domain.User]:
     """Find the accounts among these ids."""
     return [user(row) for row in await conn.execute(sa.select(*USER).where(users.c.user_id.in_(user_ids)))]

@@ -12,18 +12,26 @@ from services.auth.context import Context
 logger = logging.getLogger(__name__)
 
 
-async def ensure_admin(context: Context, *, email: str, password: str) -> None:
-    """Create an admin with a verified address; an existing admin keeps the password.
+async def ensure_admin(context: Context, *, email: str, password: str, beside_others: bool = False) -> None:
+    """Create an admin with a verified address, unless there is one who can sign in, or `beside_others`.
 
-    No user is promoted, because anyone may have registered the address. Raises `EmailTaken` if it belongs to an ordinary user,
-    and `InvalidArgument`.
+    An existing admin keeps address and password. No user is promoted, because anyone may have registered the address. Raises
+    `EmailTaken` if it belongs to an ordinary user, and `InvalidArgument`.
     """
     email = validation.normalize_email(email)
     validation.check_password(password, email=email)
+    if not beside_others and await _has_admin(context):
+        logger.info("ADMIN_EMAIL and ADMIN_PASSWORD are not used: there is an administrator")
+        return
     if await _role(context, email) is None:
         await _create_admin(context, email, password)
     if await _role(context, email) is not domain.Role.ADMIN:
         raise domain.EmailTaken(field="email")
+
+
+async def _has_admin(context: Context) -> bool:
+    async with context.autocommit().connect() as conn:
+        return await account_storage.has_admin(conn)
 
 
 async def _role(context: Context, email: str) -> domain.Role | None:

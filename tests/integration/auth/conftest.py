@@ -171,8 +171,18 @@ def gateway(channel: grpc.aio.Channel, signer: Callable[[str], identity.Signer])
 async def admin(gateway: Gateway, context: Context) -> Account:
     """Return a newly signed-in admin."""
     email, ip_address = new_email(), new_address()
-    await seed.ensure_admin(context, email=email, password=PASSWORD)
+    await seed.ensure_admin(context, email=email, password=PASSWORD, beside_others=True)
     return await gateway.describe(await gateway.login(email, ip_address=ip_address), ip_address)
+
+
+@pytest.fixture
+async def no_admin(sql: Callable[..., Any]) -> AsyncIterator[None]:
+    """Disable the admins of other tests while a test lasts."""
+    rows = await sql(
+        "UPDATE auth.users SET disabled_at = now() WHERE role = 'admin' AND disabled_at IS NULL RETURNING user_id"
+    )
+    yield
+    await sql("UPDATE auth.users SET disabled_at = NULL WHERE user_id = ANY(:ids)", ids=[row.user_id for row in rows])
 
 
 @pytest.fixture(scope="session")

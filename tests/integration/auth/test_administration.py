@@ -106,7 +106,7 @@ async def test_of_two_admins_who_demote_each_other_one_fails(gateway: Gateway, c
     admins = []
     for _ in range(2):
         email, ip_address = new_email(), new_address()
-        await seed.ensure_admin(context, email=email, password=PASSWORD)
+        await seed.ensure_admin(context, email=email, password=PASSWORD, beside_others=True)
         admins.append(await gateway.describe(await gateway.login(email, ip_address=ip_address), ip_address))
     first, second = admins
     role = auth_pb2.USER_ROLE_USER

@@ -59,6 +59,7 @@ async def start(environment: dict[str, str], *arguments: str) -> asyncio.subproc
     )
 
 
+@pytest.mark.usefixtures("no_admin")
 async def test_the_process_creates_the_admin_serves_and_stops(
     environment: dict[str, str], signer: Callable[[str], identity.Signer], eventually: Eventually
 ) -> None:
@@ -84,6 +85,7 @@ async def test_the_process_creates_the_admin_serves_and_stops(
             await process.communicate()
 
 
+@pytest.mark.usefixtures("no_admin")
 async def test_in_production_an_admin_that_cannot_be_created_is_a_settings_error(
     environment: dict[str, str], gateway: Gateway, context: Context
 ) -> None:

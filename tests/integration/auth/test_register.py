@@ -83,6 +83,7 @@ async def test_neither_password_nor_token_is_stored(gateway: Gateway, sql: Any) 
     assert token_hash.hex() in stored
 
 
+@pytest.mark.usefixtures("no_admin")
 async def test_the_admin_is_created_once_and_keeps_a_changed_password(gateway: Gateway, context: Context) -> None:
     email, address = new_email(), new_address()
     await asyncio.gather(*(seed.ensure_admin(context, email=email, password=PASSWORD) for _ in range(4)))
@@ -93,6 +94,37 @@ async def test_the_admin_is_created_once_and_keeps_a_changed_password(gateway: G
         await gateway.login(email, password="another-password-of-the-admin", ip_address=address)
 
 
+@pytest.mark.usefixtures("no_admin")
+async def test_admin_who_changed_the_address_gets_no_second_one_beside_it(
+    gateway: Gateway, context: Context, sql: Any
+) -> None:
+    email, changed = new_email(), new_email()
+    await seed.ensure_admin(context, email=email, password=PASSWORD)
+    await sql("UPDATE auth.users SET email = :changed WHERE email = :email", changed=changed, email=email)
+    await seed.ensure_admin(context, email=email, password=PASSWORD)
+    with pytest.raises(errors.Unauthenticated):
+        await gateway.login(email)
+    # An operator asks for another one, or nobody can sign in as an admin any more.
+    await seed.ensure_admin(context, email=email, password=PASSWORD, beside_others=True)
+    await sql(
+        "UPDATE auth.users SET disabled_at = now() WHERE email IN (:email, :changed)", changed=changed, email=email
+    )
+    further = new_email()
+    await seed.ensure_admin(context, email=further, password=PASSWORD)
+    assert (await gateway.login(further)).user.role == auth_pb2.USER_ROLE_ADMIN
+
+
+@pytest.mark.usefixtures("no_admin")
+async def test_admin_of_the_settings_who_was_demoted_stays_a_user(gateway: Gateway, context: Context, sql: Any) -> None:
+    email = new_email()
+    await seed.ensure_admin(context, email=email, password=PASSWORD)
+    await seed.ensure_admin(context, email=new_email(), password=PASSWORD, beside_others=True)
+    await sql("UPDATE auth.users SET role = 'user' WHERE email = :email", email=email)
+    await seed.ensure_admin(context, email=email, password=PASSWORD)
+    assert (await gateway.login(email)).user.role == auth_pb2.USER_ROLE_USER
+
+
+@pytest.mark.usefixtures("no_admin")
 async def test_a_user_with_the_admins_address_is_not_promoted(gateway: Gateway, context: Context) -> None:
     account = await gateway.account()
     with pytest.raises(domain.EmailTaken):

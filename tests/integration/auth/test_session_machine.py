@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _make_admin(self) -> str:
         email = new_email()
-        await seed.ensure_admin(self.context, email=email, password=PASSWORD)
+        await seed.ensure_admin(self.context, email=email, password=PASSWORD, beside_others=True)
         login = await self.gateway.login(email, ip_address=new_address())
         return str((await self.gateway.validate(login.token)).identity)
 

@@ -155,6 +155,10 @@ async def auth_target(
     values: dict[str, Any] = {"email_url": f"folder:{mails}", "encryption_keys": ENCRYPTION_KEYS, **identities("auth")}
     values |= {"jobs_target": config.jobs_target, "demo_target": config.demo_target}
     worker_config = AuthWorkerSettings(database_url=config.database_url, **values)
+    with psycopg.connect(config.database_url) as connection:
+        # Only the first admin comes from the settings, and the tests of auth may have left theirs.
+        others = "UPDATE auth.users SET disabled_at = now() WHERE role = 'admin' AND email <> %s"
+        connection.execute(others, [ADMIN_EMAIL])
     async with AsyncExitStack() as stack:
         offered = platform_settings.read(PLATFORMS)
         await stack.enter_async_context(serving(partial(auth_service.serve, config, offered=offered)))
