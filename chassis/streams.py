@@ -22,6 +22,8 @@ from nats.js.api import (
 from nats.js.errors import NotFoundError
 
 MAX_AGE_SECONDS = 72 * 3600
+MAX_AGE_SECONDS_OF = {"auth": 300}
+"""Of streams that no consumer reads later. Those of auth name accounts at platforms, which an erasure must not leave behind."""
 DUPLICATE_WINDOW_SECONDS = 600
 MAX_BYTES = 1 << 30
 ACK_WAIT_SECONDS = 30.0
@@ -41,18 +43,19 @@ def stream_name(service: str) -> str:
 
 def stream_config(service: str, replicas: int) -> StreamConfig:
     """Define the stream of a service. Its consumers have as many replicas."""
+    max_age = MAX_AGE_SECONDS_OF.get(service, MAX_AGE_SECONDS)
     return StreamConfig(
         name=stream_name(service),
         description=f"Events of the {service} service",
         subjects=[f"{service}.events.>"],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        max_age=MAX_AGE_SECONDS,
+        max_age=max_age,
         max_bytes=MAX_BYTES,
         max_msg_size=MAX_MESSAGE_BYTES,
         # A full stream drops the oldest event; a stream that refused would fill the outboxes instead. Consumers reconcile.
         discard=DiscardPolicy.OLD,
-        duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        duplicate_window=min(max_age, DUPLICATE_WINDOW_SECONDS),
         num_replicas=replicas,
         allow_direct=True,
     )

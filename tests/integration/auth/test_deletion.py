@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 import worker
-from chassis import errors, ids
+from chassis import errors, ids, streams
+from provision import streams as provision_streams
 from repruv.jobs.v1.jobs_service_pb2 import EraseOwnerResponse
 from services.auth.connections.effects import Effects
 from services.auth.context import Context
@@ -369,3 +370,11 @@ async def test_admin_begins_lists_and_cancels_a_deletion(gateway: Gateway, admin
         await gateway.admin(
             "RequestUserDeletion", user=(await gateway.sign_in_again(account)).identity, user_id=admin.user_id
         )
+
+
+def test_stream_with_names_is_empty_before_an_erasure_ends() -> None:
+    config = streams.stream_config("auth", replicas=1)
+    assert config.max_age is not None
+    assert config.duplicate_window is not None
+    assert config.duplicate_window <= config.max_age < handlers.SETTLE.total_seconds()
+    assert "auth" not in {publisher for publisher, _, _ in provision_streams.CONSUMERS}, "one that reads it later"

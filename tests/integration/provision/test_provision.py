@@ -91,7 +91,8 @@ async def test_streams_and_consumers_have_their_settings(fresh_engines: Embedded
         assert config.subjects == [f"{service}.events.>"]
         assert (config.retention, config.storage) == (RetentionPolicy.LIMITS, StorageType.FILE)
         assert config.discard == DiscardPolicy.OLD
-        assert (config.max_age, config.duplicate_window) == (72 * 3600, 600)
+        ages = (300, 300) if service == "auth" else (72 * 3600, 600)
+        assert (config.max_age, config.duplicate_window) == ages
         assert config.max_msg_size == 256 * 1024
         assert config.max_bytes is not None
         assert config.max_bytes > 0
