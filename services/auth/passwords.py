@@ -1,7 +1,8 @@
 """Password hashing with argon2id in a thread pool of its own with a bounded queue.
 
 One hash occupies a core for about 0.1 s, and its memory. As many run at once as there are cores, and a flood of sign-ins is
-refused before it starves everything else. New passwords have a separate queue of half the length, so that a flood of
+refused before it starves everything else. So is what a busy machine does not hash in time: its caller would give up without an
+answer. New passwords have a separate queue of half the length, so that a flood of
 registrations does not block sign-in.
 """
 
@@ -25,6 +26,8 @@ from chassis import errors
 PASSES = 2
 LANES = 1
 WAITING_PER_CORE = 16
+MAX_SECONDS = 2.0
+"""The longest wait for a hash, from its request; calls of the gateway end after three seconds."""
 MAX_CORES = 4
 """A container sees all cores of its host: without a bound a host of 64 cores would hash 64 passwords at once, in 4 GiB."""
 BCRYPT_BYTES = 72
@@ -75,7 +78,7 @@ class TooBusy(errors.ResourceExhausted):
 
 
 class Passwords:
-    """Hashes and verifies passwords. Methods raise `TooBusy` when the queue is full."""
+    """Hashes and verifies passwords. Methods raise `TooBusy` when the queue is full, and after `MAX_SECONDS`."""
 
     def __init__(self, *, memory_kib: int, cores: int | None = None, waiting_per_core: int = WAITING_PER_CORE) -> None:
         cores = cores or min(os.cpu_count() or 1, MAX_CORES)
@@ -123,4 +126,8 @@ class Passwords:
         future: Future[T] = self._threads.submit(work)
         # Not in `finally`: work of a cancelled caller keeps its thread, and so its slot, until it is done.
         future.add_done_callback(lambda _: slots.release())
-        return await asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(MAX_SECONDS):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise TooBusy() from None

@@ -117,6 +117,28 @@ async def test_a_flood_of_new_passwords_leaves_the_login_slots() -> None:
         assert len([answer for answer in hashed if isinstance(answer, TooBusy)]) == 4
 
 
+async def test_what_is_not_hashed_in_time_is_refused_and_its_slot_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.auth.passwords.MAX_SECONDS", 0.05)
+    with held() as (slow, let_go):
+        for _ in range(3):  # more than there are slots, one after the other
+            with pytest.raises(TooBusy):
+                await slow.hash("tulip-anvil-rowing")
+        monkeypatch.setattr("services.auth.passwords.MAX_SECONDS", 60.0)
+        let_go()
+        assert await slow.hash("tulip-anvil-rowing")
+
+
+async def test_a_hash_that_takes_too_long_keeps_its_slot_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.auth.passwords.MAX_SECONDS", 0.05)
+    passwords, let_go = Passwords(memory_kib=64, cores=1, waiting_per_core=0), threading.Event()
+    with pytest.raises(TooBusy):
+        await passwords._run(passwords._login_slots, let_go.wait)
+    assert not passwords._login_slots.acquire(blocking=False)
+    let_go.set()
+    assert await asyncio.to_thread(passwords._login_slots.acquire, timeout=60)
+    passwords.close()
+
+
 async def test_a_host_of_many_cores_hashes_four_passwords_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     passwords, let_go = Passwords(memory_kib=64, waiting_per_core=0), threading.Event()
