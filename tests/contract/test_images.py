@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.metadata
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +71,21 @@ def reached(image: str, roots: list[Path]) -> tuple[set[Path], dict[str, Path]]:
             elif top != "repruv" and top not in sys.stdlib_module_names:
                 packages.setdefault(top, path)
     return files, packages
+
+
+@pytest.mark.parametrize("image", DOCKERFILES)
+def test_image_has_the_bytecode_of_our_code(image: str, tmp_path: Path) -> None:
+    text = DOCKERFILES[image].read_text()
+    [command] = re.findall(r"^RUN python (-m compileall .*)$", text[text.rindex("COPY ") :], re.MULTILINE)
+    assert text.index(command) < text.index("\nUSER ")
+    shutil.copytree(ROOT / "chassis", tmp_path / "chassis", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, *command.split()], cwd=tmp_path, check=True)
+    for path in (tmp_path / "chassis").rglob("*.py"):
+        os.utime(path, (0, 0))  # builders may change times; bytecode stays valid
+    loaded = subprocess.run(
+        [sys.executable, "-v", "-c", "import chassis.ids"], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stderr
+    assert re.search(rf"matches {tmp_path}/chassis/ids.py", loaded)
 
 
 @pytest.mark.parametrize("image", DOCKERFILES)
