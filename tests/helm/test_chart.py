@@ -175,6 +175,16 @@ def test_liveness_does_not_end_a_start_of_minutes(resources: list[Resource]) -> 
         assert starting["periodSeconds"] * starting["failureThreshold"] >= 300
 
 
+def test_terminating_pods_serve_until_callers_have_left_them_out(resources: list[Resource]) -> None:
+    for seconds, rendering in ((15, resources), (40, rendered("--set", "drainSeconds=40"))):
+        for name, deployment in of_kind(rendering, "Deployment").items():
+            pod = deployment["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            process, drained = PROCESSES[name], seconds if PROCESSES[name]["port"] else 0
+            assert container.get("lifecycle", {}) == ({"preStop": {"sleep": {"seconds": drained}}} if drained else {})
+            assert pod["terminationGracePeriodSeconds"] == process["graceSeconds"] + drained
+
+
 def test_pods_have_no_rights_that_they_do_not_need(resources: list[Resource]) -> None:
     for _, pod in pods(resources):
         assert pod["automountServiceAccountToken"] is False

@@ -49,7 +49,7 @@ labels:
 {{- $values := .root.Values }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-terminationGracePeriodSeconds: {{ add .process.graceSeconds (empty .process.port | ternary 0 5) }}
+terminationGracePeriodSeconds: {{ add .process.graceSeconds (empty .process.port | ternary 0 (int $values.drainSeconds)) }}
 {{- with $values.image.pullSecrets }}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
@@ -95,7 +95,7 @@ containers:
     {{- end }}
     {{- if .process.port }}
     # Until callers have learned that this pod goes.
-    lifecycle: {preStop: {sleep: {seconds: 5}}}
+    lifecycle: {preStop: {sleep: {seconds: {{ $values.drainSeconds }}}}}
     {{- end }}
     {{- end }}
     resources: {{ toJson (get $values.processes .name).resources }}
