@@ -106,6 +106,24 @@ async def test_pages_without_sign_in(visitor: Visitor, user: User) -> None:
     assert breaches_ == []
 
 
+LOOKS_OF_LINKS = """(selector) => [...document.querySelectorAll(selector)].map((link) => {
+    const style = getComputedStyle(link)
+    return [link.hasAttribute('aria-current'), `${style.backgroundColor} ${style.color} ${style.borderBottomColor}`]
+})"""
+
+
+async def test_current_page_differs_from_others_in_forced_colors(new_visitor: NewVisitor, user: User) -> None:
+    visitor = await new_visitor(forced_colors="active")
+    await visitor.sign_in_as(user)
+    page = await visitor.open("/settings/profile")
+    for selector in (".nav a", ".subnav a"):
+        looks = await page.evaluate(LOOKS_OF_LINKS, selector)
+        [current] = [look for is_current, look in looks if is_current]
+        others = {look for is_current, look in looks if not is_current}
+        assert others
+        assert current not in others, selector
+
+
 async def test_long_names_and_addresses_fit(visitor: Visitor, system: System) -> None:
     user = User(system.url, email=f"{'a' * 64}@{'b' * 60}.example.com")
     account = {"email": user.email, "password": PASSWORD, "name": "W" * 100}
