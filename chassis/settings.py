@@ -18,9 +18,10 @@ LOCAL_ONLY = "local-only"
 _PUBLISHED_ENCRYPTION_KEY = "bG9jYWwtb25seS1zZWFscy1wcm90ZWN0LW5vdGhpbmc"
 """Contains `LOCAL_ONLY` in base64 only."""
 _SERVICE_NAME = re.compile(r"([a-z-]{1,19}):")
-_HOSTS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:,]*)(:\d+)?(,(\[[0-9a-fA-F:.]+\]|[^\[\]:,]*)(:\d+)?)*")
-"""Hosts with ports, separated by commas; none if the URL names a socket."""
-_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+_HOST = r"(\[[0-9a-fA-F:.]+\]|[^\[\]:,\s]+)(:\d+)?"
+_HOSTS = re.compile(f"{_HOST}(,{_HOST})*")
+_DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+_NATS_SCHEMES = ("nats", "tls")
 VARIABLES = "variables"
 """Key of a field's metadata: a mapping from keys of the field's value to the variables that hold them."""
 
@@ -160,17 +161,34 @@ def _one_of(choices: tuple[str, ...], *, ignore_case: bool = False) -> Callable[
 
 
 def _wrong_database_url(text: str) -> str:
-    # Usually a password with @, / or # in it. The message does not repeat it.
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    user, _, hosts = parts.netloc.rpartition("@")
-    if parts.scheme in _SCHEMES and "@" not in user and _HOSTS.fullmatch(hosts):
+    hosts = _hosts(text, _DATABASE_SCHEMES)
+    # Without hosts the URL names a socket.
+    if hosts == "" or (hosts and _HOSTS.fullmatch(hosts)):
         return ""
     return (
-        "must be a URL like postgresql://user:password@host:5432/database, with %40 for @ and %2F for / in the password"
+        "must be a URL like postgresql://user:password@host:5432/database, with %40 for @ and %2F for / in the password, "
+        "and without spaces between hosts"
     )
+
+
+def _wrong_nats_url(text: str) -> str:
+    urls = text.split(",") if text.count("://") > 1 else [text]
+    if all(_HOSTS.fullmatch(_hosts(url, _NATS_SCHEMES) or "") for url in urls):
+        return ""
+    return (
+        "must be a URL like nats://user:password@host:4222 or nats://user:password@a:4222,b:4222, with %40 for @ and %2F for / "
+        "in the password, and without spaces between hosts"
+    )
+
+
+def _hosts(url: str, schemes: tuple[str, ...]) -> str | None:
+    """Return the hosts of a URL with their ports; None if it has another form, as with @, / or # in its password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    user, _, hosts = parts.netloc.rpartition("@")
+    return hosts if parts.scheme in schemes and "@" not in user else None
 
 
 def _wrong_seed(text: str) -> str:
@@ -203,6 +221,7 @@ _FORMATS: Mapping[str, Callable[[str], str]] = {
     "LOG_FORMAT": _one_of(LOG_FORMATS),
     "DATABASE_URL": _wrong_database_url,
     "ADMIN_DATABASE_URL": _wrong_database_url,
+    "NATS_URL": _wrong_nats_url,
     "IDENTITY_KEY": _wrong_seed,
     "TRUSTED_IDENTITY_KEYS": _wrong_trust,
     "LISTEN": _wrong_address,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -55,6 +56,12 @@ class Settings(settings.Process):
             object.__setattr__(self, "public_url", public_url.normalize(self.public_url))
         except ValueError as error:
             raise settings.SettingsError(f"PUBLIC_URL cannot be used: {error}") from error
+        for proxy in filter(None, map(str.strip, self.proxies.split(","))):
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                message = f"TRUSTED_PROXIES must have addresses or networks: {error}"
+                raise settings.SettingsError(message) from error
         if not 1 <= self.gateway_workers <= MAX_WORKERS:
             raise settings.SettingsError(f"GATEWAY_WORKERS must be between 1 and {MAX_WORKERS}")
         if self.trace_url and (

@@ -54,6 +54,14 @@ def test_all_mistakes_are_named_at_once() -> None:
         ("DATABASE_URL", "postgresql://demo:hid/den@127.0.0.1/repruv"),
         ("DATABASE_URL", "postgresql://demo:hidden@127.0.0.1:port/repruv"),
         ("DATABASE_URL", "postgresql://demo:hid@den@127.0.0.1/repruv"),
+        ("DATABASE_URL", "postgresql://demo:hidden@one:5432, two:5432/repruv"),
+        ("DATABASE_URL", "postgresql://demo:hidden@one:5432,/repruv"),
+        ("NATS_URL", "nats://demo:hidden@one:4222, two:4222"),
+        ("NATS_URL", "nats://demo:hidden@one:4222,,two:4222"),
+        ("NATS_URL", "nats://demo:hid/den@one:4222"),
+        ("NATS_URL", "nats://demo:hid@den@one:4222"),
+        ("NATS_URL", "one:4222"),
+        ("NATS_URL", "nats://demo:hidden@one:port"),
         ("IDENTITY_KEY", "hidden"),
         ("TRUSTED_IDENTITY_KEYS", f"demo:{'A' * 43},hidden"),
         ("TRUSTED_IDENTITY_KEYS", "demo:hidden"),
@@ -79,6 +87,13 @@ def test_a_value_of_another_form_is_refused_by_name(variable: str, value: str) -
 )
 def test_forms_of_a_database_url(url: str) -> None:
     assert settings.read(Settings, {**GOOD, "DATABASE_URL": url, "LOG_LEVEL": "INFO"})
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://n", "tls://d:%40@[::1]:4222", "nats://d:p@a:1,b:2,c:3", "nats://d:p@a:1,nats://d:p@b:2"]
+)
+def test_forms_of_a_nats_url(url: str) -> None:
+    assert settings.read(Settings, {**GOOD, "NATS_URL": url})
 
 
 def test_a_misspelt_environment_is_refused() -> None:

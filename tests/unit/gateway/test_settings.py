@@ -39,6 +39,13 @@ def test_production_behind_tls_must_know_its_proxies(proxies: str) -> None:
         read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=proxies)
 
 
+@pytest.mark.parametrize("proxies", ["172.18.0.1/16", "proxy", "10.0.0.1;10.0.0.2", "none,10.0.0.1", "*"])
+def test_proxies_are_addresses_or_networks(proxies: str) -> None:
+    """Others would never match: all clients would seem to come from the proxy, and be throttled as one."""
+    with pytest.raises(settings.SettingsError, match="TRUSTED_PROXIES must have addresses or networks"):
+        read(PUBLIC_URL="https://repruv.example.com", TRUSTED_PROXIES=proxies)
+
+
 @pytest.mark.parametrize("url", ["http://repruv.example.com", "http://localhost.example.com"])
 def test_production_sends_no_cookie_in_the_clear(url: str) -> None:
     with pytest.raises(settings.SettingsError, match="PUBLIC_URL must begin with https"):
