@@ -28,7 +28,14 @@ SELECT json_build_object(
     'slot_retained_bytes', (SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)) FROM pg_replication_slots),
     'archiving_fails', (
         SELECT CAST(coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS integer)
-        FROM pg_stat_archiver))
+        FROM pg_stat_archiver),
+    'archived_seconds_ago', (
+        SELECT extract(epoch FROM now() - greatest(last_archived_time, pg_postmaster_start_time())) FROM pg_stat_archiver),
+    'backup_seconds_ago', (
+        SELECT extract(epoch FROM now() - CAST(substr(setting, length('repruv.last_backup=') + 1) AS timestamptz))
+        FROM pg_db_role_setting, unnest(setconfig) AS setting
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND setrole = 0
+        AND starts_with(setting, 'repruv.last_backup=')))
 $$
 """
 _PERMISSIONS = (

@@ -33,6 +33,8 @@ SERVER_GAUGES = {
     "replication_lag_seconds": "Time until the slowest standby has replayed a commit.",
     "slot_retained_bytes": "Write-ahead log that the slowest replication slot keeps.",
     "archiving_fails": "Whether the last attempt to archive write-ahead log failed.",
+    "archived_seconds_ago": "Time since write-ahead log was archived, or since the start of the server.",
+    "backup_seconds_ago": "Time since the last base backup of deploy/postgres/backup ended; 0 without one.",
 }
 """Keys of the function's result, exported as `postgres_<key>`."""
 

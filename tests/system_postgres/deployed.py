@@ -45,6 +45,7 @@ class Server:
             "PGDATA": str(self.home / "data"),
             "PORT": str(self.port),
             "POSTGRES_PASSWORD": "p",
+            "POSTGRES_DB": "postgres",
             "TLS_CERTIFICATE": str(certificate.certificate),
             "TLS_KEY": str(certificate.key),
             "TLS_CA": str(certificate.authority),

@@ -152,6 +152,38 @@ def test_backup_without_an_archive_is_refused(server: Server) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_backup_at_a_standby_is_refused(pair: Pair, server: Server) -> None:
+    back_up(server)
+    pair.start(1)
+    server.await_answer(SYNCHRONOUS)
+    standby = pair.servers[1]
+    done = standby.run("backup")
+    assert done.returncode == 1
+    assert b"make the backup at the primary" in done.stderr
+    assert not (standby.home / "backups" / "base").exists()
+    # The standby knows the last backup too, for the metrics after a failover.
+    [name] = [path.name for path in (server.home / "backups" / "base").iterdir()]
+    standby.await_answer(f"SELECT 1 FROM pg_db_role_setting WHERE setconfig = ARRAY['repruv.last_backup={name}']")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("keep", ["0", "two", "-1"])
+def test_wrong_number_of_backups_to_keep_deletes_none(server: Server, keep: str) -> None:
+    back_up(server)
+    done = server.run("backup", variables={"KEEP_BACKUPS": keep})
+    assert done.returncode == 1
+    assert b"KEEP_BACKUPS" in done.stderr
+    assert len(list((server.home / "backups" / "base").iterdir())) == 1
+
+
+@pytest.mark.timeout(300)
+def test_backup_that_fails_leaves_room_for_the_archive(server: Server) -> None:
+    server.replace_program("pg_basebackup", '"$PROGRAM" "$@"; exit 1')
+    assert server.run("backup").returncode == 1
+    assert list((server.home / "backups" / "base").iterdir()) == []
+
+
+@pytest.mark.timeout(300)
 def test_backup_that_was_killed_leaves_nothing_behind(server: Server) -> None:
     server.replace_program("pg_basebackup", '"$PROGRAM" "$@"; kill -KILL $PPID')
     assert server.run("backup").returncode != 0

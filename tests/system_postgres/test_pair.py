@@ -64,6 +64,44 @@ def test_pair_of_containers_fails_over_and_back(pair: Pair) -> None:
         assert pair.servers[number].kept_rows() == [1, 1, 2, 2]
 
 
+@pytest.fixture
+def alone(replicating: Pair) -> Pair:
+    """Return the pair after its standby was stopped, and commits were allowed without it."""
+    replicating.servers[STANDBY].stop()
+    with replicating.servers[PRIMARY].connect() as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        connection.execute("SELECT pg_reload_conf()")
+    return replicating
+
+
+@pytest.mark.timeout(300)
+def test_standby_that_lacks_log_copies_the_primary(alone: Pair) -> None:
+    primary, standby = alone.servers
+    with primary.connect() as connection:
+        connection.execute("ALTER SYSTEM SET wal_keep_size = 0")
+        connection.execute("SELECT pg_reload_conf()")
+        for number in (2, 3):
+            connection.execute("INSERT INTO kept VALUES (%s)", [number])
+            connection.execute("SELECT pg_switch_wal()")
+            connection.execute("CHECKPOINT")
+    alone.start(STANDBY)
+    primary.await_answer(SYNCHRONOUS)
+    standby.await_answer("SELECT 1 FROM kept WHERE n = 3")
+
+
+@pytest.mark.timeout(300)
+def test_commits_do_not_wait_for_a_standby_that_does_not_stream_yet(alone: Pair) -> None:
+    primary, standby = alone.servers
+    standby.replace_program("postgres", "echo streams nothing >&2; exec sleep 300")
+    alone.start(STANDBY)
+    standby.await_log("streams nothing")
+    primary.await_answer("SELECT 1 WHERE current_setting('synchronous_standby_names') = ''")
+    standby.kill()
+    standby.restore_programs()
+    alone.start(STANDBY)
+    primary.await_answer(SYNCHRONOUS)
+
+
 @pytest.mark.timeout(300)
 def test_standby_is_not_promoted_beside_a_primary_that_recovers(replicating: Pair) -> None:
     replicating.servers[PRIMARY].stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from urllib import request
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import exposition, outbox
 from chassis import metrics as chassis_metrics
 from dev import subprocesses
+from dev.embedded import EmbeddedServers
 from services.jobs import __main__ as jobs_service
 from services.jobs import counters, domain, metrics, operations, schema, watches
 from services.jobs.operators import overview
@@ -133,6 +135,20 @@ async def test_state_of_the_database_server_includes_sessions_of_other_roles(
     assert value(scraped, "postgres_frozen_xid_age") > 0
     for name in ("standbys", "replication_lag_seconds", "slot_retained_bytes", "archiving_fails"):
         assert value(scraped, f"postgres_{name}") == 0
+
+
+async def test_age_of_the_last_backup_is_measured(
+    servers: EmbeddedServers, jobs_engine: AsyncEngine, scrape: Callable[[], Awaitable[Samples]]
+) -> None:
+    assert value(await scrape(), "postgres_backup_seconds_ago") == 0
+    with servers.postgres.connect() as connection:
+        ago = datetime.now(UTC) - timedelta(days=3)
+        alter = f"ALTER DATABASE {jobs_engine.url.database}"
+        connection.execute(f"{alter} SET repruv.last_backup = '{ago:%Y-%m-%dT%H:%M:%SZ}'".encode())
+        try:
+            assert 3 * 86_400 <= value(await scrape(), "postgres_backup_seconds_ago") < 4 * 86_400
+        finally:
+            connection.execute(f"{alter} RESET repruv.last_backup".encode())
 
 
 async def test_the_function_of_the_statistics_is_for_the_jobs_service_only(
