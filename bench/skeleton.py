@@ -1,4 +1,4 @@
-"""`python -m bench.skeleton`: what an enable, a click and an idle system cost without our code, the floor of their topology.
+"""`python -m bench.skeleton`: processor time of an enable without our code, the floor of its topology.
 
 It has the processes, calls, transactions and messages of an enable: HTTP, five gRPC calls, four transactions that write and one
 that reads, two messages of JetStream and two of NATS. Each does the least: bytes instead of protobuf, one statement per
@@ -10,12 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import functools
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, LiteralString
@@ -25,9 +23,8 @@ import nats
 import psycopg
 import uvicorn
 import uvloop
-from nats.aio.msg import Msg
 
-from bench import cpu, http, load, samples
+from bench import cpu, http, load
 from dev import subprocesses
 from dev.embedded.nats_server import Nats
 from dev.embedded.postgres import Postgres
@@ -35,9 +32,6 @@ from dev.embedded.postgres import Postgres
 LOADS = ((20.0, 400), (100.0, 1000))
 """Enables per second, and how many."""
 ROLES = ("auth", "jobs", "demo", "worker", "gateway")
-CLICKS_PER_SECOND, CLICKS = 10.0, 300
-"""As in `bench.latency`."""
-IDLE_SETTLE_SECONDS, IDLE_SECONDS = 10.0, 30.0
 READY_SECONDS = 30.0
 _MESSAGE = b"x" * 700
 _BATCH = json.dumps([{"body": "A comment of a demo user on a video.", "author": f"author {n}"} for n in range(12)])
@@ -95,7 +89,7 @@ class Process:
         """Return a method of a service as a function of bytes."""
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self._ports[service]}")
         stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/repruv/{method}")
-        return functools.partial(stub, wait_for_ready=True)
+        return stub
 
     async def serve(self, service: str, **methods: Unary) -> None:
         """Serve methods until the process ends."""
@@ -151,7 +145,7 @@ class Process:
         async def submit(request: bytes) -> bytes:
             await self.execute(_SUBMIT, id=int(request), payload=_MESSAGE)
             waiting.put_nowait(request)
-            await self._nats.publish("jobs.running", request.ljust(len(_MESSAGE)))
+            await self._nats.publish("jobs.events", _MESSAGE)
             return _MESSAGE
 
         async def claim(_: bytes) -> bytes:
@@ -159,7 +153,7 @@ class Process:
 
         async def finish(request: bytes) -> bytes:
             await self.execute(_FINISH, id=int(request), payload=_MESSAGE)
-            await self._nats.publish("jobs.completed", _MESSAGE)
+            await self._nats.publish("jobs.events", _MESSAGE)
             return _MESSAGE
 
         await self.serve("jobs", submit=submit, claim=claim, finish=finish)
@@ -177,27 +171,15 @@ class Process:
             self.start(run(await claim(b"")))
 
     async def gateway(self) -> None:
-        """Serve HTTP: validate the session, and enable; GET is a stream of the ids of the jobs that run."""
+        """Serve HTTP: validate the session, and enable."""
         validate, enable = self.call("auth", "validate"), self.call("demo", "enable")
-        streams: list[Callable[[Mapping[str, Any]], Awaitable[None]]] = []
 
         async def ignore(_: object) -> None:
             """Receive an event that nobody reads."""
 
-        async def forward(event: Msg) -> None:
-            for send in streams:
-                await send({"type": "http.response.body", "body": event.data.strip() + b"\n", "more_body": True})
-
-        await self._nats.subscribe("demo.events", cb=ignore)
-        await self._nats.subscribe("jobs.completed", cb=ignore)
-        await self._nats.subscribe("jobs.running", cb=forward)
+        await self._nats.subscribe("*.events", cb=ignore)
 
         async def app(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
-            if scope["method"] == "GET":
-                await send({"type": "http.response.start", "status": 200, "headers": []})
-                await send({"type": "http.response.body", "body": b"", "more_body": True})
-                streams.append(send)
-                await asyncio.Event().wait()
             message = await receive()
             await validate(_MESSAGE)
             await enable(str(json.loads(message["body"])["id"]).encode())
@@ -248,8 +230,7 @@ def _processes(ports: Mapping[str, Any]) -> Iterator[Mapping[str, subprocess.Pop
     try:
         yield running
     finally:
-        # Callers before those that they call.
-        for process in reversed(running.values()):
+        for process in running.values():
             process.kill()
             process.wait()
 
@@ -278,48 +259,14 @@ class _Skeleton:
             offered = await load.offer(self.enable, rate=rate, count=count)
             await _finished(conn)
         costs = {name: (end - before[name]) * 1000 / count for name, end in self._processor_seconds().items()}
+        parts = ", ".join(f"{name} {cost:.1f}" for name, cost in sorted(costs.items(), key=lambda item: -item[1]))
         failed = f"; {len(offered.failures)} failed: {offered.failures[0]!r}" if offered.failures else ""
-        return f"{rate:.0f}/s: {sum(costs.values()):.1f} processor ms per enable ({_parts(costs)}){failed}"
-
-    async def clicks(self) -> str:
-        """Click as `bench.latency` does; return the time from the click to the event of the running job in one line."""
-        clicked: dict[bytes, float] = {}
-        durations: list[float] = []
-
-        def arrived(body: bytes) -> None:
-            now = time.perf_counter()
-            durations.extend(now - clicked[number] for number in body.split() if number in clicked)
-
-        async def click(_: int) -> None:
-            number = next(self._ids)
-            clicked[str(number).encode()] = time.perf_counter()
-            await self._client.request("POST", "/", expected=202, body={"id": number})
-
-        stream = await self._client.connect(arrived)
-        stream.send(self._client.head("GET", "/"))
-        await load.offer(click, rate=CLICKS_PER_SECOND, count=CLICKS)
-        async with await psycopg.AsyncConnection.connect(self._postgres.url, autocommit=True) as conn:
-            await _finished(conn)
-        stream.close()
-        p50, p99 = (samples.percentile(durations, percent) * 1000 for percent in (50, 99))
-        return f"click to running job: p50 {p50:.1f}, p99 {p99:.1f} ms ({len(durations)} clicks)"
-
-    async def idle(self) -> str:
-        """Return the cost of the idle processes in one line."""
-        await asyncio.sleep(IDLE_SETTLE_SECONDS)
-        before = self._processor_seconds()
-        await asyncio.sleep(IDLE_SECONDS)
-        costs = {name: (end - before[name]) * 1000 / IDLE_SECONDS for name, end in self._processor_seconds().items()}
-        return f"idle: {sum(costs.values()):.1f} processor ms per second ({_parts(costs)})"
+        return f"{rate:.0f}/s: {sum(costs.values()):.1f} processor ms per enable ({parts}){failed}"
 
     def _processor_seconds(self) -> dict[str, float]:
         pids = {role: [process.pid] for role, process in self._processes.items()}
         pids |= {"postgres": cpu.tree(self._postgres.pid), "nats": cpu.tree(self._server.pid)}
         return {name: cpu.processor_seconds(process_ids) for name, process_ids in pids.items()}
-
-
-def _parts(costs: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {cost:.1f}" for name, cost in sorted(costs.items(), key=lambda item: -item[1]))
 
 
 async def _finished(conn: psycopg.AsyncConnection) -> None:
@@ -337,8 +284,6 @@ async def _measure() -> None:
             await _ready(skeleton.enable)
             for rate, count in LOADS:
                 print(await skeleton.measure(rate, count))
-            print(await skeleton.clicks())
-            print(await skeleton.idle())
 
 
 async def _ready(enable: Callable[[int], Awaitable[None]]) -> None:
