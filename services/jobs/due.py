@@ -81,7 +81,7 @@ SELECT k.kind FROM jobs.kinds k WHERE EXISTS (SELECT 1 FROM jobs.jobs j WHERE j.
 """)
 """Kinds with a ready job."""
 
-_ADVANCE_FAIR_RANKS = sql.prepared("""
+_ADVANCE_FAIR_RANKS = sql.prepared(f"""
 UPDATE jobs.kinds k SET fair_rank = f.fair_rank
 FROM (
     SELECT behind.kind, coalesce(front.fair_rank, claimed.fair_rank + 1) AS fair_rank FROM jobs.kinds behind
@@ -89,7 +89,7 @@ FROM (
         ON claimed.kind = behind.kind
     LEFT JOIN LATERAL (
         SELECT j.fair_rank FROM jobs.jobs j
-        WHERE j.kind = behind.kind AND j.ready AND j.job_id <> ALL(CAST(:refused AS uuid[]))
+        WHERE j.kind = behind.kind AND j.ready AND j.job_id <> ALL(CAST(:refused AS uuid[])) AND NOT {sql.is_suspect("j")}
         ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT 1
     ) front ON true
     WHERE coalesce(front.fair_rank, claimed.fair_rank + 1) > behind.fair_rank
@@ -100,8 +100,8 @@ WHERE k.kind = f.kind AND k.fair_rank < f.fair_rank
 """)
 """Advances the fair rank of each kind to that of its next job, or beyond the highest claimed rank if no job is ready.
 
-A job that the database refuses to claim is no next job: it would hold the rank, and all jobs submitted since would overtake those
-that wait.
+A job that the database refuses to claim, or a suspect that waits for another one, is no next job: it would hold the rank, and all
+jobs submitted since would overtake those that wait.
 """
 
 

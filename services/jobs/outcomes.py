@@ -12,6 +12,10 @@ from services.jobs.domain import DEADLINE_EXCEEDED, Action, Job, JobError, LogLi
 
 CRASH_LIMIT = 5
 """After this many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
+SUSPECT_CRASHES = 2
+"""After so many a job is a suspect: a worker runs one suspect at a time, so that its crashes count for no other suspect."""
+ISOLATION = timedelta(minutes=5)
+"""How long a suspect keeps others from its worker at most; less if the attempt that crashed last was shorter."""
 FORGIVEN_CRASHES = 20
 """Crashes of a job that its workers may have survived; further ones count."""
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from chassis.prepared import Prepared
-from services.jobs import domain, schema
+from services.jobs import domain, outcomes, schema
 from services.jobs.domain import Action, State
 
 
@@ -74,6 +74,13 @@ PENDING = f"'{State.PENDING}'"
 IS_ON_HOLD = f"j.run_at = '{domain.ON_HOLD.isoformat()}'"
 """Whether a scheduled job is on hold."""
 OCCUPIES_SLOT = states(domain.OCCUPIES_SLOT)
+
+
+def is_suspect(alias: str) -> str:
+    """Return whether a job has crashed so often that it may be the cause."""
+    return f"{alias}.crashes >= {outcomes.SUSPECT_CRASHES}"
+
+
 HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
 """Whether an owner has a log: its row of `owners` numbers the events. The system has none: a shared row would be one lock for
 all its jobs. A trigger of `job_events` numbers its events instead."""

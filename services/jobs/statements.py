@@ -92,25 +92,41 @@ RETURNING {sql.light_columns("p")}
 """)
 """Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
 
+_NEXT_SUSPECT = f"""(
+    SELECT n.job_id FROM jobs.jobs n
+    WHERE n.kind = requested.kind AND n.ready AND {sql.is_suspect("n")} AND n.job_id <> ALL(CAST(:excluded AS uuid[]))
+        AND NOT EXISTS (
+            SELECT 1 FROM jobs.jobs h JOIN jobs.attempts a ON a.job_id = h.job_id AND a.attempt = h.attempt
+            WHERE h.state IN {sql.HELD} AND h.worker = :worker AND {sql.is_suspect("h")}
+                AND a.started_at > now() - least(CAST(:isolation AS interval), (
+                    SELECT c.finished_at - c.started_at FROM jobs.attempts c
+                    WHERE c.job_id = h.job_id AND c.outcome = '{outcomes.outcome_name(outcomes.Crashed())}'
+                    ORDER BY c.attempt DESC LIMIT 1)))
+    ORDER BY n.priority DESC, n.fair_rank, n.job_id LIMIT 1)"""
+"""The suspect of a kind that the worker may get: the first one, and none while the worker runs another suspect that has not run
+for longer than when it crashed last. Evaluated only for suspects that a claim meets."""
+
 CLAIM_JOBS = sql.prepared(f"""
 WITH chosen AS MATERIALIZED (
     SELECT job_id FROM (
-        SELECT r.*, sum(r.payload_bytes) OVER (ORDER BY r.priority DESC, r.place, r.job_id) - r.payload_bytes AS bytes_before
+        SELECT r.*, sum(r.payload_bytes) OVER earlier - r.payload_bytes AS bytes_before,
+            count(*) FILTER (WHERE {sql.is_suspect("r")}) OVER earlier AS suspects
         FROM (
             SELECT c.*, row_number() OVER (
                 PARTITION BY requested.kind ORDER BY c.priority DESC, c.fair_rank, c.job_id) AS place
             FROM unnest(CAST(:kinds AS text[]), CAST(:quotas AS integer[])) AS requested (kind, quota)
             CROSS JOIN LATERAL (
-                SELECT j.job_id, j.priority, j.fair_rank, j.payload_bytes FROM jobs.jobs j
+                SELECT j.job_id, j.priority, j.fair_rank, j.payload_bytes, j.crashes FROM jobs.jobs j
                 WHERE j.kind = requested.kind AND j.ready AND j.job_id <> ALL(CAST(:excluded AS uuid[]))
+                    AND (NOT {sql.is_suspect("j")} OR j.job_id = {_NEXT_SUSPECT})
                 ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT requested.quota
                 FOR NO KEY UPDATE SKIP LOCKED
             ) c
             WHERE :is_locked OR NOT EXISTS (
                 SELECT 1 FROM jobs.kinds k WHERE k.kind IN (requested.kind, '*') AND k.is_limited)
-        ) r
+        ) r WINDOW earlier AS (ORDER BY r.priority DESC, r.place, r.job_id)
     ) s
-    WHERE s.bytes_before < :max_bytes
+    WHERE s.bytes_before < :max_bytes AND (NOT {sql.is_suspect("s")} OR s.suspects = 1)
     -- Fair ranks of different kinds do not compare: kinds alternate.
     ORDER BY s.priority DESC, s.place, s.job_id
     LIMIT :limit
@@ -136,7 +152,7 @@ WITH chosen AS MATERIALIZED (
 SELECT {sql.columns("m")}, c.owner_id, coalesce(a.last_sequence - c.count + 1, 0)
 FROM counted c LEFT JOIN advanced a ON a.owner_id = c.owner_id LEFT JOIN claimed m ON m.owner_id = c.owner_id
 """)
-"""Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes.
+"""Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes; at most one suspect.
 
 Limited kinds are left out unless their rows in `kinds` are locked.
 

@@ -161,16 +161,14 @@ FAILING_REASON = "failing"
 REASONS = ("crashing", "no_worker", "failing", "overrun", "cancelling", "waiting", "paused", "on_hold")
 """The reasons of problems, the worst first."""
 MAX_PROBLEMS = 100
-STUCK_CRASHES = 2
-"""A job is stuck if it waits or is being cancelled for longer, or has crashed as often."""
-
 
 _STUCK_PARAMETERS = {
     "alive": ALIVE,
     "waiting": WAITING_TOO_LONG,
     "cancelling": CANCELLING_TOO_LONG,
-    "crashes": STUCK_CRASHES,
+    "crashes": outcomes.SUSPECT_CRASHES,
 }
+"""A job is stuck if it waits or is being cancelled for longer, or has crashed as often."""
 PROBLEM_PARAMETERS = {**_STUCK_PARAMETERS, "failing": FAILING_WINDOW}
 
 

@@ -228,3 +228,8 @@ def _taken(jobs: dict[UUID, domain.Job]) -> Counter[str]:
         for job in jobs.values()
         if job.spec.concurrency_key and (job.ready or job.state in keeps)
     )
+
+
+def is_suspect(job: domain.Job) -> bool:
+    """Return whether a worker runs one such job at a time."""
+    return job.crashes >= outcomes.SUSPECT_CRASHES

@@ -289,7 +289,7 @@ async def test_ended_jobs_cost_nothing(jobs_engine: AsyncEngine) -> None:
         "kind": None,
         "waiting": overview.WAITING_TOO_LONG,
         "cancelling": overview.CANCELLING_TOO_LONG,
-        "crashes": overview.STUCK_CRASHES,
+        "crashes": outcomes.SUSPECT_CRASHES,
         "limit": 20,
     }
     async with jobs_engine.connect() as conn:

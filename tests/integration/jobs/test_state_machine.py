@@ -164,11 +164,17 @@ class Engine(model.Model):
             before = self.last_jobs[job.job_id]
             assert (before.ready, job.attempt) == (True, before.attempt + 1)
             self.tokens.append((job.job_id, job.attempt))
-        bounded = [job for job in ready if job.spec.kind == self.kind]
         free = limit if not self.max_running else max(0, self.max_running - self.held())
-        allowed = 0 if self.is_paused else min(len(bounded), free)
-        assert len(claimed) == min(limit, allowed + len(ready) - len(bounded))
-        assert sum(job.spec.kind == self.kind for job in claimed) <= allowed
+
+        def most(ready: list[domain.Job]) -> tuple[int, int]:
+            bounded = [job for job in ready if job.spec.kind == self.kind]
+            allowed = 0 if self.is_paused else min(len(bounded), free)
+            return min(limit, allowed + len(ready) - len(bounded)), allowed
+
+        # A worker runs one suspect at a time, for as long as the last crash took.
+        assert most([job for job in ready if not model.is_suspect(job)])[0] <= len(claimed) <= most(ready)[0]
+        assert sum(job.spec.kind == self.kind for job in claimed) <= most(ready)[1]
+        assert sum(map(model.is_suspect, claimed)) <= 1
 
     @precondition(lambda self: len(self.last_jobs) < MAX_JOBS)
     @rule(what=WHAT, which=WHICH, limit=st.integers(1, 3))
@@ -182,7 +188,8 @@ class Engine(model.Model):
         self.tokens += [(job.job_id, job.attempt) for job in claimed]
         self.only_what_is_legal_happens()
         is_open = not self.is_paused and (not self.max_running or self.held() < self.max_running)
-        left = [job for job in self.last_jobs.values() if job.ready and (is_open or job.spec.kind != self.kind)]
+        ready_now = [job for job in self.last_jobs.values() if job.ready and not model.is_suspect(job)]
+        left = [job for job in ready_now if is_open or job.spec.kind != self.kind]
         assert claimed or not left, "nobody waits beside what can run"
 
     @precondition(lambda self: self.tokens)
