@@ -144,6 +144,6 @@ async def serving(
     try:
         yield server.server_address[1]
     finally:
-        # It waits for the thread, which notices within half a second.
-        await asyncio.to_thread(server.shutdown)
+        # It waits for the thread, which notices within half a second. The executor of the loop may have no thread left.
+        await asyncio.get_running_loop().run_in_executor(concurrent.futures.ThreadPoolExecutor(1), server.shutdown)
         server.server_close()

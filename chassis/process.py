@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import logging
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,7 +113,10 @@ def migration(schema: str, directory: Path) -> Callable[[DatabaseSettings], None
 
 
 def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `serve(stop)` until it returns. SIGTERM and SIGINT set `stop`; `serve` should then return."""
+    """Run `serve(stop)` until it returns, and end the process. SIGTERM and SIGINT set `stop`; `serve` should then return.
+
+    It waits for no thread that is left, such as one of a handler that was given up.
+    """
     # The image of the provisioning serves nothing and lacks uvloop and metrics.
     import uvloop
 
@@ -130,12 +135,19 @@ def until_signal(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
         async with run.Background() as background:
             background.start("loop-tick", _Watchdog(metrics.LOOP_LAG.observe).tick)
             await serve(stop)
+        # The loop would wait for the threads of its executor, which nothing awaits any more.
+        loop.set_default_executor(ThreadPoolExecutor(1))
 
     try:
         uvloop.run(start())
     finally:
         channel.close()
         tracing.stop()
+    # Python would wait for them too.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _keep_signals_of_children_apart() -> None:

@@ -12,12 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from dev.launcher import promote, reset, up
-from dev.launcher.stack import ROOT
+ROOT = Path(__file__).parent.parent
+INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command. Return its exit code."""
+    """Run a command. Return its exit code.
+
+    It imports its modules here: Ctrl-C may come before the command handles it.
+    """
     if arguments and arguments[0] in {"demo", "admin", "psql"}:  # they parse their own options
         return int(importlib.import_module(f"dev.{arguments[0]}").main(arguments[1:], ROOT / ".data"))
     parser = argparse.ArgumentParser(prog="python -m dev", description=__doc__)
@@ -38,19 +41,18 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("psql", help="open the database with psql, as the superuser")
     commands.add_parser("reset", help="delete all data after a confirmation")
     args = parser.parse_args(arguments)
-    if args.command == "reset":
-        return reset.run(args.data_dir)
-    if args.command == "promote":
-        return promote.run(args.data_dir)
+    if args.command in {"reset", "promote"}:
+        return int(importlib.import_module(f"dev.launcher.{args.command}").run(args.data_dir))
     if args.command == "job":
         return int(importlib.import_module("dev.job").run(args.file, args.payload, args.data_dir))
+    up = importlib.import_module("dev.launcher.up")
     try:
         port = _port(os.environ.get("GATEWAY_PORT") or str(up.DEFAULT_PORT))
         scale = _scale([*os.environ.get("SCALE", "").split(), *args.scale])
     except ValueError as error:
         parser.error(str(error))
     ha = args.ha or os.environ.get("HA", "") not in ("", "0")
-    return up.run(data_dir=args.data_dir, port=port, scale=scale, ha=ha, compose_file=args.compose_file)
+    return int(up.run(data_dir=args.data_dir, port=port, scale=scale, ha=ha, compose_file=args.compose_file))
 
 
 def _port(setting: str) -> int:
@@ -70,4 +72,7 @@ def _scale(settings: list[str]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -87,19 +87,7 @@ def spawn(
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
         raise FileNotFoundError(f"there is no program {command[0]}")
-    account = f"{user.uid}:{user.gid}" if user else "-"
-    wrapped: list[str | Path] = [
-        sys.executable,
-        "-I",
-        "-S",
-        DIE_WITH_PARENT,
-        str(os.getpid()),
-        str(int(death_signal)),
-        account,
-        "--",
-        program,
-    ]
-    wrapped += command[1:]
+    wrapped = [*dying_with_parent(death_signal, user), program, *command[1:]]
     started = _spawner.submit(
         lambda: subprocess.Popen(
             wrapped,
@@ -113,6 +101,13 @@ def spawn(
         )
     )
     return started.result()
+
+
+def dying_with_parent(death_signal: signal.Signals, user: User | None = None) -> list[str | Path]:
+    """Return the beginning of a command that gets `death_signal` when the thread that starts it ends; a path must follow."""
+    account = f"{user.uid}:{user.gid}" if user else "-"
+    words = [str(os.getpid()), str(int(death_signal)), account, "--"]
+    return [sys.executable, "-I", "-S", DIE_WITH_PARENT, *words]
 
 
 def stop(

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from dev import subprocesses
 from dev.launcher.stack import ROOT
 from tests.acceptance.system import System
 
@@ -20,6 +21,7 @@ SECONDS = 120.0
 async def make_job(system: System, file: Path, payload: str) -> AsyncIterator[asyncio.StreamReader]:
     """Run the command of the Makefile and yield its output. It must exit cleanly on SIGINT."""
     process = await asyncio.create_subprocess_exec(
+        *subprocesses.dying_with_parent(signal.SIGKILL),
         *(sys.executable, "-m", "dev", "--data-dir", system.data_dir, "job", file, payload),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

@@ -48,9 +48,8 @@ def environment(
 
 async def start(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.auth",
+        *subprocesses.dying_with_parent(signal.SIGKILL),
+        *(sys.executable, "-m", "services.auth"),
         *arguments,
         cwd=ROOT,
         env=environment,

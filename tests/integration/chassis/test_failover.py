@@ -63,7 +63,8 @@ async def replicas(*addresses: str) -> AsyncIterator[Replicas]:
 
 
 def _start(address: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE)
+    command = [*subprocesses.dying_with_parent(signal.SIGKILL), sys.executable, "-c", SERVER, address]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 async def _line(process: subprocess.Popen[bytes]) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from dev import subprocesses
 from gateway.settings import Settings
 from gateway.stream import hub
 from tests.integration.gateway.conftest import Account
@@ -44,7 +45,11 @@ async def started(config: Settings) -> AsyncIterator[asyncio.subprocess.Process]
     }
     command = shlex.join([sys.executable, "-m", "gateway", "serve"])
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", f"ulimit -S -n {SOFT_LIMIT}; exec {command}", cwd=ROOT, env=environment, start_new_session=True
+        *subprocesses.dying_with_parent(signal.SIGKILL),
+        *("/bin/sh", "-c", f"ulimit -S -n {SOFT_LIMIT}; exec {command}"),
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
     )
     try:
         yield process

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import socket
 import struct
+import threading
 import urllib.request
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -27,6 +29,23 @@ async def test_any_address_of_ipv6_serves_both_protocols(client: str) -> None:
 
     async with exposition.serving("[::]:0") as port:
         assert await asyncio.to_thread(probe)
+
+
+def test_serving_ends_while_no_thread_of_the_loop_is_free() -> None:
+    """Handlers that were given up may have left a thread each."""
+
+    async def serve() -> None:
+        executor, release = ThreadPoolExecutor(1), threading.Event()
+        asyncio.get_running_loop().set_default_executor(executor)
+        left = executor.submit(release.wait)
+        try:
+            async with asyncio.timeout(60.0), exposition.serving("127.0.0.1:0"):
+                pass
+        finally:
+            release.set()
+            left.result()
+
+    asyncio.run(serve())
 
 
 async def test_measurements_of_a_scrape_run_at_once() -> None:

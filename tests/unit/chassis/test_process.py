@@ -25,9 +25,36 @@ async def serve(stop):
 process.until_signal(serve)
 """
 
+_LEAVES_A_THREAD = """
+import asyncio, threading
+from chassis import process
+
+async def serve(stop):
+    begun = threading.Event()
+
+    def last():
+        begun.set()
+        threading.Event().wait()
+
+    left = asyncio.create_task(asyncio.to_thread(last))
+    await asyncio.to_thread(begun.wait)
+    left.cancel()
+    print("served")
+
+process.until_signal(serve)
+"""
+
+
+def run(program: str) -> str:
+    """Run a program; return its output."""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    return ended.stdout
+
 
 def test_signal_of_a_forked_child_stops_the_child_only() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", _ENDS_A_CHILD], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert ended.stdout.split() == ["-15", "False"]
+    assert run(_ENDS_A_CHILD).split() == ["-15", "False"]
+
+
+def test_thread_that_a_handler_has_left_does_not_delay_the_end_of_the_process() -> None:
+    """Otherwise the watchdog ends it, with another code."""
+    assert run(_LEAVES_A_THREAD) == "served\n"

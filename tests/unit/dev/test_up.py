@@ -26,6 +26,26 @@ def test_a_mistake_is_named(
     assert repr(value) in capsys.readouterr().err
 
 
+_INTERRUPTED_AT_THE_IMPORT = """
+import runpy, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "dev.launcher.up":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = ["up"]
+runpy.run_module("dev", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_ctrl_c_before_the_command_begins_prints_nothing() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED_AT_THE_IMPORT]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (program.INTERRUPTED, "", "")
+
+
 def run(data_dir: Path, command: str) -> tuple[int, str]:
     """Run a command without a terminal; return its exit code and its output."""
     done = subprocess.run(
