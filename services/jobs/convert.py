@@ -23,6 +23,7 @@ MAX_IN_EVENT_BYTES = domain.SMALL_PAYLOAD_BYTES
 """Events leave out a larger payload or result."""
 
 STATES = protobuf.Enum(job_pb2.JobState.DESCRIPTOR, domain.State, "states")
+_POLICY = frozenset(kind_pb2.KindDefaults.DESCRIPTOR.fields_by_name)
 
 
 def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None = None) -> domain.Spec:
@@ -48,15 +49,10 @@ def spec_from_proto(message: job_pb2.JobSpec, defaults: Mapping[str, Any] | None
 
 def _policy(message: job_pb2.JobSpec | kind_pb2.KindDefaults) -> dict[str, Any]:
     """Return the fields of an execution policy that are set."""
-    durations = {
-        "backoff": message.backoff if message.HasField("backoff") else None,
-        "max_backoff": message.max_backoff if message.HasField("max_backoff") else None,
-        "attempt_timeout": message.attempt_timeout if message.HasField("attempt_timeout") else None,
-        "total_timeout": message.total_timeout if message.HasField("total_timeout") else None,
-    }
-    numbers = {"max_attempts": message.max_attempts, "priority": message.priority}
-    return {name: number for name, number in numbers.items() if number} | {
-        name: protobuf.from_duration(value, name) for name, value in durations.items() if value is not None
+    return {
+        field.name: protobuf.from_duration(value, field.name) if field.message_type else value
+        for field, value in message.ListFields()
+        if field.name in _POLICY
     }
 
 

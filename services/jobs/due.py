@@ -27,14 +27,13 @@ FROM (SELECT
 _IS_DUE = f"state = '{State.SCHEDULED}' AND NOT ready AND NOT awaits_children AND run_at <= now()"
 _IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.UNCLAIMED}"
 _OF_OWNER = "owner_id = coalesce(CAST(:owner_id AS uuid), owner_id)"
-_DUE_OWNERS, _OVERDUE_OWNERS = (
-    sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {condition} LIMIT :limit")
-    for condition in (_IS_DUE, _IS_OVERDUE)
-)
+DUE_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_DUE} LIMIT :limit")
+OVERDUE_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_OVERDUE} LIMIT :limit")
 
 _OVERRUN = f"""FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
-WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout - :grace"""
-_OVERRUN_OWNERS = sql.prepared(f"SELECT DISTINCT j.owner_id {_OVERRUN} LIMIT :limit")
+WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout
+    - interval '{domain.OVERRUN_GRACE.total_seconds()} seconds'"""
+OVERRUN_OWNERS = sql.prepared(f"SELECT DISTINCT j.owner_id {_OVERRUN} LIMIT :limit")
 _LOCK_OVERRUN_JOBS = sql.prepared(f"""
 SELECT {sql.light_columns("j")} {_OVERRUN} AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
 LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
@@ -124,26 +123,14 @@ async def find_work(conn: AsyncConnection) -> PendingWork:
     return PendingWork(due=due, overdue=overdue, has_ready_jobs=has_ready_jobs, seconds_to_next=seconds_to_next)
 
 
-async def overrun_jobs(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
+async def overrun_jobs(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:
     """Lock and return held jobs (of one owner) whose attempt has outlived its timeout by `domain.OVERRUN_GRACE`."""
-    parameters = {"limit": limit, "grace": domain.OVERRUN_GRACE, "owner_id": owner_id}
-    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, parameters)
+    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, {"limit": limit, "owner_id": owner_id})
 
 
-async def overrun_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of held jobs whose attempt has outlived its timeout."""
-    parameters = {"limit": limit, "grace": domain.OVERRUN_GRACE}
-    return [owner_id for (owner_id,) in await _OVERRUN_OWNERS.execute(conn, parameters)]
-
-
-async def promote_due(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
+async def promote_due(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:
     """Make scheduled jobs (of one owner) pending whose run_at has passed."""
     return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit, "owner_id": owner_id})
-
-
-async def due_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of scheduled jobs whose run_at has passed."""
-    return [owner_id for (owner_id,) in await _DUE_OWNERS.execute(conn, {"limit": limit})]
 
 
 async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
@@ -151,16 +138,11 @@ async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
     return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit, "owner_id": None})]
 
 
-async def fail_overdue(conn: AsyncConnection, *, limit: int, owner_id: UUID | None = None) -> list[Job]:
+async def fail_overdue(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:
     """Fail waiting jobs (of one owner) whose deadline has passed."""
     error = domain.DEADLINE_EXCEEDED
     parameters = {"limit": limit, "owner_id": owner_id, "code": error.code, "message": error.message}
     return await storage.execute(conn, _FAIL_OVERDUE_JOBS, parameters)
-
-
-async def overdue_owners(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of waiting jobs whose deadline has passed."""
-    return [owner_id for (owner_id,) in await _OVERDUE_OWNERS.execute(conn, {"limit": limit})]
 
 
 async def ready_kinds(conn: AsyncConnection) -> list[str]:

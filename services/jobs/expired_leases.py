@@ -21,9 +21,9 @@ WHERE j.state IN {sql.HELD} AND j.lease_until < now() AND pg_postmaster_start_ti
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-_OWNERS_WITH_EXPIRED_LEASE = sql.prepared(f"""
-SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit
-""")
+OWNERS_WITH_EXPIRED_LEASE = sql.prepared(
+    f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit"
+)
 
 
 async def seconds_to_lease_expiry(conn: AsyncConnection) -> float | None:
@@ -33,7 +33,7 @@ async def seconds_to_lease_expiry(conn: AsyncConnection) -> float | None:
 
 
 async def jobs_with_expired_lease(
-    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None = None
+    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None
 ) -> list[Job]:
     """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
 
@@ -42,7 +42,3 @@ async def jobs_with_expired_lease(
     return await storage.execute(
         conn, _LOCK_JOBS_WITH_EXPIRED_LEASE, {"limit": limit, "grace": grace, "owner_id": owner_id}
     )
-
-
-async def owners_with_expired_lease(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    return [owner_id for (owner_id,) in await _OWNERS_WITH_EXPIRED_LEASE.execute(conn, {"limit": limit})]

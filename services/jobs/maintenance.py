@@ -10,8 +10,10 @@ from functools import partial
 from uuid import UUID
 
 from chassis import postgres, transactions
+from chassis.prepared import Prepared
 from services.jobs import counters, domain, due, expired_leases, finish, isolation, outcomes, storage, unreadable
 from services.jobs.operations import Operations
+from services.jobs.statements import OWNERS_OF_ORPHANS
 from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
@@ -20,10 +22,6 @@ BATCH = 100
 """Jobs moved in one transaction."""
 REFUSED_PAUSE_SECONDS = 1.0
 """Pause after a change that the database refuses: it is tried again with each pass."""
-
-
-OwnersOf = Callable[..., Awaitable[list[UUID]]]
-"""Returns, on a connection, up to `limit` owners of the jobs that a task would move."""
 
 
 class Maintenance:
@@ -49,9 +47,9 @@ class Maintenance:
 
         Jobs of an owner whose row is locked wait for the next rescue.
         """
-        return await self._by_owner(partial(self._rescue, grace), expired_leases.owners_with_expired_lease)
+        return await self._by_owner(partial(self._rescue, grace), expired_leases.OWNERS_WITH_EXPIRED_LEASE)
 
-    async def _rescue(self, grace: timedelta, owner_id: UUID | None = None) -> int:
+    async def _rescue(self, grace: timedelta, owner_id: UUID | None) -> int:
         async with self.jobs.transaction() as tx:
             expired = await expired_leases.jobs_with_expired_lease(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
@@ -67,9 +65,9 @@ class Maintenance:
 
         Jobs of an owner whose row is locked wait for the next pass.
         """
-        return await self._by_owner(self._end_overrun_attempts, due.overrun_owners)
+        return await self._by_owner(self._end_overrun_attempts, due.OVERRUN_OWNERS)
 
-    async def _end_overrun_attempts(self, owner_id: UUID | None = None) -> int:
+    async def _end_overrun_attempts(self, owner_id: UUID | None) -> int:
         async with self.jobs.transaction() as tx:
             overrun = await due.overrun_jobs(tx.conn, limit=BATCH, owner_id=owner_id)
             await _end(tx, overrun, _overrun)
@@ -82,9 +80,9 @@ class Maintenance:
 
         Scheduled jobs of an owner whose row is locked wait for the next pass.
         """
-        return await self._by_owner(self._promote_due, due.due_owners)
+        return await self._by_owner(self._promote_due, due.DUE_OWNERS)
 
-    async def _promote_due(self, owner_id: UUID | None = None) -> int:
+    async def _promote_due(self, owner_id: UUID | None) -> int:
         async with self.jobs.transaction() as tx:
             promoted = await due.promote_due(tx.conn, limit=BATCH, owner_id=owner_id)
             tx.transitions += [(job, "due") for job in promoted]
@@ -94,24 +92,27 @@ class Maintenance:
 
     async def fail_overdue(self) -> int:
         """Fail waiting jobs whose deadline has passed; those of an owner whose row is locked wait for the next pass."""
-        return await self._by_owner(self._fail_overdue, due.overdue_owners)
+        return await self._by_owner(self._fail_overdue, due.OVERDUE_OWNERS)
 
-    async def _fail_overdue(self, owner_id: UUID | None = None) -> int:
+    async def _fail_overdue(self, owner_id: UUID | None) -> int:
         async with self.jobs.transaction() as tx:
             failed = await due.fail_overdue(tx.conn, limit=BATCH, owner_id=owner_id)
             tx.transitions += [(job, "deadline_exceeded") for job in failed]
         return len(failed)
 
-    async def _by_owner(self, task: Callable[[UUID | None], Awaitable[int]], owners_of: OwnersOf) -> int:
-        """Run a task for all owners; if the row of one is locked, or a change of one is refused, run it for each of them."""
+    async def _by_owner(self, task: Callable[[UUID | None], Awaitable[int]], owners_of: Prepared) -> int:
+        """Run a task for all owners; if the row of one is locked, or a change of one is refused, run it for each of them.
+
+        `owners_of` finds the owners of the jobs that the task would move.
+        """
         try:
             return await self._retry_after_repair(partial(task, None))
         except Exception as error:
             if isolation.is_unavailable(error) and not isolation.is_contended(error):
                 raise
         async with self._single.connect() as conn:
-            owners = await owners_of(conn, limit=BATCH)
-        moved = await asyncio.gather(*(self._of_owner(task, owner_id) for owner_id in owners))
+            owners = await owners_of.execute(conn, {"limit": BATCH})
+        moved = await asyncio.gather(*(self._of_owner(task, owner_id) for (owner_id,) in owners))
         if None in moved:
             await asyncio.sleep(REFUSED_PAUSE_SECONDS)
         return sum(count or 0 for count in moved)
@@ -137,9 +138,9 @@ class Maintenance:
 
         Those of an owner whose row is locked wait for the next pass.
         """
-        return await self._by_owner(self._cancel_orphans, storage.owners_of_orphans)
+        return await self._by_owner(self._cancel_orphans, OWNERS_OF_ORPHANS)
 
-    async def _cancel_orphans(self, owner_id: UUID | None = None) -> int:
+    async def _cancel_orphans(self, owner_id: UUID | None) -> int:
         async with self.jobs.transaction() as tx:
             orphans = await storage.lock_orphans(tx.conn, limit=BATCH, owner_id=owner_id)
             for job in orphans:

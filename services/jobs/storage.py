@@ -159,10 +159,8 @@ async def claim_jobs(
 ) -> tuple[list[Job], NextByOwner]:
     """Claim ready jobs for a worker, each under a new attempt, the most urgent first, at most the quota of each kind.
 
-    Those in `excluded` are left out.
-    Payloads of about `domain.CLAIM_BYTES` end a claim.
-
-    Also advances the sequences of their owners, and of the owners in `event_counts`, by the number of earlier events.
+    Jobs in `excluded` are left out. A claim ends when its payloads have about `domain.CLAIM_BYTES`. It also
+    advances the sequences of the jobs' owners, and of those in `event_counts`, by the number of earlier events.
     """
     owner_ids = list(event_counts)
     parameters = {
@@ -346,11 +344,6 @@ async def lock_orphans(
     """Lock and return unfinished children of one parent, or of any (of one owner), that is failed, cancelled or cancelling."""
     parameters = {"limit": limit, "parent_id": parent_id, "owner_id": owner_id}
     return await execute(conn, statements.orphans(of_parent=parent_id is not None), parameters)
-
-
-async def owners_of_orphans(conn: AsyncConnection, *, limit: int) -> list[UUID]:
-    """Return owners of unfinished children of failed, cancelled or cancelling parents."""
-    return [owner_id for (owner_id,) in await statements.OWNERS_OF_ORPHANS.execute(conn, {"limit": limit})]
 
 
 async def _move(conn: AsyncConnection, job: Job, action: Action, values: Mapping[str, Any]) -> Job | None:
