@@ -12,13 +12,17 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis import errors
+from chassis.circuit_breaker import CircuitBreaker
 from chassis.rpc import client
-from gateway.clients.circuit_breaker import CircuitBreaker
 
 TIMEOUT = 3.0
 QUICK_TIMEOUT = 1.0
 HEALTH_TIMEOUT = 1.0
 DOWNLOAD_TIMEOUT = 600.0
+MAX_TRIES = 8
+"""Calls of open rpcs of a service at once. Half of the smallest limit of concurrent requests (`middleware.overload`)."""
+MAX_TRIES_PER_USER = 4
+"""As many as a page makes at once: it is complete on the first load after an outage."""
 
 P = ParamSpec("P")
 Request = TypeVar("Request", bound=Message)
@@ -62,7 +66,9 @@ class Peer:
         services = [each.descriptor for each in Client.__subclasses__() if each.descriptor.file.package == package]
         self.name = name
         self.caller = caller
-        self.breaker = CircuitBreaker()
+        self.breaker = CircuitBreaker(
+            name, max_tries=MAX_TRIES, max_tries_per_user=MAX_TRIES_PER_USER, silence=(errors.DeadlineExceeded,)
+        )
         self.channel = client.channel(
             target,
             service=services[0].full_name,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import aiosmtplib
 
-from services.auth.circuit_breaker import CircuitBreaker
+from chassis.circuit_breaker import CircuitBreaker
 from services.auth.email import message
 from services.auth.email.message import Email, EmailRefused
 
@@ -38,9 +39,10 @@ class Smtp:
         self._breaker = CircuitBreaker("mail")
 
     async def send(self, email: Email) -> None:
-        """Hand the email over. Raises `NoAnswer` while others wait for a server that gives no answers."""
-        async with self._breaker.call(SEND_SECONDS):
-            await self._send(email)
+        """Hand the email over. Raises `Unavailable` while others wait for a server that gives no answers."""
+        with self._breaker.call():
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send(email)
 
     async def _send(self, email: Email) -> None:
         server = self._server

@@ -17,9 +17,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import worker
+from chassis import circuit_breaker
 from chassis.rpc import client
 from dev import subprocesses
-from services.auth import circuit_breaker, email_handler, servicer
+from services.auth import email_handler, servicer
 from services.auth.email import jobs as email_jobs
 from services.auth.email import smtp, templates
 from services.auth.email.folder import Folder

@@ -16,7 +16,7 @@ from chassis import identity
 from chassis.rpc import server
 from dev import subprocesses
 from gateway import clients
-from gateway.clients import circuit_breaker
+from gateway.clients import service
 from gateway.middleware import overload
 from gateway.settings import Settings
 from repruv.demo.v1 import demo_service_pb2_grpc
@@ -113,7 +113,7 @@ async def test_service_without_answers_takes_no_places_from_requests_for_others(
     calls = [asyncio.create_task(each.http.get("/api/v1/demo/status")) for each in waiting for _ in range(8)]
     refused, tries = set[asyncio.Task[httpx.Response]](), set(calls)
     async with asyncio.timeout(50):
-        while len(tries) > circuit_breaker.MAX_TRIES:
+        while len(tries) > service.MAX_TRIES:
             done, tries = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
             refused |= done
         assert {problem(call.result()) for call in refused} == {(503, "unavailable")}

@@ -5,6 +5,7 @@ Errors and log records contain nothing of an address, a request or a response, b
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import ssl
@@ -17,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from services.auth.circuit_breaker import CircuitBreaker, NoAnswer
+from chassis import errors
+from chassis.circuit_breaker import CircuitBreaker
 from services.auth.connections.domain import Tokens
 from services.auth.connections.platforms import Platform
 
@@ -140,17 +142,18 @@ class Outbound:
         try:
             request = self._client.build_request(method, url, headers=headers, **parts)
         except (httpx.InvalidURL, UnicodeError):
-            raise InvalidResponse(f"{platform.name}: an address that nothing can have") from None
+            raise InvalidResponse(f"{platform.name}: the address is malformed") from None
         if not platform.allows(str(request.url)):
             raise InvalidResponse(f"{platform.name}: an address that the settings do not allow")
         try:
-            async with self._breaker(request.url.netloc.decode()).call(self._timeout):
-                response = await self._client.send(request, stream=True)
-                try:
-                    body = await self._read(response)
-                finally:
-                    await response.aclose()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, NoAnswer):
+            with self._breaker(request.url.netloc.decode()).call():
+                async with asyncio.timeout(self._timeout):
+                    response = await self._client.send(request, stream=True)
+                    try:
+                        body = await self._read(response)
+                    finally:
+                        await response.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, errors.Unavailable):
             raise PlatformUnavailable(f"{platform.name} cannot be reached") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError):
             raise ResponseLost(f"{platform.name} did not answer") from None
@@ -158,7 +161,7 @@ class Outbound:
 
     def _breaker(self, host: str) -> CircuitBreaker:
         if host not in self._breakers:
-            self._breakers[host] = CircuitBreaker(host, silence=(httpx.TimeoutException,))
+            self._breakers[host] = CircuitBreaker(host, silence=(TimeoutError, httpx.TimeoutException))
         return self._breakers[host]
 
     async def _read(self, response: httpx.Response) -> bytes:

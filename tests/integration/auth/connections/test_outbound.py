@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.auth import circuit_breaker
+from chassis import circuit_breaker
 from services.auth.connections.platforms import Platform
 from services.auth.connections.providers.outbound import (
     InvalidResponse,
