@@ -8,7 +8,7 @@ from starlette.responses import Response
 from gateway import views
 from gateway.api import schemas_admin, schemas_auth
 from gateway.api.dependencies import Gateway, SignedIn
-from gateway.api.responses import PUBLIC, answer, route
+from gateway.api.responses import answer, by_emailed_link, route
 from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth/deletion", tags=["security"])
@@ -36,10 +36,7 @@ async def cancel_deletion(session: SignedIn, gateway: Gateway) -> Response:
     return answer({"user": views.user(response.user)})
 
 
-@router.post(
-    "/cancel",
-    **route("Keep the account by an emailed link", None, "The account stays.", 400, 403, 429, status=204, extra=PUBLIC),
-)
+@router.post("/cancel", **by_emailed_link("Keep the account by an emailed link", "The account stays."))
 async def cancel_deletion_by_link(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
     """Accept the link of the email about the deletion, with or without a session."""
     await gateway.auth.cancel_deletion_by_link(token=body.token, client=client_info(request))

@@ -7,25 +7,15 @@ from google.protobuf.duration_pb2 import Duration
 from starlette.responses import Response
 
 from gateway import idempotency, views
-from gateway.api import responses, schemas
+from gateway.api import schemas
 from gateway.api.dependencies import Gateway, ReadSession, WriteSession
-from gateway.api.responses import accepted, answer, route
+from gateway.api.responses import accepted, answer, route, starting_job
 from repruv.demo.v1 import demo_service_pb2
 
 router = APIRouter(prefix="/demo", tags=["demo"])
 
 
-@router.post(
-    "/enable",
-    **route(
-        "Enable demo mode",
-        views.DemoAccepted,
-        "Accepted; `Location` is the job.",
-        *(400, 403, 409),
-        status=202,
-        extra=responses.IDEMPOTENCY,
-    ),
-)
+@router.post("/enable", **starting_job("Enable demo mode", views.DemoAccepted))
 async def enable(
     request: Request, session: WriteSession, gateway: Gateway, body: schemas.EnableDemo | None = None
 ) -> Response:
@@ -44,17 +34,7 @@ async def enable(
     return accepted(views.demo_accepted(response.demo, response.job_id), response.job_id, replayed=response.replayed)
 
 
-@router.post(
-    "/disable",
-    **route(
-        "Disable demo mode",
-        views.DemoAccepted,
-        "Accepted; `Location` is the job.",
-        *(400, 403, 409),
-        status=202,
-        extra=responses.IDEMPOTENCY,
-    ),
-)
+@router.post("/disable", **starting_job("Disable demo mode", views.DemoAccepted))
 async def disable(request: Request, session: WriteSession, gateway: Gateway) -> Response:
     """Disable demo mode. The data is hidden at once; a job deletes it."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from gateway import views
 from gateway.api import schemas_auth
 from gateway.api.dependencies import Gateway, SignedIn
-from gateway.api.responses import PUBLIC, answer, route
+from gateway.api.responses import answer, by_emailed_link, route
 from gateway.identity.client_info import client_info
 
 router = APIRouter(prefix="/auth/email/change", tags=["security"])
@@ -33,17 +33,7 @@ async def cancel_email_change(session: SignedIn, gateway: Gateway) -> Response:
     return Response(status_code=204)
 
 
-@router.post(
-    "/confirm",
-    **route(
-        "Confirm the new address by an emailed link",
-        None,
-        "The address has changed.",
-        *(400, 403, 429),
-        status=204,
-        extra=PUBLIC,
-    ),
-)
+@router.post("/confirm", **by_emailed_link("Confirm the new address by an emailed link", "The address has changed."))
 async def confirm_email_change(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
     """Accept the link that the new address received, with or without a session."""
     await gateway.auth.confirm_email_change(token=body.token, client=client_info(request))
@@ -53,13 +43,9 @@ async def confirm_email_change(body: schemas_auth.MailToken, request: Request, g
 
 @router.post(
     "/revoke",
-    **route(
+    **by_emailed_link(
         "Undo a change of the address by an emailed link",
-        None,
         "The previous address is the account's, and all sessions have ended.",
-        *(400, 403, 429),
-        status=204,
-        extra=PUBLIC,
     ),
 )
 async def revoke_email_change(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:

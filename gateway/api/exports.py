@@ -7,9 +7,8 @@ from starlette.responses import Response, StreamingResponse
 
 from chassis import errors
 from gateway import idempotency
-from gateway.api import responses
 from gateway.api.dependencies import Gateway, ReadSession, WriteSession
-from gateway.api.responses import accepted, answer, documented, route
+from gateway.api.responses import accepted, answer, documented, route, starting_job
 from gateway.views import exports as views
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -17,17 +16,7 @@ _FILE = documented(200, None, "The file.", 403, 404)
 _FILE[200]["content"] = {"text/csv": {"schema": {"type": "string"}}}
 
 
-@router.post(
-    "",
-    **route(
-        "Export my reviews",
-        views.ExportAccepted,
-        "Accepted; `Location` is the job.",
-        *(400, 403, 409),
-        status=202,
-        extra=responses.IDEMPOTENCY,
-    ),
-)
+@router.post("", **starting_job("Export my reviews", views.ExportAccepted))
 async def start(request: Request, session: WriteSession, gateway: Gateway) -> Response:
     """Start a job that writes the visible reviews to a file, which replaces an earlier one. Cancel and retry the job."""
     key = idempotency.idempotency_key(request.headers.get("idempotency-key"))

@@ -59,6 +59,17 @@ def route(
     return {"summary": summary, "status_code": status, "responses": responses, "openapi_extra": extra}
 
 
+def starting_job(summary: str, model: type) -> dict[str, Any]:
+    """Return the arguments of a route that starts a job, and takes an idempotency key."""
+    accepted = "Accepted; `Location` is the job."
+    return route(summary, model, accepted, 400, 403, 409, status=202, extra=_IDEMPOTENCY)
+
+
+def by_emailed_link(summary: str, description: str) -> dict[str, Any]:
+    """Return the arguments of a route that takes the token of an emailed link, with or without a session."""
+    return route(summary, None, description, 400, 403, 429, status=204, extra=PUBLIC)
+
+
 def documented(status: int, model: type | None, description: str, *problem_statuses: int) -> OpenApiResponses:
     """Return the OpenAPI responses of a route: its success, and its problems besides those of every route."""
     responses: OpenApiResponses = {status: {"description": description, **({"model": model} if model else {})}}
@@ -73,7 +84,7 @@ def problem_response(status: int) -> dict[str, Any]:
     return {"description": _MEANINGS[status], "content": content}
 
 
-IDEMPOTENCY = {
+_IDEMPOTENCY = {
     "parameters": [
         {
             "name": "Idempotency-Key",

@@ -9,7 +9,7 @@ from gateway import clients, views
 from gateway.api import schemas_auth
 from gateway.api.auth import EMAIL_SENT
 from gateway.api.dependencies import Gateway, SignedIn
-from gateway.api.responses import PUBLIC, answer, route
+from gateway.api.responses import PUBLIC, answer, by_emailed_link, route
 from gateway.identity import authentication
 from gateway.identity.client_info import client_info
 
@@ -75,14 +75,7 @@ async def forgot_password(body: schemas_auth.Email, request: Request, gateway: G
 
 @router.post(
     "/password/reset",
-    **route(
-        "Set a password by an emailed link",
-        None,
-        "It is set, and all sessions have ended: sign in.",
-        *(400, 403, 429),
-        status=204,
-        extra=PUBLIC,
-    ),
+    **by_emailed_link("Set a password by an emailed link", "It is set, and all sessions have ended: sign in."),
 )
 async def reset_password(body: schemas_auth.PasswordReset, request: Request, gateway: Gateway) -> Response:
     """Set the password with an emailed link. All sessions end; none starts."""
@@ -108,19 +101,7 @@ async def request_email_verification(session: SignedIn, gateway: Gateway) -> Res
     return answer({"message": EMAIL_SENT}, 202)
 
 
-@router.post(
-    "/email/verify",
-    **route(
-        "Verify an address by an emailed link",
-        None,
-        "The address is verified.",
-        400,
-        403,
-        429,
-        status=204,
-        extra=PUBLIC,
-    ),
-)
+@router.post("/email/verify", **by_emailed_link("Verify an address by an emailed link", "The address is verified."))
 async def verify_email(body: schemas_auth.MailToken, request: Request, gateway: Gateway) -> Response:
     """Accept the link of the verification email, with or without a session."""
     await gateway.auth.verify_email(token=body.token, client=client_info(request))
