@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import flash, redirects
+from gateway.pages.admin import kind_rows
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.plurals import counted
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
 
 PATH = "/admin/kinds"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A kind with its numbers of now and of the last hour."""
-
-    kind: engine.Kind
-    is_paused: bool
-    """Whether it is paused, or everything."""
-    waiting: int
-    scheduled: int
-    running: int
-    failed: int
-    points: Sequence[engine.RatePoint]
-
-    @property
-    def rank(self) -> int:
-        """The group: 0 needs attention, 1 active, 2 idle."""
-        is_blocked = self.waiting > 0 and (self.is_paused or not self.kind["has_worker"])
-        if is_blocked or self.failed:
-            return 0
-        return 1 if self.waiting or self.running or self.points or self.kind["paused_at"] else 2
-
-
 GROUPS = ("Needs attention", "Active", "Idle")
 
 
@@ -60,20 +35,16 @@ class Kinds(AdminPage):
             self._container.engine.list_kinds(visitor.identity),
             self._container.engine.get_rates(visitor.identity, span=admin_service_pb2.RATE_SPAN_HOUR),
         )
-        views = [engine.kind(kind) for kind in kinds.kinds]
         shown_rates = engine.rates(rates)
-        rates_of = {rate["kind"]: rate for rate in shown_rates["kinds"]}
-        is_everything_paused = _is_paused(next((kind for kind in views if kind["kind"] == "*"), None))
-        rows = sorted(
-            (
-                _row(kind, rates_of.get(kind["kind"]), is_everything_paused=is_everything_paused)
-                for kind in views
-                if kind["kind"] != "*"
-            ),
-            key=lambda row: (row.rank, -row.failed, -row.waiting, -row.running, row.kind["kind"]),
-        )
+        by_name = kind_rows.build(map(engine.kind, kinds.kinds), shown_rates)
+        is_everything_paused = "*" in by_name and by_name["*"].is_paused
+        rows = [row for name, row in by_name.items() if row.kind is not None and name != "*"]
+        rows.sort(key=lambda row: (-row.failed, -row.waiting, -row.running))
+        rank_of = {row.name: _rank(row, is_everything_paused=is_everything_paused) for row in rows}
         context = {
-            "groups": [(title, [row for row in rows if row.rank == rank]) for rank, title in enumerate(GROUPS)],
+            "groups": [
+                (title, [row for row in rows if rank_of[row.name] == rank]) for rank, title in enumerate(GROUPS)
+            ],
             "count": len(rows),
             "times": {"ended_after": shown_rates["begins_at"], "ended_before": shown_rates["ends_at"]},
             "is_everything_paused": is_everything_paused,
@@ -115,18 +86,9 @@ class Kinds(AdminPage):
         return self.redirect(origin, flash_code=flash.about(flash_code, fields["kind"]))
 
 
-def _row(kind: engine.Kind, rates: engine.KindRates | None, *, is_everything_paused: bool) -> Row:
-    counts = kind["counts"]
-    return Row(
-        kind=kind,
-        is_paused=_is_paused(kind) or is_everything_paused,
-        waiting=counts.get("pending", 0) + counts.get("retrying", 0),
-        scheduled=counts.get("scheduled", 0),
-        running=counts.get("running", 0) + counts.get("cancelling", 0),
-        failed=rates["failed"] if rates else 0,
-        points=rates["points"] if rates else (),
-    )
-
-
-def _is_paused(kind: engine.Kind | None) -> bool:
-    return kind is not None and kind["paused_at"] is not None
+def _rank(row: kind_rows.KindRow, *, is_everything_paused: bool) -> int:
+    """Return the position of a kind's group in `GROUPS`."""
+    is_blocked = row.waiting > 0 and (row.is_paused or is_everything_paused or not row.has_worker)
+    if is_blocked or row.failed:
+        return 0
+    return 1 if row.waiting or row.running or row.rates or row.is_paused else 2

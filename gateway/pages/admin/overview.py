@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
+from gateway.pages.admin import kind_rows
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.views import engine
 from repruv.jobs.v1 import admin_service_pb2
@@ -28,8 +28,6 @@ PARTS = 4
 """Reads of the page. It is shown if one of them succeeds."""
 logger = logging.getLogger(__name__)
 Response_ = TypeVar("Response_")
-_WAITING = ("pending", "retrying")
-_RUNNING = ("running", "cancelling")
 
 
 class Overview(AdminPage):
@@ -56,19 +54,22 @@ class Overview(AdminPage):
         if len(missing) == PARTS:
             raise errors.Unavailable("Jobs aren't responding. Try again in a moment.")
         shown_rates = engine.rates(rates)
-        states = [engine.kind(kind) for kind in kinds.kinds]
+        by_name = kind_rows.build(map(engine.kind, kinds.kinds), shown_rates)
+        everything = by_name.pop("*", None)
+        # Kinds with failures first, then the busiest.
+        rows = sorted(by_name.values(), key=lambda row: (-row.failed, -row.ended - row.waiting))
         context = {
             "span": span,
             "missing": missing,
             "times": {"ended_after": shown_rates["begins_at"], "ended_before": shown_rates["ends_at"]},
             "spans": SPANS,
             "total": shown_rates["total"],
-            "rows": _rows(shown_rates, states),
+            "rows": [row for row in rows if row.rates or (row.kind and any(row.kind["counts"].values()))],
             "problems": [engine.problem(problem) for problem in problems.problems],
             "workers": [engine.worker(worker) for worker in workers.workers],
-            "waiting": sum(_count(kind, _WAITING) for kind in states),
-            "running": sum(_count(kind, _RUNNING) for kind in states),
-            "is_paused": any(kind["kind"] == "*" and kind["paused_at"] for kind in states),
+            "waiting": sum(row.waiting for row in rows),
+            "running": sum(row.running for row in rows),
+            "is_paused": everything is not None and everything.is_paused,
         }
         return visitor.show("admin/overview", PATH, context)
 
@@ -81,45 +82,3 @@ async def _read(reading: Awaitable[Response_], without: Response_, name: str, mi
         logger.warning("a part of the overview is not available", extra={"part": name, "cause": error.code})
         missing.append(name)
         return without
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A kind in the table."""
-
-    kind: str
-    rates: engine.KindRates | None
-    ended: int
-    """Completed, failed and cancelled ones."""
-    failed: int
-    waiting: int
-    running: int
-    paused: bool
-    has_worker: bool
-
-
-def _rows(rates: engine.Rates, kinds: list[engine.Kind]) -> list[_Row]:
-    """Return the kinds that ended or have jobs; those with failures first, then the busiest."""
-    by_kind = {kind["kind"]: kind for kind in kinds if kind["kind"] != "*"}
-    rate_of = {rate["kind"]: rate for rate in rates["kinds"]}
-    names = sorted(rate_of.keys() | {name for name, kind in by_kind.items() if any(kind["counts"].values())})
-    rows = []
-    for name in names:
-        rate, kind = rate_of.get(name), by_kind.get(name)
-        rows.append(
-            _Row(
-                kind=name,
-                rates=rate,
-                ended=rate["completed"] + rate["failed"] + rate["cancelled"] if rate else 0,
-                failed=rate["failed"] if rate else 0,
-                waiting=_count(kind, _WAITING) if kind else 0,
-                running=_count(kind, _RUNNING) if kind else 0,
-                paused=bool(kind and kind["paused_at"]),
-                has_worker=bool(kind and kind["has_worker"]),
-            )
-        )
-    return sorted(rows, key=lambda row: (-row.failed, -row.ended - row.waiting))
-
-
-def _count(kind: engine.Kind, states: tuple[str, ...]) -> int:
-    return sum(kind["counts"].get(state, 0) for state in states)
