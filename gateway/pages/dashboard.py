@@ -7,7 +7,6 @@ import dataclasses
 from datetime import date
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs, views
-from gateway.pages import loaders, orders, page_request
+from gateway.pages import lists, loaders, page_request
 from gateway.pages.page import Page
 
 RANGES = (7, 30, 90)
@@ -62,11 +61,9 @@ class Dashboard(Page):
             "interactions": overview.interactions,
             "filters": filters,
             "choices": loaders,
-            "orders": orders.ORDERS,
+            "orders": lists.ORDERS,
             "order": filters.order,
-            "first": _address(filters, days) if filters.page_token else "",
-            "previous": _address(filters, days, overview.previous) if overview.previous else "",
-            "next": _address(filters, days, overview.next) if overview.next else "",
+            **lists.neighbours(partial(_address, filters, days), filters.page_token, overview.previous, overview.next),
             "ranges": [(each, _address(dataclasses.replace(filters, page_token=""), each)) for each in RANGES],
             "days": days,
             "default_days": DEFAULT_DAYS,
@@ -90,7 +87,7 @@ def _filters_of(request: Request) -> loaders.InteractionFilter:
         needs_reply=query.get("needs_reply") == "yes",
         date=_day(query.get("date", "")),
         span=_span_of(request),
-        order=orders.order_of(request),
+        order=lists.order_of(request),
         page_token=inputs.plain(query.get("page_token", "")),
     )
 
@@ -130,8 +127,6 @@ def _address(filters: loaders.InteractionFilter, days: int, page_token: str = ""
         "date": filters.date,
         "span": str(filters.span) if filters.date and filters.span > 1 else "",
         "order": filters.order,
-        "page_token": page_token,
     }
-    query_string = urlencode({name: value for name, value in query.items() if value})
     anchor = "#recent" if filters.is_narrow or filters.order or page_token else ""
-    return f"{views.DASHBOARD_PATH}{'?' if query_string else ''}{query_string}{anchor}"
+    return lists.address(views.DASHBOARD_PATH, query, page_token) + anchor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,14 +13,13 @@ from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs, labels, views
-from gateway.pages import orders
+from gateway.pages import lists
 from gateway.pages.page import Page
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 PATH = "/jobs"
 ROWS = (20, 50, 100)
 """How many jobs a page can have."""
-MAX_COUNT = 1_000
 FLASH_CODES: Mapping[str, str] = {
     "admin_required": "admin_required",
     "job_already_finished": "job_finished",
@@ -64,7 +64,7 @@ class Jobs(Page):
         visitor = await self.begin(request)
         filters = filters_of(request)
         rpc_request = jobs_service_pb2.ListJobsRequest(
-            owner_id=visitor.session.user_id, page_size=filters.rows, max_count=MAX_COUNT, include_kinds=True
+            owner_id=visitor.session.user_id, page_size=filters.rows, max_count=lists.MAX_COUNT, include_kinds=True
         )
         filters.apply(rpc_request)
         try:
@@ -79,15 +79,15 @@ class Jobs(Page):
         return visitor.show("jobs", PATH, _listing(filters, page))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
     """Filters of a list of jobs, the size of its pages, and the token of a page."""
 
-    def __init__(self, *, state: str, kind: str, order: str, rows: int, page_token: str) -> None:
-        self.state = state
-        self.kind = kind
-        self.order = order
-        self.rows = rows
-        self.page_token = page_token
+    state: str
+    kind: str
+    order: str
+    rows: int
+    page_token: str
 
     @property
     def is_filtered(self) -> bool:
@@ -102,9 +102,8 @@ class JobFilter:
     def address(self, path: str, page_token: str = "") -> str:
         """Return the address of a page of the same jobs; the first unless a token is given."""
         rows = "" if self.rows == ROWS[0] else str(self.rows)
-        query = {"state": self.state, "kind": self.kind, "order": self.order, "rows": rows, "page_token": page_token}
-        query_string = urlencode({name: value for name, value in query.items() if value})
-        return f"{path}?{query_string}" if query_string else path
+        query = {"state": self.state, "kind": self.kind, "order": self.order, "rows": rows}
+        return lists.address(path, query, page_token)
 
 
 def filters_of(request: Request) -> JobFilter:
@@ -114,25 +113,20 @@ def filters_of(request: Request) -> JobFilter:
     return JobFilter(
         state=state if state in FILTERS else "",
         kind=inputs.plain(query.get("kind", ""))[:100],
-        order=orders.order_of(request),
+        order=lists.order_of(request),
         rows=next((rows for rows in ROWS if query.get("rows") == str(rows)), ROWS[0]),
         page_token=inputs.plain(query.get("page_token", "")),
     )
 
 
 def _listing(filters: JobFilter, page: jobs_service_pb2.ListJobsResponse | None) -> dict[str, object]:
-    jobs = [views.job(job) for job in page.jobs] if page else []
-    kinds = {*labels.OWN_KINDS, *(page.kinds if page else ()), *([filters.kind] if filters.kind else ())}
+    """Return what the page shows; without a page, that the jobs cannot be read now."""
+    listed = page or jobs_service_pb2.ListJobsResponse()
+    kinds = {*labels.OWN_KINDS, *listed.kinds, *([filters.kind] if filters.kind else ())}
     return {
-        "jobs": jobs if page else None,
+        "jobs": [views.job(job) for job in listed.jobs] if page else None,
         "filters": filters,
         "kinds": sorted(kinds, key=labels.kind),
         "rows": ROWS,
-        "orders": orders.ORDERS,
-        "order": filters.order,
-        "count": page.count if page else 0,
-        "max_count": MAX_COUNT,
-        "first": filters.address(PATH) if filters.page_token else "",
-        "previous": filters.address(PATH, page.previous_page_token) if page and page.previous_page_token else "",
-        "next": filters.address(PATH, page.next_page_token) if page and page.next_page_token else "",
+        **lists.context(partial(filters.address, PATH), listed, order=filters.order, page_token=filters.page_token),
     }

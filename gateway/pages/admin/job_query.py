@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from gateway import inputs, labels, views
+from gateway.pages import lists
 from repruv.jobs.v1 import admin_service_pb2
 
 PATH = "/admin/jobs"
@@ -118,10 +118,13 @@ class JobQuery:
         is_running = self.state == "running" or self.problem in ("overrun", "cancelling")
         return cancel if is_running else [*cancel, "hold"]
 
-    def address(self, *, page_token: str = "", path: str = PATH, **changed: str) -> str:
-        """Return the address of the list with changes; the first page unless a token is given."""
-        query = replace(self, **changed).fields | ({"page_token": page_token} if page_token else {})
-        return f"{path}?{urlencode(query)}" if query else path
+    def address(self, *, path: str = PATH, **changed: str) -> str:
+        """Return the address of the first page of the list with changes."""
+        return lists.address(path, replace(self, **changed).fields)
+
+    def page_address(self, page_token: str) -> str:
+        """Return the address of a page of the list; the first without a token."""
+        return lists.address(PATH, self.fields, page_token)
 
     def fixed(self, now: datetime) -> JobQuery:
         """Return the query with a period up to now as a time, so that it selects the same jobs later."""

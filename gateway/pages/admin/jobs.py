@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import flash, labels, redirects, views
-from gateway.pages import current_jobs, jobs
+from gateway.pages import current_jobs, jobs, lists
 from gateway.pages.admin import job_query, people
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.pages.admin.job_query import PATH, JobQuery
@@ -60,9 +60,8 @@ class Jobs(AdminPage):
             "changes": query.changes,
             "counts": engine.job_counts(counts),
             "addresses": await people.addresses(self._container, (row["owner_id"] for row in rows), identity=identity),
-            "origin": query.address(page_token=token),
-            "previous": query.address(page_token=page.previous_page_token) if page.previous_page_token else "",
-            "next": query.address(page_token=page.next_page_token) if page.next_page_token else "",
+            "origin": query.page_address(token),
+            **lists.neighbours(query.page_address, token, page.previous_page_token, page.next_page_token),
             "system": engine.SYSTEM,
         }
         return visitor.show("admin/jobs", PATH, context)

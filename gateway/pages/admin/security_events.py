@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from chassis import errors
 from gateway import inputs, labels, views
-from gateway.pages import orders
-from gateway.pages.admin import lists, people
+from gateway.pages import lists
+from gateway.pages.admin import people
 from gateway.pages.admin.admin_page import AdminPage
 from repruv.auth.v1 import admin_service_pb2
 
@@ -26,7 +28,7 @@ class SecurityEvents(AdminPage):
         """Show the events, newest first unless the address says otherwise."""
         visitor = await self.begin(request)
         filters = {name: inputs.plain(request.query_params.get(name, ""))[:254] for name in ("user", "kind")}
-        filters["order"] = orders.order_of(request)
+        filters["order"] = lists.order_of(request)
         token = request.query_params.get("page_token", "")
         user_id: str | None = ""
         if filters["user"]:
@@ -51,6 +53,6 @@ class SecurityEvents(AdminPage):
             "addresses": await people.addresses(self._container, user_ids, identity=visitor.identity),
             "event_kinds": labels.SECURITY_EVENTS,
             "filters": filters,
-            **lists.context(PATH, filters, page, token),
+            **lists.context(partial(lists.address, PATH, filters), page, order=filters["order"], page_token=token),
         }
         return visitor.show("admin/security_events", PATH, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -11,8 +12,8 @@ from starlette.routing import Route
 
 from chassis import errors, ids
 from gateway import inputs, views
-from gateway.pages import orders, page_request
-from gateway.pages.admin import job_query, lists, people, user_questions
+from gateway.pages import lists, page_request
+from gateway.pages.admin import job_query, people, user_questions
 from gateway.pages.admin.admin_page import AdminPage
 from gateway.plurals import counted
 from repruv.auth.v1 import admin_service_pb2
@@ -59,7 +60,7 @@ class Users(AdminPage):
         filters = {
             "email": inputs.plain(request.query_params.get("email", ""))[:254],
             "deleting": "yes" if request.query_params.get("deleting") == "yes" else "",
-            "order": orders.order_of(request),
+            "order": lists.order_of(request),
         }
         token = request.query_params.get("page_token", "")
         try:
@@ -78,7 +79,7 @@ class Users(AdminPage):
             "users": [views.user(account) for account in page.users],
             "email": filters["email"],
             "deleting": filters["deleting"],
-            **lists.context(PATH, filters, page, token),
+            **lists.context(partial(lists.address, PATH, filters), page, order=filters["order"], page_token=token),
         }
         return visitor.show("admin/users", PATH, context)
 
