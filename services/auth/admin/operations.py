@@ -24,6 +24,7 @@ from services.auth.connections.effects import Effects
 from services.auth.connections.handlers import maintenance as connections
 from services.auth.context import Context, end_access, publish_revocation
 from services.auth.deletion import operations as deletion
+from services.auth.deletion import storage as deletion_storage
 from services.auth.email import jobs as email_jobs
 from services.auth.email import links
 from services.auth.email.templates import AccountChange
@@ -97,9 +98,7 @@ class Administration:
 
         Raises `UserNotFound`, `OwnAccount` and `DeletionPending`.
         """
-        async with self._change(actor, user_id) as (tx, user):
-            if user_id == actor.user_id:
-                raise domain.OwnAccount()
+        async with self._change(actor, user_id, is_own_allowed=False) as (tx, user):
             if user.deletion_due_at is not None:
                 raise domain.DeletionPending()
             if user.role is not role:
@@ -114,9 +113,7 @@ class Administration:
 
         Raises `UserNotFound` and `OwnAccount`.
         """
-        async with self._change(actor, user_id) as (tx, user):
-            if user_id == actor.user_id:
-                raise domain.OwnAccount()
+        async with self._change(actor, user_id, is_own_allowed=False) as (tx, user):
             if user.disabled_at is None:
                 conn = tx.conn
                 await account_storage.set_disabled(conn, user_id, is_disabled=True)
@@ -135,7 +132,7 @@ class Administration:
         Raises `UserNotFound`, and `DeletionPending` while it is erased.
         """
         async with self._change(actor, user_id) as (tx, user):
-            if await deletion.is_erasing(tx.conn, user_id):
+            if await deletion_storage.is_erasing(tx.conn, user_id):
                 raise domain.DeletionPending()
             if user.disabled_at is not None:
                 await account_storage.set_disabled(tx.conn, user_id, is_disabled=False)
@@ -187,10 +184,10 @@ class Administration:
 
     async def request_deletion(self, actor: domain.Actor, user_id: uuid.UUID, *, immediately: bool) -> domain.User:
         """Begin the deletion of an account, or erase it at once. Raises `UserNotFound`, `OwnAccount`, `AdminAccount`."""
-        async with self._change(actor, user_id) as (tx, user):
-            if user_id == actor.user_id:
-                raise domain.OwnAccount()
-            if user.deletion_due_at is None or (immediately and not await deletion.is_erasing(tx.conn, user_id)):
+        async with self._change(actor, user_id, is_own_allowed=False) as (tx, user):
+            if user.deletion_due_at is None or (
+                immediately and not await deletion_storage.is_erasing(tx.conn, user_id)
+            ):
                 after = timedelta() if immediately else self.context.deletion_grace
                 await deletion.begin(tx, user, _by_admin(actor, user_id), after=after)
             return await self._user(tx, user_id)
@@ -198,7 +195,7 @@ class Administration:
     async def cancel_deletion(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
         """Keep an account. Raises `UserNotFound`, and `DeletionPending` once it is being erased."""
         async with self._change(actor, user_id) as (tx, _):
-            if await deletion.is_erasing(tx.conn, user_id):
+            if await deletion_storage.is_erasing(tx.conn, user_id):
                 raise domain.DeletionPending()
             await deletion.cancel(tx, user_id, _by_admin(actor, user_id))
             return await self._user(tx, user_id)
@@ -211,9 +208,7 @@ class Administration:
 
     async def remove_second_factor(self, actor: domain.Actor, user_id: uuid.UUID) -> domain.User:
         """Remove a user's second factor and end all access; without one, do nothing. Raises `UserNotFound`, `OwnAccount`."""
-        async with self._change(actor, user_id) as (tx, user):
-            if user_id == actor.user_id:
-                raise domain.OwnAccount()
+        async with self._change(actor, user_id, is_own_allowed=False) as (tx, user):
             if user.has_second_factor:
                 await factor_storage.delete_factor(tx.conn, user_id)
                 await factor_storage.void_challenges(tx.conn, user_id)
@@ -258,7 +253,7 @@ class Administration:
 
     @asynccontextmanager
     async def _change(
-        self, actor: domain.Actor, user_id: uuid.UUID
+        self, actor: domain.Actor, user_id: uuid.UUID, *, is_own_allowed: bool = True
     ) -> AsyncIterator[tuple[outbox.Transaction, domain.User]]:
         """Open a transaction with both accounts locked: of two admins who demote each other, only the first succeeds."""
         async with self.context.transaction() as tx:
@@ -267,10 +262,10 @@ class Administration:
             current = await current_session.get(conn, actor)
             _require_admin(current)
             current.require_fresh()
-            account = await account_storage.get_account(conn, user_id)
-            if account is None:
-                raise domain.UserNotFound()
-            yield tx, account.user
+            user = await self._user(tx, user_id)
+            if user_id == actor.user_id and not is_own_allowed:
+                raise domain.OwnAccount()
+            yield tx, user
 
     async def _user(self, tx: outbox.Transaction, user_id: uuid.UUID) -> domain.User:
         account = await account_storage.get_account(tx.conn, user_id)

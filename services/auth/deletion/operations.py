@@ -7,15 +7,13 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chassis import errors, ids, outbox
 from services.auth import current_session, domain, validation
-from services.auth import storage as account_storage
 from services.auth.audit import Kind, Origin, by_owner, record
 from services.auth.context import (
     Context,
     end_access,
+    get_current_account,
     lock_account,
     lock_account_with_fresh_session,
     publish_revocation,
@@ -49,7 +47,7 @@ class Deletion:
             if user.deletion_due_at is None:
                 origin = by_owner(actor, client)
                 await begin(tx, user, origin, after=self.context.deletion_grace, keep=actor.session_id)
-            return await _current(tx, actor.user_id)
+            return (await get_current_account(tx.conn, actor)).user
 
     async def cancel(self, actor: domain.Actor) -> domain.User:
         """Keep the account; without a pending deletion nothing changes. Raises `SessionInvalid` and `AccountRequired`."""
@@ -57,7 +55,7 @@ class Deletion:
             (await current_session.get(tx.conn, actor)).require_account()
             user = (await lock_account(tx.conn, actor.user_id)).user
             await cancel(tx, user.user_id, by_owner(actor))
-            return await _current(tx, actor.user_id)
+            return (await get_current_account(tx.conn, actor)).user
 
     async def cancel_by_link(self, *, token: str, client: domain.Client) -> None:
         """Keep the account by an emailed link. Raises `LinkInvalid`."""
@@ -97,15 +95,3 @@ async def cancel(tx: outbox.Transaction, user_id: uuid.UUID, origin: Origin) -> 
         publish_revocation(tx, await session_storage.refreshed(tx.conn, user_id))
         await record(tx.conn, Kind.DELETION_CANCELLED, origin)
         tx.publish(email_jobs.account_change(user_id, AccountChange.DELETION_CANCELLED))
-
-
-async def is_erasing(conn: AsyncConnection, user_id: uuid.UUID) -> bool:
-    """Return whether erasing an account has begun."""
-    return await storage.is_erasing(conn, user_id)
-
-
-async def _current(tx: outbox.Transaction, user_id: uuid.UUID) -> domain.User:
-    account = await account_storage.get_account(tx.conn, user_id)
-    if account is None:
-        raise domain.SessionInvalid()
-    return account.user
