@@ -11,6 +11,7 @@ from typing import Any
 import markupsafe
 
 from gateway import durations
+from gateway.views import times
 
 NONE = "–"
 """Shown where there is no value."""
@@ -38,14 +39,14 @@ def time(value: str | datetime | None, style: str = "minute", css: str = "") -> 
     if moment is None:
         return NONE
     live = f"data-{style}" if style in _LIVE else ""
-    attributes = f'datetime="{_machine(moment)}" title="{exact(moment)}"'
+    attributes = f'datetime="{times.utc(moment)}" title="{exact(moment)}"'
     more = "".join(f" {attribute}" for attribute in (f'class="{css}"' if css else "", live) if attribute)
     return markupsafe.Markup(f"<time {attributes}{more}>{_STYLES[style](moment)}</time>")  # noqa: S704 - no user input
 
 
 def now() -> str:
     """Return the present time, by which pages.js corrects the clock of the browser."""
-    return _machine(datetime.now(UTC))
+    return times.utc(datetime.now(UTC))
 
 
 def ago(value: str | datetime | None, now: datetime | None = None) -> str:
@@ -108,10 +109,6 @@ def future(value: str | datetime | None) -> bool:
     """Whether a time is still to come."""
     moment = _moment(value)
     return moment is not None and moment > datetime.now(UTC)
-
-
-def _machine(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _clock(moment: datetime) -> str:

@@ -15,6 +15,7 @@ from gateway import metrics
 from gateway.identity import sessions
 from gateway.stream import frames, raw_connection
 from gateway.stream.frames import Frame
+from gateway.views import times
 
 logger = logging.getLogger(__name__)
 
@@ -312,7 +313,7 @@ def hello(stream: Stream, *, resumed: bool, replayed: int, sequence: int) -> byt
     data: dict[str, Any] = {
         "resumed": resumed,
         "replayed": replayed,
-        "server_time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "server_time": times.utc(datetime.now(UTC)),
         "heartbeat_s": int(PING_SECONDS),
         "max_age_s": int(stream.max_age),
     }

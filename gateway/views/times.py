@@ -26,6 +26,11 @@ def time(moment: Timestamp) -> str:
     return f"{datetime.fromtimestamp(moment.seconds, UTC).isoformat()[:19]}.{moment.nanos // 1_000_000:03}Z"
 
 
+def utc(moment: datetime) -> str:
+    """Return a time as `time` does."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def optional_time(message: Any, field: str) -> str | None:
     """Return a field of a message as `time` does; None if it is not set."""
     return time(getattr(message, field)) if message.HasField(field) else None
