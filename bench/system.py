@@ -100,19 +100,19 @@ class System:
 
     async def finished(self) -> float:
         """Wait until every accepted operation has ended. Return the seconds waited."""
-        return await self._empty("""
+        return await self._wait_until_none("""
             SELECT (SELECT count(*) FROM demo.demo_modes WHERE state IN ('enabling', 'disabling'))
                  + (SELECT count(*) FROM jobs.jobs WHERE finished_at IS NULL)
         """)
 
     async def quiet(self) -> float:
         """Wait until no job is active and every outbox is empty. Return the seconds waited."""
-        return await self._empty("""
+        return await self._wait_until_none("""
             SELECT (SELECT count(*) FROM jobs.jobs WHERE finished_at IS NULL) + (SELECT count(*) FROM jobs.outbox)
                  + (SELECT count(*) FROM demo.outbox)
         """)
 
-    async def _empty(self, count: LiteralString) -> float:
+    async def _wait_until_none(self, count: LiteralString) -> float:
         began = time.perf_counter()
         async with asyncio.timeout(QUIET_SECONDS), await self.connect_database() as conn:
             while await _number(conn, count) > 0:  # noqa: ASYNC110 - the database has no event for it

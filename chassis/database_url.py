@@ -42,8 +42,8 @@ def is_pooled(url: str) -> bool:
     return dict(parse_qsl(urlsplit(url).query)).get(POOLER) == "transaction"
 
 
-def for_sqlalchemy(url: str, driver: str) -> str:
-    """Return `url` as SQLAlchemy reads it: with the driver, and several hosts as parameters."""
+def for_sqlalchemy(url: str) -> str:
+    """Return `url` as SQLAlchemy reads it: with the driver psycopg, and several hosts as parameters."""
     parts = urlsplit(url)
     user, separator, hosts = parts.netloc.rpartition("@")
     query = parts.query
@@ -51,7 +51,7 @@ def for_sqlalchemy(url: str, driver: str) -> str:
         names, ports = zip(*map(_split_port, hosts.split(",")), strict=True)
         query = f"host={','.join(names)}&port={','.join(ports)}&{query}".rstrip("&")
         hosts = ""
-    return _join(parts._replace(scheme=f"postgresql+{driver}", netloc=f"{user}{separator}{hosts}", query=query))
+    return _join(parts._replace(scheme="postgresql+psycopg", netloc=f"{user}{separator}{hosts}", query=query))
 
 
 def mode(url: str) -> str:

@@ -162,21 +162,12 @@ def by_status(status: str) -> type[Error]:
 
 
 class ErrorPayload(Protocol):
-    """An error inside the response of a call with many results."""
+    """An error inside the response of a call with many results; `status` is the name of a gRPC status."""
 
-    @property
-    def status(self) -> str:
-        """The name of a gRPC status."""
-
-    @property
-    def message(self) -> str:
-        """The message; the following are as in `Error`."""
-
-    @property
-    def code(self) -> str: ...
-
-    @property
-    def field(self) -> str: ...
+    status: str
+    message: str
+    code: str
+    field: str
 
     @property
     def details(self) -> Mapping[str, str]: ...

@@ -39,7 +39,7 @@ def upgrade(url: str, schema: str, directory: Path, *, certificate: tls.Certific
     With `certificate`, the certificate of this process, the connection is encrypted unless `url` says otherwise.
     """
     engine = sqlalchemy.create_engine(
-        database_url.for_sqlalchemy(database_url.complete(url, certificate), "psycopg"),
+        database_url.for_sqlalchemy(database_url.complete(url, certificate)),
         poolclass=sqlalchemy.NullPool,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": f"migrate {schema}"},
     )

@@ -93,7 +93,7 @@ def _export(name: str, pool: str, engine: AsyncEngine) -> None:
 
 def _engine(url: str, *, name: str, pool_size: int, session: Mapping[str, object], **options: Any) -> AsyncEngine:
     new_engine = create_async_engine(
-        database_url.for_sqlalchemy(url, "psycopg"),
+        database_url.for_sqlalchemy(url),
         **options,
         pool_size=pool_size,
         max_overflow=0,

@@ -72,7 +72,7 @@ class Settler(Generic[ResourceT, ActionT]):
         try:
             job = await self._jobs.get(str(resource.job_id))
         except errors.Error as error:
-            logger.warning("answered without the job", extra={"job_id": resource.job_id, "cause": error.code})
+            logger.warning("the job could not be read", extra={"job_id": resource.job_id, "cause": error.code})
             return resource, None
         # None: accepted, but not submitted yet. The outbox submits it.
         update = updates.from_job(self._rows, job) if job else None

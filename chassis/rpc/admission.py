@@ -33,7 +33,7 @@ class AllExcept:
 class Rpc:
     """A guarded rpc."""
 
-    owner: str
+    service: str
     """The service that implements it; calls must be signed for this audience."""
     name: str
     full_name: str = ""
@@ -81,7 +81,7 @@ class Admission:
 
     def _service(self, token: str, rpc: Rpc) -> str:
         try:
-            return self._verifier.service(token, rpc.owner)
+            return self._verifier.service(token, rpc.service)
         except errors.Unauthenticated as error:
             if not token:
                 raise

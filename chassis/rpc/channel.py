@@ -127,7 +127,7 @@ class Method:
 
     def __init__(self, channel: Channel, name: str, bind: Callable[[grpc.aio.Channel], Any]) -> None:
         self.name = name.removeprefix("/")
-        self.service = metadata.owner(name)
+        self.service = metadata.service_of(name)
         """The service that is called."""
         rpc = name.rpartition("/")[2]
         self.calls = metrics.Calls(metrics.CLIENT_CALLS, metrics.CLIENT_SECONDS, self.service, rpc)

@@ -89,7 +89,7 @@ def channel(
         ("grpc.service_config", json.dumps(config)),
     ]
     if certificate is not None:
-        options.append(("grpc.ssl_target_name_override", metadata.owner(f"{service}/")))
+        options.append(("grpc.ssl_target_name_override", metadata.service_of(service)))
     scheme = "dns:///" if "," not in target else "ipv6:" if target.startswith("[") else "ipv4:"
     return renewing.Channel(f"{scheme}{target}", options, certificate=certificate)
 

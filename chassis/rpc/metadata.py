@@ -12,7 +12,7 @@ ERROR_FIELD = "error-field"
 ERROR_DETAIL_PREFIX = "error-detail-"
 
 
-def owner(method: str) -> str:
-    """Return the service that serves an rpc, from its full name: `jobs` of `/repruv.jobs.v1.JobsService/GetJob`."""
-    parts = method.removeprefix("/").split(".")
+def service_of(full_name: str) -> str:
+    """Return the service of an rpc or a proto service by its full name: `jobs` of `/repruv.jobs.v1.JobsService/GetJob`."""
+    parts = full_name.removeprefix("/").split(".")
     return parts[1] if parts[0] == "repruv" and len(parts) > 2 else ""

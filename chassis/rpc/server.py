@@ -136,7 +136,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         for service in services:
             for rpc in service.callers:
                 # Prometheus sees no increase in a counter that appears with its first event.
-                metrics.SERVER_CALLS.labels(metadata.owner(f"{service.name}/{rpc}"), rpc, metrics.INTERNAL)
+                metrics.SERVER_CALLS.labels(metadata.service_of(service.name), rpc, metrics.INTERNAL)
         self._guarded: dict[str, Handler | None] = {}
         """The handler of each rpc of this server that was called."""
 
@@ -160,7 +160,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if (service := self._services.get(service_name)) is None:
             return handler
         rpc = admission.Rpc(
-            owner=metadata.owner(method),
+            service=metadata.service_of(method),
             name=name,
             full_name=method.removeprefix("/"),
             callers=service.callers.get(name, frozenset()),
@@ -181,7 +181,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
     def _guard(
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Awaitable[Message]]
     ) -> Callable[[Any, Any], Awaitable[Any]]:
-        calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
+        calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.service, rpc.name)
 
         async def guarded(request: Message, context: Context) -> Message:
             started = time.perf_counter()
@@ -210,7 +210,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
     def _guard_stream(
         self, rpc: admission.Rpc, method: Callable[[Any, Any], Any]
     ) -> Callable[[Any, Any], AsyncGenerator[Message, None]]:
-        calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.owner, rpc.name)
+        calls = metrics.Calls(metrics.SERVER_CALLS, metrics.SERVER_SECONDS, rpc.service, rpc.name)
 
         async def guarded(request: Message, context: Context) -> AsyncGenerator[Message, None]:
             code = metrics.CANCELLED

@@ -52,7 +52,7 @@ class Connections(Page):
             session.identity, platform=fields["platform"], return_to=PATH
         )
         if urlsplit(authorization.authorization_url).scheme not in {"https", "http"}:
-            raise errors.Internal("The platform's page of consent has an address that no browser must follow.")
+            raise errors.Internal("The platform's page of consent is not at an http or https address.")
         visitor = await self.begin(request)
         context = {
             "connection": views.connection(authorization.connection),

@@ -34,10 +34,10 @@ async def unread(
     return views.notifications(await container.jobs.list_notifications.send(session.identity, request, quick=quick))
 
 
-async def see(
+async def mark_read(
     container: Container, session: sessions.Session, notifications: views.Notifications, job_ids: Collection[str]
 ) -> views.Notifications:
-    """Mark the notifications of finished jobs as read whose end their owner sees. Return those that remain."""
+    """Mark the notifications of jobs as read because a page shows their end. Return those that remain."""
     listed = {item["job_id"] for item in notifications["notifications"]}
     # Older ones may be unread too.
     is_complete = notifications["unread_count"] == len(listed)

@@ -64,7 +64,9 @@ class Page:
         if visitor.unread is None or authentication.BACKGROUND_HEADER in visitor.request.headers:
             return visitor
         try:
-            unread = await notices.see(self._container, visitor.session, visitor.unread, set(filter(None, job_ids)))
+            unread = await notices.mark_read(
+                self._container, visitor.session, visitor.unread, set(filter(None, job_ids))
+            )
         except errors.Error as error:
             logger.warning("notifications were not marked as read", extra={"cause": error.code})
             return visitor

@@ -265,7 +265,7 @@ class Hub:
             elif latest > (feed.last_sequence or 0):
                 await feed.catch_up()
         except errors.Error as error:
-            logger.warning("owner is behind", extra={"owner_id": feed.owner_id, "cause": error.code})
+            logger.warning("the feed of an owner is behind", extra={"owner_id": feed.owner_id, "cause": error.code})
 
     async def _fetch_snapshots(self, feed: Feed, snapshots: SourceSnapshots[Any]) -> None:
         stream = next((stream for stream in feed.streams if not stream.job_id), None)

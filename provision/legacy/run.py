@@ -38,7 +38,7 @@ def run(source_url: str, target_url: str, *, dry_run: bool, batch: int = BATCH) 
     """
     source = Source(source_url)
     engine = sa.create_engine(
-        database_url.for_sqlalchemy(target_url, "psycopg"), poolclass=sa.NullPool, connect_args={"options": _OPTIONS}
+        database_url.for_sqlalchemy(target_url), poolclass=sa.NullPool, connect_args={"options": _OPTIONS}
     )
     try:
         with engine.connect() as conn:

@@ -85,7 +85,7 @@ class Source:
     def __init__(self, url: str) -> None:
         arguments: dict[str, Any] = {}
         if url.startswith("postgres"):
-            url = database_url.for_sqlalchemy(url, "psycopg")
+            url = database_url.for_sqlalchemy(url)
             arguments["options"] = "-c default_transaction_read_only=on -c statement_timeout=60s"
         self._metadata = sa.MetaData()
         try:

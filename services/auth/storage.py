@@ -40,7 +40,10 @@ USER: tuple[sa.ColumnElement[Any], ...] = (
     _HAS_SECOND_FACTOR.label("has_second_factor"),
     (NOW - users.c.created_at).label("age"),
 )
-INSERTED = (*USER[:-2], sa.literal(False).label("has_second_factor"), USER[-1])
+INSERTED = tuple(
+    sa.literal(False).label(column.name) if column.name == "has_second_factor" else column for column in USER
+)
+"""`USER` of an inserted row, which RETURNING cannot look up in other tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +198,7 @@ async def set_verified(conn: AsyncConnection, user_id: uuid.UUID) -> None:
 async def set_profile(
     conn: AsyncConnection, user_id: uuid.UUID, *, name: str, time_zone: str, theme: domain.Theme
 ) -> None:
-    """Change how a user is named and reads pages."""
+    """Set the name, the time zone and the theme of a user."""
     await _set(conn, user_id, name=name, time_zone=time_zone, theme=theme.value)
 
 

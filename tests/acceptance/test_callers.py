@@ -28,7 +28,7 @@ async def test_a_service_gets_no_further_than_its_rows(system: System, caller: s
         service = rpc.containing_service.full_name
         if caller in TABLES[service][rpc.name]:
             continue
-        target = system.target(metadata.owner(f"{service}/"))
+        target = system.target(metadata.service_of(service))
         channel = client.channel(target, service=service, certificate=system.certificate(caller))
         request = message_factory.GetMessageClass(rpc.input_type)()
         with pytest.raises(errors.PermissionDenied) as excinfo:

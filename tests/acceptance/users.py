@@ -102,8 +102,8 @@ class User:
         """Wait until a number of interactions is written; return the number."""
 
         async def probe() -> int | None:
-            job = await self.probe("/demo/status")
-            count = job["stats"]["interactions_written"] if job else 0
+            demo = await self.probe("/demo/status")
+            count = demo["stats"]["interactions_written"] if demo else 0
             return count if count >= at_least else None
 
         return await waiting.until(probe, f"{at_least} interactions written", seconds=seconds)

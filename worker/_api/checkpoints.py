@@ -45,7 +45,7 @@ class Checkpoints:
     async def find(self, name: str) -> tuple[bool, Any]:
         """Return whether a value of this name is saved, and the value."""
         saved = await self._load()
-        # A copy: what the handler changes must not be what its next call finds.
+        # A copy: the handler may change the value, and its next call must find the saved one.
         return name in saved, copy.deepcopy(saved.get(name))
 
     async def save(self, name: str, value: object, duration: timedelta | None = None) -> Any:

@@ -15,7 +15,7 @@ from lifecycle.machine import Ending, Error, Step, Wait
 AUTHORIZATION_LIFETIME = timedelta(minutes=10)
 """How long a user may take at the platform. After that the authorization has expired, and the connection is abandoned."""
 ASSUMED_LIFETIME = timedelta(hours=1)
-"""The lifetime of access of which the platform says none (RFC 6749 5.1 only recommends it)."""
+"""The lifetime of an access token if the platform states none (RFC 6749 5.1 only recommends it)."""
 SYNC_AFTER = timedelta(days=1)
 """The age at which the account and the items of a connection are read again."""
 

@@ -22,9 +22,9 @@ FAILED_JOBS = 20_000
 HELD_JOBS = 20
 """Jobs of a worker that are listed."""
 MEASURED_WAITS = 10_000
-"""Ready jobs of a kind, in the order of claims, of which the oldest is searched: the first job of each owner comes early."""
+"""The oldest wait of a kind is searched in this many ready jobs, the next to be claimed: they include each owner's first."""
 MEASURED_HOLDS = 1_000
-"""Jobs on hold of which the age is measured: more of them were put on hold together."""
+"""The longest hold of a kind is searched in this many jobs: more were put on hold together."""
 
 # One part for each partial index of unfinished jobs: ready, held, delayed, waiting for children, waiting for their concurrency
 # key. Together they contain every unfinished job once.

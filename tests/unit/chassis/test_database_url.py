@@ -29,7 +29,7 @@ def test_a_url_that_names_the_server_role_is_kept() -> None:
     ],
 )
 def test_sqlalchemy_passes_all_hosts_to_the_driver(hosts: str, arguments: dict[str, object]) -> None:
-    url = sa.make_url(database_url.for_sqlalchemy(f"postgresql://u:p%2F@{hosts}/d?sslmode=disable", "psycopg"))
+    url = sa.make_url(database_url.for_sqlalchemy(f"postgresql://u:p%2F@{hosts}/d?sslmode=disable"))
     _, connect = url.get_dialect()().create_connect_args(url)
     assert connect == {"user": "u", "password": "p/", "dbname": "d", "sslmode": "disable", **arguments}
 
@@ -37,7 +37,7 @@ def test_sqlalchemy_passes_all_hosts_to_the_driver(hosts: str, arguments: dict[s
 @pytest.mark.parametrize("url", ["postgresql:///d?host=/run", "postgresql+psycopg://a,b/d"])
 def test_a_url_of_sqlalchemy_or_without_a_user_is_read_by_both_drivers(url: str) -> None:
     full_url = database_url.complete(url, None)
-    sqlalchemy_url = sa.make_url(database_url.for_sqlalchemy(full_url, "psycopg"))
+    sqlalchemy_url = sa.make_url(database_url.for_sqlalchemy(full_url))
     host = sqlalchemy_url.get_dialect()().create_connect_args(sqlalchemy_url)[1]["host"]
     # Provisioning passes the full URL to libpq.
     assert host == conninfo_to_dict(full_url)["host"] == ("/run" if "run" in url else "a,b")

@@ -158,7 +158,7 @@ class Call:
 
 def test_a_refused_service_signature_is_not_the_users_401(caplog: pytest.LogCaptureFixture) -> None:
     guard = admission.Admission(identity.Verifier(TRUST), is_encrypted=False)
-    rpc = admission.Rpc(owner="jobs", name="GetJob", callers={"demo"})
+    rpc = admission.Rpc(service="jobs", name="GetJob", callers={"demo"})
     expired = forge("demo", exp=int(time.time()) - 90)
     with pytest.raises(errors.Unavailable) as excinfo:
         guard.admit(cast("Any", Call(authorization=f"Bearer {expired}")), rpc)

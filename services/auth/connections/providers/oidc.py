@@ -24,7 +24,7 @@ KEYS_SECONDS = 300.0
 LEEWAY = 30
 ALGORITHMS = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
 """Accepted signature algorithms: never `none`, and no symmetric one."""
-_METHODS = ("client_secret_basic", "client_secret_post")
+_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 _NEVER_LISTED = frozenset({"offline_access"})
 
 
@@ -42,7 +42,7 @@ class Description:
 
 
 class Oidc(provider.Provider):
-    """Its description is read again every hour, its keys every five minutes, or when a signature names an unknown one."""
+    """An OpenID provider. Its description is read every hour, its keys every five minutes and when a signature does not fit."""
 
     def __init__(self, platform: Platform, outbound: Outbound) -> None:
         super().__init__(platform, outbound)
@@ -89,7 +89,7 @@ class Oidc(provider.Provider):
         me = await self._client.get((await self._describe()).userinfo_url, bearer=tokens.access_token)
         external_id = provider.identifier(me.get("sub"))
         if external_id != tokens.subject:
-            raise InvalidResponse("the provider named two different people")
+            raise InvalidResponse("the account is not the subject of the id token")
         return Account(
             external_id=external_id,
             name=provider.text(me.get("name")) or provider.text(me.get("preferred_username")),
@@ -159,8 +159,8 @@ class Oidc(provider.Provider):
         if answer.get("issuer") != self.platform.issuer:
             raise InvalidResponse("the description is of another issuer")
         listed = answer.get("token_endpoint_auth_methods_supported")
-        methods = listed if isinstance(listed, list) and listed else [_METHODS[0]]
-        method = next((known_method for known_method in _METHODS if known_method in methods), "")
+        methods = listed if isinstance(listed, list) and listed else [_AUTH_METHODS[0]]
+        method = next((known_method for known_method in _AUTH_METHODS if known_method in methods), "")
         if not method:
             raise InvalidResponse("the provider supports none of our ways to authenticate")
         return Description(
