@@ -99,11 +99,8 @@ async def probe(visitor: Visitor, *paths: str) -> list[str]:
     return breaches_
 
 
-async def test_pages_without_sign_in(visitor: Visitor, user: User) -> None:
-    breaches_ = await probe(visitor, *STRANGER)
-    await visitor.sign_in_as(user)
-    breaches_ += await probe(visitor, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES)
-    assert breaches_ == []
+async def test_pages_without_sign_in(visitor: Visitor) -> None:
+    assert await probe(visitor, *STRANGER) == []
 
 
 LOOKS_OF_LINKS = """(selector) => [...document.querySelectorAll(selector)].map((link) => {
@@ -124,12 +121,12 @@ async def test_current_page_differs_from_others_in_forced_colors(new_visitor: Ne
         assert current not in others, selector
 
 
-async def test_long_names_and_addresses_fit(visitor: Visitor, system: System) -> None:
+async def test_pages_of_users_with_long_names_and_addresses(visitor: Visitor, system: System) -> None:
     user = User(system.url, email=f"{'a' * 64}@{'b' * 60}.example.com")
     account = {"email": user.email, "password": PASSWORD, "name": "W" * 100}
     assert (await user.post("/auth/register", json=account)).status_code == 201
     await visitor.sign_in_as(user)
-    assert await probe(visitor, "/dashboard", *SETTINGS_PAGES) == []
+    assert await probe(visitor, "/dashboard", "/jobs", "/notifications", *SETTINGS_PAGES) == []
     await user.close()
 
 
@@ -157,6 +154,15 @@ async def test_pages_in_every_state_of_demo_mode(
         visitor, SETTINGS, "/dashboard", f"/jobs/{failure.job_id}", "/jobs?state=failed", "/notifications"
     )
     assert breaches_ == []
+
+
+async def test_notice_of_a_lost_connection(visitor: Visitor, user: User) -> None:
+    visitor.allow_messages("net::ERR_")
+    await visitor.sign_in_as(user)
+    page = await visitor.open(SETTINGS)
+    await visitor.context.set_offline(True)
+    await expect(page.locator("#link-state")).to_be_visible()
+    assert await breaches(page) == []
 
 
 async def test_the_dialog_and_a_form_with_mistakes(visitor: Visitor, user: User) -> None:

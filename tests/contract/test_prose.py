@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,15 +113,29 @@ def test_banned_words_are_absent() -> None:
     assert offences == []
 
 
+@functools.cache
+def offences_of_syntax() -> tuple[list[str], list[str]]:
+    """Return the vague names and the docstrings with a bad opening. Each file is parsed once for both."""
+    names, docstrings = [], []
+    for path in files(*PARTS, "tests"):
+        if path.suffix != ".py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (name := _bound_name(node)) and name.strip("_") in VAGUE_NAMES:
+                names.append(f"{_place(path, node)}: {name}")
+            if OPENERS.match(_docstring(node)):
+                docstrings.append(_place(path, node))
+    return names, docstrings
+
+
 def test_names_are_not_pronouns_or_participles() -> None:
-    offences = [
-        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}: {name}"
-        for path in files(*PARTS, "tests")
-        if path.suffix == ".py"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (name := _bound_name(node)) and name.strip("_") in VAGUE_NAMES
-    ]
-    assert offences == []
+    names, _ = offences_of_syntax()
+    assert names == []
+
+
+def test_docstrings_do_not_open_with_give_or_say() -> None:
+    _, docstrings = offences_of_syntax()
+    assert docstrings == []
 
 
 def _bound_name(node: ast.AST) -> str | None:
@@ -135,13 +150,11 @@ def _bound_name(node: ast.AST) -> str | None:
     return None
 
 
-def test_docstrings_do_not_open_with_give_or_say() -> None:
-    offences = [
-        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
-        for path in files(*PARTS, "tests")
-        if path.suffix == ".py"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if OPENERS.match(ast.get_docstring(node) or "")
-    ]
-    assert offences == []
+def _docstring(node: ast.AST) -> str:
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return ast.get_docstring(node) or ""
+    return ""
+
+
+def _place(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
