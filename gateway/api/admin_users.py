@@ -71,9 +71,9 @@ async def disable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> 
     return _forget_and_answer(gateway, (await gateway.admin.disable_user(session.identity, user_id=user_id)).user)
 
 
-@router.post("/users/{user_id}/enable", **route("Open an account again", schemas_admin.OneUser, "Open.", 403, 404))
+@router.post("/users/{user_id}/enable", **route("Open an account again", schemas_admin.OneUser, "Open.", 403, 404, 409))
 async def enable_user(user_id: UserId, session: SignedIn, gateway: Gateway) -> Response:
-    """Open a disabled account again. 403 `reauthentication_required`."""
+    """Open a disabled account again. 403 `reauthentication_required`, 409 `deletion_pending`."""
     return answer({"user": views.user((await gateway.admin.enable_user(session.identity, user_id=user_id)).user)})
 
 

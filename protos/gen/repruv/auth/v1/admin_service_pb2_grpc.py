@@ -144,7 +144,7 @@ class AuthAdminServiceServicer:
 
     def SetUserRole(self, request, context):
         """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
-        `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+        `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account` or `deletion_pending`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,7 +152,7 @@ class AuthAdminServiceServicer:
 
     def DisableUser(self, request, context):
         """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
-        Repeating the call succeeds. Fails like SetUserRole. (fresh)
+        Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +160,7 @@ class AuthAdminServiceServicer:
 
     def EnableUser(self, request, context):
         """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
-        with NOT_FOUND `user_not_found`. (fresh)
+        with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `deletion_pending` while the account is erased. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

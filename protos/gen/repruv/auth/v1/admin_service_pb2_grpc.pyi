@@ -46,15 +46,15 @@ class AuthAdminServiceStub:
     """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
     SetUserRole: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]
     """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
-    `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+    `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account` or `deletion_pending`. (fresh)
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]
     """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
-    Repeating the call succeeds. Fails like SetUserRole. (fresh)
+    Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]
     """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
-    with NOT_FOUND `user_not_found`. (fresh)
+    with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `deletion_pending` while the account is erased. (fresh)
     """
     RevokeUserSessions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]
     """RevokeUserSessions ends one session of a user, or all sessions and API tokens. Fails with NOT_FOUND
@@ -112,15 +112,15 @@ class AuthAdminServiceAsyncStub(AuthAdminServiceStub):
     """BatchGetUsers returns the accounts among up to 100 ids; unknown ids are left out."""
     SetUserRole: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetUserRoleRequest, _admin_service_pb2.SetUserRoleResponse]  # type: ignore[assignment]
     """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
-    `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+    `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account` or `deletion_pending`. (fresh)
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisableUserRequest, _admin_service_pb2.DisableUserResponse]  # type: ignore[assignment]
     """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
-    Repeating the call succeeds. Fails like SetUserRole. (fresh)
+    Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account`. (fresh)
     """
     EnableUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.EnableUserRequest, _admin_service_pb2.EnableUserResponse]  # type: ignore[assignment]
     """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
-    with NOT_FOUND `user_not_found`. (fresh)
+    with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `deletion_pending` while the account is erased. (fresh)
     """
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeUserSessionsRequest, _admin_service_pb2.RevokeUserSessionsResponse]  # type: ignore[assignment]
     """RevokeUserSessions ends one session of a user, or all sessions and API tokens. Fails with NOT_FOUND
@@ -199,7 +199,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetUserRoleResponse, _abc.Awaitable[_admin_service_pb2.SetUserRoleResponse]]:
         """SetUserRole changes a role and ends all sessions and API tokens of that user. Fails with NOT_FOUND
-        `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account`. (fresh)
+        `user_not_found`, INVALID_ARGUMENT `role`, or FAILED_PRECONDITION `own_account` or `deletion_pending`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -209,7 +209,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.DisableUserResponse, _abc.Awaitable[_admin_service_pb2.DisableUserResponse]]:
         """DisableUser disables an account, ends all its sessions and API tokens and revokes its access to platforms.
-        Repeating the call succeeds. Fails like SetUserRole. (fresh)
+        Repeating the call succeeds. Fails with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `own_account`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -219,7 +219,7 @@ class AuthAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.EnableUserResponse, _abc.Awaitable[_admin_service_pb2.EnableUserResponse]]:
         """EnableUser enables a disabled account; its user must connect platforms again. Repeating the call succeeds. Fails
-        with NOT_FOUND `user_not_found`. (fresh)
+        with NOT_FOUND `user_not_found`, or FAILED_PRECONDITION `deletion_pending` while the account is erased. (fresh)
         """
 
     @_abc_1.abstractmethod
