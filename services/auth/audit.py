@@ -130,28 +130,17 @@ def by_owner(actor: domain.Actor, client: domain.Client | None = None) -> Origin
 
 async def record(conn: AsyncConnection, kind: Kind, origin: Origin, **details: str) -> None:
     """Insert a security event, unless its day is full; the last one is marked. No detail may be a secret."""
-    user_id, actor_id = sa.literal(origin.user_id, sa.Uuid), sa.literal(origin.actor_id, sa.Uuid)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    of_today = (
-        sa.select(security_events.c.event_id)
-        .where(
-            security_events.c.user_id == user_id,  # of no account: unlimited
-            security_events.c.event_id >= uuid.UUID(int=int(midnight.timestamp() * 1000) << 80),
-            security_events.c.kind == kind.value,
-            security_events.c.actor_id.is_not_distinct_from(actor_id),
-        )
-        .limit(EVENTS_PER_DAY)
-        .subquery()
-    )
-    counted = sa.select((sa.func.count() + 1).label("number")).select_from(of_today).subquery()
-    columns = {
-        "user_id": user_id,
-        "actor_id": actor_id,
-        "session_id": sa.literal(origin.session_id, sa.Uuid),
-        **(_client_of(origin.session_id) if origin.client is None else _client(origin.client)),
-    }
     further = "Further events of this kind are not recorded on this day (UTC)."
-    await conn.execute(_insert_up_to(EVENTS_PER_DAY, counted.c.number, kind, columns, details, further))
+    parameters = {
+        "about": origin.user_id,
+        "actor": origin.actor_id,
+        "session": origin.session_id,
+        "ip": origin.client.ip_address if origin.client else None,
+        "client": origin.client.name if origin.client else None,
+        "first_id": uuid.UUID(int=int(midnight.timestamp() * 1000) << 80),
+    }
+    await conn.execute(_RECORD, {**parameters, **_event(kind, details, further, EVENTS_PER_DAY)})
 
 
 async def record_attempt(
@@ -163,31 +152,74 @@ async def record_attempt(
     """
     key = f"events:{user_id or group_without_account(details.get('email', ''))}"
     counted = throttling.counting(key).returning(login_failures.c.failures).cte("counted")
-    columns = {"user_id": sa.literal(user_id, sa.Uuid), **_client(client)}
+    columns = {
+        "user_id": sa.literal(user_id, sa.Uuid),
+        "ip_address": sa.literal(client.ip_address),
+        "client_name": sa.literal(client.name),
+    }
     further = "Further attempts of these minutes are not recorded."
-    await conn.execute(_insert_up_to(ATTEMPTS_PER_ACCOUNT, counted.c.failures, kind, columns, details, further))
+    statement = _insert_up_to_limit(counted.c.failures, columns)
+    await conn.execute(statement, _event(kind, details, further, ATTEMPTS_PER_ACCOUNT))
 
 
-def _insert_up_to(
-    limit: int,
-    number: sa.ColumnElement[int],
-    kind: Kind,
-    columns: Mapping[str, sa.ColumnElement[Any]],
-    details: Mapping[str, str],
-    further: str,
-) -> sa.Insert:
-    """Return the statement that inserts an event whose `number` is within the limit, with the detail `further` at the limit."""
+def _event(kind: Kind, details: Mapping[str, str], further: str, limit: int) -> dict[str, object]:
+    """Return the parameters of `_insert_up_to_limit`."""
     recorded = {name: _single_line(detail) for name, detail in details.items()}
+    return {
+        "new_id": ids.uuid7(),
+        "event_kind": kind.value,
+        "described": recorded,
+        "described_last": recorded | {"further": further},
+        "most": limit,
+    }
+
+
+def _insert_up_to_limit(number: sa.ColumnElement[int], columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.Insert:
+    """Return the statement that inserts an event whose `number` is within the limit, with the detail `further` at the limit."""
     values: dict[str, sa.ColumnElement[Any]] = {
-        "event_id": sa.literal(ids.uuid7()),
-        "kind": sa.literal(kind.value),
+        "event_id": sa.bindparam("new_id", type_=sa.Uuid),
+        "kind": sa.bindparam("event_kind", type_=sa.Text),
         **columns,
         "details": sa.case(
-            (number == limit, sa.literal(recorded | {"further": further}, postgresql.JSONB)),
-            else_=sa.literal(recorded, postgresql.JSONB),
+            (number == _MOST, sa.bindparam("described_last", type_=postgresql.JSONB)),
+            else_=sa.bindparam("described", type_=postgresql.JSONB),
         ),
     }
-    return sa.insert(security_events).from_select(list(values), sa.select(*values.values()).where(number <= limit))
+    return sa.insert(security_events).from_select(list(values), sa.select(*values.values()).where(number <= _MOST))
+
+
+def _recording() -> sa.Insert:
+    """Return the statement of `record`, whose construction would cost more than its execution."""
+    about, actor, session = (sa.bindparam(name, type_=sa.Uuid) for name in ("about", "actor", "session"))
+    of_today = (
+        sa.select(security_events.c.event_id)
+        .where(
+            security_events.c.user_id == about,  # of no account: unlimited
+            security_events.c.event_id >= sa.bindparam("first_id", type_=sa.Uuid),
+            security_events.c.kind == sa.bindparam("event_kind", type_=sa.Text),
+            security_events.c.actor_id.is_not_distinct_from(actor),
+        )
+        .limit(_MOST)
+        .subquery()
+    )
+    counted = sa.select((sa.func.count() + 1).label("number")).select_from(of_today).subquery()
+
+    def of_client(parameter: str, column: sa.Column[str]) -> sa.ColumnElement[str]:
+        of_session = sa.select(column).where(sessions.c.session_id == session).scalar_subquery()
+        return sa.func.coalesce(sa.bindparam(parameter, type_=sa.Text), of_session, "")
+
+    columns = {
+        "user_id": about,
+        "actor_id": actor,
+        "session_id": session,
+        "ip_address": of_client("ip", sessions.c.ip_address),
+        "client_name": of_client("client", sessions.c.client_name),
+    }
+    return _insert_up_to_limit(counted.c.number, columns)
+
+
+_MOST: sa.BindParameter[int] = sa.bindparam("most", type_=sa.Integer)
+_RECORD = _recording()
 
 
 def group_without_account(email: str) -> int:
@@ -224,19 +256,6 @@ async def count_events(
 def _matches(user_id: uuid.UUID | None, kinds: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     of_user = [security_events.c.user_id == user_id] if user_id is not None else []
     return [*of_user, security_events.c.kind.in_(kinds)] if kinds else of_user
-
-
-def _client(client: domain.Client) -> dict[str, sa.ColumnElement[str]]:
-    return {"ip_address": sa.literal(client.ip_address), "client_name": sa.literal(client.name)}
-
-
-def _client_of(session_id: uuid.UUID | None) -> dict[str, sa.ColumnElement[str]]:
-    return {name: _of_session(sessions.c[name], session_id) for name in ("ip_address", "client_name")}
-
-
-def _of_session(column: sa.Column[str], session_id: uuid.UUID | None) -> sa.ColumnElement[str]:
-    value = sa.select(column).where(sessions.c.session_id == sa.cast(session_id, postgresql.UUID)).scalar_subquery()
-    return sa.func.coalesce(value, "")
 
 
 def _single_line(detail: str) -> str:
