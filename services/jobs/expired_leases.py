@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.jobs import sql, storage
+from services.jobs import outcomes, sql, storage
 from services.jobs.domain import Job
 
 _SECONDS_TO_LEASE_EXPIRY = sql.prepared(f"""
@@ -24,6 +25,12 @@ LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 OWNERS_WITH_EXPIRED_LEASE = sql.prepared(
     f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit"
 )
+
+_CLEARED = sql.prepared(f"""
+WITH running AS MATERIALIZED ({sql.RUNNING_SUSPECTS})
+SELECT r.job_id FROM running r WHERE r.job_id = ANY(:job_ids) AND r.has_outlived
+    AND EXISTS (SELECT 1 FROM running s WHERE s.worker = r.worker AND NOT s.has_outlived)
+""")
 
 
 async def seconds_to_lease_expiry(conn: AsyncConnection) -> float | None:
@@ -42,3 +49,13 @@ async def jobs_with_expired_lease(
     return await storage.execute(
         conn, _LOCK_JOBS_WITH_EXPIRED_LEASE, {"limit": limit, "grace": grace, "owner_id": owner_id}
     )
+
+
+async def cleared(conn: AsyncConnection, expired: Sequence[Job]) -> set[UUID]:
+    """Return those of the locked jobs that are not the cause of the crash: another suspect of their worker is.
+
+    They are suspects that have run for longer than when they crashed, beside the one that has not.
+    """
+    suspects = [job.job_id for job in expired if job.crashes >= outcomes.SUSPECT_CRASHES]
+    rows = await _CLEARED.execute(conn, {"job_ids": suspects}) if suspects else ()
+    return {job_id for (job_id,) in rows}

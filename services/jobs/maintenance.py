@@ -53,7 +53,8 @@ class Maintenance:
         async with self.jobs.transaction() as tx:
             expired = await expired_leases.jobs_with_expired_lease(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
-            rescued = await _end(tx, expired, lambda _: outcomes.Crashed())
+            cleared = await expired_leases.cleared(tx.conn, expired)
+            rescued = await _end(tx, expired, lambda job: outcomes.Crashed(counts=job.job_id not in cleared))
         counters.RESCUED.inc(len(expired))
         for job in expired:
             state = rescued[job.job_id, job.attempt].state

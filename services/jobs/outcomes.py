@@ -13,9 +13,11 @@ from services.jobs.domain import DEADLINE_EXCEEDED, Action, Job, JobError, LogLi
 CRASH_LIMIT = 5
 """After this many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
 SUSPECT_CRASHES = 2
-"""After so many a job is a suspect: a worker runs one suspect at a time, so that its crashes count for no other suspect."""
-ISOLATION = timedelta(minutes=5)
-"""How long a suspect keeps others from its worker at most; less if the attempt that crashed last was shorter."""
+"""After so many a job is a suspect: a worker starts one suspect at a time, so that its crashes count for no other suspect."""
+MAX_PROBATION = timedelta(minutes=5)
+"""The longest time for which a suspect keeps others from its worker: until it has run for longer than when it crashed."""
+RESCUE_JITTER = timedelta(seconds=5)
+"""The time by which the rescues of two crashes that happened equally soon may differ."""
 FORGIVEN_CRASHES = 20
 """Crashes of a job that its workers may have survived; further ones count."""
 
@@ -98,6 +100,9 @@ class Waiting(_Reported):
 class Crashed:
     """The worker died: its lease has expired."""
 
+    counts: bool = True
+    """Whether the job may be the cause."""
+
 
 ReportedOutcome = Completed | Failed | Cancelled | Released | Snoozed | Waiting
 Outcome = ReportedOutcome | Crashed
@@ -138,6 +143,7 @@ def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
     again = replace(fail, action=Action.RETRY_LATER, error=job.error, max_attempts=job.max_attempts + 1)
     # A planned pause proves that the handler works: reset the budgets of errors and crashes.
     with_full_budgets = replace(again, max_attempts=again.max_attempts + job.errors, crashes=0, errors=0)
+    crashes = job.crashes + (isinstance(outcome, Crashed) and outcome.counts)
     match outcome:
         case Completed(result=result):
             return replace(fail, action=Action.COMPLETE, reason="completed", result=result)
@@ -154,13 +160,12 @@ def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
         case Released() | Snoozed() | Waiting() | Crashed() if job.state is State.CANCELLING:
             # No worker runs it, and its owner has cancelled it.
             return cancel
-        case Crashed() if job.crashes + 1 >= CRASH_LIMIT:
+        case Crashed() if crashes >= CRASH_LIMIT:
             error = JobError(
                 code="worker_crashed", message=f"The worker died {CRASH_LIMIT} times while running this job."
             )
-            return replace(fail, reason="lease_expired", error=error, crashes=job.crashes + 1)
+            return replace(fail, reason="lease_expired", error=error, crashes=crashes)
         case Released() | Snoozed() | Crashed() if _is_late(job):
-            crashes = job.crashes + isinstance(outcome, Crashed)
             return replace(fail, reason="deadline_exceeded", error=DEADLINE_EXCEEDED, crashes=crashes)
         case Released():
             return replace(again, reason="released")
@@ -170,7 +175,7 @@ def decide(job: Job, outcome: Outcome, *, jitter: float) -> Decision:
             awaits = job.children.ended < job.children.total
             return replace(with_full_budgets, action=Action.SNOOZE, reason="waiting", awaits_children=awaits)
         case Crashed():
-            return replace(again, reason="lease_expired", crashes=job.crashes + 1)
+            return replace(again, reason="lease_expired", crashes=crashes)
 
 
 def _is_late(job: Job, delay: timedelta = timedelta()) -> bool:

@@ -81,6 +81,15 @@ def is_suspect(alias: str) -> str:
     return f"{alias}.crashes >= {outcomes.SUSPECT_CRASHES}"
 
 
+RUNNING_SUSPECTS = f"""
+SELECT h.job_id, h.worker, a.started_at < now() - least(interval '{outcomes.MAX_PROBATION.total_seconds():g} seconds', (
+    SELECT min(c.finished_at - c.started_at) + interval '{outcomes.RESCUE_JITTER.total_seconds():g} seconds'
+    FROM jobs.attempts c WHERE c.job_id = h.job_id AND c.outcome = '{outcomes.outcome_name(outcomes.Crashed())}')
+) AS has_outlived
+FROM jobs.jobs h JOIN jobs.attempts a ON a.job_id = h.job_id AND a.attempt = h.attempt
+WHERE h.state IN {HELD} AND {is_suspect("h")}"""
+"""Suspects that workers hold, and whether they have run for longer than when they crashed."""
+
 HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
 """Whether an owner has a log: its row of `owners` numbers the events. The system has none: a shared row would be one lock for
 all its jobs. A trigger of `job_events` numbers its events instead."""

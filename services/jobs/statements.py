@@ -95,16 +95,10 @@ RETURNING {sql.light_columns("p")}
 _NEXT_SUSPECT = f"""(
     SELECT n.job_id FROM jobs.jobs n
     WHERE n.kind = requested.kind AND n.ready AND {sql.is_suspect("n")} AND n.job_id <> ALL(CAST(:excluded AS uuid[]))
-        AND NOT EXISTS (
-            SELECT 1 FROM jobs.jobs h JOIN jobs.attempts a ON a.job_id = h.job_id AND a.attempt = h.attempt
-            WHERE h.state IN {sql.HELD} AND h.worker = :worker AND {sql.is_suspect("h")}
-                AND a.started_at > now() - least(CAST(:isolation AS interval), (
-                    SELECT c.finished_at - c.started_at FROM jobs.attempts c
-                    WHERE c.job_id = h.job_id AND c.outcome = '{outcomes.outcome_name(outcomes.Crashed())}'
-                    ORDER BY c.attempt DESC LIMIT 1)))
+        AND NOT EXISTS (SELECT 1 FROM ({sql.RUNNING_SUSPECTS}) s WHERE s.worker = :worker AND NOT s.has_outlived)
     ORDER BY n.priority DESC, n.fair_rank, n.job_id LIMIT 1)"""
 """The suspect of a kind that the worker may get: the first one, and none while the worker runs another suspect that has not run
-for longer than when it crashed last. Evaluated only for suspects that a claim meets."""
+for longer than when it crashed. Evaluated only for suspects that a claim meets."""
 
 CLAIM_JOBS = sql.prepared(f"""
 WITH chosen AS MATERIALIZED (

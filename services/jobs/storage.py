@@ -171,7 +171,6 @@ async def claim_jobs(
         "max_bytes": domain.CLAIM_BYTES,
         "excluded": list(excluded),
         "worker": worker,
-        "isolation": outcomes.ISOLATION,
         "lease": lease,
         "owner_ids": owner_ids,
         "counts": [event_counts[owner_id] for owner_id in owner_ids],

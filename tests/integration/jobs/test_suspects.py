@@ -107,14 +107,37 @@ async def test_suspect_that_outlives_its_last_crash_keeps_no_other_waiting(
     (first,) = await claim(jobs, "w1", kind)
     await began(jobs_engine, first, 5.0)
     assert await claim(jobs, "w1", kind) == []
-    await began(jobs_engine, first, 61.0)
+    await began(jobs_engine, first, 61.0 + outcomes.RESCUE_JITTER.total_seconds())
     (second,) = await claim(jobs, "w1", kind)
     # It crashed after an hour.
-    await began(jobs_engine, second, outcomes.ISOLATION.total_seconds() - 60.0)
+    await began(jobs_engine, second, outcomes.MAX_PROBATION.total_seconds() - 60.0)
     assert await claim(jobs, "w1", kind) == []
-    await began(jobs_engine, second, outcomes.ISOLATION.total_seconds() + 1.0)
+    await began(jobs_engine, second, outcomes.MAX_PROBATION.total_seconds() + 1.0)
     (third,) = await claim(jobs, "w1", kind)
     assert [first.job_id, second.job_id, third.job_id] == jobs_of_kind
+
+
+async def test_crash_counts_for_no_suspect_that_has_outlived_its_own_beside_one_that_has_not(
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str
+) -> None:
+    """A job that kills its worker soon joins jobs that have run for long."""
+    lasting, poison = [(await submit_job()).job_id for _ in range(2)]
+    await suspects(jobs, jobs_engine, kind)
+    for crashes in range(outcomes.SUSPECT_CRASHES + 1, outcomes.CRASH_LIMIT + 1):
+        worker = f"w{crashes}"
+        await last_crash_took(jobs_engine, poison, 3_600.0)
+        (held,) = await claim(jobs, worker, kind)
+        await began(jobs_engine, held, 4_000.0)
+        assert [job.job_id for job in await claim(jobs, worker, kind)] == [poison]
+        await kill(jobs, jobs_engine, [held, await jobs.get(poison, owner_id=None)])
+        assert (await jobs.get(poison, owner_id=None)).crashes == crashes
+        assert (await jobs.get(lasting, owner_id=None)).crashes == outcomes.SUSPECT_CRASHES
+    assert await jobs_helpers.state(jobs, poison) is State.FAILED
+    # Without another suspect it may be the cause.
+    (held,) = await claim(jobs, "last", kind)
+    await began(jobs_engine, held, 4_000.0)
+    await kill(jobs, jobs_engine, [held])
+    assert (await jobs.get(lasting, owner_id=None)).crashes == outcomes.SUSPECT_CRASHES + 1
 
 
 async def test_waiting_suspect_does_not_hold_the_rank_of_its_kind(
