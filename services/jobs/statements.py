@@ -92,14 +92,6 @@ RETURNING {sql.light_columns("p")}
 """)
 """Counts finished or reopened children in unfinished parents. Parents that waited for their last child may continue."""
 
-_NEXT_SUSPECT = f"""(
-    SELECT n.job_id FROM jobs.jobs n
-    WHERE n.kind = requested.kind AND n.ready AND {sql.is_suspect("n")} AND n.job_id <> ALL(CAST(:excluded AS uuid[]))
-        AND NOT EXISTS (SELECT 1 FROM ({sql.RUNNING_SUSPECTS}) s WHERE s.worker = :worker AND NOT s.has_outlived)
-    ORDER BY n.priority DESC, n.fair_rank, n.job_id LIMIT 1)"""
-"""The suspect of a kind that the worker may get: the first one, and none while the worker runs another suspect that has not run
-for longer than when it crashed. Evaluated only for suspects that a claim meets."""
-
 CLAIM_JOBS = sql.prepared(f"""
 WITH chosen AS MATERIALIZED (
     SELECT job_id FROM (
@@ -112,7 +104,9 @@ WITH chosen AS MATERIALIZED (
             CROSS JOIN LATERAL (
                 SELECT j.job_id, j.priority, j.fair_rank, j.payload_bytes, j.crashes FROM jobs.jobs j
                 WHERE j.kind = requested.kind AND j.ready AND j.job_id <> ALL(CAST(:excluded AS uuid[]))
-                    AND (NOT {sql.is_suspect("j")} OR j.job_id = {_NEXT_SUSPECT})
+                    -- Evaluated once, and only if there is a suspect.
+                    AND (NOT {sql.is_suspect("j")} OR NOT EXISTS (
+                        SELECT 1 FROM ({sql.RUNNING_SUSPECTS}) p WHERE p.worker = :worker AND NOT p.has_outlived))
                 ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT requested.quota
                 FOR NO KEY UPDATE SKIP LOCKED
             ) c
@@ -146,7 +140,9 @@ WITH chosen AS MATERIALIZED (
 SELECT {sql.columns("m")}, c.owner_id, coalesce(a.last_sequence - c.count + 1, 0)
 FROM counted c LEFT JOIN advanced a ON a.owner_id = c.owner_id LEFT JOIN claimed m ON m.owner_id = c.owner_id
 """)
-"""Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes; at most one suspect.
+"""Claims ready jobs, each under a new attempt, until their payloads exceed :max_bytes.
+
+At most one of them is a suspect, and none while the worker runs a suspect that has not run for longer than when it crashed.
 
 Limited kinds are left out unless their rows in `kinds` are locked.
 
