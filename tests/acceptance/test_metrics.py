@@ -39,6 +39,7 @@ BY_PROMETHEUS = {"up"}
 NOT_METRICS = {
     "archive_command",
     "database_unavailable",
+    "last_backup",
     "max_bytes",
     "max_connections",
     "max_file_store",
