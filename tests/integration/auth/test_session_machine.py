@@ -104,11 +104,12 @@ class Machine(RuleBasedStateMachine):
         self.dead.add(token)
         self.newly_dead.add(token)
 
-    def _rotated(self, old: str, new: str) -> None:
+    def _rotated(self, old: str, new: str, *, is_proof: bool = True) -> None:
         model = self.living.pop(old)
         self._died(old)
         model.unused = timedelta()
-        model.proven = timedelta()
+        if is_proof:
+            model.proven = timedelta()
         self.living[new] = model
 
     async def _validities(self, tokens: set[str]) -> list[bool]:
@@ -226,7 +227,8 @@ class Machine(RuleBasedStateMachine):
         assert changed.revoked_count == len(self.living) - 1
         for other in [living for living in self.living if living != token]:
             self._ended(other, "password_changed")
-        self._rotated(token, changed.token)
+        # The password alone proves nothing for an account with a second factor.
+        self._rotated(token, changed.token, is_proof=not self.secret)
         self.password = new
 
     @precondition(lambda self: self.living)
