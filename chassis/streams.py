@@ -23,7 +23,7 @@ from nats.js.errors import NotFoundError
 
 MAX_AGE_SECONDS = 72 * 3600
 MAX_AGE_SECONDS_OF = {"auth": 300}
-"""Of streams that no consumer reads later. Those of auth name accounts at platforms, which an erasure must not leave behind."""
+"""Streams whose events no consumer reads later. Those of auth name accounts at platforms, which an erasure must not leave."""
 DUPLICATE_WINDOW_SECONDS = 600
 MAX_BYTES = 1 << 30
 ACK_WAIT_SECONDS = 30.0

@@ -1,9 +1,8 @@
 """Password hashing with argon2id in a thread pool of its own with a bounded queue.
 
 One hash occupies a core for about 0.1 s, and its memory. As many run at once as there are cores, and a flood of sign-ins is
-refused before it starves everything else. So is what a busy machine does not hash in time: its caller would give up without an
-answer. New passwords have a separate queue of half the length, so that a flood of
-registrations does not block sign-in.
+refused before it starves everything else. A password that is not hashed in time is refused too: its caller would get no answer.
+New passwords have a separate queue of half the length, so that a flood of registrations does not block sign-in.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from services.jobs.domain import DEADLINE_EXCEEDED, Action, Job, JobError, LogLi
 CRASH_LIMIT = 5
 """After this many crashes since its submit, retry or last planned pause a job fails: it probably causes them."""
 SUSPECT_CRASHES = 2
-"""After so many a job is a suspect: a worker starts one suspect at a time, so that its crashes count for no other suspect."""
+"""A job with so many crashes is a suspect: a worker starts one suspect at a time, so its crashes count for no other one."""
 MAX_PROBATION = timedelta(minutes=5)
 """The longest time for which a suspect keeps others from its worker: until it has run for longer than when it crashed."""
 RESCUE_JITTER = timedelta(seconds=5)

@@ -77,7 +77,7 @@ OCCUPIES_SLOT = states(domain.OCCUPIES_SLOT)
 
 
 def is_suspect(alias: str) -> str:
-    """Return whether a job has crashed so often that it may be the cause."""
+    """Return the condition that a job is a suspect: it has crashed so often that it may be the cause."""
     return f"{alias}.crashes >= {outcomes.SUSPECT_CRASHES}"
 
 

@@ -12,13 +12,11 @@ LOOK_SECONDS = 0.02
 SLOWEST_LOOK_SECONDS = 0.15
 """Pauses grow up to this: most conditions are asked for over HTTP, and take the system time from what it is waited for."""
 PROBE_SECONDS = 10.0
+"""Time for a probe that has begun within the wait: on a busy machine even a short wait completes one."""
 
 
 async def until(probe: Callable[[], Awaitable[T | None]], condition: str, *, seconds: float = 60.0) -> T:
-    """Poll `probe` until its result is true; return it. Fail after `seconds`, naming the condition.
-
-    A probe that has begun by then may take `PROBE_SECONDS`: on a busy machine the condition is looked at even after a short time.
-    """
+    """Poll `probe` until its result is true; return it. Fail after `seconds`, naming the condition."""
     loop, pause = asyncio.get_running_loop(), LOOK_SECONDS
     ends_at = loop.time() + seconds
     try:
