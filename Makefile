@@ -11,7 +11,7 @@ VIRTUALENV_VERSION := 21.15.8
 UV_VERSION := 0.13.9
 export PYTHONPATH := $(CURDIR):$(CURDIR)/protos/gen
 
-.PHONY: help up promote demo job admin psql test smoke screenshots chaos mutants previous ha hostile fuzz postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel release
+.PHONY: help up promote demo job admin psql test smoke screenshots chaos mutants previous ha hostile fuzz models postgres containers check format protos bench bench-import bench-jobs bench-pages bench-stream lighthouse soak lock clean reset docs wheel release
 
 ### Run
 
@@ -116,6 +116,10 @@ hostile: $(INSTALLED) ## Send ten thousand malformed requests, floods and random
 
 fuzz: $(INSTALLED) ## Fuzz the API from its OpenAPI document (FUZZ_EXAMPLES=50)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50} $(BIN)/python -m pytest tests/security/test_openapi.py $(ARGS)
+
+models: $(INSTALLED) ## Compare random sequences of operations with the models of engine, sessions and connections (MODEL_EXAMPLES=200)
+	MODEL_EXAMPLES=$${MODEL_EXAMPLES:-200} $(BIN)/python -m pytest tests/integration/jobs/test_state_machine.py \
+		tests/integration/auth/test_session_machine.py tests/integration/auth/connections/test_state_machine.py $(ARGS)
 
 postgres: $(INSTALLED) ## Test deploy/postgres (encryption, standby, promotion) with the PostgreSQL of this system
 	$(BIN)/python -m pytest tests/system_postgres $(ARGS)

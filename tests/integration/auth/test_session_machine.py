@@ -305,6 +305,7 @@ class Machine(RuleBasedStateMachine):
         assert published == {session_id: [reason] for session_id, reason in self.revoked.items()}
 
 
+@pytest.mark.timeout(1_200)
 async def test_sessions_match_the_model(
     context: Context,
     verifier: identity.Verifier,

@@ -348,7 +348,6 @@ def test_engine_matches_the_model_in_any_order(quiet_url: str, nats_url: str, ca
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
                     # A failure is reported as found: shrinking takes minutes.
                     phases=[Phase.explicit, Phase.generate],
-                    derandomize=True,
                 ),
             )
         finally:
