@@ -10,7 +10,7 @@ from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import Visitor, is_still_the_same, mark, shows
 
-DAY = re.compile(r"\d+ \w{3}: [\d,]+ interactions; 30 days before: [\d,]+")
+DAY = re.compile(r"\d+ \w{3}: [\d,]+ interactions?; 30 days before: [\d,]+")
 
 
 def days(page: Page, chart: str) -> Locator:

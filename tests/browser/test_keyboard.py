@@ -67,7 +67,7 @@ async def last_week(page: Page) -> str:
         .get_by_role("link")
         .last.get_attribute("aria-label")
     )
-    return f"^{(name or '').partition(':')[0]}: [\\d,]+ interactions"
+    return f"^{(name or '').partition(':')[0]}: [\\d,]+ interactions?"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
