@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -35,17 +35,25 @@ async def execute(engine: AsyncEngine, statement: str) -> int:
 
 
 async def end(
-    jobs: Operations, engine: AsyncEngine, job: domain.Job, outcome: outcomes.Outcome, *, wait: int, run: int
+    jobs: Operations,
+    engine: AsyncEngine,
+    ends: Sequence[tuple[domain.Job, outcomes.Outcome]],
+    *,
+    wait: int,
+    run: int,
 ) -> None:
-    """Move a claimed job that has ended `MINUTES_AGO` minutes into the past; it waited and ran for the given seconds."""
-    await jobs.finish(job.job_id, job.attempt, outcome)
-    begin = f"date_trunc('minute', now()) - interval '{MINUTES_AGO} minutes' + interval '1 s'"
-    await jobs_helpers.shift(
-        engine,
-        job.job_id,
-        f"finished_at = {begin}, started_at = {begin} - {run} * interval '1 s',"
-        f" created_at = {begin} - {run + wait} * interval '1 s'",
-    )
+    """End claimed jobs, all in one minute, `MINUTES_AGO` minutes ago; they waited and ran for the given seconds."""
+    async with engine.connect() as conn:
+        moment = await conn.scalar(sa.text(f"SELECT date_trunc('minute', now()) - interval '{MINUTES_AGO} minutes'"))
+    end = f"timestamptz '{moment}' + interval '1 s'"
+    for job, outcome in ends:
+        await jobs.finish(job.job_id, job.attempt, outcome)
+        await jobs_helpers.shift(
+            engine,
+            job.job_id,
+            f"finished_at = {end}, started_at = {end} - {run} * interval '1 s',"
+            f" created_at = {end} - {run + wait} * interval '1 s'",
+        )
 
 
 async def minutes(engine: AsyncEngine) -> int:
@@ -67,8 +75,7 @@ async def test_minutes_and_hours_are_recorded_once(
         await submit_job()
     claimed = await jobs.claim(worker="w", kinds=[kind], limit=3)
     ends: list[outcomes.Outcome] = [outcomes.Completed(), outcomes.Completed(), jobs_helpers.FINAL]
-    for job, outcome in zip(claimed, ends, strict=True):
-        await end(jobs, jobs_engine, job, outcome, wait=4, run=16)
+    await end(jobs, jobs_engine, list(zip(claimed, ends, strict=True)), wait=4, run=16)
     minute = await minutes(jobs_engine)
     assert await recorder.record()
     assert not await recorder.record() or await minutes(jobs_engine) > minute
@@ -97,7 +104,7 @@ async def test_an_interrupted_pass_is_repeated_without_counting_twice(
 ) -> None:
     await submit_job()
     (job,) = await jobs.claim(worker="w", kinds=[kind], limit=1)
-    await end(jobs, jobs_engine, job, outcomes.Completed(), wait=1, run=1)
+    await end(jobs, jobs_engine, [(job, outcomes.Completed())], wait=1, run=1)
     await recorder.record()
     # The last minutes are lost, as by a crash before the commit; the hours keep what they had.
     await execute(jobs_engine, "DELETE FROM jobs.kind_rates WHERE span = 'minute'")
