@@ -106,7 +106,10 @@ async def test_registrations_of_two_versions_at_once_leave_those_of_the_newer_on
 ) -> None:
     await program.register("old", attempts=3)
     newer = kinds.Registration(kind=program.kind, defaults={"max_attempts": 7})
-    waits = sa.text("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%jobs.%'")
+    waits = sa.text(
+        "SELECT count(*) > 0 FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND query LIKE '%jobs.%' AND datname = current_database()"
+    )
     async with jobs_engine.begin() as conn:
         await kinds.register(conn, "new", [newer], kinds.WorkerInfo(version="new"))
         older = asyncio.create_task(program.register("old", attempts=3))
