@@ -6,6 +6,7 @@ import re
 
 from playwright.async_api import Locator, Page, expect
 
+from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import Visitor, is_still_the_same, mark, shows
@@ -60,15 +61,16 @@ async def test_a_day_is_read_and_opened_by_mouse_keyboard_and_finger(
     await phone.wait_for_url("**/dashboard?days=7&date=*#recent")
 
 
-async def test_comments_are_seen_arriving_while_demo_mode_is_enabled(mina: Visitor, user: User) -> None:
+async def test_comments_are_seen_arriving_while_demo_mode_is_enabled(system: System, mina: Visitor, user: User) -> None:
     # Open before demo mode is enabled: nothing refreshes it yet.
     page = await mina.open("/dashboard")
     await mark(page)
-    await user.enable({"niche": "food", "interaction_count": 4_000})
+    await user.enable({"niche": "food", "interaction_count": 20_000})
     arriving = page.get_by_role("region", name="Arriving now")
     await expect(arriving.locator(".inbox__item")).to_have_count(4)
     first = await arriving.inner_text()
     await expect(arriving).not_to_have_text(first, use_inner_text=True)
-    await shows(page, "Interactions per day")
+    async with system.hurried_workers():
+        await shows(page, "Interactions per day")
     await expect(arriving).to_have_count(0)
     assert await is_still_the_same(page)

@@ -13,7 +13,8 @@ from tests.acceptance.users import User
 from tests.browser.conftest import Failure, NewVisitor
 from tests.browser.visitor import TIMEOUT_MS, Visitor, is_still_the_same, mark
 
-LARGE = {"niche": "food", "interaction_count": 20_000}
+LARGE = {"niche": "food", "interaction_count": 100_000}
+"""Longer than a busy machine takes for a test, which cancels the job."""
 SMALL = {"niche": "food", "interaction_count": 100}
 ZONE = "Asia/Kolkata"
 

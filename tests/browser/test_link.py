@@ -84,7 +84,7 @@ async def test_a_lasting_disconnect_is_shown(mina: Visitor, user: User) -> None:
 async def test_a_server_that_hangs_while_a_job_runs_is_noticed(mina: Visitor, user: User) -> None:
     mina.allow_messages("net::ERR_")
     await mina.context.add_init_script(HELD_STREAMS)
-    job_id = await user.enable({**SMALL, "interaction_count": 20_000})
+    job_id = await user.enable({**SMALL, "interaction_count": 100_000})
     page = await mina.context.new_page()
     await page.clock.install()
     await page.goto(SETTINGS)

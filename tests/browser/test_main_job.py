@@ -125,7 +125,7 @@ async def test_a_mistake_in_the_form_is_found_and_corrected(visitor: Visitor) ->
 
 
 async def test_a_cancelled_enable_says_so(mina: Visitor, user: User) -> None:
-    await user.enable({"niche": "food", "interaction_count": 20_000})
+    await user.enable({"niche": "food", "interaction_count": 100_000})
     await user.wait_for_interactions(100)
     page, other = await mina.open(SETTINGS), await mina.open(SETTINGS)
     await page.get_by_role("button", name="Cancel").click()

@@ -7,18 +7,20 @@ import re
 from playwright.async_api import expect
 
 from dev import fake_provider
+from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import enable, shows
 
 
-async def test_everything_works_without_javascript(new_visitor: NewVisitor) -> None:
+async def test_everything_works_without_javascript(new_visitor: NewVisitor, system: System) -> None:
     visitor = await new_visitor(java_script_enabled=False)
     page = await visitor.open("/")
     await visitor.register(page)
-    await enable(page, 200)
-    await shows(page, "Demo mode is being enabled")
-    await expect(page.locator("noscript p")).to_be_visible()
+    async with system.paused_kinds("demo.enable"):
+        await enable(page, 200)
+        await shows(page, "Demo mode is being enabled")
+        await expect(page.locator("noscript p")).to_be_visible()
     await shows(page, "Demo mode active")
 
     await page.get_by_role("link", name="Dashboard", exact=True).click()

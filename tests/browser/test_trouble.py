@@ -22,7 +22,9 @@ async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
     followers = await new_visitor()
     await followers.sign_in_as(follower)
     async with system.workers(DEMO_FAIL_HANDLERS="enable"):
-        job = await followers.open(f"/jobs/{await follower.enable()}")
+        async with system.paused_kinds("demo.enable"):
+            job = await followers.open(f"/jobs/{await follower.enable()}")
+            await expect(job.locator("#link-state")).to_have_attribute("data-state", "open")
         await mark(job)
         await dismisser.enable()
         await enable(settings, 300)
@@ -137,14 +139,15 @@ async def test_a_page_of_a_list_that_was_replaced_leads_to_the_new_one(mina: Vis
     await expect(page.locator("#link-state")).to_be_hidden()
 
 
-async def test_times_go_by_the_clock_of_the_server(mina: Visitor, user: User) -> None:
-    job_id = await user.enable({"niche": "food", "interaction_count": 5_000})
+async def test_times_go_by_the_clock_of_the_server(system: System, mina: Visitor, user: User) -> None:
+    job_id = await user.enable({"niche": "food", "interaction_count": 20_000})
     job = await mina.context.new_page()
     await job.clock.install(time=datetime.now(UTC) - timedelta(hours=5))
     await job.goto(f"/jobs/{job_id}")
     await job.evaluate("document.querySelector('[data-eta]').textContent = ''")
     await expect(job.locator("[data-eta]")).to_have_text(re.compile(r"seconds left| s left"))
-    await user.wait_for_status("enabled")
+    async with system.hurried_workers():
+        await user.wait_for_status("enabled")
     page = await mina.context.new_page()
     await page.clock.install(time=datetime.now(UTC) + timedelta(hours=5))
     await page.goto("/jobs")
