@@ -14,6 +14,7 @@ from tests.acceptance import waiting
 from tests.acceptance.streams import Stream
 from tests.acceptance.system import System
 from tests.acceptance.users import User
+from tests.browser.visitor import TIMEOUT_MS
 
 PATH = "/tabs-under-test"
 OPTIONS = {"niche": "food", "interaction_count": 300}
@@ -95,6 +96,7 @@ def _moves(frames: list[tuple[str, str]]) -> dict[str, list[str]]:
 async def tabs_of(browser: Browser, system: System, user: User) -> AsyncIterator[Tabs]:
     """The tabs of a user in a browser."""
     context = await browser.new_context(base_url=system.url)
+    context.set_default_timeout(TIMEOUT_MS)
     await context.add_cookies([{"name": "session", "value": user.http.cookies["session"], "url": system.url}])
     async with Stream(user) as stream:
         cursor = next(event.id for event in stream.events if event.name == "hello")
@@ -175,8 +177,7 @@ async def test_a_tab_restored_from_the_back_forward_cache_gets_missed_events(rem
     await tabs.hear_all(second)
     await tabs.streams(1)
     await first.go_back(wait_until="commit")
-    await first.wait_for_function("window.watched?.state === 'open'")
-    assert await first.evaluate("received.restored") == 1
+    await first.wait_for_function("received.restored === 1 && watched.state === 'open'")
     await tabs.disable()
     await tabs.hear_all(first, second)
     await tabs.streams(1)
