@@ -145,12 +145,12 @@ def assert_unharmed(system: Replicated, before: Mapping[int, int]) -> None:
 
 
 async def assert_served(person: Person, attack: asyncio.Task[list[bytes]]) -> None:
-    """Check that a user is served during an attack; under overload some requests may be refused with 503."""
+    """Check that a user is served during an attack; under overload some requests may be refused, or end at their deadline."""
     statuses = {(await person.get("/auth/me")).status_code}
     while not attack.done():
         statuses.add((await person.get("/auth/me")).status_code)
     assert 200 in statuses
-    assert statuses <= {200, 503}
+    assert statuses <= {200, 503, 504}
 
 
 def gateway_of(system: Replicated) -> tuple[str, int]:
@@ -221,7 +221,7 @@ async def test_slow_and_endless_requests_harm_nobody(system: Replicated, person:
         # They hold no place of requests, of those that hash a password, and of streams that open.
         assert (await person.get("/auth/me")).status_code == 200
         assert (await person.post("/auth/login", json=person.credentials)).status_code == 200
-        async with person.http.stream("GET", "/api/v1/events", timeout=10) as stream:
+        async with person.http.stream("GET", "/api/v1/events") as stream:
             assert stream.status_code == 200
     assert {answer[:12] for answer in answers if answer} <= {b"HTTP/1.1 431", b"HTTP/1.1 413"}
     assert_unharmed(system, before)
@@ -237,5 +237,5 @@ async def test_flood_of_sign_ins_harms_nobody(system: Replicated, person: Person
     attack = asyncio.create_task(flood(gateway_of(system), (request % (len(guess), guess) for guess in guesses)))
     await assert_served(person, attack)
     statuses = {answer[9:12] for answer in await attack if answer}
-    assert statuses <= {b"401", b"429", b"503"}
+    assert statuses <= {b"401", b"429", b"503", b"504"}
     assert_unharmed(system, before)

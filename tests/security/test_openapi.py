@@ -49,6 +49,8 @@ async def run(system: Replicated, email: str, *arguments: str, by: str, director
         f"--exclude-path-regex={STREAMS}",
         "--generation-database=none",
         "--request-timeout=60",
+        # A busy machine may give the schema later than within the ten seconds of one request.
+        "--wait-for-schema=60",
         # Hypothesis parses source code, and Python 3.11 must not do that in two threads at the same time.
         "--workers=1",
         "--continue-on-failure",
