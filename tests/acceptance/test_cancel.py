@@ -7,7 +7,7 @@ from tests.acceptance.system import System
 from tests.acceptance.users import User
 
 OPTIONS = {"niche": "tech_reviews"}
-LARGE = {**OPTIONS, "interaction_count": 20_000}
+LARGE = {**OPTIONS, "interaction_count": 100_000}
 """Its job takes so long that a cancel arrives before its end, on a busy machine and without NATS too."""
 
 

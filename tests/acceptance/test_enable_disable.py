@@ -12,7 +12,7 @@ from tests.acceptance.streams import Stream
 from tests.acceptance.users import User
 
 OPTIONS = {"profile_type": "auto", "niche": "tech_reviews"}
-LONGER = {**OPTIONS, "interaction_count": 5_000}
+LONGER = {**OPTIONS, "interaction_count": 10_000}
 """For tests that must see the middle of the job, however slowly a busy machine answers."""
 
 
@@ -41,18 +41,18 @@ async def test_enable_answers_at_once_and_a_job_does_the_work(user: User) -> Non
 
     status = await waiting.until(reported, "the job reports progress")
     assert status["job_status"] == "running"
-    assert status["progress"]["total"] == 5_000
+    assert status["progress"]["total"] == 10_000
 
     statuses = await _follow(user, f"/jobs/{accepted['job_id']}/status")
     assert statuses[-1]["status"] == "completed"
     assert statuses[-1]["progress"]["percent"] == 100
-    assert statuses[-1]["result"] == {**statuses[-1]["result"], "content_count": 60, "interaction_count": 5_000}
+    assert statuses[-1]["result"] == {**statuses[-1]["result"], "content_count": 60, "interaction_count": 10_000}
     assert any(0 < job["progress"]["percent"] < 100 for job in statuses), "the middle was never seen"
 
     status = await user.wait_for_status("enabled")
     assert status["demo_mode"]
     assert status["profile"]["niche"] == "tech_reviews"
-    assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (60, 5_000)
+    assert (status["stats"]["content_written"], status["stats"]["interactions_written"]) == (60, 10_000)
 
 
 async def test_enabled_shows_the_requested_sizes(user: User) -> None:

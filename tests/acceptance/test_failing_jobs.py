@@ -63,7 +63,7 @@ async def test_retry_of_the_failed_job_completes(failures: list[Failure], system
     async with Stream(user) as stream:
         answer = await user.post(f"/jobs/{job_id}/retry")
         assert (answer.status_code, answer.json()["status"]) == (202, "pending")
-        await user.wait_for_status("enabling")
+        await stream.has("demo", lambda data: data["status"] == "enabling")
         await stream.tells_end(job_id, "completed")
         status = await user.wait_for_status("enabled")
     assert (status["job_id"], status["error"]) == (job_id, None)

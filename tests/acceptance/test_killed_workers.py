@@ -13,8 +13,8 @@ from tests.acceptance.system import WORKER, System
 from tests.acceptance.users import User
 
 LARGE = 100_000
-SMALL = 6_000
-"""Sixty batches with a pause after each: several seconds."""
+SMALL = 10_000
+"""A hundred batches with a pause after each: several seconds, on a busy machine too."""
 OPTIONS = {"niche": "tech_reviews", "interaction_count": SMALL}
 
 
@@ -98,7 +98,7 @@ async def test_zombie_changes_nothing(system: System, user: User) -> None:
 
 
 async def test_disable_resumes_too(system: System, user: User) -> None:
-    await user.enable({**OPTIONS, "interaction_count": 4_000})
+    await user.enable({**OPTIONS, "interaction_count": SMALL})
     await user.wait_for_status("enabled")
     async with Stream(user) as stream:
         job_id = await user.disable()
@@ -108,7 +108,7 @@ async def test_disable_resumes_too(system: System, user: User) -> None:
         await stream.tells_end(job_id, "completed", seconds=60)
         await system.start(WORKER, index)
     status = await user.wait_for_status("disabled")
-    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, 4_000)
+    assert (status["stats"]["removed_content"], status["stats"]["removed_interactions"]) == (60, SMALL)
     assert len(await _attempts(user, job_id)) == 2
     stream.must_be_gap_free()
     await _must_have_exactly(system, user, 0, content=0)
