@@ -12,6 +12,7 @@ from chassis import errors, identity
 from chassis.rpc import client
 from dev import subprocesses
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+from services.auth import passwords
 from services.auth.connections import demo_client
 from services.jobs import __main__ as jobs_service
 from services.jobs.settings import Settings as JobsSettings
@@ -34,6 +35,8 @@ def generous_deadlines() -> Iterator[None]:
         patch.setattr(worker_client, "GET_TIMEOUT", GENEROUS_SECONDS)
         patch.setattr(worker_client, "SUBMIT_TIMEOUT", GENEROUS_SECONDS)
         patch.setattr(demo_client, "TIMEOUT", GENEROUS_SECONDS)
+        # Threads that hash have a low priority, and others take the processor.
+        patch.setattr(passwords, "MAX_SECONDS", GENEROUS_SECONDS)
         # A worker whose loops stall ends its process, which is that of the tests: pytest would report nothing.
         patch.setitem(cast("dict[str, Any]", Worker.__init__.__kwdefaults__), "stalled_seconds", STALLED_SECONDS)
         yield
