@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -54,14 +55,15 @@ async def test_accepted_job_is_submitted_at_once(
 async def test_outbox_submits_undelivered_jobs_after_a_delay(
     owner: Owner, engine: AsyncEngine, jobs: JobsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "RELAY_DELAY", timedelta(hours=1))
+    delayed = timedelta(hours=1)
+    monkeypatch.setattr(sys.modules[outbox.Transaction.__module__], "RELAY_DELAY", delayed)
     accepted = await owner.enable()
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
         stored_messages = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).all()
     request = declaration.submit(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in stored_messages if payload == request]
-    assert timedelta() < delay <= outbox.RELAY_DELAY
+    assert timedelta() < delay <= delayed
     for _ in range(2):
         await LifecycleSubmitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))

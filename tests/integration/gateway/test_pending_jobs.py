@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -75,7 +76,8 @@ async def test_an_accepted_connect_job_is_pending_until_it_is_submitted(
     database: Callable[[str], AsyncEngine],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox, "RELAY_DELAY", timedelta(hours=1))  # until the test has seen it
+    # Until the test has seen it.
+    monkeypatch.setattr(sys.modules[outbox.Transaction.__module__], "RELAY_DELAY", timedelta(hours=1))
     user = await register(remote_url)
     accepted = await user.http.post("/api/v1/connections/youtube/connect", json={"return_to": "/dashboard"})
     assert accepted.status_code == 202, accepted.text
