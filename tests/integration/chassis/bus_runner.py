@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -33,12 +32,10 @@ class Recorder:
 
 
 def connected(tested_bus: bus.Bus) -> Callable[[], Awaitable[bool]]:
-    """Whether the bus has a connection, its streams and its subscriptions."""
-    ready = asyncio.Event()
-    tested_bus.on_connected(ready.set)
+    """Whether the bus has a connection, its streams and its subscriptions, and all callbacks know of it."""
 
     async def check() -> bool:
-        return ready.is_set() and tested_bus.is_connected
+        return tested_bus.is_caught_up
 
     return check
 

@@ -32,6 +32,7 @@ Certificates = Callable[[str], tls.Certificate]
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 PASSWORD = "p1"
+CONNECT_SECONDS = 60
 SAYS = {
     "auth": {"auth.events.u", "auth.events.connections.u"},
     "demo": {"demo.events.u"},
@@ -82,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
         provisioning.provision(
             engine.url_for("provision", PASSWORD),
             services.SERVICES,
-            seconds=10,
+            seconds=60.0,
             certificate=server_certificate(engine, "provision"),
         )
     )
@@ -107,6 +108,7 @@ async def connected(server: Nats, user: str, refused: list[str] | None = None) -
         tls=server_certificate(server, user).client_context(),
         tls_handshake_first=True,
         inbox_prefix=f"_INBOX.{user}",
+        connect_timeout=CONNECT_SECONDS,
         error_cb=note,
     )
     yield client
@@ -237,7 +239,11 @@ async def test_a_wrong_password_is_refused_with_a_good_certificate(server: Nats)
     context = server_certificate(server, "demo").client_context()
     with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
         await nats.connect(
-            server.url_for("demo", "wrong"), tls=context, tls_handshake_first=True, allow_reconnect=False
+            server.url_for("demo", "wrong"),
+            tls=context,
+            tls_handshake_first=True,
+            allow_reconnect=False,
+            connect_timeout=CONNECT_SECONDS,
         )
 
 

@@ -122,7 +122,7 @@ async def test_larger_stream_of_an_operator_keeps_its_size(fresh_engines: Embedd
     config = streams.stream_config("jobs", 1)
     config.max_bytes = larger
     await js.update_stream(config)
-    await provision_streams.provision(fresh_engines.nats.url, SERVICES, seconds=10)
+    await provision_streams.provision(fresh_engines.nats.url, SERVICES, seconds=60.0)
     assert (await js.stream_info("JOBS")).config.max_bytes == larger
     await js.update_stream(streams.stream_config("jobs", 1))
     await client.close()
