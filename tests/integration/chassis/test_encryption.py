@@ -97,7 +97,7 @@ async def test_call_without_a_certificate_is_refused(target: str, signer: Signer
     async with grpc.aio.insecure_channel(target) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as excinfo:
-            await health.Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+            await health.Check(health_pb2.HealthCheckRequest(), timeout=60.0)
     assert excinfo.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

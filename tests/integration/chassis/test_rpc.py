@@ -29,7 +29,7 @@ from tests.integration.chassis.rpc_server import (
 
 async def get_job(running_server: RunningServer, call: client.Caller, **options: Any) -> None:
     """Make the call."""
-    await call(running_server.stub.GetJob, jobs_service_pb2.GetJobRequest(), **{"timeout": 5.0, **options})
+    await call(running_server.stub.GetJob, jobs_service_pb2.GetJobRequest(), **{"timeout": 60.0, **options})
 
 
 async def test_servicer_gets_the_caller_and_the_user(

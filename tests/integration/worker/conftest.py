@@ -15,4 +15,5 @@ def generous_deadlines_of_the_worker() -> Iterator[None]:
     """Let calls take their time: the jobs service shares this busy process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "TIMEOUT", GENEROUS_SECONDS)
+        patch.setattr("worker._runtime.worker.HAND_BACK_SECONDS", GENEROUS_SECONDS)
         yield

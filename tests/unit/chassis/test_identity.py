@@ -125,7 +125,7 @@ def test_two_keys_of_a_service_are_trusted_while_it_rotates() -> None:
 def test_cached_token_still_expires() -> None:
     verifier = identity.Verifier(TRUST)
     # Within the leeway, so that it is accepted once; and over before it can be accepted again.
-    token = forge("demo", exp=int(time.time()) - 58)
+    token = forge("demo", exp=int(time.time()) - 56)
     assert verifier.service(token, "jobs") == "demo"
     with pytest.raises(errors.Unauthenticated):
         for _ in range(1_000):

@@ -146,8 +146,9 @@ async def test_events_during_priming_are_sent(feed: Feed, service: JobsService, 
 
 async def test_shuffled_events_are_sent_in_order(feed: Feed, service: JobsService, reader: Reader) -> None:
     await feed.prime()
-    received = [sequence for sequence in range(1, 200) if random.random() < 0.8] * 2
-    random.shuffle(received)
+    chance = random.Random(1)
+    received = [sequence for sequence in range(1, 200) if chance.random() < 0.8] * 2
+    chance.shuffle(received)
     for sequence in received:
         receive(feed, service, sequence)
         await asyncio.sleep(0)

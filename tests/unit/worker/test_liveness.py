@@ -64,6 +64,7 @@ async def test_stalled_claim_loop_ends_the_worker_and_its_leases(
         fake.add("test.kind")
         await eventually(holds)
         monkeypatch.setattr(jobs, "claim", fault)
+        died.clear()  # a pause of the machine is a stall as well
         await asyncio.wait_for(died.wait(), 60)
         beats = len(fake.beats)
         died.clear()
@@ -156,7 +157,11 @@ async def test_worker_counts_claims_and_outcomes(
     assert counts["jobs_held", ""] == 0
 
 
-async def test_a_thousand_leases_are_kept_by_one_call(fake: Fake, working: Any, eventually: Any) -> None:
+async def test_a_thousand_leases_are_kept_by_one_call(
+    fake: Fake, working: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine may answer no heartbeat in time before all jobs are claimed.
+    monkeypatch.setattr(heartbeats, "LEASES_WITHOUT_CONTACT", 60)
     for _ in range(1_000):
         fake.add("test.kind")
 
