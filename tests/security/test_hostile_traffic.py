@@ -145,12 +145,12 @@ def assert_unharmed(system: Replicated, before: Mapping[int, int]) -> None:
 
 
 async def assert_served(person: Person, attack: asyncio.Task[list[bytes]]) -> None:
-    """Check that a user is served during an attack; under overload some requests may be refused, or end at their deadline."""
+    """Check that a user is served during an attack; under overload some requests may be refused with 503."""
     statuses = {(await person.get("/auth/me")).status_code}
     while not attack.done():
         statuses.add((await person.get("/auth/me")).status_code)
     assert 200 in statuses
-    assert statuses <= {200, 503, 504}
+    assert statuses <= {200, 503}
 
 
 def gateway_of(system: Replicated) -> tuple[str, int]:
@@ -237,5 +237,5 @@ async def test_flood_of_sign_ins_harms_nobody(system: Replicated, person: Person
     attack = asyncio.create_task(flood(gateway_of(system), (request % (len(guess), guess) for guess in guesses)))
     await assert_served(person, attack)
     statuses = {answer[9:12] for answer in await attack if answer}
-    assert statuses <= {b"401", b"429", b"503", b"504"}
+    assert statuses <= {b"401", b"429", b"503"}
     assert_unharmed(system, before)
