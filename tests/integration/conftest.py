@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from chassis import errors, identity
+from chassis import errors, identity, outbox
 from chassis.rpc import client
 from dev import subprocesses
 from repruv.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
@@ -40,6 +42,15 @@ def generous_deadlines() -> Iterator[None]:
         # A worker whose loops stall ends its process, which is that of the tests: pytest would report nothing.
         patch.setitem(cast("dict[str, Any]", Worker.__init__.__kwdefaults__), "stalled_seconds", STALLED_SECONDS)
         yield
+
+
+@pytest.fixture
+def late_polls(monkeypatch: pytest.MonkeyPatch) -> timedelta:
+    """Let polls leave messages that were sent after their commit alone for an hour, however long the test takes."""
+    delay = timedelta(hours=1)
+    # The package has a function of the module's name.
+    monkeypatch.setattr(sys.modules[outbox.Transaction.__module__], "RELAY_DELAY", delay)
+    return delay
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -181,10 +180,10 @@ class Sent(outbox.Sender):
 
 
 @pytest.fixture
-async def sent(engine: AsyncEngine, prefix: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sent]:
+async def sent(
+    engine: AsyncEngine, prefix: str, late_polls: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Sent]:
     """A recording relay; the messages of the test are deleted afterwards, so that no relay of another test finds them."""
-    # However long the test takes, polls leave its messages alone.
-    monkeypatch.setattr(sys.modules[outbox.Transaction.__module__], "RELAY_DELAY", timedelta(hours=1))
     recorder = Sent(engine, prefix)
     execute = prepared.Prepared.execute
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import errors, outbox, postgres
+from chassis import errors, postgres
 from lifecycle.machine import JobPhase
 from lifecycle.submitter import LifecycleSubmitter
 from repruv.jobs.v1 import job_pb2
@@ -53,17 +52,15 @@ async def test_accepted_job_is_submitted_at_once(
 
 
 async def test_outbox_submits_undelivered_jobs_after_a_delay(
-    owner: Owner, engine: AsyncEngine, jobs: JobsClient, monkeypatch: pytest.MonkeyPatch
+    owner: Owner, engine: AsyncEngine, jobs: JobsClient, late_polls: timedelta
 ) -> None:
-    delayed = timedelta(hours=1)
-    monkeypatch.setattr(sys.modules[outbox.Transaction.__module__], "RELAY_DELAY", delayed)
     accepted = await owner.enable()
     async with engine.connect() as conn:
         statement = sa.select(schema.outbox.c.send_after - sa.func.now(), schema.outbox.c.payload)
         stored_messages = (await conn.execute(statement.where(schema.outbox.c.subject == worker_outbox.SUBJECT))).all()
     request = declaration.submit(accepted.mode).SerializeToString()
     (delay,) = [remaining for remaining, payload in stored_messages if payload == request]
-    assert timedelta() < delay <= delayed
+    assert timedelta() < delay <= late_polls
     for _ in range(2):
         await LifecycleSubmitter(engine, jobs, DEMO_MODE).send("id", worker_outbox.SUBJECT, request)
     assert await jobs.get(str(accepted.job_id))

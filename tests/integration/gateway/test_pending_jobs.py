@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import ids, outbox
+from chassis import ids
 from dev import subprocesses
 from gateway.settings import Settings
 from services.auth import __main__ as auth_service
@@ -74,10 +73,8 @@ async def test_an_accepted_connect_job_is_pending_until_it_is_submitted(
     register: Register,
     eventually: Eventually,
     database: Callable[[str], AsyncEngine],
-    monkeypatch: pytest.MonkeyPatch,
+    late_polls: timedelta,
 ) -> None:
-    # Until the test has seen it.
-    monkeypatch.setattr(sys.modules[outbox.Transaction.__module__], "RELAY_DELAY", timedelta(hours=1))
     user = await register(remote_url)
     accepted = await user.http.post("/api/v1/connections/youtube/connect", json={"return_to": "/dashboard"})
     assert accepted.status_code == 202, accepted.text
