@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import gc
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -58,6 +59,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what this process and those that it has started and awaited took of the processor."""
     fork_server.end_inherited()
     terminalreporter.write_line(f"{sum(os.times()[:4]):.0f} s of processor time")
+
+
+@pytest.fixture(autouse=True)
+def restored_log() -> Iterator[None]:
+    """Restore the log after each test: a program that a test runs sends it to the standard output of that test."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
