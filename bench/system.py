@@ -34,6 +34,8 @@ DEMO_OPTIONS = {"profile_type": "creator", "niche": "gaming", "content_count": 2
 """Little data: what is measured is the operation, so the worker must leave the processors free."""
 REGISTRATIONS_AT_ONCE = 8
 REGISTRATION_TRIES = 60
+BUSY = (429, 503, 504)
+"""Statuses with which the gateway refuses, or gives up, what the machine is too busy for."""
 QUIET_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
@@ -56,23 +58,23 @@ class System:
         users: list[User] = []
 
         async def register(_: int) -> None:
-            account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_urlsafe(16)}
-            answer = await self._register(account)
+            account, answer = await self._register()
             cookie = "; ".join(answer.cookies)
             users.append(User(user_id=answer.json()["user"]["user_id"], cookie=cookie, account=account))
 
         await load.each(register, count=count, at_once=REGISTRATIONS_AT_ONCE)
         return users
 
-    async def _register(self, account: Mapping[str, str]) -> http.Answer:
-        """Register an account, again while the machine is too busy to hash its password."""
+    async def _register(self) -> tuple[dict[str, str], http.Answer]:
+        """Register an account, another one while the machine is too busy to hash its password."""
         for _ in range(REGISTRATION_TRIES):
+            account = {"email": f"{secrets.token_hex(8)}@example.com", "password": secrets.token_urlsafe(16)}
             try:
-                return await self.http.request("POST", "/api/v1/auth/register", expected=201, body=account)
+                return account, await self.http.request("POST", "/api/v1/auth/register", expected=201, body=account)
             except http.UnexpectedStatus as refused:
-                if refused.answer.status != 429:
+                if refused.answer.status not in BUSY:
                     raise
-                await asyncio.sleep(float(refused.answer.headers["retry-after"]))
+                await asyncio.sleep(float(refused.answer.headers.get("retry-after", 1)))
         raise TimeoutError("the machine is too busy to hash passwords")
 
     async def sign_in(self, user: User) -> User:

@@ -24,7 +24,7 @@ from tests.integration.gateway.conftest import Account
 from tests.integration.gateway.streaming import Event, opened
 
 ROOT = Path(__file__).parent.parent.parent.parent
-SECONDS = 60.0
+SECONDS = 180.0
 WORKERS = 2
 SOFT_LIMIT = 1_024
 """Open files that containers often begin with."""
