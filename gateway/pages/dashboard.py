@@ -105,12 +105,12 @@ def _span_of(request: Request) -> int:
 
 
 def _day(text: str) -> str:
-    """Return a day in the form YYYY-MM-DD; empty for anything else."""
+    """Return a day in the form YYYY-MM-DD; empty for anything else, and for the last year of the calendar."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
         return ""
-    return text if text == day.isoformat() and day != date.max else ""
+    return text if text == day.isoformat() and day.year < date.max.year else ""
 
 
 def _list_address(days: int, **filters: Any) -> str:

@@ -15,7 +15,7 @@
 import { serverNow, setClock } from './ago.js';
 import { markEnded, resetTitle, showPercent, updateUnread } from './attention.js';
 import { isTerminal, pollUntil, watchEvents } from './repruv.js';
-import { getter, request, signedInAs } from './repruv/http.js';
+import { getter, read, request, signedInAs } from './repruv/http.js';
 import { RESOURCES, TYPES } from './repruv/resources.js';
 import { openStream } from './repruv/stream.js';
 
@@ -209,7 +209,7 @@ async function refresh(reason, isEnough = () => true) {
 async function fetchFragment() {
   const requested = [...reasons];
   const response = await request(document.body.dataset.page + location.search, { headers: { 'X-Fragment': 'status', ...(document.hidden && { 'X-Background': '1' }) }, redirect: 'manual' });
-  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  const page = new DOMParser().parseFromString(await read(response, 'text'), 'text/html');
   if (!page.getElementById('live')) return;
   setClock(response.headers.get('Date'));
   fetchedAt = Date.now();

@@ -146,13 +146,13 @@ def content_id(generation: int, position: int) -> str:
 
 
 def _parse_day(value: str) -> date:
-    # date.fromisoformat takes other forms too; a day after the last one of the calendar has no time.
+    # date.fromisoformat takes other forms too. The filtered days must end within the calendar.
     try:
         day = date.fromisoformat(value) if _DAY.fullmatch(value) else date.max
     except ValueError:
         day = date.max
-    if day == date.max:
-        raise errors.InvalidArgument("date must be a day, YYYY-MM-DD.", field="date")
+    if day.year == date.max.year:
+        raise errors.InvalidArgument("date must be a day, YYYY-MM-DD, before the year 9999.", field="date")
     return day
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import expect
@@ -11,6 +14,20 @@ from tests.acceptance.system import System
 from tests.acceptance.users import User
 from tests.browser.conftest import NewVisitor
 from tests.browser.visitor import SETTINGS, TIMEOUT_MS, Visitor, enable, is_still_the_same, mark, shows, tint
+
+
+@asynccontextmanager
+async def cutting_off_answers() -> AsyncIterator[str]:
+    """Serve pages whose connection breaks in the middle. Yield their address."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1000\r\n\r\n<!doctype html>")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
 async def test_a_failure_is_red_and_can_be_retried_or_dismissed(
@@ -137,6 +154,21 @@ async def test_a_page_of_a_list_that_was_replaced_leads_to_the_new_one(mina: Vis
     await page.wait_for_url("**/dashboard#recent")
     await shows(page, "Latest interactions")
     await expect(page.locator("#link-state")).to_be_hidden()
+
+
+async def test_a_fragment_that_was_cut_off_is_fetched_again(mina: Visitor, user: User) -> None:
+    mina.allow_messages("net::ERR_")
+    job_id = await user.enable({"niche": "food", "interaction_count": 100})
+    await user.wait_for_status("enabled")
+    page = await mina.open("/notifications")
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    await expect(page.locator("main").get_by_role("link", name="Enable demo mode")).to_be_visible()
+    async with cutting_off_answers() as url:
+        # The one event of this change is not repeated.
+        await page.route("**/notifications", lambda route: route.continue_(url=url), times=1)
+        async with page.expect_event("requestfailed", lambda request: "x-fragment" in request.headers):
+            assert (await user.post(f"/notifications/{job_id}/read")).status_code == 204
+    await expect(page.locator("main").get_by_role("link", name="Enable demo mode")).to_be_hidden()
 
 
 async def test_times_go_by_the_clock_of_the_server(system: System, mina: Visitor, user: User) -> None:

@@ -48,6 +48,16 @@ export async function request(url, { signal, ...options } = {}) {
   });
 }
 
+/** Reads the body of a response, `as` json or text. Throws HttpError when the connection breaks, or the deadline has passed. */
+export async function read(response, as, signal) {
+  try {
+    return await response[as]();
+  } catch (cause) {
+    if (signal?.aborted) throw signal.reason;
+    throw new HttpError(0, { cause });
+  }
+}
+
 /** Returns a function that fetches the JSON of `url`, with an ETag. */
 export function getter(url) {
   let etag = null;
@@ -57,7 +67,7 @@ export function getter(url) {
     const headers = { Accept: 'application/json', 'X-Background': '1', ...(etag && { 'If-None-Match': etag }) };
     const response = await request(url, { signal, headers });
     if (response.status !== 304) {
-      value = await body(response, signal);
+      value = await read(response, 'json', signal);
       etag = response.headers.get('ETag');
     }
     return value;
@@ -107,15 +117,6 @@ export function sleep(ms, signal) {
     }, ms);
     signal?.addEventListener('abort', stop, { once: true });
   });
-}
-
-async function body(response, signal) {
-  try {
-    return await response.json();
-  } catch (cause) {
-    if (signal?.aborted) throw signal.reason;
-    throw new HttpError(0, { cause }); // the connection broke
-  }
 }
 
 function retryAfter(header) {

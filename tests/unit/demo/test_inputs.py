@@ -71,6 +71,7 @@ def test_options_at_the_bounds_are_accepted(content: int, interactions: int) -> 
         ("date", "20261123"),
         ("date", "2026-W01-1"),
         ("date", "9999-12-31"),
+        ("date", "9999-01-01"),
         ("date", "2026-11-23T00:00"),
         ("days", 32),
         ("days", -1),
