@@ -97,8 +97,17 @@ setInterval(() => {
 }, 60_000);
 
 if (document.body.dataset.stream) {
-  const { start } = await import('./live.js');
-  start(document.body.dataset);
+  try {
+    const { start } = await import('./live.js');
+    start(document.body.dataset);
+  } catch (error) {
+    // The connection broke while the page was loading: it would never change, and not say so.
+    console.error(error);
+    const box = document.getElementById('link-state');
+    box.dataset.state = 'unloaded';
+    box.hidden = false;
+    document.getElementById('announcer').textContent = box.querySelector('[data-when="unloaded"] span').textContent;
+  }
 }
 
 if (document.querySelector('[data-passkey]')) {

@@ -171,6 +171,19 @@ async def test_a_fragment_that_was_cut_off_is_fetched_again(mina: Visitor, user:
     await expect(page.locator("main").get_by_role("link", name="Enable demo mode")).to_be_hidden()
 
 
+async def test_a_page_whose_live_updates_do_not_load_says_so(mina: Visitor) -> None:
+    mina.allow_messages("net::ERR_")
+    mina.allow_messages("live.js")
+    page = await mina.context.new_page()
+    await page.route("**/live.js", lambda route: route.abort("connectionreset"))
+    await page.goto("/jobs?state=failed")
+    await expect(page.get_by_role("status")).to_contain_text("Live updates could not be loaded.")
+    await page.unroute("**/live.js")
+    await page.locator("#link-state").get_by_role("link", name="Reload").click()
+    await expect(page.locator("#link-state")).to_have_attribute("data-state", "open")
+    assert page.url.endswith("/jobs?state=failed")
+
+
 async def test_times_go_by_the_clock_of_the_server(system: System, mina: Visitor, user: User) -> None:
     job_id = await user.enable({"niche": "food", "interaction_count": 20_000})
     job = await mina.context.new_page()

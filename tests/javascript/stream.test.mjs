@@ -168,6 +168,20 @@ test('a draining server is left and found again', async () => {
   assert.equal(env.source().url, '/api/v1/events?last_event_id=7');
 });
 
+test('one of too many streams leaves its place to the others, and polls for half a minute', async () => {
+  start();
+  env.source().hello();
+  await pass(10_000);
+  env.source().emit('bye', { reason: 'too_many_streams' });
+  const streams = env.sources().length;
+  await pass(29_000);
+  assert.equal(env.sources().length, streams);
+  assert.deepEqual(seen.states, ['connecting', 'open', 'polling']);
+  assert.ok(env.server.requests.length > 0);
+  await pass(31_000);
+  assert.equal(env.sources().length, streams + 1);
+});
+
 test('Retry-After is respected', async () => {
   env.server.answers.set(DEMO, { status: 503, headers: { 'Retry-After': '20' } });
   start();

@@ -10,6 +10,7 @@ const STABLE_MS = 5000; // a stream that broke sooner counts as a failure in a r
 const HELLO_WITHIN_MS = 10_000; // the first frame: without it a proxy is buffering
 const GRACE_MS = 5000; // a ping comes within each heartbeat: without it the gateway hangs, or the connection is dead
 const DEFAULT_HEARTBEAT_S = 15;
+const CROWDED_MS = 30_000; // with a short retry, too many streams of a user would end each other endlessly
 const CONTROL = ['hello', 'ping', 'reset', 'bye'];
 
 /**
@@ -76,10 +77,18 @@ export function openStream({ url, ask, types, lastEventId = '', isVerified, snap
   }
 
   function leave(reason) {
+    if (reason === 'too_many_streams') return yieldPlace();
     if (!reason.startsWith('session')) return lost();
     if (!isCautious) return signOut();
     drop(); // the user may have signed in again in another tab
     reconnect();
+  }
+
+  function yieldPlace() {
+    drop();
+    enter('polling');
+    fetching.start();
+    retryIn(CROWDED_MS * (1 + Math.random()));
   }
 
   function watch() {
