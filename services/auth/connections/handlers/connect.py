@@ -15,7 +15,7 @@ from services.auth.connections.domain import Account, Action, Connection, ErrorC
 from services.auth.connections.handlers.dependencies import (
     Dependencies,
     FencedAttempt,
-    discard_late,
+    discard,
     failed,
     read_secrets,
     retry_later,
@@ -127,7 +127,7 @@ async def _store(dependencies: Dependencies, attempt: FencedAttempt, stored: sec
         await revoke_once(dependencies, platform, tokens)
         raise
     if current:
-        await discard_late(dependencies, current, fence.generation, tokens)
+        await discard(dependencies, current, fence.generation, tokens)
         raise worker.Cancelled("superseded")
 
 
@@ -188,7 +188,7 @@ async def _fail(
             await _revoke_late(dependencies, attempt, tokens)
         raise
     if tokens:
-        await revoke_once(dependencies, connection.platform, tokens)
+        await discard(dependencies, connection, attempt.fence.generation, tokens)
     return failed(code)
 
 
@@ -198,7 +198,7 @@ async def _revoke_late(dependencies: Dependencies, attempt: FencedAttempt, token
     async with dependencies.engine.begin() as conn:
         current = await storage.CONNECTIONS.get(conn, fence.key)
     if current.generation > fence.generation and current.state is not State.DISCONNECTING:
-        await discard_late(dependencies, current, fence.generation, tokens)
+        await discard(dependencies, current, fence.generation, tokens)
 
 
 def _code(error: PlatformError) -> ErrorCode:

@@ -93,26 +93,27 @@ async def revoke(dependencies: Dependencies, platform: str, tokens: Tokens) -> b
         return False
 
 
-async def revoke_once(dependencies: Dependencies, platform: str, tokens: Tokens) -> None:
-    """Revoke tokens that are not stored, if the platform answers now. Never raises."""
+async def revoke_once(dependencies: Dependencies, platform: str, tokens: Tokens) -> bool:
+    """Revoke tokens that are not stored; return False if the platform does not answer now. Never raises."""
     try:
         await revoke(dependencies, platform, tokens)
     except PlatformUnavailable as error:
         _log_refusal(platform, error)
+        return False
+    return True
 
 
 def _log_refusal(platform: str, error: PlatformError) -> None:
     logger.warning("tokens could not be revoked", extra={"platform": platform, "cause": str(error)})
 
 
-async def discard_late(dependencies: Dependencies, current: Connection, generation: int, tokens: Tokens) -> None:
-    """Revoke tokens that arrived too late for their generation.
+async def discard(dependencies: Dependencies, current: Connection, generation: int, tokens: Tokens) -> None:
+    """Revoke tokens of a generation that are not stored and not needed.
 
-    If the user has connected again since, that may end the newer access: then they are set aside, and a job decides.
+    They are set aside for a job if the platform does not answer, or if the user has connected again since: then revoking
+    them may end the newer access.
     """
-    if not domain.shares_grant(current, generation):
-        await revoke_once(dependencies, current.platform, tokens)
-    else:
+    if domain.shares_grant(current, generation) or not await revoke_once(dependencies, current.platform, tokens):
         await retry_storage(lambda: _set_aside(dependencies, replace(current, generation=generation), tokens))
 
 

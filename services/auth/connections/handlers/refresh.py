@@ -16,7 +16,7 @@ from services.auth.connections import domain, jobs, secrets, storage
 from services.auth.connections.domain import Action, Connection, ErrorCode, State, Tokens
 from services.auth.connections.handlers.dependencies import (
     Dependencies,
-    discard_late,
+    discard,
     failed,
     retry_later,
     retry_storage,
@@ -87,7 +87,7 @@ async def _store(
     current, is_stored = await retry_storage(store)
     # Tokens of an attempt that was slower than another belong to the same grant, and are only dropped.
     if not is_stored and (current.state, current.generation) != (State.CONNECTED, generation):
-        await discard_late(dependencies, current, generation, tokens)
+        await discard(dependencies, current, generation, tokens)
     return is_stored
 
 

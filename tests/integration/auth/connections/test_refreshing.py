@@ -82,6 +82,28 @@ async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
     assert await owner.stored() is None
 
 
+async def test_late_tokens_that_the_platform_does_not_revoke_now_are_revoked_later(
+    owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = await owner.connected()
+    await owner.age("refresh_at", "1 day")
+    provider = owner.parts.dependencies.providers["tampering"]
+    refresh = type(provider).refresh
+
+    async def superseded(self: Any, *arguments: Any) -> Any:
+        tokens = await refresh(self, *arguments)
+        await owner.disconnect()
+        await owner.take_back()
+        await tampering.misbehave(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
+        return tokens
+
+    monkeypatch.setattr(type(provider), "refresh", superseded)
+    assert await owner.refresh() == {"refreshed": False}
+    assert (await owner.submitted())[-1] == "auth.revoke-tokens"
+    assert await owner.revoke_tokens(connected.generation) == {"revoked": True}
+    assert len(await tampering.requests_to("/revoke")) == 2
+
+
 async def test_one_of_two_concurrent_refreshes_counts_and_the_other_refusal_is_ignored(
     owner: Any, tampering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,19 @@ async def test_missing_permission_fails_the_connection(owner: Any, tampering: An
     assert len(await tampering.requests_to("/revoke")) == 1
 
 
+async def test_access_without_a_permission_that_the_platform_does_not_revoke_now_is_revoked_later(
+    owner: Any, tampering: Any
+) -> None:
+    await tampering.misbehave(scope="email", refuse=[{"path": "/revoke", "status": 503, "times": 1}])
+    await owner.returned()
+    with pytest.raises(worker.JobFailed):
+        await owner.connect()
+    await failed(owner, "permissions_missing")
+    assert (await owner.submitted())[-1] == "auth.revoke-tokens"
+    assert await owner.revoke_tokens() == {"revoked": True}
+    assert len(await tampering.requests_to("/revoke")) == 2
+
+
 async def test_metadata_with_foreign_endpoints_is_refused(owner: Any, tampering: Any) -> None:
     for description in (
         {"token_endpoint": "https://evil.example/token"},
