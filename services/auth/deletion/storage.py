@@ -140,7 +140,9 @@ async def erase(conn: AsyncConnection, erasing: Erasing) -> None:
     await conn.execute(attempts_at(erasing.emails[0]))
     statement = sa.update(events).where(events.c.actor_id == user_id)
     await conn.execute(statement.values(actor_id=None, session_id=None))
-    names_user = [sa.func.strpos(login_failures.c.key, text) > 0 for text in (str(user_id), *erasing.emails)]
+    # Whole parts of keys only: a longer address that contains this one is another account's.
+    key = ":" + login_failures.c.key + "|"
+    names_user = [sa.func.strpos(key, f":{text}|") > 0 for text in (str(user_id), *erasing.emails)]
     await conn.execute(sa.delete(login_failures).where(sa.or_(*names_user)))
     # Foreign keys delete sessions, factors, passkeys, links, connections and their secrets.
     await conn.execute(sa.delete(users).where(users.c.user_id == user_id))
