@@ -16,7 +16,7 @@ router = APIRouter(prefix="/auth/deletion", tags=["security"])
 
 @router.post(
     "",
-    **route("Delete the account", schemas_admin.OneUser, "It will be deleted at `deletion_at`.", 400, 403, 409),
+    **route("Delete the account", schemas_admin.OneUser, "It will be deleted at `deletion_at`.", 400, 403, 409, 429),
 )
 async def request_deletion(body: schemas_auth.Email, request: Request, session: SignedIn, gateway: Gateway) -> Response:
     """Begin the grace period; `email` repeats the address of the account. 403 `reauthentication_required`.

@@ -33,7 +33,9 @@ async def begin_adding(session: SignedIn, gateway: Gateway) -> Response:
 
 @router.post(
     "/passkeys",
-    **route("Add a passkey", schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409, status=201),
+    **route(
+        "Add a passkey", schemas_passkeys.AddedPasskey, "It can be used to sign in.", 400, 403, 409, 429, status=201
+    ),
 )
 async def finish_adding(body: schemas_passkeys.NewPasskey, session: SignedIn, gateway: Gateway) -> Response:
     """Add the new passkey. 401 `challenge_invalid`: begin again. 403 `reauthentication_required`."""

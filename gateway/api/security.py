@@ -150,7 +150,12 @@ async def disable_totp(body: schemas_auth.Code, request: Request, session: Signe
 @router.post(
     "/recovery-codes",
     **route(
-        "Replace the recovery codes", schemas_auth.RecoveryCodes, "The new ones; the old ones are invalid.", 403, 409
+        "Replace the recovery codes",
+        schemas_auth.RecoveryCodes,
+        "The new ones; the old ones are invalid.",
+        403,
+        409,
+        429,
     ),
 )
 async def regenerate_recovery_codes(session: SignedIn, gateway: Gateway) -> Response:

@@ -39,7 +39,12 @@ class Security(Page):
             "rename-passkey": self.rename_passkey,
             "remove-passkey": self.remove_passkey,
         }
-        flash_codes = {**_CHANGED, "second_factor_not_begun": "factor_changed", "passkey_not_found": "passkey_unknown"}
+        flash_codes = {
+            **_CHANGED,
+            "second_factor_not_begun": "factor_changed",
+            "passkey_not_found": "passkey_unknown",
+            "too_many_attempts": "too_much",
+        }
         return self.page_routes(PATH, self.show, actions, flash_codes)
 
     async def show(

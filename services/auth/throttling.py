@@ -24,7 +24,7 @@ CODES_PER_ACCOUNT = 10
 CEREMONIES_PER_NETWORK = 300
 EMAILS_PER_RECIPIENT = 3
 EMAILS_PER_NETWORK = 20
-API_TOKENS_PER_ACCOUNT = 10
+CHANGES_PER_ACCOUNT = 10
 DOWNLOADS_PER_ACCOUNT = 20
 WINDOW = timedelta(minutes=15)
 
@@ -72,9 +72,12 @@ def of_email_changes(user_id: uuid.UUID, email: str) -> Limits:
     return {f"emails:change:{user_id}": EMAILS_PER_RECIPIENT, **of_emails("change", email)}
 
 
-def of_api_tokens(user_id: uuid.UUID) -> Limits:
-    """Return the limits of new API tokens, each of which sends an email."""
-    return {f"api-tokens:{user_id}": API_TOKENS_PER_ACCOUNT}
+def of_changes(name: str, user_id: uuid.UUID) -> Limits:
+    """Return the limits of a change of an account that sends an email, to an address that may be a stranger's.
+
+    Its reversal needs no limit: it is as rare.
+    """
+    return {f"{name}:{user_id}": CHANGES_PER_ACCOUNT}
 
 
 def of_data_exports(user_id: uuid.UUID) -> Limits:

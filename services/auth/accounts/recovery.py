@@ -69,6 +69,7 @@ class Recovery:
             await throttling.refuse_if_blocked(tx.conn, limits)
             if locked.password_changed_at != account.password_changed_at:
                 raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
+            await throttling.count_each(tx.conn, throttling.of_changes("passwords", actor.user_id))
             session, token = await replace_token(tx, actor, is_proof=not locked.user.has_second_factor)
             await _replace_password(tx, locked.user, new_hash, origin)
             revoked_count = await end_access(tx, origin, domain.RevokeReason.PASSWORD_CHANGED, keep=actor.session_id)

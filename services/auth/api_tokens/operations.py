@@ -54,7 +54,7 @@ class ApiTokens:
             await lock_account_with_fresh_session(conn, actor)
             if await storage.count_active(conn, user_id) >= PER_USER:
                 raise TooManyApiTokens()
-            await throttling.count_each(conn, throttling.of_api_tokens(user_id))
+            await throttling.count_each(conn, throttling.of_changes("api-tokens", user_id))
             await storage.delete_surplus(conn, user_id)
             api_token = await storage.insert_token(
                 conn,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from chassis import errors, ids, outbox
-from services.auth import current_session, domain, validation
+from services.auth import current_session, domain, throttling, validation
 from services.auth.audit import Kind, Origin, by_owner, record
 from services.auth.context import (
     Context,
@@ -37,14 +37,15 @@ class Deletion:
     async def request(self, actor: domain.Actor, *, email: str, client: domain.Client) -> domain.User:
         """Begin the grace period, end all other sessions and all API tokens; a pending deletion stays as it is.
 
-        Raises `InvalidArgument` (`email` is not the address of the account), `ReauthenticationRequired`, `AdminAccount` and
-        `SessionInvalid`.
+        Raises `InvalidArgument` (`email` is not the address of the account), `ReauthenticationRequired`, `AdminAccount`,
+        `TooManyAttempts` and `SessionInvalid`.
         """
         async with self.context.transaction() as tx:
             user = (await lock_account_with_fresh_session(tx.conn, actor)).user
             if validation.normalize_email(email) != user.email:
                 raise errors.InvalidArgument("Enter the email address of this account.", field="email")
             if user.deletion_due_at is None:
+                await throttling.count_each(tx.conn, throttling.of_changes("deletions", user.user_id))
                 origin = by_owner(actor, client)
                 await begin(tx, user, origin, after=self.context.deletion_grace, keep=actor.session_id)
             return (await get_current_account(tx.conn, actor)).user

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import errors
-from services.auth import current_session, domain, tokens, validation
+from services.auth import current_session, domain, throttling, tokens, validation
 from services.auth.audit import Kind, by_owner, record
 from services.auth.context import Context, lock_account_with_fresh_session
 from services.auth.email import jobs as email_jobs
@@ -67,7 +67,8 @@ class Passkeys:
     async def finish_adding(self, actor: domain.Actor, *, ceremony: str, credential: str, name: str) -> Passkey:
         """Store the credential of an authenticator, and notify the owner by email.
 
-        Raises `ChallengeInvalid`, `PasskeyUnusable`, `PasskeyTaken`, `PasskeysTooMany` and `InvalidArgument`.
+        Raises `ChallengeInvalid`, `PasskeyUnusable`, `PasskeyTaken`, `PasskeysTooMany`, `TooManyAttempts` and
+        `InvalidArgument`.
         """
         party = relying_party(self.context)
         name = validation.clean_name(name)
@@ -83,6 +84,7 @@ class Passkeys:
             passkey = await passkey_storage.insert_passkey(tx.conn, actor.user_id, verified, display_name)
             if passkey is None:
                 raise PasskeyTaken()
+            await throttling.count_each(tx.conn, throttling.of_changes("passkeys", actor.user_id))
             tx.publish(email_jobs.account_change(actor.user_id, AccountChange.PASSKEY_ADDED))
             details = {"name": display_name, "aaguid": str(verified.aaguid)}
             await record(tx.conn, Kind.PASSKEY_ADDED, by_owner(actor), **details)

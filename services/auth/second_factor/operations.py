@@ -78,6 +78,7 @@ class SecondFactor:
             elif not await factor_storage.enable_factor(conn, user.user_id, step=step):
                 raise domain.SecondFactorNotBegun()
             else:
+                await throttling.count_each(conn, throttling.of_changes("second-factors", user.user_id))
                 recovery_codes = await _replace_recovery_codes(tx, actor, secret)
                 session, token = await _finish_change(tx, actor, AccountChange.SECOND_FACTOR_ENABLED)
                 await throttling.forget(conn, limits)
@@ -109,12 +110,13 @@ class SecondFactor:
         return new_session
 
     async def regenerate_recovery_codes(self, actor: domain.Actor) -> Sequence[str]:
-        """Replace all recovery codes. Raises `SecondFactorNotEnabled`."""
+        """Replace all recovery codes. Raises `SecondFactorNotEnabled` and `TooManyAttempts`."""
         async with self.context.transaction() as tx:
             user = (await lock_account_with_fresh_session(tx.conn, actor)).user
             factor = await factor_storage.get_factor(tx.conn, user.user_id)
             if factor is None or factor.enabled_at is None:
                 raise domain.SecondFactorNotEnabled()
+            await throttling.count_each(tx.conn, throttling.of_changes("recovery-codes", user.user_id))
             recovery_codes = await _replace_recovery_codes(tx, actor, self._secret(factor))
             tx.publish(email_jobs.account_change(actor.user_id, AccountChange.RECOVERY_CODES_REPLACED))
             await record(tx.conn, Kind.RECOVERY_CODES_REPLACED, by_owner(actor))

@@ -197,7 +197,7 @@ async def test_last_use_is_noted_once_in_a_while(gateway: Gateway, sql: Callable
 async def test_users_have_at_most_20_active_tokens_also_at_once(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.auth.throttling.API_TOKENS_PER_ACCOUNT", 1_000)
+    monkeypatch.setattr("services.auth.throttling.CHANGES_PER_ACCOUNT", 1_000)
     account = await gateway.account()
     for _ in range(token_domain.PER_USER - 1):
         await create(gateway, account)

@@ -353,8 +353,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegenerateRecoveryCodes(self, request, context):
-        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
-        (fresh)
+        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled` or
+        RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -420,7 +420,8 @@ class AuthServiceServicer:
     def RequestDeletion(self, request, context):
         """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
         cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
-        Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+        Fails with INVALID_ARGUMENT (`email`), FAILED_PRECONDITION `admin_account` or RESOURCE_EXHAUSTED
+        `too_many_attempts`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -120,8 +120,8 @@ class AuthServiceStub:
     `too_many_attempts`. (fresh)
     """
     RegenerateRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegenerateRecoveryCodesRequest, _auth_service_pb2.RegenerateRecoveryCodesResponse]
-    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
-    (fresh)
+    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled` or
+    RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
     """
     GetSecurity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
@@ -153,7 +153,8 @@ class AuthServiceStub:
     RequestDeletion: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]
     """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
     cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
-    Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+    Fails with INVALID_ARGUMENT (`email`), FAILED_PRECONDITION `admin_account` or RESOURCE_EXHAUSTED
+    `too_many_attempts`. (fresh)
     """
     CancelDeletion: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CancelDeletionRequest, _auth_service_pb2.CancelDeletionResponse]
     """CancelDeletion keeps the account. Repeating the call succeeds."""
@@ -254,8 +255,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     `too_many_attempts`. (fresh)
     """
     RegenerateRecoveryCodes: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegenerateRecoveryCodesRequest, _auth_service_pb2.RegenerateRecoveryCodesResponse]  # type: ignore[assignment]
-    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
-    (fresh)
+    """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled` or
+    RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
     """
     GetSecurity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetSecurityRequest, _auth_service_pb2.GetSecurityResponse]  # type: ignore[assignment]
     """GetSecurity returns how the user's account is protected, and its recent security events."""
@@ -287,7 +288,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     RequestDeletion: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestDeletionRequest, _auth_service_pb2.RequestDeletionResponse]  # type: ignore[assignment]
     """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
     cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
-    Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+    Fails with INVALID_ARGUMENT (`email`), FAILED_PRECONDITION `admin_account` or RESOURCE_EXHAUSTED
+    `too_many_attempts`. (fresh)
     """
     CancelDeletion: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CancelDeletionRequest, _auth_service_pb2.CancelDeletionResponse]  # type: ignore[assignment]
     """CancelDeletion keeps the account. Repeating the call succeeds."""
@@ -499,8 +501,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RegenerateRecoveryCodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegenerateRecoveryCodesResponse, _abc.Awaitable[_auth_service_pb2.RegenerateRecoveryCodesResponse]]:
-        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled`.
-        (fresh)
+        """RegenerateRecoveryCodes replaces all recovery codes. Fails with FAILED_PRECONDITION `second_factor_not_enabled` or
+        RESOURCE_EXHAUSTED `too_many_attempts`. (fresh)
         """
 
     @_abc_1.abstractmethod
@@ -580,7 +582,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.RequestDeletionResponse, _abc.Awaitable[_auth_service_pb2.RequestDeletionResponse]]:
         """RequestDeletion begins the grace period of ACCOUNT_DELETION_DAYS, ends all other sessions and emails a link that
         cancels it. Afterwards a job erases everything of the user in every service. Repeating the call changes nothing.
-        Fails with INVALID_ARGUMENT (`email`) or FAILED_PRECONDITION `admin_account`. (fresh)
+        Fails with INVALID_ARGUMENT (`email`), FAILED_PRECONDITION `admin_account` or RESOURCE_EXHAUSTED
+        `too_many_attempts`. (fresh)
         """
 
     @_abc_1.abstractmethod

@@ -116,7 +116,8 @@ class PasskeyServiceServicer:
     def FinishAddPasskey(self, request, context):
         """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
         (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
-        (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+        (`name`), ALREADY_EXISTS `passkey_taken`, FAILED_PRECONDITION `passkeys_too_many`, or RESOURCE_EXHAUSTED
+        `too_many_attempts`. (fresh)
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,8 @@ class PasskeyServiceStub:
     FinishAddPasskey: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishAddPasskeyRequest, _passkey_service_pb2.FinishAddPasskeyResponse]
     """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
     (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
-    (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+    (`name`), ALREADY_EXISTS `passkey_taken`, FAILED_PRECONDITION `passkeys_too_many`, or RESOURCE_EXHAUSTED
+    `too_many_attempts`. (fresh)
     """
     RenamePasskey: _grpc.UnaryUnaryMultiCallable[_passkey_service_pb2.RenamePasskeyRequest, _passkey_service_pb2.RenamePasskeyResponse]
     """RenamePasskey renames a passkey. Fails with NOT_FOUND `passkey_not_found` or INVALID_ARGUMENT (`name`)."""
@@ -96,7 +97,8 @@ class PasskeyServiceAsyncStub(PasskeyServiceStub):
     FinishAddPasskey: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.FinishAddPasskeyRequest, _passkey_service_pb2.FinishAddPasskeyResponse]  # type: ignore[assignment]
     """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
     (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
-    (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+    (`name`), ALREADY_EXISTS `passkey_taken`, FAILED_PRECONDITION `passkeys_too_many`, or RESOURCE_EXHAUSTED
+    `too_many_attempts`. (fresh)
     """
     RenamePasskey: _aio.UnaryUnaryMultiCallable[_passkey_service_pb2.RenamePasskeyRequest, _passkey_service_pb2.RenamePasskeyResponse]  # type: ignore[assignment]
     """RenamePasskey renames a passkey. Fails with NOT_FOUND `passkey_not_found` or INVALID_ARGUMENT (`name`)."""
@@ -158,7 +160,8 @@ class PasskeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_passkey_service_pb2.FinishAddPasskeyResponse, _abc.Awaitable[_passkey_service_pb2.FinishAddPasskeyResponse]]:
         """FinishAddPasskey adds the passkey and sends its owner an email. Fails with UNAUTHENTICATED `challenge_invalid`
         (unknown, expired, used, or of another session: start over), INVALID_ARGUMENT `passkey_unusable` (`credential`) or
-        (`name`), ALREADY_EXISTS `passkey_taken`, or FAILED_PRECONDITION `passkeys_too_many`. (fresh)
+        (`name`), ALREADY_EXISTS `passkey_taken`, FAILED_PRECONDITION `passkeys_too_many`, or RESOURCE_EXHAUSTED
+        `too_many_attempts`. (fresh)
         """
 
     @_abc_1.abstractmethod
