@@ -121,7 +121,9 @@ async def set_revoke_link(conn: AsyncConnection, change_id: uuid.UUID, token_has
 
 async def confirm(conn: AsyncConnection, change_id: uuid.UUID) -> None:
     """Mark a change as confirmed; its link to the new address is void."""
-    await _set(conn, change_id, _IS_PENDING, confirmed_at=NOW, confirm_hash=None)
+    # The request may be of a time before a failover to a server whose clock is behind.
+    confirmed_at = sa.func.greatest(NOW, email_changes.c.requested_at)
+    await _set(conn, change_id, _IS_PENDING, confirmed_at=confirmed_at, confirm_hash=None)
 
 
 async def delete_since(conn: AsyncConnection, change: EmailChange) -> None:

@@ -120,7 +120,9 @@ async def find_by_hash(conn: AsyncConnection, token_hash: bytes) -> ApiToken | N
 async def note_use(conn: AsyncConnection, token_id: uuid.UUID) -> None:
     """Note that a token was used now, unless a recent use is noted."""
     is_due = sa.and_(api_tokens.c.token_id == token_id, _IS_DUE)
-    await conn.execute(sa.update(api_tokens).where(is_due).values(last_used_at=NOW))
+    # The token may be of a time before a failover to a server whose clock is behind.
+    used_at = sa.func.greatest(NOW, api_tokens.c.created_at)
+    await conn.execute(sa.update(api_tokens).where(is_due).values(last_used_at=used_at))
 
 
 async def revoke_token(conn: AsyncConnection, user_id: uuid.UUID, token_id: uuid.UUID) -> domain.Revocation | None:

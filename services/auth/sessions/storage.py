@@ -25,8 +25,9 @@ _IDLE_LIFETIME = sa.case(
     (sessions.c.is_remembered, sa.literal(domain.REMEMBERED.idle, sa.Interval)),
     else_=sa.literal(domain.NOT_REMEMBERED.idle, sa.Interval),
 )
+# Not before the times that are stored: after a failover the clock of the new server may be behind.
 _USED_NOW = {
-    "last_seen_at": NOW,
+    "last_seen_at": sa.func.greatest(NOW, sessions.c.last_seen_at),
     "idle_expires_at": sa.func.least(NOW + _IDLE_LIFETIME, sessions.c.absolute_expires_at),
 }
 
@@ -106,7 +107,8 @@ async def replace_token(
 ) -> domain.Session:
     """Replace the token of a session, and mark it fresh if `is_proof`. Raises `SessionInvalid` if it has ended."""
     is_current = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, IS_LIVE)
-    values = {"token_hash": token_hash, **({"authenticated_at": NOW} if is_proof else {}), **_USED_NOW}
+    proof = {"authenticated_at": sa.func.greatest(NOW, sessions.c.authenticated_at)} if is_proof else {}
+    values = {"token_hash": token_hash, **proof, **_USED_NOW}
     row = (await conn.execute(sa.update(sessions).where(is_current).values(values).returning(*SESSION))).one_or_none()
     if row is None:
         raise domain.SessionInvalid()
@@ -231,7 +233,7 @@ async def revoke_surplus_sessions(
 async def _revoke(
     conn: AsyncConnection, user_id: uuid.UUID, condition: sa.ColumnElement[bool], reason: domain.RevokeReason
 ) -> domain.Revocation | None:
-    # A session may have begun after this transaction started.
+    # A session may have begun after this transaction started, or before a failover to a server whose clock is behind.
     revoked_at = sa.func.greatest(NOW, sessions.c.created_at)
     statement = (
         sa.update(sessions)
