@@ -7,15 +7,16 @@ timer per statement.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import select
 import time
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import abc, pq, waiting
+from psycopg import abc, generators, pq, waiting
 
 from chassis.round_trips import RoundTrips, Rows
 
@@ -53,29 +54,32 @@ class Connection(psycopg.AsyncConnection[Any]):
     ) -> Result:
         """Run an operation of the driver to its end. Cancelling the task cancels its statement in the server."""
         if timeout is not None:
-            return await self._wait_unwatched(gen, timeout)
+            self._stop_watching()
+            return await super().wait(gen, CHECK_SECONDS, timeout)
+        rest = gen
         try:
             event = next(gen)
+            rest = _resume_at(event, gen)
             while event == waiting.WAIT_R:
                 await self._wait_readable()
                 event = gen.send(waiting.READY_R)
+            # The socket takes no more data now.
+            rest = _resume_at(event, gen)
+            return await self._wait_unwatched(rest, ANSWER_SECONDS)
         except StopIteration as end:
             result: Result = end.value
             return result
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
-                await self._end_statement(gen)
+                await _complete(self._end_statement(rest, is_sending_rows=event == waiting.WAIT_W))
             raise
+        except psycopg.errors._WaitTimeout:
+            await self.close()
+            raise _no_answer() from None
         except BaseException:
             if self.closed:
                 self._stop_watching()  # libpq has closed the socket
             raise
-        # The socket takes no more data now.
-        try:
-            return await self._wait_unwatched(_resume_at(event, gen), ANSWER_SECONDS)
-        except psycopg.errors._WaitTimeout:
-            await self.close()
-            raise _no_answer() from None
 
     async def execute_prepared(self, query: bytes, parameters: Sequence[Any], *, commit: bool) -> Rows:
         """Execute a statement with PostgreSQL's own placeholders ($1), prepared unless behind a pooler; return its rows.
@@ -135,12 +139,13 @@ class Connection(psycopg.AsyncConnection[Any]):
             self._loop.remove_reader(self._watched_socket)
             self._watched_socket = -1
 
-    async def _wait_unwatched(self, gen: abc.PQGen[Result], timeout: float | None) -> Result:
-        """Wait as psycopg does."""
+    async def _wait_unwatched(self, gen: abc.PQGen[Result], timeout: float) -> Result:
+        """Wait as psycopg does, but without its answer to a cancellation."""
         self._stop_watching()
-        return await super().wait(gen, CHECK_SECONDS, timeout)
+        return await waiting.wait_async(gen, self.pgconn.socket, CHECK_SECONDS, timeout)
 
-    async def _end_statement(self, gen: abc.PQGen[Any]) -> None:
+    async def _end_statement(self, gen: abc.PQGen[Any], *, is_sending_rows: bool) -> None:
+        """End a statement, and a COPY that it has begun. One whose rows are being sent ends with its block."""
         deadline = time.monotonic() + CANCEL_SECONDS
         is_running = True
         try:
@@ -149,6 +154,8 @@ class Connection(psycopg.AsyncConnection[Any]):
                 try:
                     await self._wait_unwatched(gen, CANCEL_RETRY_SECONDS)
                     is_running = False
+                    if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE and not is_sending_rows:
+                        await self._wait_unwatched(generators.copy_end(self.pgconn, b"cancelled"), CANCEL_SECONDS)
                 except psycopg.errors._WaitTimeout:
                     if time.monotonic() > deadline:
                         raise
@@ -191,11 +198,25 @@ def _on_check(reference: weakref.ref[Connection]) -> None:
             connection._wake(is_readable=False)
 
 
+async def _complete(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end in a task that is being cancelled, also when it is cancelled again.
+
+    At the deadline of a call its task is cancelled by the deadline, and again by gRPC.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
 def _resume_at(event: Any, gen: abc.PQGen[Result]) -> Generator[Any, Any, Result]:
-    """Return a generator that continues `gen`, which waits for `event`."""
+    """Return a generator that continues `gen`, which waits for `event`. It may be waited for several times."""
     while True:
         try:
-            event = gen.send((yield event))
+            if ready := (yield event):  # None at the beginning of a wait
+                event = gen.send(ready)
         except StopIteration as end:
             result: Result = end.value
             return result

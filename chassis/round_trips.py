@@ -49,6 +49,10 @@ class _Sent(NamedTuple):
     name: bytes | None = None
 
 
+_SYNC = _Sent(_Key(b"", ()))
+"""The end of the commands. Its result can be an error: of a statement that is its own transaction, which commits there."""
+
+
 class RoundTrips:
     """Executes statements on one connection, and remembers those that are prepared there."""
 
@@ -83,16 +87,18 @@ class RoundTrips:
         if commit:
             sent += self._send(driver, b"COMMIT")
         pgconn.pipeline_sync()
+        sent.append(_SYNC)
         yield from generators.send(pgconn)
         results: list[PGresult] = []
         try:
-            for _ in sent:
-                results += yield from generators.fetch_many(pgconn)
-            yield from generators.fetch_many(pgconn)
+            while fetched := (yield from generators.fetch_many(pgconn)):
+                results += fetched
+                if fetched[-1].status == pq.ExecStatus.PIPELINE_SYNC:
+                    break
+            pgconn.exit_pipeline_mode()
         except psycopg.OperationalError:
             self._check(sent, results)  # why the server has closed the connection
             raise
-        pgconn.exit_pipeline_mode()
         self._check(sent, results)
         return self._rows(results[position])
 

@@ -18,8 +18,8 @@ Leases = list[tuple[UUID, int, State]]
 class Heartbeats:
     """Renews leases. The same heartbeat sent again, while it runs, shares its result.
 
-    A worker sends a slow heartbeat again on a new connection and cancels the call that is answered later. A cancelled query would
-    close its connection to PostgreSQL, so a cancelled call leaves the statement running.
+    A worker sends a slow heartbeat again on a new connection and cancels the call that is answered later. To end its statement
+    would take another connection to PostgreSQL, so a cancelled call leaves it running.
     """
 
     def __init__(self, engine: AsyncEngine, *, lease: timedelta) -> None:

@@ -75,7 +75,40 @@ def test_statement_of_a_cancelled_task_ends_in_the_server(run: Callable[[Use], N
     run(use)
 
 
-def test_cancellation_is_repeated_when_it_arrives_before_the_statement(servers: EmbeddedServers) -> None:
+def test_statement_of_a_task_that_is_cancelled_again_and_again_ends_in_the_server(run: Callable[[Use], None]) -> None:
+    """A deadline and gRPC cancel the task of a call. A closed connection would leave the statement to the server."""
+
+    async def use(conn: Connection, url: str) -> None:
+        statement = asyncio.create_task(conn.execute("SELECT pg_sleep(600)"))
+        while conn.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+            await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE):
+            while not statement.done():
+                statement.cancel()
+                await asyncio.sleep(0)
+        assert statement.cancelled()
+        assert await value(conn) == 1
+
+    run(use)
+
+
+async def begin_copy(conn: Connection) -> None:
+    async with conn.cursor() as cursor, cursor.copy("COPY numbers FROM STDIN"):
+        pass
+
+
+async def send_large(conn: Connection) -> None:
+    await conn.execute("SELECT pg_sleep(600), %b::bytea", [LARGE])
+
+
+async def sleep(conn: Connection) -> None:
+    await conn.execute("SELECT pg_sleep(600)")
+
+
+@pytest.mark.parametrize("statement", [sleep, send_large, begin_copy])
+def test_cancellation_that_arrives_before_the_statement_leaves_the_connection_usable(
+    servers: EmbeddedServers, statement: Callable[[Connection], Awaitable[None]]
+) -> None:
     class Late(Connection):
         async def cancel_safe(self, *, timeout: float = DEADLINE) -> None:
             await super().cancel_safe(timeout=timeout)
@@ -83,15 +116,15 @@ def test_cancellation_is_repeated_when_it_arrives_before_the_statement(servers: 
 
     async def use() -> None:
         async with await Late.connect(servers.postgres.url, autocommit=True) as conn:
-            assert await value(conn) == 1
+            await conn.execute("CREATE TEMPORARY TABLE numbers (value bytea)")
             os.kill(conn.info.backend_pid, signal.SIGSTOP)
-            statement = asyncio.create_task(conn.execute("SELECT pg_sleep(600)"))
+            running = asyncio.ensure_future(statement(conn))
             while conn.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
                 await asyncio.sleep(0)
-            statement.cancel()
+            running.cancel()
             async with asyncio.timeout(DEADLINE):
                 with pytest.raises(asyncio.CancelledError):
-                    await statement
+                    await running
             assert await value(conn) == 1
 
     uvloop.run(use())

@@ -208,6 +208,21 @@ async def test_violated_constraint_raises_the_error_of_sqlalchemy(engine: AsyncE
     assert postgres.violated_constraint(excinfo.value) == "prepared_rows_pkey"
 
 
+async def test_statement_whose_own_transaction_does_not_commit_fails_and_leaves_the_connection_usable(
+    engine: AsyncEngine,
+) -> None:
+    async with engine.begin() as conn:
+        await conn.execute(
+            sa.text("ALTER TABLE prepared_rows ADD CONSTRAINT of_count UNIQUE (count) DEFERRABLE INITIALLY DEFERRED")
+        )
+    async with postgres.autocommit(engine).connect() as conn:
+        await INSERT.execute(conn, {"row": uuid4(), "count": 3})
+        with pytest.raises(exc.IntegrityError) as excinfo:
+            await INSERT.execute(conn, {"row": uuid4(), "count": 3})
+        assert postgres.violated_constraint(excinfo.value) == "of_count"
+        assert len(await INSERT.execute(conn, {"row": uuid4(), "count": 4})) == 1
+
+
 async def test_connection_that_the_server_closes_raises_its_reason(engine: AsyncEngine) -> None:
     end = Prepared(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
     with pytest.raises(exc.OperationalError) as excinfo:
