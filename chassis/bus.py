@@ -329,6 +329,10 @@ class Bus:
         metrics.NATS_CONNECTED.set(0)
 
     async def _handle_error(self, error: Exception) -> None:
+        client = self._client
+        if client is not None and client.is_connected and asyncio.current_task() is client._reconnection_task:
+            # The server stopped answering after the handshake. The client would leave this connection beside the next one.
+            await client.force_reconnect()
         # Other errors surface where they occur; a rejected subscription would only receive nothing.
         if "permissions violation" in str(error).lower():
             logger.error("NATS rejects an operation: missing permission", extra={"cause": str(error)[:200]})

@@ -15,7 +15,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 from prometheus_client import REGISTRY
 
-from chassis import bus, run, streams
+from chassis import bus, interest, run, streams
 from dev.embedded import Nats
 from tests.integration.chassis.bus_runner import Eventually, Recorder, connected, running
 
@@ -28,6 +28,9 @@ class Front:
         self.aborts_at: bytes | None = None
         """A connection is aborted when its client sends this."""
         self.aborted = asyncio.Event()
+        self.silent_connection = 0
+        """The number of the connection whose client gets no answer after the first two."""
+        self.connections = 0
         self._server = server
 
     async def __aenter__(self) -> Front:
@@ -39,8 +42,11 @@ class Front:
         self._listener.close()
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self.connections += 1
         server, to_server = await asyncio.open_connection("127.0.0.1", self._server.port)
-        replies = asyncio.create_task(self._forward(server, to_client))
+        replies = asyncio.create_task(
+            self._forward(server, to_client, is_silent=self.connections == self.silent_connection)
+        )
         while data := await client.read(65_536):
             if self.aborts_at is not None and self.aborts_at in data:
                 self.aborted.set()
@@ -50,9 +56,12 @@ class Front:
         to_client.transport.abort()
         to_server.transport.abort()
 
-    async def _forward(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _forward(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, *, is_silent: bool) -> None:
+        answers = 0
         while data := await server.read(65_536):
-            to_client.write(data)
+            answers += data.count(b"PONG")
+            if not is_silent or answers <= 2:
+                to_client.write(data)
         to_client.close()
 
 
@@ -227,6 +236,28 @@ async def test_bus_replaces_a_client_that_does_not_reconnect(
         await tested_bus.broadcast("jobs.wake.x", b"ring")
         await eventually(recorder.has(b"first"))
         await eventually(ephemeral.has(b"ring"))
+
+
+async def test_server_that_stops_answering_after_a_reconnect_leaves_no_connection_behind(
+    server: Nats, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interest, "_ANSWER_SECONDS", 0.5)
+    async with Front(server) as front:
+        tested_bus = bus.Bus(server.url.replace(str(server.port), str(front.port)), name="test")
+
+        async def is_caught_up() -> bool:
+            return front.connections >= 3 and tested_bus.is_caught_up
+
+        async with running(tested_bus, eventually):
+            front.silent_connection = 2
+            front.aborts_at = b"abort"
+            await tested_bus.broadcast("test", b"abort")
+            await front.aborted.wait()
+            monkeypatch.undo()
+            await eventually(is_caught_up)
+            for name in ("_read_loop", "_flusher", "_ping_interval"):
+                tasks = [task for task in asyncio.all_tasks() if f"Client.{name}" in repr(task.get_coro())]
+                assert len(tasks) == 1, name
 
 
 async def test_bus_connects_again_after_a_connection_that_was_lost_before_its_streams_were_checked(
