@@ -9,9 +9,9 @@ import os
 import secrets
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from rich.console import Console
@@ -25,11 +25,13 @@ FINISHED = {"completed", "failed", "cancelled"}
 READ_SECONDS = 40.0
 """The stream sends `ping` every 15 s: a longer silence means a dead connection."""
 NOT_YET_SECONDS = 0.5
-TEMPORARY = (502, 503, 504)
-REGISTER_SECONDS = 60.0
+TEMPORARY = (429, 502, 503, 504)
+BUSY_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 
 console = Console()
+
+T = TypeVar("T")
 
 
 class DemoFailed(Exception):
@@ -107,28 +109,34 @@ def run(client: httpx.Client, args: argparse.Namespace) -> int:
 def sign_in(client: httpx.Client) -> tuple[str, str]:
     """Register a new user whose token `client` sends from now on. Return the email address and the password."""
     email, password = register(client)
-    token = call(client, "POST", "/auth/token", {"email": email, "password": password})["token"]
+    token = when_free(lambda: call(client, "POST", "/auth/token", {"email": email, "password": password}))["token"]
     client.cookies.clear()
     client.headers["Authorization"] = f"Bearer {token}"
     return email, password
 
 
 def register(client: httpx.Client) -> tuple[str, str]:
-    """Register a new user; return the email address and the password. Raises `DemoFailed`.
+    """Register a new user; return the email address and the password. Raises `DemoFailed`."""
 
-    A busy machine may not hash a password in time just after a start: another address is tried for a minute.
-    """
-    give_up_at = time.monotonic() + REGISTER_SECONDS
-    while True:
+    def try_an_address() -> tuple[str, str]:
+        # A new one each time: an attempt that got no answer may have registered its address.
         email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
+        call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
+        return email, password
+
+    return when_free(try_an_address)
+
+
+def when_free(attempt: Callable[[], T]) -> T:
+    """Return the result of an attempt that needs a password hashed, for which a busy machine may lack the time for a minute."""
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
         try:
-            call(client, "POST", "/auth/register", {"email": email, "password": password, "name": "Demo"})
+            return attempt()
         except DemoFailed as error:
             if error.status not in TEMPORARY or time.monotonic() > give_up_at:
                 raise
             time.sleep(RETRY_SECONDS)
-        else:
-            return email, password
 
 
 def call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

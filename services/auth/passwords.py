@@ -68,7 +68,7 @@ def _matches_bcrypt(password_hash: str, password: str) -> bool:
 
 
 class TooBusy(errors.ResourceExhausted):
-    """Too many sign-ins at this moment. Try again in a second."""
+    """The server is too busy to check passwords at this moment. Try again in a second."""
 
     default_code = "too_busy"
 
