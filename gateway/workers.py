@@ -110,7 +110,9 @@ async def _keep(directory: Path, number: int, stop: asyncio.Event) -> None:
             multiprocess.mark_process_dead(process.pid, str(directory))  # type: ignore[no-untyped-call]
         if stop.is_set():
             return
-        logger.error("worker process ended unexpectedly", extra={"pid": process.pid, "status": process.returncode})
+        logger.error(
+            "a process of the gateway ended unexpectedly", extra={"pid": process.pid, "status": process.returncode}
+        )
         pause = PAUSES[0] if loop.time() - started_at > STABLE_SECONDS else min(pause * 2, longest)
         await run.wait(stop, pause)
 
@@ -125,7 +127,7 @@ async def _wait_for_exit(process: asyncio.subprocess.Process, stop: asyncio.Even
         process.terminate()
         await asyncio.wait({exited}, timeout=STOP_SECONDS)
         if not exited.done():
-            logger.error("a worker does not end and is killed", extra={"pid": process.pid})
+            logger.error("a process of the gateway does not end and is killed", extra={"pid": process.pid})
     finally:
         for task in (exited, stopping):
             task.cancel()

@@ -67,9 +67,9 @@ def show_kind(response: messages.GetKindResponse) -> None:
 
 def _limits(limits: kind_pb2.KindLimits) -> str:
     parts = [
-        f"{limits.max_running:,} running" if limits.max_running else "",
-        f"{limits.max_running_per_key:,} a key" if limits.max_running_per_key > 1 else "",
-        f"{limits.rate_count:,} in {tables.length(limits, 'rate_period')}" if limits.rate_count else "",
+        f"{limits.max_running:,} at once" if limits.max_running else "",
+        f"{limits.max_running_per_key:,} per key" if limits.max_running_per_key > 1 else "",
+        f"{limits.rate_count:,} per {tables.length(limits, 'rate_period')}" if limits.rate_count else "",
     ]
     return ", ".join(filter(None, parts)) or tables.NOTHING
 
