@@ -397,16 +397,17 @@ class Job(_message.Message):
     handler's fault. RetryJob sets it to the current attempt plus the spec's max_attempts.
     """
     crashes: _builtins.int
-    """How many attempts ended because their worker died, since the job was submitted or retried, its handler snoozed or
-    waited for children, or it made progress by checkpoints. A crash that the worker survived is taken back.
+    """How many attempts ended because their worker died. Counted from 0 after a submit, a retry, a snooze, a wait for
+    children, and progress by checkpoints. A worker that reports after its lease has expired has not crashed: this
+    attempt is not counted any more.
     """
     cancel_reason: _builtins.str
     """Why the job was cancelled or is cancelling: `requested`, `superseded`, or the handler's own reason."""
     version: _builtins.int
     """Grows with every change of the snapshot, including progress: the snapshot with the higher version is newer."""
     errors: _builtins.int
-    """How many attempts ended in an error since the job was submitted or retried, its handler snoozed or waited for
-    children, or it saved a checkpoint under a new name.
+    """How many attempts ended in an error. Counted from 0 after a submit, a retry, a snooze, a wait for children, and a
+    checkpoint under a new name.
     """
     notify_owner: _builtins.bool
     """Whether the owner gets a notification when the job ends (ListNotifications)."""
