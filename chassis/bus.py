@@ -33,7 +33,7 @@ PUBLISH_TIMEOUT = 5.0
 CONNECT_SECONDS = 10.0
 """Time to open the first connection, with several tries. After a failed TLS handshake the client can wait forever."""
 LOST_SECONDS = 20.0
-"""Time to bring back a lost connection. Then a new client replaces the one that did not manage it."""
+"""Time in which a client must restore a lost connection. After that a new client replaces it."""
 CLOSE_SECONDS = 5.0
 ENSURE_SECONDS = 15.0
 """Pause between checks of streams and consumers. A check follows at once on a reconnect, a refused event and a failed check."""
@@ -209,7 +209,7 @@ class Bus:
             await self._handle_disconnect()
 
     def _new_broker(self) -> NatsBroker:
-        """Return a broker for one connection: once that is closed, the broker returns it all the same."""
+        """Return a broker for one connection. A broker keeps a closed connection, so the next one needs another broker."""
         broker = NatsBroker(
             self._servers,
             name=self._name,

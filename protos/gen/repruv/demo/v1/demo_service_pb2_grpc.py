@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class DemoServiceStub:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
-    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    """DemoService enables and disables demo mode and reads its data. Every call but StreamOwnerRows is made for a user
+    (metadata `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
     PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
     of the invalid field in `error-field`.
     """
@@ -86,8 +86,8 @@ class DemoServiceStub:
 
 
 class DemoServiceServicer:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
-    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    """DemoService enables and disables demo mode and reads its data. Every call but StreamOwnerRows is made for a user
+    (metadata `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
     PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
     of the invalid field in `error-field`.
     """
@@ -222,8 +222,8 @@ def add_DemoServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DemoService:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
-    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    """DemoService enables and disables demo mode and reads its data. Every call but StreamOwnerRows is made for a user
+    (metadata `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
     PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
     of the invalid field in `error-field`.
     """

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DemoServiceStub:
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
-    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    """DemoService enables and disables demo mode and reads its data. Every call but StreamOwnerRows is made for a user
+    (metadata `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
     PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
     of the invalid field in `error-field`.
     """
@@ -75,8 +75,8 @@ class DemoServiceStub:
 
 @_typing.type_check_only
 class DemoServiceAsyncStub(DemoServiceStub):
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
-    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    """DemoService enables and disables demo mode and reads its data. Every call but StreamOwnerRows is made for a user
+    (metadata `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
     PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
     of the invalid field in `error-field`.
     """
@@ -119,8 +119,8 @@ class DemoServiceAsyncStub(DemoServiceStub):
     """
 
 class DemoServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DemoService enables and disables demo mode and reads its data. Every call is made for a user (metadata
-    `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
+    """DemoService enables and disables demo mode and reads its data. Every call but StreamOwnerRows is made for a user
+    (metadata `x-user-identity`) and concerns only that user's demo mode. Every call can fail with UNAUTHENTICATED,
     PERMISSION_DENIED and UNAVAILABLE (retry). Errors carry a stable code in trailing metadata `error-code`, and the name
     of the invalid field in `error-field`.
     """

@@ -197,9 +197,8 @@ class AdminServiceServicer:
 
     def ChangeJobs(self, request, context):
         """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
-        oldest first.
-        Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
-        is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+        oldest first. Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The
+        owner of the job is the calling admin, or the system. Fails with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,9 +52,8 @@ class AdminServiceStub:
     """
     ChangeJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ChangeJobsRequest, _admin_service_pb2.ChangeJobsResponse]
     """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
-    oldest first.
-    Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
-    is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+    oldest first. Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The
+    owner of the job is the calling admin, or the system. Fails with INVALID_ARGUMENT.
     """
     GetRates: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRatesRequest, _admin_service_pb2.GetRatesResponse]
     """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
@@ -130,9 +129,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     ChangeJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ChangeJobsRequest, _admin_service_pb2.ChangeJobsResponse]  # type: ignore[assignment]
     """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
-    oldest first.
-    Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
-    is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+    oldest first. Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The
+    owner of the job is the calling admin, or the system. Fails with INVALID_ARGUMENT.
     """
     GetRates: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRatesRequest, _admin_service_pb2.GetRatesResponse]  # type: ignore[assignment]
     """GetRates returns how many jobs ended, and how long they waited and ran, over a time: in total and by kind."""
@@ -235,9 +233,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ChangeJobsResponse, _abc.Awaitable[_admin_service_pb2.ChangeJobsResponse]]:
         """ChangeJobs submits a job of kind `jobs.bulk` that retries, cancels, holds or releases all jobs that match a filter, the
-        oldest first.
-        Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The owner of the job
-        is the calling admin, or the system. Fails with INVALID_ARGUMENT.
+        oldest first. Jobs submitted later and jobs that refuse the change are left out; its result has their numbers. The
+        owner of the job is the calling admin, or the system. Fails with INVALID_ARGUMENT.
         """
 
     @_abc_1.abstractmethod

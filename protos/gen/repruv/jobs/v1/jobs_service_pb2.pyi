@@ -594,7 +594,7 @@ class ListJobEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     LATEST_SEQUENCE_FIELD_NUMBER: _builtins.int
     latest_sequence: _builtins.int
-    """The newest sequence of the owner; more pages follow while it is above that of the last event."""
+    """The last sequence of the owner; more pages follow while it is above that of the last event."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_job_events_pb2.JobEvent]:
         """In order, starting directly after after_sequence."""
@@ -772,7 +772,7 @@ class BatchGetEventPositionsResponse(_message.Message):
     LATEST_SEQUENCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def latest_sequences(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """The newest sequence by owner; owners without events are absent."""
+        """The last sequence by owner; owners without events are absent."""
 
     def __init__(
         self,

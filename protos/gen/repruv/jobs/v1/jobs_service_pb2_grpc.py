@@ -249,7 +249,7 @@ class JobsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetEventPositions(self, request, context):
-        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+        """BatchGetEventPositions returns the last sequence of each owner, so that a reader detects missed events. Only for
         services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -290,8 +290,8 @@ class JobsServiceServicer:
 
     def RegisterKinds(self, request, context):
         """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
-        every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
-        are only for workers.
+        every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and those up to
+        GetCheckpoints are only for workers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -79,7 +79,7 @@ class JobsServiceStub:
     partial page. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     BatchGetEventPositions: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]
-    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+    """BatchGetEventPositions returns the last sequence of each owner, so that a reader detects missed events. Only for
     services.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]
@@ -99,8 +99,8 @@ class JobsServiceStub:
     """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
     RegisterKinds: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]
     """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
-    every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
-    are only for workers.
+    every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and those up to
+    GetCheckpoints are only for workers.
     """
     ClaimJobs: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]
     """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A
@@ -187,7 +187,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     partial page. Fails with INVALID_ARGUMENT (`cursors`). Only for services.
     """
     BatchGetEventPositions: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.BatchGetEventPositionsRequest, _jobs_service_pb2.BatchGetEventPositionsResponse]  # type: ignore[assignment]
-    """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+    """BatchGetEventPositions returns the last sequence of each owner, so that a reader detects missed events. Only for
     services.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_service_pb2.WatchJobRequest, _jobs_service_pb2.WatchJobResponse]  # type: ignore[assignment]
@@ -207,8 +207,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """MarkNotificationsRead marks notifications as read. Repeating the call succeeds; unknown jobs are ignored."""
     RegisterKinds: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.RegisterKindsRequest, _jobs_service_pb2.RegisterKindsResponse]  # type: ignore[assignment]
     """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
-    every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
-    are only for workers.
+    every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and those up to
+    GetCheckpoints are only for workers.
     """
     ClaimJobs: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ClaimJobsRequest, _jobs_service_pb2.ClaimJobsResponse]  # type: ignore[assignment]
     """ClaimJobs assigns claimable jobs to a worker, each with a lease. Without such jobs it waits for up to `wait`. A
@@ -352,7 +352,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_service_pb2.BatchGetEventPositionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.BatchGetEventPositionsResponse, _abc.Awaitable[_jobs_service_pb2.BatchGetEventPositionsResponse]]:
-        """BatchGetEventPositions returns the newest sequence of each owner, so that a reader detects missed events. Only for
+        """BatchGetEventPositions returns the last sequence of each owner, so that a reader detects missed events. Only for
         services.
         """
 
@@ -402,8 +402,8 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.RegisterKindsResponse, _abc.Awaitable[_jobs_service_pb2.RegisterKindsResponse]]:
         """RegisterKinds registers a worker's kinds with their defaults, and their schedules. A worker calls it at start and
-        every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and all following ones
-        are only for workers.
+        every 30 s. Limits and pauses set by an admin stay. Fails with INVALID_ARGUMENT. This rpc and those up to
+        GetCheckpoints are only for workers.
         """
 
     @_abc_1.abstractmethod
