@@ -11,7 +11,7 @@ from starlette.responses import Response
 from chassis import errors
 from gateway.api import schemas_events
 from gateway.api.dependencies import Admin, Gateway, JobId, ReadSession
-from gateway.api.responses import OpenApiResponses, answer, documented, route
+from gateway.api.responses import OpenApiResponses, answer, documented, header, route
 from gateway.stream import places, poll, response
 
 router = APIRouter(tags=["events"])
@@ -43,6 +43,7 @@ After = Annotated[
 ]
 Wait = Annotated[float, Query(ge=0, le=poll.MAX_WAIT_SECONDS, description="How long to wait for an event, in seconds.")]
 LastEventId = Annotated[str | None, Query(description="The id of the last event that the client has.")]
+_RESUMABLE = {"parameters": [header("Last-Event-ID", "The same, as browsers send it; it takes precedence.")]}
 
 
 def _stream_responses(*problem_statuses: int) -> OpenApiResponses:
@@ -51,7 +52,7 @@ def _stream_responses(*problem_statuses: int) -> OpenApiResponses:
     return responses
 
 
-@router.get("/events", summary="Everything that happens", responses=_stream_responses())
+@router.get("/events", summary="Everything that happens", responses=_stream_responses(), openapi_extra=_RESUMABLE)
 async def user_events(
     request: Request, place: Place, session: ReadSession, gateway: Gateway, last_event_id: LastEventId = None
 ) -> Response:
@@ -85,7 +86,12 @@ async def poll_events(
     return answer({"resumed": result.resumed, "events": result.events, "next": str(result.after)})
 
 
-@router.get("/jobs/{job_id}/events", summary="What happens to one job", responses=_stream_responses(404))
+@router.get(
+    "/jobs/{job_id}/events",
+    summary="What happens to one job",
+    responses=_stream_responses(404),
+    openapi_extra=_RESUMABLE,
+)
 async def job_events(
     job_id: JobId,
     request: Request,
@@ -104,6 +110,7 @@ async def job_events(
     summary="What happens to one job of any user",
     tags=["admin"],
     responses=_stream_responses(403, 404),
+    openapi_extra=_RESUMABLE,
 )
 async def watched_job_events(
     job_id: JobId, request: Request, place: Place, session: Admin, gateway: Gateway, last_event_id: LastEventId = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -11,12 +11,23 @@ from starlette.responses import Response
 from gateway import views
 from gateway.api import schemas
 from gateway.api.dependencies import Gateway, JobId, PageSize, PageToken, ReadSession, WriteSession
-from gateway.api.responses import answer, route
+from gateway.api.responses import answer, header, response_headers, route
 from repruv.jobs.v1 import job_pb2, jobs_service_pb2
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 POLL_SECONDS = "2"
+_POLLED_HEADERS = response_headers(
+    ETag="The version of the job.", Retry_After="Seconds until the next poll, while the job is unfinished."
+)
+_POLLED: dict[str, Any] = {
+    "parameters": [header("If-None-Match", "The `ETag` of an earlier response.")],
+    "responses": {
+        "200": {"headers": _POLLED_HEADERS},
+        "304": {"description": "The job has not changed.", "headers": _POLLED_HEADERS},
+    },
+}
+"""OpenAPI of conditional requests."""
 
 
 @router.get("", **route("List jobs", views.Jobs, "A page of them, newest first unless requested otherwise."))
@@ -43,9 +54,11 @@ async def list_jobs(
     return answer(views.jobs(await gateway.jobs.list_jobs.send(session.identity, rpc_request)))
 
 
-@router.get("/{job_id}", **route("Get a job", views.Job, "The job.", 404))
+@router.get("/{job_id}", **route("Get a job", views.Job, "The job.", 404, extra=_POLLED))
 @router.get(
-    "/{job_id}/status", operation_id="jobs_get_job_status", **route("Get a job (same)", views.Job, "The job.", 404)
+    "/{job_id}/status",
+    operation_id="jobs_get_job_status",
+    **route("Get a job (same)", views.Job, "The job.", 404, extra=_POLLED),
 )
 async def get_job(job_id: JobId, request: Request, session: ReadSession, gateway: Gateway) -> Response:
     """Return a job. With `If-None-Match` the response for an unchanged job is an empty 304."""

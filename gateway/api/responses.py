@@ -84,13 +84,32 @@ def problem_response(status: int) -> dict[str, Any]:
     return {"description": _MEANINGS[status], "content": content}
 
 
+def header(name: str, description: str, schema: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the OpenAPI parameter of an optional request header."""
+    return {"name": name, "in": "header", "schema": schema or {"type": "string"}, "description": description}
+
+
+def response_headers(**descriptions: str) -> dict[str, Any]:
+    """Return the OpenAPI headers of a response; `_` in a name stands for `-`."""
+    return {
+        name.replace("_", "-"): {"schema": {"type": "string"}, "description": description}
+        for name, description in descriptions.items()
+    }
+
+
 _IDEMPOTENCY = {
     "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-            "description": "The same key with the same request gives the same job for 24 hours.",
+        header(
+            "Idempotency-Key",
+            "The same key with the same request gives the same job for 24 hours.",
+            {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        )
+    ],
+    "responses": {
+        "202": {
+            "headers": response_headers(
+                Location="The job.", Idempotency_Replayed="`true` if an earlier request with the same key was accepted."
+            )
         }
-    ]
+    },
 }

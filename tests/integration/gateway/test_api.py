@@ -264,6 +264,23 @@ async def test_problems_of_bodies_are_documented(account: Account) -> None:
         assert {"403", "408", "413", "415", *malformed} <= set(operation["responses"]), operation["operationId"]
 
 
+async def test_headers_that_clients_send_and_read_are_documented(account: Account) -> None:
+    paths = (await account.http.get("/openapi.json")).json()["paths"]
+
+    def sent(path: str, method: str = "get") -> set[str]:
+        return {each["name"] for each in paths[path][method].get("parameters", ()) if each["in"] == "header"}
+
+    for path in ("/api/v1/jobs/{job_id}", "/api/v1/jobs/{job_id}/status"):
+        assert sent(path) == {"If-None-Match"}
+        responses = paths[path]["get"]["responses"]
+        assert all(set(responses[status]["headers"]) == {"ETag", "Retry-After"} for status in ("200", "304"))
+    for path in ("/api/v1/events", "/api/v1/jobs/{job_id}/events", "/api/v1/admin/jobs/{job_id}/events"):
+        assert sent(path) == {"Last-Event-ID"}
+    for path in ("/api/v1/demo/enable", "/api/v1/demo/disable", "/api/v1/exports"):
+        assert sent(path, "post") == {"Idempotency-Key"}
+        assert set(paths[path]["post"]["responses"]["202"]["headers"]) == {"Location", "Idempotency-Replayed"}
+
+
 async def test_a_compressed_body_is_415(account: Account) -> None:
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     answer = await account.http.post("/api/v1/demo/enable", content=gzip.compress(b"{}"), headers=headers)
