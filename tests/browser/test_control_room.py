@@ -20,6 +20,7 @@ INSERT INTO jobs.jobs (job_id, owner_id, kind, payload, priority, budget, backof
 SELECT unnest(%s::uuid[]), %s, 'demo.import', '{}', 0, 3, '1 s', '60 s', '600 s', 'failed', now(), 1, 3, now(), now(),
     'quota_exceeded', 'The platform refused the import: quota exceeded.'
 """
+LONGEST_NAMES = "UPDATE jobs.jobs SET kind = %s, error_code = %s WHERE job_id = %s"
 LATER = "UPDATE jobs.jobs SET state = 'scheduled', ready = false, run_at = now() + interval '1 hour' WHERE job_id = %s"
 ATTEMPTS = """
 INSERT INTO jobs.attempts (job_id, attempt, worker, finished_at, outcome, error_code, error_message, exception_type,
@@ -41,6 +42,28 @@ class Clicks:
         """Click the first element of a role and a name."""
         self.clicked.append(name)
         await self.page.get_by_role(role, name=name).first.click()  # type: ignore[arg-type]
+
+
+async def test_the_longest_names_fit_into_their_columns(visitor: Visitor, user: User, system: System) -> None:
+    await system.execute("UPDATE auth.users SET role = 'admin' WHERE user_id = %s", user.user_id)
+    await visitor.sign_in_as(await user.sign_in_again())
+    job_id = ids.uuid7()
+    await system.execute(FAILED_IMPORTS, [job_id], UUID(user.user_id))
+    await system.execute(LONGEST_NAMES, "abcdefghi_" * 10, "long_code_" * 10, job_id)
+    for path, selector in (
+        ("/admin/jobs", f"#job-{job_id}"),
+        ("/admin/errors", "[data-row][id^=group-abcdefghi]"),
+    ):
+        page = await visitor.open(path)
+        cell = page.locator("td").filter(has=page.locator(selector))
+        await expect(cell).to_be_visible()
+        assert await cell.evaluate("(cell) => cell.closest('table').getBoundingClientRect().right <= innerWidth")
+        # Nothing of a cell is seen outside of it.
+        assert await cell.evaluate(
+            "(cell) => getComputedStyle(cell).overflowX === 'hidden' || cell.scrollWidth <= cell.clientWidth"
+        )
+        await page.close()
+    await system.execute("DELETE FROM jobs.jobs WHERE job_id = %s", job_id)
 
 
 async def test_cause_of_failed_imports_is_found_and_120_jobs_are_retried_in_ten_clicks(
