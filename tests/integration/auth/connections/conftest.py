@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets as randomness
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -122,9 +123,16 @@ async def http() -> AsyncIterator[outbound.Outbound]:
 
 @pytest.fixture
 def parts(
-    engine: AsyncEngine, silent_jobs: JobsClient, offered: tuple[Platform, ...], http: outbound.Outbound
+    engine: AsyncEngine,
+    silent_jobs: JobsClient,
+    offered: tuple[Platform, ...],
+    http: outbound.Outbound,
+    late_polls: timedelta,
 ) -> Parts:
-    """Connections while the jobs service is down: their guarantees must not depend on the jobs service."""
+    """Connections while the jobs service is down: their guarantees must not depend on the jobs service.
+
+    Events stay in the outbox: the relay of `context`, if it runs, has this database too.
+    """
     return make_parts(engine, silent_jobs, offered, http)
 
 
