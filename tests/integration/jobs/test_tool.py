@@ -184,7 +184,7 @@ async def test_jobs_are_put_on_hold_and_released_one_by_one_and_together(
 async def test_kinds_are_limited_paused_and_resumed(jobs_api: JobsApi, kind: str, tool: Tool) -> None:
     await jobs_api.register(kind_pb2.KindRegistration(kind=kind))
     await jobs_api.submit(kind)
-    assert "2 running, 10 in 1m" in (await tool("limit", kind, "--max-running", "2", "--rate", "10/minute")).out
+    assert "2 at once, 10 per 1m" in (await tool("limit", kind, "--max-running", "2", "--rate", "10/minute")).out
     # What is not named stays.
     limits = (await tool("limit", kind, "--max-running-per-key", "3", "--json")).json["limits"]
     assert limits == {"max_running": 2, "max_running_per_key": 3, "rate_count": 10, "rate_period": "60s"}
