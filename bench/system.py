@@ -74,7 +74,7 @@ class System:
             except http.UnexpectedStatus as refused:
                 if refused.answer.status not in BUSY:
                     raise
-                await asyncio.sleep(float(refused.answer.headers.get("retry-after", 1)))
+                await asyncio.sleep(float(refused.answer.headers["retry-after"]))
         raise TimeoutError("the machine is too busy to hash passwords")
 
     async def sign_in(self, user: User) -> User:

@@ -56,10 +56,9 @@ class Connection(psycopg.AsyncConnection[Any]):
         if timeout is not None:
             self._stop_watching()
             return await super().wait(gen, CHECK_SECONDS, timeout)
-        rest = gen
+        rest: Generator[Any, Any, Result] | None = None
         try:
             event = next(gen)
-            rest = _resume_at(event, gen)
             while event == waiting.WAIT_R:
                 await self._wait_readable()
                 event = gen.send(waiting.READY_R)
@@ -71,6 +70,7 @@ class Connection(psycopg.AsyncConnection[Any]):
             return result
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                rest = rest or _resume_at(event, gen)
                 await _complete(self._end_statement(rest, is_sending_rows=event == waiting.WAIT_W))
             raise
         except psycopg.errors._WaitTimeout:
@@ -145,7 +145,7 @@ class Connection(psycopg.AsyncConnection[Any]):
         return await waiting.wait_async(gen, self.pgconn.socket, CHECK_SECONDS, timeout)
 
     async def _end_statement(self, gen: abc.PQGen[Any], *, is_sending_rows: bool) -> None:
-        """End a statement, and a COPY that it has begun. One whose rows are being sent ends with its block."""
+        """End a statement, and a COPY that it has begun. psycopg itself ends a COPY whose rows are being sent."""
         deadline = time.monotonic() + CANCEL_SECONDS
         is_running = True
         try:
@@ -212,7 +212,7 @@ async def _complete(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _resume_at(event: Any, gen: abc.PQGen[Result]) -> Generator[Any, Any, Result]:
-    """Return a generator that continues `gen`, which waits for `event`. It may be waited for several times."""
+    """Return a generator that continues `gen`, which waits for `event`. Several waits in turn may continue it."""
     while True:
         try:
             if ready := (yield event):  # None at the beginning of a wait

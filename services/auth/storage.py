@@ -18,6 +18,17 @@ from services.auth import domain
 from services.auth.schema import second_factors, users
 
 NOW = sa.func.now()
+
+
+def not_before(column: sa.ColumnElement[datetime]) -> sa.ColumnElement[datetime]:
+    """Return the present time, or that of `column` if it is later.
+
+    A stored time lies in the future if its transaction began after this one, or if it was stored before a failover to a
+    server whose clock is behind.
+    """
+    return sa.func.greatest(NOW, column)
+
+
 _HAS_SECOND_FACTOR = (
     sa.exists()
     .where(second_factors.c.user_id == users.c.user_id, second_factors.c.enabled_at.is_not(None))

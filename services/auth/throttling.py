@@ -1,4 +1,4 @@
-"""Counted attempts, blocked above a limit: guesses, registrations, emails, API tokens. Shared by all replicas.
+"""Counted attempts, blocked above a limit: guesses, registrations, emails, changes of accounts. Shared by all replicas.
 
 A key is blocked when its count within a window has reached its limit. The first attempt opens the window, and nothing extends
 it. Password guesses are counted per account and network together: an attacker locks out their own network, not the owner.

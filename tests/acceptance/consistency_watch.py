@@ -9,7 +9,8 @@ from tests.acceptance.users import User
 
 PAUSE_SECONDS = 0.2
 """Between two rounds of four requests. A shorter pause would take a third of a core from the system under test."""
-WAY = ("disabled", "enabling", "enabled")
+STATUSES = ("disabled", "enabling", "enabled")
+"""The statuses of demo mode while it is enabled, in their order."""
 
 
 class ConsistencyWatch:
@@ -80,7 +81,7 @@ class ConsistencyWatch:
 
     def _is_known_way(self) -> bool:
         """Return whether demo mode went one way. A round that a busy machine or an outage delays misses a status."""
-        return self.statuses == [status for status in WAY if status in self.statuses]
+        return self.statuses == [status for status in STATUSES if status in self.statuses]
 
     def _judge(
         self, before: dict[str, Any], rows: dict[str, Any], numbers: dict[str, Any], after: dict[str, Any]

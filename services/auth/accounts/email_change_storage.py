@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import ids, postgres
 from services.auth.schema import email_changes, users
-from services.auth.storage import NOW
+from services.auth.storage import NOW, not_before
 
 CONFIRM_WITHIN = timedelta(hours=24)
 REVOCABLE_FOR = timedelta(days=7)
@@ -121,8 +121,7 @@ async def set_revoke_link(conn: AsyncConnection, change_id: uuid.UUID, token_has
 
 async def confirm(conn: AsyncConnection, change_id: uuid.UUID) -> None:
     """Mark a change as confirmed; its link to the new address is void."""
-    # The request may be of a time before a failover to a server whose clock is behind.
-    confirmed_at = sa.func.greatest(NOW, email_changes.c.requested_at)
+    confirmed_at = not_before(email_changes.c.requested_at)
     await _set(conn, change_id, _IS_PENDING, confirmed_at=confirmed_at, confirm_hash=None)
 
 

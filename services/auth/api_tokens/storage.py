@@ -16,7 +16,7 @@ from services.auth import domain
 from services.auth import storage as account_storage
 from services.auth.api_tokens.domain import PER_USER, USE_NOTED_AFTER, ApiToken, Scope
 from services.auth.schema import api_tokens, users
-from services.auth.storage import NOW
+from services.auth.storage import NOW, not_before
 
 IS_ACTIVE = sa.and_(api_tokens.c.revoked_at.is_(None), api_tokens.c.expires_at > NOW)
 _IS_DUE = sa.or_(api_tokens.c.last_used_at.is_(None), api_tokens.c.last_used_at <= NOW - USE_NOTED_AFTER)
@@ -120,9 +120,7 @@ async def find_by_hash(conn: AsyncConnection, token_hash: bytes) -> ApiToken | N
 async def note_use(conn: AsyncConnection, token_id: uuid.UUID) -> None:
     """Note that a token was used now, unless a recent use is noted."""
     is_due = sa.and_(api_tokens.c.token_id == token_id, _IS_DUE)
-    # The token may be of a time before a failover to a server whose clock is behind.
-    used_at = sa.func.greatest(NOW, api_tokens.c.created_at)
-    await conn.execute(sa.update(api_tokens).where(is_due).values(last_used_at=used_at))
+    await conn.execute(sa.update(api_tokens).where(is_due).values(last_used_at=not_before(api_tokens.c.created_at)))
 
 
 async def revoke_token(conn: AsyncConnection, user_id: uuid.UUID, token_id: uuid.UUID) -> domain.Revocation | None:
@@ -156,8 +154,7 @@ async def has_others(conn: AsyncConnection, *, created_before: datetime) -> bool
 async def _revoke(
     conn: AsyncConnection, condition: sa.ColumnElement[bool], reason: domain.RevokeReason
 ) -> list[domain.Revocation]:
-    # A token may have been created after this transaction started.
-    revoked_at = sa.func.greatest(NOW, api_tokens.c.created_at)
+    revoked_at = not_before(api_tokens.c.created_at)
     statement = sa.update(api_tokens).where(condition, IS_ACTIVE).values(revoked_at=revoked_at)
     returned = statement.returning(api_tokens.c.user_id, api_tokens.c.token_id, api_tokens.c.revoked_at)
     by_user: dict[uuid.UUID, list[Any]] = {}

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth import domain
 from services.auth.schema import devices
-from services.auth.storage import NOW
+from services.auth.storage import not_before
 
 PER_USER = 20
 """Devices that are remembered of a user; the one unused for longest is forgotten."""
@@ -56,7 +56,7 @@ async def recognize(conn: AsyncConnection, user_id: uuid.UUID, hash_: bytes) -> 
         postgresql.insert(devices)
         .values(device_hash=hash_, user_id=user_id)
         .on_conflict_do_update(
-            index_elements=["device_hash"], set_={"last_seen_at": sa.func.greatest(NOW, devices.c.last_seen_at)}
+            index_elements=["device_hash"], set_={"last_seen_at": not_before(devices.c.last_seen_at)}
         )
         .cte("remembered")
     )

@@ -18,16 +18,15 @@ from services.auth import storage as account_storage
 from services.auth.api_tokens import storage as token_storage
 from services.auth.current_session import IS_LIVE, SESSION, session
 from services.auth.schema import api_tokens, sessions, users
-from services.auth.storage import NOW
+from services.auth.storage import NOW, not_before
 
 _IS_DUE = sessions.c.last_seen_at <= NOW - domain.RENEW_AFTER
 _IDLE_LIFETIME = sa.case(
     (sessions.c.is_remembered, sa.literal(domain.REMEMBERED.idle, sa.Interval)),
     else_=sa.literal(domain.NOT_REMEMBERED.idle, sa.Interval),
 )
-# Not before the times that are stored: after a failover the clock of the new server may be behind.
 _USED_NOW = {
-    "last_seen_at": sa.func.greatest(NOW, sessions.c.last_seen_at),
+    "last_seen_at": not_before(sessions.c.last_seen_at),
     "idle_expires_at": sa.func.least(NOW + _IDLE_LIFETIME, sessions.c.absolute_expires_at),
 }
 
@@ -107,7 +106,7 @@ async def replace_token(
 ) -> domain.Session:
     """Replace the token of a session, and mark it fresh if `is_proof`. Raises `SessionInvalid` if it has ended."""
     is_current = sa.and_(sessions.c.session_id == actor.session_id, sessions.c.user_id == actor.user_id, IS_LIVE)
-    proof = {"authenticated_at": sa.func.greatest(NOW, sessions.c.authenticated_at)} if is_proof else {}
+    proof = {"authenticated_at": not_before(sessions.c.authenticated_at)} if is_proof else {}
     values = {"token_hash": token_hash, **proof, **_USED_NOW}
     row = (await conn.execute(sa.update(sessions).where(is_current).values(values).returning(*SESSION))).one_or_none()
     if row is None:
@@ -233,12 +232,10 @@ async def revoke_surplus_sessions(
 async def _revoke(
     conn: AsyncConnection, user_id: uuid.UUID, condition: sa.ColumnElement[bool], reason: domain.RevokeReason
 ) -> domain.Revocation | None:
-    # A session may have begun after this transaction started, or before a failover to a server whose clock is behind.
-    revoked_at = sa.func.greatest(NOW, sessions.c.created_at)
     statement = (
         sa.update(sessions)
         .where(sessions.c.user_id == user_id, IS_LIVE, condition)
-        .values(revoked_at=revoked_at, revoke_reason=reason.value)
+        .values(revoked_at=not_before(sessions.c.created_at), revoke_reason=reason.value)
         .returning(sessions.c.session_id, sessions.c.revoked_at)
     )
     rows = (await conn.execute(statement)).all()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -249,6 +250,21 @@ class Owner:
         )
         async with self.parts.engine.begin() as conn:
             await conn.execute(statement, {"by": interval, "user": self.user_id, "platform": self.platform})
+
+    def after_response(
+        self, monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Run `act` once, after the platform has responded to `method` and before the handler stores the tokens."""
+        provider = type(self.parts.dependencies.providers[self.platform])
+        call = getattr(provider, method)
+
+        async def superseded(provider_self: Any, *arguments: Any) -> Any:
+            tokens = await call(provider_self, *arguments)
+            monkeypatch.setattr(provider, method, call)
+            await act()
+            return tokens
+
+        monkeypatch.setattr(provider, method, superseded)
 
     async def published_events(self) -> list[tuple[str, int]]:
         """The events in the outbox, as (reason, version), oldest first."""

@@ -90,15 +90,7 @@ async def test_disconnect_during_the_exchange_revokes_the_late_tokens(
 ) -> None:
     await owner.returned()
     context = await owner.context()
-    provider = owner.parts.dependencies.providers["tampering"]
-    exchange = type(provider).exchange
-
-    async def superseded(self: Any, code: str, transaction: Any) -> Any:
-        tokens = await exchange(self, code, transaction)
-        await owner.disconnect()
-        return tokens
-
-    monkeypatch.setattr(type(provider), "exchange", superseded)
+    owner.after_response(monkeypatch, "exchange", owner.disconnect)
     with pytest.raises(worker.Cancelled):
         await owner.connect(context)
     [revoked] = await tampering.requests_to("/revoke")
@@ -349,16 +341,12 @@ async def test_attempt_superseded_within_the_exchange_stores_nothing(
 ) -> None:
     await owner.returned()
     first, second = await owner.context(attempt=1), await owner.context(attempt=2)
-    provider = owner.parts.dependencies.providers["tampering"]
-    exchange = type(provider).exchange
 
-    async def superseded(self: Any, *arguments: Any) -> Any:
-        tokens = await exchange(self, *arguments)
+    async def begin_second() -> None:
         async with owner.parts.engine.begin() as conn:
             await storage.CONNECTIONS.begin_attempt(conn, owner.parts.dependencies.attempt(second).fence)
-        return tokens
 
-    monkeypatch.setattr(type(provider), "exchange", superseded)
+    owner.after_response(monkeypatch, "exchange", begin_second)
     with pytest.raises(worker.Cancelled):
         await owner.connect(first)
     assert (await owner.stored()).tokens is None

@@ -42,17 +42,13 @@ async def test_slower_refresh_does_not_replace_the_tokens_of_the_faster_one(
 ) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
-    provider = type(owner.parts.dependencies.providers["tampering"])
-    refresh, faster = provider.refresh, []
+    faster = []
 
-    async def superseded(self: Any, *arguments: Any) -> Any:
-        tokens = await refresh(self, *arguments)
-        monkeypatch.setattr(provider, "refresh", refresh)
+    async def refresh_again() -> None:
         assert await owner.refresh() == {"refreshed": True}
         faster.append(await owner.tokens())
-        return tokens
 
-    monkeypatch.setattr(provider, "refresh", superseded)
+    owner.after_response(monkeypatch, "refresh", refresh_again)
     assert await owner.refresh() == {"refreshed": False}
     assert await owner.tokens() == faster[0]
 
@@ -63,17 +59,13 @@ async def test_disconnect_wins_over_a_refresh_and_both_tokens_are_revoked(
 ) -> None:
     await owner.connected()
     await owner.age("refresh_at", "1 day")
-    provider = owner.parts.dependencies.providers["tampering"]
-    refresh = type(provider).refresh
 
-    async def superseded(self: Any, *arguments: Any) -> Any:
-        tokens = await refresh(self, *arguments)
+    async def end() -> None:
         await owner.disconnect()
         if is_taken_back:
             await owner.take_back()
-        return tokens
 
-    monkeypatch.setattr(type(provider), "refresh", superseded)
+    owner.after_response(monkeypatch, "refresh", end)
     assert await owner.refresh() == {"refreshed": False}
     if not is_taken_back:
         await owner.take_back()
@@ -87,17 +79,13 @@ async def test_late_tokens_that_the_platform_does_not_revoke_now_are_revoked_lat
 ) -> None:
     connected = await owner.connected()
     await owner.age("refresh_at", "1 day")
-    provider = owner.parts.dependencies.providers["tampering"]
-    refresh = type(provider).refresh
 
-    async def superseded(self: Any, *arguments: Any) -> Any:
-        tokens = await refresh(self, *arguments)
+    async def end() -> None:
         await owner.disconnect()
         await owner.take_back()
         await tampering.misbehave(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
-        return tokens
 
-    monkeypatch.setattr(type(provider), "refresh", superseded)
+    owner.after_response(monkeypatch, "refresh", end)
     assert await owner.refresh() == {"refreshed": False}
     assert (await owner.submitted())[-1] == "auth.revoke-tokens"
     assert await owner.revoke_tokens(connected.generation) == {"revoked": True}
