@@ -25,9 +25,11 @@ FROM (SELECT
 """Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each task."""
 
 _IS_DUE = f"state = '{State.SCHEDULED}' AND NOT ready AND NOT awaits_children AND run_at <= now()"
+_IS_DUE_RETRY = f"state = {sql.target_of(Action.RETRY_LATER)} AND NOT ready AND NOT awaits_children AND run_at <= now()"
 _IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.UNCLAIMED}"
 _OF_OWNER = "owner_id = coalesce(CAST(:owner_id AS uuid), owner_id)"
 DUE_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_DUE} LIMIT :limit")
+DUE_RETRY_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_DUE_RETRY} LIMIT :limit")
 OVERDUE_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_OVERDUE} LIMIT :limit")
 
 _OVERRUN = f"""FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
@@ -133,9 +135,9 @@ async def promote_due(conn: AsyncConnection, *, limit: int, owner_id: UUID | Non
     return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit, "owner_id": owner_id})
 
 
-async def ready_retries(conn: AsyncConnection, *, limit: int) -> list[str]:
-    """Make retrying jobs ready whose backoff is over; return the kind of each."""
-    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit, "owner_id": None})]
+async def ready_retries(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[str]:
+    """Make retrying jobs (of one owner) ready whose backoff is over; return the kind of each."""
+    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit, "owner_id": owner_id})]
 
 
 async def fail_overdue(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:

@@ -79,17 +79,22 @@ class Maintenance:
     async def promote_due(self) -> int:
         """Make due jobs claimable: scheduled jobs whose time has come, and retries whose backoff is over.
 
-        Scheduled jobs of an owner whose row is locked wait for the next pass.
+        Scheduled jobs of an owner whose row is locked wait for the next pass. Retries lock no owner, and wait for none.
         """
-        return await self._by_owner(self._promote_due, due.DUE_OWNERS)
+        retried = await self._by_owner(self._ready_retries, due.DUE_RETRY_OWNERS)
+        return max(retried, await self._by_owner(self._promote_scheduled, due.DUE_OWNERS))
 
-    async def _promote_due(self, owner_id: UUID | None) -> int:
+    async def _ready_retries(self, owner_id: UUID | None) -> int:
+        async with self.jobs.transaction() as tx:
+            kinds = await due.ready_retries(tx.conn, limit=BATCH, owner_id=owner_id)
+            tx.wakeups.update(kinds)
+        return len(kinds)
+
+    async def _promote_scheduled(self, owner_id: UUID | None) -> int:
         async with self.jobs.transaction() as tx:
             promoted = await due.promote_due(tx.conn, limit=BATCH, owner_id=owner_id)
             tx.transitions += [(job, "due") for job in promoted]
-            retry_kinds = await due.ready_retries(tx.conn, limit=BATCH)
-            tx.wakeups.update(retry_kinds)
-        return max(len(promoted), len(retry_kinds))
+        return len(promoted)
 
     async def fail_overdue(self) -> int:
         """Fail waiting jobs whose deadline has passed; those of an owner whose row is locked wait for the next pass."""

@@ -250,6 +250,50 @@ async def test_due_jobs_do_not_wait_for_a_locked_owner(
     assert await jobs_helpers.state(jobs, waiting[blocked]) is state
 
 
+async def retrying_and_scheduled(
+    jobs: Operations, engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, count: int
+) -> tuple[list[UUID], UUID]:
+    """Return jobs whose backoff is over, each of an owner of its own, and a scheduled job that is due, of another one."""
+    retrying = [(await submit_job(owner_id=uuid4())).job_id for _ in range(count)]
+    await jobs.claim(worker="w1", kinds=[kind], limit=count)
+    await jobs.finish_many([(job_id, 1, jobs_helpers.ERROR) for job_id in retrying])
+    scheduled = (await submit_job(owner_id=uuid4(), run_at=datetime.now(UTC) + jobs_helpers.HOUR)).job_id
+    for job_id in (*retrying, scheduled):
+        await jobs_helpers.shift(engine, job_id, "run_at = now()")
+    return retrying, scheduled
+
+
+async def test_retries_do_not_wait_for_the_locked_owner_of_a_scheduled_job(
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks
+) -> None:
+    (retrying,), scheduled = await retrying_and_scheduled(jobs, jobs_engine, submit_job, kind, 1)
+    async with locked(LOCK_OWNER, (await jobs.get(scheduled, owner_id=None)).spec.owner_id):
+        await Maintenance(jobs).promote_due()
+        assert await jobs_helpers.claim(jobs, kind) == [retrying]
+        assert await jobs_helpers.state(jobs, scheduled) is State.SCHEDULED
+
+
+@pytest.mark.parametrize("refused", [State.RETRYING, State.PENDING])
+async def test_job_that_the_database_refuses_to_change_stops_no_due_jobs_of_others(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submit_job: jobs_helpers.Submit,
+    kind: str,
+    poisoned: jobs_helpers.Poison,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: State,
+) -> None:
+    monkeypatch.setattr(maintenance, "REFUSED_PAUSE_SECONDS", 0.0)
+    retrying, scheduled = await retrying_and_scheduled(jobs, jobs_engine, submit_job, kind, 2)
+    poison = retrying[0] if refused is State.RETRYING else scheduled
+    others = {*retrying, scheduled} - {poison}
+    async with poisoned(refused, poison):
+        await Maintenance(jobs).promote_due()
+        assert {*await jobs_helpers.claim(jobs, kind)} == others
+    await Maintenance(jobs).promote_due()
+    assert await jobs_helpers.claim(jobs, kind) == [poison]
+
+
 @pytest.mark.parametrize("task", ["orphans", "overrun"])
 async def test_tidying_does_not_wait_for_a_locked_owner(
     jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks, task: str
