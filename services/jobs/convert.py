@@ -92,10 +92,13 @@ def claimed_to_proto(job: domain.Job) -> job_pb2.Job:
 
 
 def job_to_proto(
-    job: domain.Job, *, payload: struct_pb2.Struct | None = None, max_bytes: int = MAX_PAYLOAD_BYTES
+    job: domain.Job, *, payload: struct_pb2.Struct | None = None, max_bytes: int | None = None
 ) -> job_pb2.Job:
-    """Return a job as proto. `payload` is the payload if the caller has it; one above `max_bytes` is left out."""
-    if payload is None and job.has_payload and job.payload_bytes <= max_bytes:
+    """Return a job as proto. `payload` is the payload if the caller has it; one above `max_bytes` is left out.
+
+    A stored payload may be larger than a submitted one: an undo job carries that of its job, and jsonb writes numbers out.
+    """
+    if payload is None and job.has_payload and (max_bytes is None or job.payload_bytes <= max_bytes):
         payload = json_to_proto(job.spec.payload)
     return job_pb2.Job(
         job_id=str(job.job_id),

@@ -42,7 +42,7 @@ _LONGEST = {
     "attempt_timeout": "24 hours",
     "total_timeout": "30 days",
 }
-_TIMES = ("run_at", "created_at", "scheduled_at", "deadline", "started_at", "read_at", "progress_at")
+_TIMES = ("run_at", "hold_run_at", "created_at", "scheduled_at", "deadline", "started_at", "read_at", "progress_at")
 _FIRST, _LAST = "0001-01-02 UTC", "9998-12-31 UTC"
 _REPAIRED = ", ".join(
     [

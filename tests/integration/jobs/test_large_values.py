@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import bus, errors, ids
+from chassis import bus, errors, ids, protobuf
 from repruv.jobs.v1 import job_events_pb2
 from services.jobs import broadcast, checkpoints, convert, domain, notifications, outcomes, storage
 from services.jobs.operations import Operations
@@ -86,6 +86,25 @@ async def test_undo_of_a_job_with_a_large_payload_receives_it(
     await jobs.finish(job_id, 1, outcomes.Cancelled(reason="requested"))
     (undo,) = await jobs.claim(worker="w", kinds=[kind + domain.UNDO], limit=1)
     assert undo.spec.payload["payload"] == LARGE
+
+
+async def test_workers_receive_payloads_that_are_stored_larger_than_they_were_submitted(
+    jobs: Operations, spec: jobs_helpers.MakeSpec, kind: str
+) -> None:
+    largest: dict[str, Any] = {"text": "x" * (convert.MAX_PAYLOAD_BYTES - 30)}
+    written_out: dict[str, Any] = {"numbers": [1e300] * 1_000}
+    for payload, has_undo in ((written_out, False), (largest, True)):
+        assert convert.json_from_proto(convert.json_to_proto(payload), "payload", convert.MAX_PAYLOAD_BYTES) == payload
+        job_id = ids.uuid7()
+        await jobs.submit(job_id, spec(payload=payload, has_undo=has_undo))
+        assert received(await jobs_helpers.claim_one(jobs, kind)) == payload
+        await jobs.finish(job_id, 1, outcomes.Cancelled(reason="requested"))
+    assert received(await jobs_helpers.claim_one(jobs, kind + domain.UNDO))["payload"] == largest
+
+
+def received(claimed: domain.Job) -> dict[str, Any]:
+    """Return the payload that the worker of a claimed job gets."""
+    return protobuf.from_struct(convert.claimed_to_proto(claimed).spec.payload)
 
 
 async def test_repeated_submit_with_a_large_payload_returns_the_stored_job(

@@ -17,6 +17,7 @@ from tests.integration.jobs import jobs_helpers
 
 BEYOND = {
     "time": "deadline = 'infinity', total_timeout = interval '30 days'",
+    "hold": "hold_run_at = '-infinity'",
     "interval": "backoff = interval '3000000 years'",
     "number": "payload = ('{\"n\": 1' || repeat('0', 5000) || '}')::jsonb",
     "depth": "payload = (repeat('[', 3000) || repeat(']', 3000))::jsonb",
