@@ -10,8 +10,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 
 from services.jobs import domain, list_storage, retention, storage
+from services.jobs.batch_size import BatchSize
 from services.jobs.operations import Operations
 from services.jobs.operators import change_log
 from services.jobs.transaction import Transaction
@@ -20,12 +22,14 @@ BATCH = 100
 """Unfinished jobs that one call cancels."""
 DELETE_BATCH = 1_000
 """Finished jobs, and events, that one call deletes; changes by an admin that it forgets."""
-STATEMENT_BATCH = 50
-"""Jobs that one statement deletes: each may have 20,000 log lines."""
-DELETE_SECONDS = 2.0
-"""Time after which a call deletes no further jobs."""
+FIRST_DELETED, MAX_DELETED = 5, 50
+"""Jobs that the first statement deletes, and the most that one deletes."""
+FIRST_SCANNED = 20
+"""Jobs that the first statement searches for mentions; each may have megabytes of log lines and checkpoints."""
 SCAN_BATCH = 2_000
-"""Jobs of other owners that one call searches for mentions."""
+"""Jobs of all owners that one call searches for mentions."""
+CALL_SECONDS = 2.0
+"""Time after which a call deletes no further jobs, and time after which it searches no further ones."""
 REASON = "account_deleted"
 _CANCELLABLE = frozenset(domain.State) - domain.FINISHED - {domain.State.CANCELLING}
 _START = UUID(int=0)
@@ -108,24 +112,50 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
                 await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
         logs = (change_log.KINDS, change_log.JOBS)
         forgotten = [await log.forget_actor(conn, owner_id, limit=DELETE_BATCH) for log in logs]
-    addresses = [text.lower() for text in texts]
+    found = await _delete_mentions(jobs, owner_id, [text.lower() for text in texts], after or _START)
     async with jobs.transaction() as tx:
-        parameters = {
-            "after": after or _START,
-            "limit": SCAN_BATCH,
-            "texts": [str(owner_id), *addresses],
-            "patterns": [str(owner_id), *map(_whole, addresses)],
-        }
-        page = (await tx.conn.execute(_MENTIONING, parameters)).all()
-        mentioning = [row for row in page if row.is_mentioning]
-        await _delete(tx, [row.job_id for row in mentioning if row.is_finished])
         is_unsent = bool(await tx.conn.scalar(_IS_UNSENT, {"sought": str(owner_id)}))
-    is_clean = all(row.is_finished for row in mentioning)
-    return Erased(
-        deleted=deleted_jobs + deleted_events + sum(forgotten) + sum(row.is_finished for row in mentioning),
-        is_complete=not has_jobs and max(deleted_events, *forgotten) < DELETE_BATCH and is_clean and not is_unsent,
-        next_job_id=page[-1].job_id if len(page) == SCAN_BATCH else None,
-    )
+    deleted = deleted_jobs + deleted_events + sum(forgotten) + found.deleted
+    is_clean = not has_jobs and max(deleted_events, *forgotten) < DELETE_BATCH and not found.has_unfinished
+    return Erased(deleted=deleted, is_complete=is_clean and not is_unsent, next_job_id=found.end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mentions:
+    """What a search for mentions has found."""
+
+    deleted: int
+    has_unfinished: bool
+    """Whether a mentioning job stays because it has not ended."""
+    end: UUID | None
+    """The last job that was searched; None at the end of all jobs."""
+
+
+async def _delete_mentions(jobs: Operations, owner_id: UUID, addresses: Sequence[str], after: UUID) -> _Mentions:
+    """Search some jobs after an id for mentions, and delete the finished ones among those."""
+    parameters: dict[str, object] = {
+        "texts": [str(owner_id), *addresses],
+        "patterns": [str(owner_id), *map(_whole, addresses)],
+    }
+    size = BatchSize(min(FIRST_SCANNED, SCAN_BATCH), most=SCAN_BATCH)
+    searched, deleted, has_unfinished, ends_at = 0, 0, False, time.monotonic() + CALL_SECONDS
+    while searched < SCAN_BATCH and (not searched or time.monotonic() < ends_at):
+        begin, limit = time.monotonic(), min(size.limit, SCAN_BATCH - searched)
+        try:
+            async with jobs.transaction() as tx:
+                page = (await tx.conn.execute(_MENTIONING, {**parameters, "after": after, "limit": limit})).all()
+                finished = [row.job_id for row in page if row.is_mentioning and row.is_finished]
+                await _delete(tx, finished)
+        except DBAPIError as error:
+            size.shrink_after(error)
+            continue
+        deleted += len(finished)
+        has_unfinished |= any(row.is_mentioning and not row.is_finished for row in page)
+        if len(page) < limit:
+            return _Mentions(deleted=deleted, has_unfinished=has_unfinished, end=None)
+        searched, after = searched + limit, page[-1].job_id
+        size.adapt(time.monotonic() - begin)
+    return _Mentions(deleted=deleted, has_unfinished=has_unfinished, end=after)
 
 
 def _whole(address: str) -> str:
@@ -144,14 +174,22 @@ async def _cancel(tx: Transaction, owner_id: UUID) -> None:
 
 async def _delete_finished(jobs: Operations, owner_id: UUID) -> int:
     """Delete finished jobs of the owner; return the number."""
-    deleted, count, ends_at = 0, STATEMENT_BATCH, time.monotonic() + DELETE_SECONDS
-    while count == STATEMENT_BATCH and deleted < DELETE_BATCH and time.monotonic() < ends_at:
-        async with jobs.transaction() as tx:
-            rows = await tx.conn.execute(_FINISHED, {"owner_id": owner_id, "limit": STATEMENT_BATCH})
-            finished = list(rows.scalars())
-            await _delete(tx, finished)
-        count = len(finished)
-        deleted += count
+    size = BatchSize(FIRST_DELETED, most=MAX_DELETED)
+    deleted, ends_at = 0, time.monotonic() + CALL_SECONDS
+    while deleted < DELETE_BATCH and (not deleted or time.monotonic() < ends_at):
+        begin, limit = time.monotonic(), size.limit
+        try:
+            async with jobs.transaction() as tx:
+                rows = await tx.conn.execute(_FINISHED, {"owner_id": owner_id, "limit": limit})
+                finished = list(rows.scalars())
+                await _delete(tx, finished)
+        except DBAPIError as error:
+            size.shrink_after(error)
+            continue
+        deleted += len(finished)
+        if len(finished) < limit:
+            break
+        size.adapt(time.monotonic() - begin)
     return deleted
 
 

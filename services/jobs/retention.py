@@ -13,20 +13,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
-from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import ids, postgres
 from services.jobs import domain, sql
+from services.jobs.batch_size import BatchSize
 from services.jobs.operators import change_log
 from services.jobs.schedules import storage
 
 BATCH = 1_000
 FIRST_BATCH = 100
-"""The first batch of a kind. The next ones are larger or smaller by its time: a job may have 20,000 log lines."""
-FAST_SECONDS, SLOW_SECONDS = 0.25, 1.0
-"""Shorter than the first a batch may be doubled, longer than the second it is halved."""
+"""The first batch of a kind. The next ones are larger or smaller by its time."""
 MAX_BATCHES = 3_000
 MAX_SECONDS = 900.0
 """Bounds of one call. A call that is due while one runs is skipped."""
@@ -134,8 +132,7 @@ class _Walk:
     kind: str
     until: datetime
     position: Position
-    limit: int
-    """Jobs of the next batch."""
+    size: BatchSize
     left: Position | None = None
     is_over: bool = False
 
@@ -143,13 +140,6 @@ class _Walk:
         """Move behind a batch; return where the next call may begin."""
         self.position, self.left = done.end, self.left or done.left
         return self.left or self.position
-
-    def adapt(self, seconds: float, *, most: int) -> None:
-        """Choose the size of the next batch by the time of the last one."""
-        if seconds > SLOW_SECONDS:
-            self.limit = max(1, self.limit // 2)
-        elif seconds < FAST_SECONDS:
-            self.limit = min(most, self.limit * 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,9 +169,13 @@ async def clean(
     """
     jobs, batches = 0, 0
     positions = {} if positions is None else positions
-    first = min(FIRST_BATCH, batch)
     walks = [
-        _Walk(kind=kind, until=until, position=positions.get(kind, _START), limit=first)
+        _Walk(
+            kind=kind,
+            until=until,
+            position=positions.get(kind, _START),
+            size=BatchSize(min(FIRST_BATCH, batch), most=batch),
+        )
         for kind, until in await _kinds(engine)
     ]
     ends_at = time.monotonic() + MAX_SECONDS
@@ -195,8 +189,8 @@ async def clean(
                 batches += 1
                 continue
             positions[walk.kind] = walk.advance(done)
-            walk.is_over = done.read < walk.limit
-            walk.adapt(time.monotonic() - started, most=batch)
+            walk.is_over = done.read < walk.size.limit
+            walk.size.adapt(time.monotonic() - started)
             if done.read:
                 jobs += done.deleted
                 batches += 1
@@ -218,11 +212,9 @@ async def _try_batch(engine: AsyncEngine, walk: _Walk) -> _Batch | None:
     """Delete one batch; None if it was too large for one statement: the next one is smaller."""
     try:
         async with engine.begin() as conn:
-            return await _clean_batch(conn, walk.kind, walk.until, walk.position, limit=walk.limit)
+            return await _clean_batch(conn, walk.kind, walk.until, walk.position, limit=walk.size.limit)
     except DBAPIError as error:
-        if not isinstance(error.orig, QueryCanceled) or walk.limit == 1:
-            raise
-        walk.limit = max(1, walk.limit // 8)
+        walk.size.shrink_after(error)
         return None
 
 

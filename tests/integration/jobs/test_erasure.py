@@ -186,3 +186,64 @@ async def test_deleted_events_are_progress(
     assert (first.deleted, first.is_complete) == (2, False)
     assert "job_events" not in await mentioning(jobs_engine, owner_id)
     assert await erase(jobs, owner_id)
+
+
+@pytest.fixture
+async def slow(jobs_engine: AsyncEngine, nats_url: str) -> AsyncIterator[operations.Operations]:
+    """Yield operations whose statements end after a second, with 50 ms for each log line that is read and each job deleted."""
+    slowed = """
+        CREATE POLICY slow ON jobs.attempt_logs USING (pg_sleep(0.05) IS NOT NULL);
+        ALTER TABLE jobs.attempt_logs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+        CREATE FUNCTION jobs.wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$;
+        CREATE TRIGGER wait BEFORE DELETE ON jobs.jobs FOR EACH ROW EXECUTE FUNCTION jobs.wait()
+    """
+    restored = """
+        DROP POLICY slow ON jobs.attempt_logs;
+        ALTER TABLE jobs.attempt_logs DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+        DROP TRIGGER wait ON jobs.jobs;
+        DROP FUNCTION jobs.wait()
+    """
+    await execute_all(jobs_engine, slowed)
+    engine = postgres.engine(jobs_engine.url.render_as_string(hide_password=False), name="test-impatient")
+
+    def limit(conn: sa.Connection) -> None:
+        conn.exec_driver_sql("SET LOCAL statement_timeout = 1000")
+
+    sa.event.listen(engine.sync_engine, "begin", limit)
+    relay = outbox.Relay(engine, schema.outbox, {})
+    yield operations.Operations(engine, relay, bus.Bus(nats_url, name="test-impatient"), lease=LEASE)
+    await engine.dispose()
+    await execute_all(jobs_engine, restored)
+
+
+async def execute_all(engine: AsyncEngine, statements: str) -> None:
+    async with engine.begin() as conn:
+        for statement in statements.split(";\n"):
+            await conn.execute(sa.text(statement))
+
+
+async def test_jobs_that_take_long_to_search_and_delete_are_erased_in_smaller_parts(
+    slow: operations.Operations,
+    jobs: operations.Operations,
+    jobs_engine: AsyncEngine,
+    spec: Spec,
+    owner_id: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Log lines are searched and deleted with their job: many jobs with many lines would exceed the time of a statement."""
+    monkeypatch.setattr(erasure, "FIRST_DELETED", 30)
+    monkeypatch.setattr(erasure, "FIRST_SCANNED", 30)
+    monkeypatch.setattr(erasure, "CALL_SECONDS", 60.0)
+    submits = [(ids.uuid7(), spec(owner_id=owner)) for owner in (owner_id, uuid4()) for _ in range(30)]
+    await jobs.submit_many(submits)
+    parameters: dict[str, Any] = {"job_ids": [job_id for job_id, _ in submits], "text": f"to {EMAIL}"}
+    ended = "state = 'cancelled', ready = false, cancel_reason = 'r', finished_at = now()"
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text(f"UPDATE jobs.jobs SET {ended} WHERE job_id = ANY(:job_ids)"), parameters)
+        lines = "INSERT INTO jobs.attempt_logs (job_id, attempt, number, logged_at, level, logger, text)"
+        values = "SELECT unnest(CAST(:job_ids AS uuid[])), 1, 1, now(), 'info', 'smtp', :text"
+        await conn.execute(sa.text(f"{lines} {values}"), parameters)
+    await send_all(jobs_engine)
+    erased = await erasure.erase_owner(slow, owner_id, [EMAIL])
+    assert (erased.is_complete, erased.next_job_id) == (True, None)
+    assert await jobs.get_many(parameters["job_ids"]) == {}

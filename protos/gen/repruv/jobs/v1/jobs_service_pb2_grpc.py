@@ -353,7 +353,7 @@ class JobsServiceServicer:
 
     def EraseOwner(self, request, context):
         """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
-        and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+        and events, and among up to 2,000 further jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
         owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
         deletes accounts.
         """

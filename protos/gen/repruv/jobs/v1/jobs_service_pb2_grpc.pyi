@@ -127,7 +127,7 @@ class JobsServiceStub:
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
     EraseOwner: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.EraseOwnerRequest, _jobs_service_pb2.EraseOwnerResponse]
     """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
-    and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+    and events, and among up to 2,000 further jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
     owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
     deletes accounts.
     """
@@ -235,7 +235,7 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """GetCheckpoints returns all checkpoints of the job. Fails with ABORTED `lease_lost`."""
     EraseOwner: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.EraseOwnerRequest, _jobs_service_pb2.EraseOwnerResponse]  # type: ignore[assignment]
     """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
-    and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+    and events, and among up to 2,000 further jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
     owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
     deletes accounts.
     """
@@ -478,7 +478,7 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.EraseOwnerResponse, _abc.Awaitable[_jobs_service_pb2.EraseOwnerResponse]]:
         """EraseOwner deletes a part of what is stored of an owner: up to 1,000 jobs with their attempts, log lines, checkpoints
-        and events, and among the next 2,000 jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
+        and events, and among up to 2,000 further jobs of all owners the finished ones that mention the owner. Unfinished jobs of the
         owner are cancelled first. Call it again until the answer is complete and has no next_job_id. Only for auth, which
         deletes accounts.
         """
