@@ -112,17 +112,17 @@ async def erase_owner(jobs: Operations, owner_id: UUID, texts: Sequence[str], *,
                 await conn.execute(_DELETE_OWNER, {"owner_id": owner_id})
         logs = (change_log.KINDS, change_log.JOBS)
         forgotten = [await log.forget_actor(conn, owner_id, limit=DELETE_BATCH) for log in logs]
-    found = await _delete_mentions(jobs, owner_id, [text.lower() for text in texts], after or _START)
+    searched = await _delete_mentions(jobs, owner_id, [text.lower() for text in texts], after or _START)
     async with jobs.transaction() as tx:
         is_unsent = bool(await tx.conn.scalar(_IS_UNSENT, {"sought": str(owner_id)}))
-    deleted = deleted_jobs + deleted_events + sum(forgotten) + found.deleted
-    is_clean = not has_jobs and max(deleted_events, *forgotten) < DELETE_BATCH and not found.has_unfinished
-    return Erased(deleted=deleted, is_complete=is_clean and not is_unsent, next_job_id=found.end)
+    deleted = deleted_jobs + deleted_events + sum(forgotten) + searched.deleted
+    is_clean = not has_jobs and max(deleted_events, *forgotten) < DELETE_BATCH and not searched.has_unfinished
+    return Erased(deleted=deleted, is_complete=is_clean and not is_unsent, next_job_id=searched.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mentions:
-    """What a search for mentions has found."""
+class _SearchedPart:
+    """The part of all jobs that one call has searched for mentions."""
 
     deleted: int
     has_unfinished: bool
@@ -131,7 +131,7 @@ class _Mentions:
     """The last job that was searched; None at the end of all jobs."""
 
 
-async def _delete_mentions(jobs: Operations, owner_id: UUID, addresses: Sequence[str], after: UUID) -> _Mentions:
+async def _delete_mentions(jobs: Operations, owner_id: UUID, addresses: Sequence[str], after: UUID) -> _SearchedPart:
     """Search some jobs after an id for mentions, and delete the finished ones among those."""
     parameters: dict[str, object] = {
         "texts": [str(owner_id), *addresses],
@@ -152,10 +152,10 @@ async def _delete_mentions(jobs: Operations, owner_id: UUID, addresses: Sequence
         deleted += len(finished)
         has_unfinished |= any(row.is_mentioning and not row.is_finished for row in page)
         if len(page) < limit:
-            return _Mentions(deleted=deleted, has_unfinished=has_unfinished, end=None)
+            return _SearchedPart(deleted=deleted, has_unfinished=has_unfinished, end=None)
         searched, after = searched + limit, page[-1].job_id
         size.adapt(time.monotonic() - begin)
-    return _Mentions(deleted=deleted, has_unfinished=has_unfinished, end=after)
+    return _SearchedPart(deleted=deleted, has_unfinished=has_unfinished, end=after)
 
 
 def _whole(address: str) -> str:
