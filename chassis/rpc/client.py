@@ -146,7 +146,8 @@ class Caller:
     ) -> Response:
         """Call an idempotent `method`, and again every `hedge_seconds` on new connections until one call is answered.
 
-        Return the first response, or raise the first error. Calls without a response are left to end by their deadline.
+        Return the first response, or raise the first error if no response has arrived with it. Calls without a response are left
+        to end by their deadline.
         """
         calls: set[asyncio.Task[Response]] = set()
         loop = asyncio.get_running_loop()
@@ -163,7 +164,7 @@ class Caller:
             calls.add(call)
             done, _ = await asyncio.wait(calls, timeout=min(hedge_seconds, left), return_when=asyncio.FIRST_COMPLETED)
             if done:
-                return done.pop().result()
+                return min(done, key=lambda each: each.exception() is not None).result()
         raise errors.DeadlineExceeded()
 
     async def stream(

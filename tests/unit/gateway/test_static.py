@@ -55,6 +55,13 @@ async def test_files_are_compressed_if_accepted(client: httpx.AsyncClient) -> No
     assert "export function openStream(" in sent
 
 
+@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0, br", "GZIP; q=0.000"])
+async def test_files_are_not_compressed_otherwise(client: httpx.AsyncClient, accepted: str) -> None:
+    answer = await client.get("/static/repruv/stream.js", headers={"Accept-Encoding": accepted})
+    assert "content-encoding" not in answer.headers
+    assert "export function openStream(" in answer.text
+
+
 async def test_scripts_of_a_page_are_within_their_budget_without_comments(client: httpx.AsyncClient) -> None:
     size = 0
     for path in (*templating.STATIC.glob("*.js"), *templating.STATIC.glob("repruv/*.js")):

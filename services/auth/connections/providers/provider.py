@@ -16,11 +16,17 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from services.auth.connections.domain import Account, Item, Tokens
 from services.auth.connections.platforms import Platform
-from services.auth.connections.providers.outbound import InvalidResponse, Outbound, PlatformRefused
+from services.auth.connections.providers.outbound import (
+    InvalidResponse,
+    Outbound,
+    PlatformRefused,
+    PlatformUnavailable,
+)
 
 MAX_ITEMS = 50
 MAX_TOKEN = 8_192
 _TEXT = 200
+_CLIENT_REFUSALS = frozenset({"invalid_client", "unauthorized_client"})
 
 
 class PermissionsMissing(PlatformRefused):
@@ -151,11 +157,20 @@ class Client:
         return read_tokens(answer, refresh_token=tokens.refresh_token, subject=tokens.subject)
 
     async def revoke(self, url: str, tokens: Tokens, *, method: str) -> None:
-        """Revoke the refresh token, or else the access token (RFC 7009). An unknown token is not an error."""
+        """Revoke the refresh token, or else the access token (RFC 7009). An unknown token is not an error.
+
+        Raises `PlatformUnavailable` also while the platform refuses our client: its credentials can be mended, revoked tokens
+        that were only deleted cannot.
+        """
         hint = "refresh_token" if tokens.refresh_token else "access_token"
         body, _ = rfc7009.prepare_revoke_token_request(tokens.refresh_token or tokens.access_token, hint)
         headers, body = self._add_credentials(url, body, method)
-        await self._outbound.post(self.platform, url, body, headers=headers)
+        try:
+            await self._outbound.post(self.platform, url, body, headers=headers)
+        except PlatformRefused as refused:
+            if refused.is_unauthorized or refused.code in _CLIENT_REFUSALS:
+                raise PlatformUnavailable(f"{self.platform.name} refuses our client") from None
+            raise
 
     async def get(self, url: str, *, bearer: str = "", query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """Read a JSON object."""

@@ -153,7 +153,9 @@ async def test_platform_account_stays_with_its_first_user(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "attempts"), [({"status": 503, "times": 99}, 4), ({"status": 400, "times": 99}, 1)], ids=str
+    ("refusal", "attempts"),
+    [({"status": 503, "times": 99}, 4), ({"status": 401, "times": 99}, 4), ({"status": 400, "times": 99}, 1)],
+    ids=str,
 )
 async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
     owner: Any, tampering: Any, refusal: dict[str, Any], attempts: int
@@ -170,10 +172,13 @@ async def test_secrets_are_deleted_even_if_the_platform_revokes_nothing(
     assert await owner.stored() is None
 
 
-async def test_disconnect_from_a_platform_that_does_not_answer_is_revoked_later(owner: Any, tampering: Any) -> None:
+@pytest.mark.parametrize("status", [503, 401], ids=["unavailable", "client refused"])
+async def test_disconnect_from_a_platform_that_does_not_revoke_now_is_revoked_later(
+    owner: Any, tampering: Any, status: int
+) -> None:
     await owner.connected()
     await owner.disconnect()
-    await tampering.misbehave(refuse=[{"path": "/revoke", "status": 503, "times": 1}])
+    await tampering.misbehave(refuse=[{"path": "/revoke", "status": status, "times": 1}])
     context = await owner.context(attempt=disconnect.LAST_ATTEMPT)
     assert await owner.take_back(context) == {"revoked": False}
     assert (await owner.connection()).state is State.DISCONNECTED
