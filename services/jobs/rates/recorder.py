@@ -22,6 +22,8 @@ LAG = timedelta(seconds=15)
 """A minute is recorded this long after its end: statements and transactions that end jobs have ended by then."""
 CATCH_UP = timedelta(hours=1)
 """Older minutes of an outage are left out."""
+STEP = timedelta(minutes=5)
+"""Minutes of one statement: a whole hour of a busy system may take longer than a statement may, and would each time."""
 MAX_KINDS = 200
 KEEP_MINUTES = timedelta(hours=25)
 KEEP_HOURS = timedelta(days=7, hours=1)
@@ -47,8 +49,10 @@ def _sums(column: str) -> str:
 
 _MINUTES = sql.prepared(f"""
 WITH RECURSIVE times AS (
-    SELECT greatest(date_trunc('minute', now() - :catch_up), (SELECT max(begins_at) + interval '1 minute' FROM jobs.kind_rates
-        WHERE span = 'minute' AND kind = '{domain.ALL_KINDS}')) AS since, date_trunc('minute', now() - :lag) AS until
+    SELECT since, least(since + :step, newest) AS until, newest FROM (
+        SELECT greatest(date_trunc('minute', now() - :catch_up), (SELECT max(begins_at) + interval '1 minute'
+            FROM jobs.kind_rates WHERE span = 'minute' AND kind = '{domain.ALL_KINDS}')) AS since,
+            date_trunc('minute', now() - :lag) AS newest) t
 ), walk AS (
     (SELECT kind FROM jobs.jobs WHERE finished_at IS NOT NULL ORDER BY kind LIMIT 1)
     UNION ALL
@@ -63,7 +67,8 @@ WITH RECURSIVE times AS (
     SELECT kind, times.until - interval '1 minute' AS begins_at, count(*)::integer AS jobs
     FROM times JOIN (
         SELECT kind FROM jobs.jobs WHERE ready
-        UNION ALL SELECT kind FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready) w ON times.since < times.until
+        UNION ALL SELECT kind FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready
+    ) w ON times.since < times.until AND times.until = times.newest
     GROUP BY 1, 2
 ), counted AS (
     SELECT coalesce(kind, '{domain.ALL_KINDS}') AS kind, begins_at,
@@ -122,11 +127,12 @@ class Recorder:
 
     async def record(self) -> bool:
         """Record the minutes that have ended since the last pass of any replica; return whether there were any."""
+        parameters = {"lag": LAG, "catch_up": CATCH_UP, "step": STEP, "max_kinds": MAX_KINDS}
+        is_recorded = False
         async with self._single.connect() as conn:
-            parameters = {"lag": LAG, "catch_up": CATCH_UP, "max_kinds": MAX_KINDS}
-            inserted = await _MINUTES.execute(conn, parameters)
-            if not inserted:
-                return False
-            await _HOURS.execute(conn, {"since": min(begins_at for (begins_at,) in inserted)})
-            await _FORGET.execute(conn, {"minutes": KEEP_MINUTES, "hours": KEEP_HOURS})
-        return True
+            while inserted := await _MINUTES.execute(conn, parameters):
+                is_recorded = True
+                await _HOURS.execute(conn, {"since": min(begins_at for (begins_at,) in inserted)})
+            if is_recorded:
+                await _FORGET.execute(conn, {"minutes": KEEP_MINUTES, "hours": KEEP_HOURS})
+        return is_recorded

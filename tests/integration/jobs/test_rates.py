@@ -13,7 +13,7 @@ from services.jobs import domain, outcomes
 from services.jobs.operations import Operations
 from services.jobs.rates import histogram
 from services.jobs.rates.reader import KindRates, Reader, Span
-from services.jobs.rates.recorder import LAG, Recorder
+from services.jobs.rates.recorder import LAG, STEP, Recorder
 from tests.integration.jobs import jobs_helpers
 
 MINUTES_AGO = 3
@@ -124,6 +124,21 @@ async def test_idle_minutes_have_a_row_and_old_rows_are_deleted(jobs_engine: Asy
     await recorder.record()
     assert await execute(jobs_engine, "SELECT FROM jobs.kind_rates WHERE kind = 'demo.old'") == 2
     assert await execute(jobs_engine, "SELECT FROM jobs.kind_rates WHERE kind = '*' AND span = 'minute'") in (59, 60)
+
+
+async def test_no_statement_records_many_minutes(jobs_engine: AsyncEngine, recorder: Recorder) -> None:
+    """The hour after an outage of a busy system would reach the statement timeout, and again with each further minute."""
+    await recorder.record()
+    async with jobs_engine.connect() as conn:
+        # Each statement is a transaction.
+        counts = await conn.execute(
+            sa.text("""
+                SELECT count(*) FROM jobs.kind_rates WHERE span = 'minute' AND kind = '*' GROUP BY xmin::text ORDER BY 1 DESC
+            """)
+        )
+        minutes_of_statements = counts.scalars().all()
+    assert minutes_of_statements[0] == STEP / timedelta(minutes=1)
+    assert sum(minutes_of_statements) in (59, 60)
 
 
 async def test_kinds_of_a_minute_are_bounded(
