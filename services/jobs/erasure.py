@@ -39,9 +39,6 @@ _FINISHED = sa.text("""
     SELECT job_id FROM jobs.jobs WHERE owner_id = :owner_id AND finished_at IS NOT NULL
     LIMIT :limit FOR UPDATE SKIP LOCKED
 """).bindparams(sa.bindparam("owner_id", type_=sa.Uuid))
-_DELETE = sa.text("DELETE FROM jobs.jobs WHERE job_id = ANY(:job_ids)").bindparams(
-    sa.bindparam("job_ids", type_=_uuids)
-)
 _HAS_JOBS = sa.text("SELECT EXISTS (SELECT FROM jobs.jobs WHERE owner_id = :owner_id)").bindparams(
     sa.bindparam("owner_id", type_=sa.Uuid)
 )
@@ -145,12 +142,12 @@ async def _delete_mentions(jobs: Operations, owner_id: UUID, addresses: Sequence
             async with jobs.transaction() as tx:
                 page = (await tx.conn.execute(_MENTIONING, {**parameters, "after": after, "limit": limit})).all()
                 finished = [row.job_id for row in page if row.is_mentioning and row.is_finished]
-                await _delete(tx, finished)
+                count = await _delete(tx, finished)
         except DBAPIError as error:
             size.shrink_after(error)
             continue
-        deleted += len(finished)
-        has_unfinished |= any(row.is_mentioning and not row.is_finished for row in page)
+        deleted += count
+        has_unfinished |= count < sum(row.is_mentioning for row in page)
         if len(page) < limit:
             return _SearchedPart(deleted=deleted, has_unfinished=has_unfinished, end=None)
         searched, after = searched + limit, page[-1].job_id
@@ -193,7 +190,11 @@ async def _delete_finished(jobs: Operations, owner_id: UUID) -> int:
     return deleted
 
 
-async def _delete(tx: Transaction, job_ids: Sequence[UUID]) -> None:
-    if job_ids:
-        await tx.conn.execute(_DELETE, {"job_ids": list(job_ids)})
-        await tx.conn.execute(retention.DELETE_EVENTS, {"job_ids": list(job_ids)})
+async def _delete(tx: Transaction, job_ids: Sequence[UUID]) -> int:
+    """Delete jobs as the retention does, except those that are retried meanwhile; return the number."""
+    if not job_ids:
+        return 0
+    rows = await tx.conn.execute(retention.DELETE_JOBS, {"job_ids": list(job_ids), "until": domain.ON_HOLD})
+    deleted = list(rows.scalars())
+    await tx.conn.execute(retention.DELETE_EVENTS, {"job_ids": deleted})
+    return len(deleted)

@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import ids
+from chassis import ids, postgres
 from services.jobs import domain, maintenance, outcomes, submit
 from services.jobs.claims import long_poll
 from services.jobs.maintenance import Maintenance
@@ -104,3 +104,13 @@ async def come_due(jobs: Operations, engine: AsyncEngine, *job_ids: UUID) -> Non
 async def limit(jobs: Operations, kind: str, **arguments: int | timedelta) -> None:
     """Set the limits of a kind."""
     await kind_controls.KindControls(jobs).set_limits(kind_controls.Limits(kind=kind, **arguments))  # type: ignore[arg-type]
+
+
+async def waits_for_lock(engine: AsyncEngine) -> bool:
+    """Return whether a transaction waits for another one."""
+    async with postgres.autocommit(engine).connect() as conn:
+        # Locks of other databases, in which services of other tests run, are listed as well.
+        waits = sa.text(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
+        )
+        return bool((await conn.execute(waits)).scalar_one())

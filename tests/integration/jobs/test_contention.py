@@ -60,16 +60,6 @@ def locked(jobs_engine: AsyncEngine) -> Locks:
     return lock
 
 
-async def waits_for_lock(engine: AsyncEngine) -> bool:
-    """Return whether a transaction waits for another one."""
-    async with postgres.autocommit(engine).connect() as conn:
-        # Locks of other databases, in which services of other tests run, are listed as well.
-        waits = sa.text(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
-        )
-        return bool((await conn.execute(waits)).scalar_one())
-
-
 async def test_heartbeat_waits_for_no_row_and_renews_all_others(
     jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, locked: Locks
 ) -> None:
@@ -137,7 +127,7 @@ async def test_claim_locks_owners_in_one_order(
         await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
     async with locked(LOCK_OWNER, low):
         claiming = asyncio.create_task(unhurried.claim(worker="w1", kinds=[kind], limit=10))
-        await eventually(lambda: waits_for_lock(jobs_engine))
+        await eventually(lambda: jobs_helpers.waits_for_lock(jobs_engine))
         # The claim does not have the second one yet.
         async with locked(f"{LOCK_OWNER} NOWAIT", high):
             pass
@@ -173,7 +163,7 @@ async def test_submits_of_others_do_not_wait_for_a_contended_unique_key(
     async with jobs.transaction() as tx:
         await tx.submit([(ids.uuid7(), spec(unique_key=key))])
         contended = asyncio.create_task(unhurried.submit(ids.uuid7(), spec(owner_id=uuid4(), unique_key=key)))
-        await eventually(lambda: waits_for_lock(jobs_engine))
+        await eventually(lambda: jobs_helpers.waits_for_lock(jobs_engine))
         _, is_new = await unhurried.submit(ids.uuid7(), spec(owner_id=uuid4()))
         assert is_new
         assert not contended.done()

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import bus, ids, outbox, postgres
-from services.jobs import domain, erasure, operations, outcomes, schema, transaction
+from services.jobs import domain, erasure, operations, outcomes, reopen, schema, storage, transaction
 from services.jobs.operators.holds import Holds
+from tests.integration.jobs import jobs_helpers
 from tests.integration.jobs.claim_calls import Eventually
 from tests.integration.jobs.conftest import LEASE
 
@@ -76,19 +77,13 @@ async def test_job_that_is_submitted_during_an_erasure_keeps_the_sequence_of_its
     jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID, eventually: Eventually
 ) -> None:
     """Without the row of the owner its next event would begin the sequence again, and meet the number of an earlier one."""
-
-    async def is_waiting() -> bool:
-        waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
-        async with jobs_engine.connect() as conn:
-            return bool(await conn.scalar(sa.text(waits)))
-
     ended, _ = await jobs.submit(ids.uuid7(), spec(owner_id=owner_id))
     await jobs.cancel(ended.job_id, owner_id=None, reason="r")
     async with outbox.transaction(jobs_engine, schema.outbox) as outgoing:
         tx = transaction.Transaction(outgoing.conn)
         await tx.submit([(ids.uuid7(), spec(owner_id=owner_id))])
         erasing = asyncio.create_task(erasure.erase_owner(jobs, owner_id, []))
-        await eventually(is_waiting)
+        await eventually(lambda: jobs_helpers.waits_for_lock(jobs_engine))
         await tx.write_events()  # commits
     assert not (await erasing).is_complete
     assert await jobs.last_sequences([owner_id]) == {owner_id: 3}
@@ -137,6 +132,43 @@ async def test_jobs_that_mention_a_longer_address_stay(
     async with jobs_engine.connect() as conn:
         left = set((await conn.execute(sa.select(schema.jobs.c.job_id))).scalars())
     assert {address for address, job_id in submitted.items() if job_id in left} == set(others)
+
+
+async def test_mentioning_job_that_is_retried_during_an_erasure_stays_until_it_has_ended(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID, eventually: Eventually
+) -> None:
+    mention, _ = await jobs.submit(ids.uuid7(), spec(owner_id=uuid4(), payload={"to": EMAIL}))
+    await jobs.cancel(mention.job_id, owner_id=None, reason="r")
+
+    async def has_met_the_job() -> bool:
+        return erasing.done() or await jobs_helpers.waits_for_lock(jobs_engine)
+
+    async with jobs.transaction() as tx:
+        locked = await storage.lock_job(tx.conn, mention.job_id)
+        assert locked is not None
+        await reopen.reopen(tx, locked)
+        erasing = asyncio.create_task(erasure.erase_owner(jobs, owner_id, [EMAIL]))
+        await eventually(has_met_the_job)
+    assert not (await erasing).is_complete
+    await jobs.cancel(mention.job_id, owner_id=None, reason="r")
+    await send_all(jobs_engine)
+    assert await erase(jobs, owner_id)
+    assert await jobs.get_many([mention.job_id]) == {}
+
+
+async def test_repeated_submit_of_an_erased_job_is_refused(
+    jobs: operations.Operations, jobs_engine: AsyncEngine, spec: Spec, owner_id: UUID
+) -> None:
+    """An outbox that got no answer would run the job again."""
+    submits = [(ids.uuid7(), spec(owner_id=owner)) for owner in (owner_id, uuid4())]
+    submits[1][1].payload["to"] = EMAIL
+    for job_id, submitted in submits:
+        await jobs.submit(job_id, submitted)
+        await jobs.cancel(job_id, owner_id=None, reason="r")
+    await send_all(jobs_engine)
+    assert await erase(jobs, owner_id)
+    for result in await jobs.submit_many(submits):
+        assert getattr(result, "code", None) == "job_deleted"
 
 
 async def test_unsent_message_of_the_owner_is_reported(
