@@ -27,25 +27,25 @@ FROM (SELECT
 _IS_DUE = f"state = '{State.SCHEDULED}' AND NOT ready AND NOT awaits_children AND run_at <= now()"
 _IS_DUE_RETRY = f"state = {sql.target_of(Action.RETRY_LATER)} AND NOT ready AND NOT awaits_children AND run_at <= now()"
 _IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.UNCLAIMED}"
-_OF_OWNER = "owner_id = coalesce(CAST(:owner_id AS uuid), owner_id)"
-DUE_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_DUE} LIMIT :limit")
-DUE_RETRY_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_DUE_RETRY} LIMIT :limit")
-OVERDUE_OWNERS = sql.prepared(f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE {_IS_OVERDUE} LIMIT :limit")
+SCHEDULED = sql.source("j", f"FROM jobs.jobs j WHERE {_IS_DUE}")
+RETRIES = sql.source("j", f"FROM jobs.jobs j WHERE {_IS_DUE_RETRY}")
+OVERDUE = sql.source("j", f"FROM jobs.jobs j WHERE {_IS_OVERDUE}")
+_SELECTED = sql.SELECTED.format(alias="j")
 
 _OVERRUN = f"""FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
 WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout
     - interval '{domain.OVERRUN_GRACE.total_seconds()} seconds'"""
-OVERRUN_OWNERS = sql.prepared(f"SELECT DISTINCT j.owner_id {_OVERRUN} LIMIT :limit")
+OVERRUN = sql.source("j", _OVERRUN)
 _LOCK_OVERRUN_JOBS = sql.prepared(f"""
-SELECT {sql.light_columns("j")} {_OVERRUN} AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
+SELECT {sql.light_columns("j")} {_OVERRUN} AND {_SELECTED}
 LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
 """)
 
 _DUE = f"""
 WITH due AS MATERIALIZED (
-    SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs
+    SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs j
     WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = {{state}}
-        AND {_OF_OWNER}
+        AND {_SELECTED}
     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), {sql.ranked("due", behind=1)}
 """
@@ -69,8 +69,8 @@ _FAIL_OVERDUE_JOBS = sql.prepared(f"""
 UPDATE jobs.jobs j SET state = {sql.target_of(Action.FAIL_OVERDUE)}, ready = false, awaits_children = false, finished_at = now(),
     error_code = :code, error_message = :message, version = j.version + 1
 WHERE j.state IN {sql.sources_of(Action.FAIL_OVERDUE)} AND j.job_id = ANY(ARRAY(
-    SELECT job_id FROM jobs.jobs
-    WHERE {_IS_OVERDUE} AND {_OF_OWNER}
+    SELECT job_id FROM jobs.jobs j
+    WHERE {_IS_OVERDUE} AND {_SELECTED}
     ORDER BY deadline LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING {sql.light_columns("j")}
 """)
@@ -125,25 +125,25 @@ async def find_work(conn: AsyncConnection) -> PendingWork:
     return PendingWork(due=due, overdue=overdue, has_ready_jobs=has_ready_jobs, seconds_to_next=seconds_to_next)
 
 
-async def overrun_jobs(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:
-    """Lock and return held jobs (of one owner) whose attempt has outlived its timeout by `domain.OVERRUN_GRACE`."""
-    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, {"limit": limit, "owner_id": owner_id})
+async def overrun_jobs(conn: AsyncConnection, *, limit: int, selection: sql.Selection) -> list[Job]:
+    """Lock and return held jobs whose attempt has outlived its timeout by `domain.OVERRUN_GRACE`."""
+    return await storage.execute(conn, _LOCK_OVERRUN_JOBS, {"limit": limit, **selection.parameters})
 
 
-async def promote_due(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:
-    """Make scheduled jobs (of one owner) pending whose run_at has passed."""
-    return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit, "owner_id": owner_id})
+async def promote_due(conn: AsyncConnection, *, limit: int, selection: sql.Selection) -> list[Job]:
+    """Make scheduled jobs pending whose run_at has passed."""
+    return await storage.execute(conn, _PROMOTE_JOBS, {"limit": limit, **selection.parameters})
 
 
-async def ready_retries(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[str]:
-    """Make retrying jobs (of one owner) ready whose backoff is over; return the kind of each."""
-    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit, "owner_id": owner_id})]
+async def ready_retries(conn: AsyncConnection, *, limit: int, selection: sql.Selection) -> list[str]:
+    """Make retrying jobs ready whose backoff is over; return the kind of each."""
+    return [kind for (kind,) in await _READY_RETRIES.execute(conn, {"limit": limit, **selection.parameters})]
 
 
-async def fail_overdue(conn: AsyncConnection, *, limit: int, owner_id: UUID | None) -> list[Job]:
-    """Fail waiting jobs (of one owner) whose deadline has passed."""
+async def fail_overdue(conn: AsyncConnection, *, limit: int, selection: sql.Selection) -> list[Job]:
+    """Fail waiting jobs whose deadline has passed."""
     error = domain.DEADLINE_EXCEEDED
-    parameters = {"limit": limit, "owner_id": owner_id, "code": error.code, "message": error.message}
+    parameters = {"limit": limit, **selection.parameters, "code": error.code, "message": error.message}
     return await storage.execute(conn, _FAIL_OVERDUE_JOBS, parameters)
 
 

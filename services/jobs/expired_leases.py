@@ -15,16 +15,13 @@ _SECONDS_TO_LEASE_EXPIRY = sql.prepared(f"""
 SELECT CAST(extract(epoch FROM min(lease_until) - now()) AS double precision) FROM jobs.jobs WHERE state IN {sql.HELD}
 """)
 
+_EXPIRED = f"FROM jobs.jobs j WHERE j.state IN {sql.HELD} AND j.lease_until < now()"
+EXPIRED = sql.source("j", _EXPIRED)
 _LOCK_JOBS_WITH_EXPIRED_LEASE = sql.prepared(f"""
-SELECT {sql.light_columns("j")} FROM jobs.jobs j
-WHERE j.state IN {sql.HELD} AND j.lease_until < now() AND pg_postmaster_start_time() < now() - :grace
-    AND j.owner_id = coalesce(CAST(:owner_id AS uuid), j.owner_id)
+SELECT {sql.light_columns("j")} {_EXPIRED} AND pg_postmaster_start_time() < now() - :grace
+    AND {sql.SELECTED.format(alias="j")}
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
-
-OWNERS_WITH_EXPIRED_LEASE = sql.prepared(
-    f"SELECT DISTINCT owner_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit"
-)
 
 _CLEARED = sql.prepared(f"""
 WITH running AS MATERIALIZED ({sql.RUNNING_SUSPECTS})
@@ -40,15 +37,14 @@ async def seconds_to_lease_expiry(conn: AsyncConnection) -> float | None:
 
 
 async def jobs_with_expired_lease(
-    conn: AsyncConnection, *, limit: int, grace: timedelta, owner_id: UUID | None
+    conn: AsyncConnection, *, limit: int, grace: timedelta, selection: sql.Selection
 ) -> list[Job]:
-    """Lock and return held jobs (of one owner) with an expired lease; none while the database is up for less than `grace`.
+    """Lock and return held jobs with an expired lease; none while the database is up for less than `grace`.
 
     After a restart of the database the workers get time to renew their leases.
     """
-    return await storage.execute(
-        conn, _LOCK_JOBS_WITH_EXPIRED_LEASE, {"limit": limit, "grace": grace, "owner_id": owner_id}
-    )
+    parameters = {"limit": limit, "grace": grace, **selection.parameters}
+    return await storage.execute(conn, _LOCK_JOBS_WITH_EXPIRED_LEASE, parameters)
 
 
 async def cleared(conn: AsyncConnection, expired: Sequence[Job]) -> set[UUID]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from chassis import postgres, transactions
-from chassis.prepared import Prepared
-from services.jobs import counters, domain, due, expired_leases, finish, isolation, outcomes, storage, unreadable
+from services.jobs import counters, domain, due, expired_leases, finish, isolation, outcomes, sql, storage
 from services.jobs.operations import Operations
-from services.jobs.statements import OWNERS_OF_ORPHANS
+from services.jobs.statements import ORPHANS
 from services.jobs.transaction import Transaction
 
 logger = logging.getLogger(__name__)
+
+Task = Callable[[sql.Selection], Awaitable[int]]
 
 BATCH = 100
 """Jobs moved in one transaction."""
@@ -47,11 +50,13 @@ class Maintenance:
 
         Jobs of an owner whose row is locked wait for the next rescue.
         """
-        return await self._by_owner(partial(self._rescue, grace), expired_leases.OWNERS_WITH_EXPIRED_LEASE)
+        return await self._by_owner(partial(self._rescue, grace), expired_leases.EXPIRED)
 
-    async def _rescue(self, grace: timedelta, owner_id: UUID | None) -> int:
+    async def _rescue(self, grace: timedelta, selection: sql.Selection) -> int:
         async with self.jobs.transaction() as tx:
-            expired = await expired_leases.jobs_with_expired_lease(tx.conn, limit=BATCH, grace=grace, owner_id=owner_id)
+            expired = await expired_leases.jobs_with_expired_lease(
+                tx.conn, limit=BATCH, grace=grace, selection=selection
+            )
             self.jobs.waiters.evict({job.worker for job in expired if job.worker})
             cleared = await expired_leases.cleared(tx.conn, expired)
             rescued = await _end(tx, expired, lambda job: outcomes.Crashed(counts=job.job_id not in cleared))
@@ -66,11 +71,11 @@ class Maintenance:
 
         Jobs of an owner whose row is locked wait for the next pass.
         """
-        return await self._by_owner(self._end_overrun_attempts, due.OVERRUN_OWNERS)
+        return await self._by_owner(self._end_overrun_attempts, due.OVERRUN)
 
-    async def _end_overrun_attempts(self, owner_id: UUID | None) -> int:
+    async def _end_overrun_attempts(self, selection: sql.Selection) -> int:
         async with self.jobs.transaction() as tx:
-            overrun = await due.overrun_jobs(tx.conn, limit=BATCH, owner_id=owner_id)
+            overrun = await due.overrun_jobs(tx.conn, limit=BATCH, selection=selection)
             await _end(tx, overrun, _overrun)
         for job in overrun:
             logger.warning("attempt ended after its timeout", extra={"job_id": job.job_id, "worker": job.worker})
@@ -81,74 +86,90 @@ class Maintenance:
 
         Scheduled jobs of an owner whose row is locked wait for the next pass. Retries lock no owner, and wait for none.
         """
-        retried = await self._by_owner(self._ready_retries, due.DUE_RETRY_OWNERS)
-        return max(retried, await self._by_owner(self._promote_scheduled, due.DUE_OWNERS))
+        retried = await self._by_owner(self._ready_retries, due.RETRIES)
+        return max(retried, await self._by_owner(self._promote_scheduled, due.SCHEDULED))
 
-    async def _ready_retries(self, owner_id: UUID | None) -> int:
+    async def _ready_retries(self, selection: sql.Selection) -> int:
         async with self.jobs.transaction() as tx:
-            kinds = await due.ready_retries(tx.conn, limit=BATCH, owner_id=owner_id)
+            kinds = await due.ready_retries(tx.conn, limit=BATCH, selection=selection)
             tx.wakeups.update(kinds)
         return len(kinds)
 
-    async def _promote_scheduled(self, owner_id: UUID | None) -> int:
+    async def _promote_scheduled(self, selection: sql.Selection) -> int:
         async with self.jobs.transaction() as tx:
-            promoted = await due.promote_due(tx.conn, limit=BATCH, owner_id=owner_id)
+            promoted = await due.promote_due(tx.conn, limit=BATCH, selection=selection)
             tx.transitions += [(job, "due") for job in promoted]
         return len(promoted)
 
     async def fail_overdue(self) -> int:
         """Fail waiting jobs whose deadline has passed; those of an owner whose row is locked wait for the next pass."""
-        return await self._by_owner(self._fail_overdue, due.OVERDUE_OWNERS)
+        return await self._by_owner(self._fail_overdue, due.OVERDUE)
 
-    async def _fail_overdue(self, owner_id: UUID | None) -> int:
+    async def _fail_overdue(self, selection: sql.Selection) -> int:
         async with self.jobs.transaction() as tx:
-            failed = await due.fail_overdue(tx.conn, limit=BATCH, owner_id=owner_id)
+            failed = await due.fail_overdue(tx.conn, limit=BATCH, selection=selection)
             tx.transitions += [(job, "deadline_exceeded") for job in failed]
         return len(failed)
 
-    async def _by_owner(self, task: Callable[[UUID | None], Awaitable[int]], owners_of: Prepared) -> int:
-        """Run a task for all owners; if the row of one is locked, or a change of one is refused, run it for each of them.
-
-        `owners_of` finds the owners of the jobs that the task would move.
-        """
+    async def _by_owner(self, task: Task, source: sql.Source) -> int:
+        """Run a task for all jobs; if the row of an owner is locked, or a change is refused, run it for each owner."""
         try:
-            return await self._retry_after_repair(partial(task, None))
+            return await self._run(task, source, sql.ALL_JOBS)
         except Exception as error:
             if isolation.is_unavailable(error) and not isolation.is_contended(error):
                 raise
         async with self._single.connect() as conn:
-            owners = await owners_of.execute(conn, {"limit": BATCH})
-        moved = await asyncio.gather(*(self._of_owner(task, owner_id) for (owner_id,) in owners))
-        if None in moved:
+            owners = await source.owners.execute(conn, {"limit": BATCH})
+        results = await asyncio.gather(*(self._of_owner(task, source, owner_id) for (owner_id,) in owners))
+        if any(is_refused for _, is_refused in results):
             await asyncio.sleep(REFUSED_PAUSE_SECONDS)
-        return sum(count or 0 for count in moved)
+        return sum(moved for moved, _ in results)
 
-    async def _of_owner(self, task: Callable[[UUID | None], Awaitable[int]], owner_id: UUID) -> int | None:
-        """Run a task for one owner; None if the database refuses a change of it."""
+    async def _of_owner(self, task: Task, source: sql.Source, owner_id: UUID) -> tuple[int, bool]:
+        """Run a task for one owner; return how many jobs it moved, and whether the database refuses a change."""
+        selection = sql.Selection(owner_id=owner_id)
         async with self._room:
             try:
-                return await self._retry_after_repair(partial(task, owner_id))
+                return await self._run(task, source, selection), False
             except Exception as error:
                 if isolation.is_contended(error):
-                    return 0
+                    return 0, False
                 if isolation.is_unavailable(error):
                     raise
-                logger.exception("jobs of an owner cannot be moved", extra={"owner_id": owner_id})
-                return None
+            async with self._single.connect() as conn:
+                job_ids = await _find(source, selection, conn)
+            return await self._one_by_one(task, source, job_ids)
 
-    async def _retry_after_repair(self, task: Callable[[], Awaitable[int]]) -> int:
-        return await self.jobs.unreadable_rows.retry_after_repair(task, unreadable.maintenance_candidates(BATCH))
+    async def _one_by_one(self, task: Task, source: sql.Source, job_ids: Collection[UUID]) -> tuple[int, bool]:
+        """Run a task for each of these jobs of one owner; return what `_of_owner` returns."""
+        moved, is_refused = 0, False
+        for job_id in job_ids:
+            try:
+                moved += await self._run(task, source, sql.Selection(job_id=job_id))
+            except Exception as error:
+                if isolation.is_contended(error):
+                    break
+                if isolation.is_unavailable(error):
+                    raise
+                is_refused = True
+                logger.exception("a job cannot be moved", extra={"job_id": job_id})
+        return moved, is_refused
+
+    async def _run(self, task: Task, source: sql.Source, selection: sql.Selection) -> int:
+        return await self.jobs.unreadable_rows.retry_after_repair(
+            partial(task, selection), partial(_find, source, selection)
+        )
 
     async def cancel_orphans(self) -> int:
         """Cancel unfinished children of parents that failed or were cancelled.
 
         Those of an owner whose row is locked wait for the next pass.
         """
-        return await self._by_owner(self._cancel_orphans, OWNERS_OF_ORPHANS)
+        return await self._by_owner(self._cancel_orphans, ORPHANS)
 
-    async def _cancel_orphans(self, owner_id: UUID | None) -> int:
+    async def _cancel_orphans(self, selection: sql.Selection) -> int:
         async with self.jobs.transaction() as tx:
-            orphans = await storage.lock_orphans(tx.conn, limit=BATCH, owner_id=owner_id)
+            orphans = await storage.lock_orphans(tx.conn, limit=BATCH, selection=selection)
             for job in orphans:
                 await tx.cancel(job, "parent_ended")
         return len(orphans)
@@ -173,6 +194,10 @@ class Maintenance:
         claimed = self.jobs.claimed_ranks.take()
         async with self._single.connect() as conn:
             await due.advance_fair_ranks(conn, claimed, self.jobs.refused_jobs.excluded())
+
+
+async def _find(source: sql.Source, selection: sql.Selection, conn: AsyncConnection) -> list[UUID]:
+    return [job_id for (job_id,) in await source.jobs.execute(conn, {"limit": BATCH, **selection.parameters})]
 
 
 async def drain(task: Callable[[], Awaitable[int]]) -> None:

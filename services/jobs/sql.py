@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -89,6 +90,43 @@ SELECT h.job_id, h.worker, a.started_at < now() - least(interval '{outcomes.MAX_
 FROM jobs.jobs h JOIN jobs.attempts a ON a.job_id = h.job_id AND a.attempt = h.attempt
 WHERE h.state IN {HELD} AND {is_suspect("h")}"""
 """Suspects that workers hold, and whether they have run for longer than when they crashed."""
+
+SELECTED = """{alias}.owner_id = coalesce(CAST(:owner_id AS uuid), {alias}.owner_id)
+    AND {alias}.job_id = coalesce(CAST(:job_id AS uuid), {alias}.job_id)"""
+"""The condition of a `Selection`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The jobs that a statement moves: those of one owner, or one job; by default all."""
+
+    owner_id: UUID | None = None
+    job_id: UUID | None = None
+
+    @property
+    def parameters(self) -> dict[str, UUID | None]:
+        """The parameters of `SELECTED`."""
+        return {"owner_id": self.owner_id, "job_id": self.job_id}
+
+
+ALL_JOBS = Selection()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """The statements that find up to `limit` owners of the jobs of a task, and up to `limit` jobs of a selection."""
+
+    owners: Prepared
+    jobs: Prepared
+
+
+def source(alias: str, condition: str) -> Source:
+    """Return the source of a task that moves the jobs of `condition`, which begins with FROM."""
+    return Source(
+        owners=prepared(f"SELECT DISTINCT {alias}.owner_id {condition} LIMIT :limit"),
+        jobs=prepared(f"SELECT {alias}.job_id {condition} AND {SELECTED.format(alias=alias)} LIMIT :limit"),
+    )
+
 
 HAS_LOG = f"owner_id <> '{domain.SYSTEM}'"
 """Whether an owner has a log: its row of `owners` numbers the events. The system has none: a shared row would be one lock for

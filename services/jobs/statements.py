@@ -353,7 +353,7 @@ FROM (SELECT job_id, count(*) AS count FROM survived GROUP BY job_id) s WHERE j.
 _ORPHANS = f"""FROM jobs.jobs c JOIN jobs.jobs p ON p.job_id = c.parent_id
 WHERE c.parent_id IS NOT NULL AND c.finished_at IS NULL AND c.state <> '{State.CANCELLING}'
     AND p.state IN {sql.states(domain.ORPHANS_CHILDREN)}"""
-OWNERS_OF_ORPHANS = sql.prepared(f"SELECT DISTINCT c.owner_id {_ORPHANS} LIMIT :limit")
+ORPHANS = sql.source("c", _ORPHANS)
 
 
 @functools.cache
@@ -362,7 +362,7 @@ def orphans(*, of_parent: bool) -> Prepared:
     return sql.prepared(f"""
 SELECT {sql.light_columns("c")} {_ORPHANS}
     AND {"c.parent_id = :parent_id" if of_parent else "CAST(:parent_id AS uuid) IS NULL"}
-    AND c.owner_id = coalesce(CAST(:owner_id AS uuid), c.owner_id)
+    AND {sql.SELECTED.format(alias="c")}
 LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 

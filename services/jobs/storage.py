@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
-from services.jobs import domain, mapping, outcomes, statements
+from services.jobs import domain, mapping, outcomes, sql, statements
 from services.jobs.domain import Action, Job, State
 from services.jobs.schema import attempts, deleted_jobs, jobs
 
@@ -338,10 +338,10 @@ async def forgive_crashes(conn: AsyncConnection, *, lost: Attempts, worker: str 
 
 
 async def lock_orphans(
-    conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None, owner_id: UUID | None = None
+    conn: AsyncConnection, *, limit: int, parent_id: UUID | None = None, selection: sql.Selection = sql.ALL_JOBS
 ) -> list[Job]:
-    """Lock and return unfinished children of one parent, or of any (of one owner), that is failed, cancelled or cancelling."""
-    parameters = {"limit": limit, "parent_id": parent_id, "owner_id": owner_id}
+    """Lock and return unfinished children of one parent, or of any, that is failed, cancelled or cancelling."""
+    parameters = {"limit": limit, "parent_id": parent_id, **selection.parameters}
     return await execute(conn, statements.orphans(of_parent=parent_id is not None), parameters)
 
 

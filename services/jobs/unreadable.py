@@ -81,13 +81,6 @@ SELECT c.job_id FROM unnest(CAST(:kinds AS text[])) AS requested (kind) CROSS JO
     WHERE j.kind = requested.kind AND j.ready AND j.job_id <> ALL(CAST(:excluded AS uuid[]))
     ORDER BY j.priority DESC, j.fair_rank, j.job_id LIMIT :limit) c
 """)
-_MAINTENANCE_CANDIDATES = sa.text(f"""
-(SELECT job_id FROM jobs.jobs WHERE state IN {sql.HELD} AND lease_until < now() LIMIT :limit)
-UNION ALL (SELECT job_id FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
-    AND run_at <= now() ORDER BY run_at LIMIT :limit)
-UNION ALL (SELECT job_id FROM jobs.jobs WHERE deadline <= now() AND state IN {sql.UNCLAIMED}
-    ORDER BY deadline LIMIT :limit)
-""")
 
 
 class Unreadable:
@@ -158,11 +151,6 @@ def is_unreadable(error: Exception) -> bool:
 def claim_candidates(kinds: Collection[str], limit: int, excluded: Collection[UUID]) -> Candidates:
     """Return the jobs that a claim would take: the first `limit` ready jobs of each kind without the excluded ones."""
     return partial(_select, _CLAIM_CANDIDATES, {"kinds": list(kinds), "limit": limit, "excluded": list(excluded)})
-
-
-def maintenance_candidates(limit: int) -> Candidates:
-    """Return jobs with an expired lease, due jobs and overdue jobs, `limit` of each."""
-    return partial(_select, _MAINTENANCE_CANDIDATES, {"limit": limit})
 
 
 def candidates_from_ids(job_ids: Collection[UUID]) -> Candidates:

@@ -18,6 +18,7 @@ import lifecycle
 import services
 from chassis.prepared import Prepared
 from provision.services import SERVICES
+from services.jobs.sql import Source
 from tests.contract.test_schemas import PARTS
 
 ROOT = Path(__file__).parents[2]
@@ -91,9 +92,17 @@ def _prepared() -> Iterator[tuple[str, Prepared]]:
             if "migrations" in module.name or module.name.endswith("__main__"):
                 continue
             for name, value in sorted(vars(importlib.import_module(module.name)).items()):
-                if isinstance(value, Prepared) and id(value) not in seen_ids:
-                    seen_ids.add(id(value))
-                    yield f"{module.name.removeprefix('services.')}.{name.lstrip('_')}", value
+                for suffix, statement in _of_value(value):
+                    if id(statement) not in seen_ids:
+                        seen_ids.add(id(statement))
+                        yield f"{module.name.removeprefix('services.')}.{name.lstrip('_')}{suffix}", statement
+
+
+def _of_value(value: object) -> list[tuple[str, Prepared]]:
+    """Return the statements that a name of a module has, with the part of their own names."""
+    if isinstance(value, Source):
+        return [(".owners", value.owners), (".jobs", value.jobs)]
+    return [("", value)] if isinstance(value, Prepared) else []
 
 
 def page() -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -363,6 +364,40 @@ async def test_job_that_the_database_refuses_to_change_stops_no_rescue_of_others
         assert states == [State.RUNNING, State.RETRYING]
     await jobs_helpers.rescue(jobs)
     assert await jobs_helpers.state(jobs, poison) is State.RETRYING
+
+
+@pytest.mark.parametrize("refused", [State.RETRYING, State.PENDING, State.FAILED])
+async def test_job_that_the_database_refuses_to_change_stops_no_other_job_of_its_owner(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submit_job: jobs_helpers.Submit,
+    kind: str,
+    poisoned: jobs_helpers.Poison,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: State,
+) -> None:
+    """The system owns the jobs of all schedules."""
+    monkeypatch.setattr(maintenance, "REFUSED_PAUSE_SECONDS", 0.0)
+    later = None if refused is State.RETRYING else datetime.now(UTC) + jobs_helpers.HOUR
+    submitted = [
+        await submit_job(owner_id=domain.SYSTEM, run_at=later, total_timeout=jobs_helpers.HOUR) for _ in range(3)
+    ]
+    poison, *others = [job.job_id for job in submitted]
+    run: Callable[[], Awaitable[object]]
+    if refused is State.RETRYING:
+        await jobs.claim(worker="w1", kinds=[kind], limit=10)
+        change, run = "lease_until = now() - interval '1 second'", partial(jobs_helpers.rescue, jobs)
+    elif refused is State.PENDING:
+        change, run = "run_at = now()", Maintenance(jobs).promote_due
+    else:
+        change, run = "deadline = now()", Maintenance(jobs).fail_overdue
+    for job_id in (poison, *others):
+        await jobs_helpers.shift(jobs_engine, job_id, change)
+    async with poisoned(refused, poison):
+        await run()
+        assert [await jobs_helpers.state(jobs, job_id) for job_id in others] == [refused] * 2
+    await run()
+    assert await jobs_helpers.state(jobs, poison) is refused
 
 
 async def test_outcome_that_the_database_refuses_fails_alone(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
@@ -73,6 +74,29 @@ async def test_unreadable_job_does_not_stop_due_jobs(
     await jobs_helpers.shift(jobs_engine, bad.job_id, BEYOND[beyond])
     await jobs_helpers.come_due(jobs, jobs_engine, bad.job_id, other.job_id)
     assert await jobs_helpers.claim(jobs, kind) == [other.job_id]
+    await assert_failed(jobs, bad, owner_id)
+
+
+@pytest.mark.parametrize("task", ["orphans", "overrun"])
+async def test_unreadable_job_does_not_stop_the_tidying_of_others(
+    jobs: Operations, jobs_engine: AsyncEngine, submit_job: jobs_helpers.Submit, kind: str, owner_id: UUID, task: str
+) -> None:
+    if task == "orphans":
+        parent = await submit_job(kind=f"{kind}.parent")
+        bad, other = [await submit_job(parent_id=parent.job_id) for _ in range(2)]
+        await jobs_helpers.claim(jobs, f"{kind}.parent")
+        await jobs.finish(parent.job_id, 1, jobs_helpers.FINAL)
+        run, ended = Maintenance(jobs).cancel_orphans, State.CANCELLED
+    else:
+        bad, other = await submit_job(), await submit_job()
+        await jobs_helpers.claim(jobs, kind)
+        async with jobs_engine.begin() as conn:
+            aged = sa.text("UPDATE jobs.attempts SET started_at = now() - interval '1 day' WHERE job_id = ANY(:ids)")
+            await conn.execute(aged, {"ids": [bad.job_id, other.job_id]})
+        run, ended = Maintenance(jobs).end_overrun_attempts, State.RETRYING
+    await jobs_helpers.shift(jobs_engine, bad.job_id, BEYOND["interval"])
+    await run()
+    assert await jobs_helpers.state(jobs, other.job_id) is ended
     await assert_failed(jobs, bad, owner_id)
 
 
