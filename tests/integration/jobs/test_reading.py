@@ -130,7 +130,7 @@ async def test_list_of_unfinished_jobs_does_not_read_finished_ones(
 
 async def test_search_for_orphans_does_not_read_finished_jobs(finished_only: AsyncEngine) -> None:
     """Each replica searches every ten seconds, however many finished jobs there are."""
-    for statement, parameters in ((statements.orphans(of_parent=False), 3), (statements.OWNERS_OF_ORPHANS, 1)):
+    for statement, parameters in ((statements.orphans(of_parent=False), 4), (statements.ORPHANS.owners, 1)):
         query = f"EXPLAIN (ANALYZE) {statement.sql}".encode()
         async with finished_only.connect() as conn:
             lines = await driver_connection(conn).execute_prepared(query, [None] * parameters, commit=True)
