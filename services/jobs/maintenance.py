@@ -175,12 +175,12 @@ class Maintenance:
         return len(orphans)
 
     async def admit_waiting(self) -> int:
-        """Admit jobs to free slots of concurrency keys that a transaction has missed; return the number of keys."""
+        """Admit jobs to free slots of concurrency keys that a transaction has missed; return `BATCH` if more may wait."""
         async with self.jobs.transaction() as tx:
             keys = await storage.keys_with_free_slots(tx.conn, limit=BATCH)
-            if keys:
-                tx.wakeups.update(await storage.admit_waiting(tx.conn, keys))
-        return len(keys)
+            admitted = await storage.admit_waiting(tx.conn, keys) if keys else []
+            tx.wakeups.update(admitted)
+        return BATCH if admitted else 0
 
     async def wake_all(self) -> None:
         """Wake every waiting claim of a kind with ready jobs: wake-ups may be lost, and rate limits release jobs over time."""

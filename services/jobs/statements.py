@@ -179,23 +179,30 @@ def _taken_slots(kind: str, key: str) -> str:
 
 ADMIT_WAITING = sql.prepared(f"""
 WITH admitted AS MATERIALIZED (
-    SELECT c.job_id, c.kind, c.owner_id, row_number() OVER (ORDER BY c.priority DESC, c.created_at, c.job_id) AS position
-    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS freed (kind, key)
-    LEFT JOIN jobs.kinds k ON k.kind = freed.kind
-    CROSS JOIN LATERAL (
-        SELECT w.job_id, w.kind, w.owner_id, w.priority, w.created_at FROM jobs.jobs w
-        WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {sql.PENDING} AND NOT w.ready
-        -- Not by the id: the clock of a submitter may be behind.
-        ORDER BY w.priority DESC, w.created_at, w.job_id
-        LIMIT greatest(0, coalesce(k.max_running_per_key, 1) - {_taken_slots("freed.kind", "freed.key")})
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) c
+    SELECT a.job_id, a.kind, a.owner_id, row_number() OVER (ORDER BY a.priority DESC, a.created_at, a.job_id) AS position
+    FROM (
+        SELECT c.* FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS freed (kind, key)
+        LEFT JOIN jobs.kinds k ON k.kind = freed.kind
+        CROSS JOIN LATERAL (
+            SELECT w.job_id, w.kind, w.owner_id, w.priority, w.created_at FROM jobs.jobs w
+            WHERE w.kind = freed.kind AND w.concurrency_key = freed.key AND w.state = {sql.PENDING} AND NOT w.ready
+            -- Not by the id: the clock of a submitter may be behind.
+            ORDER BY w.priority DESC, w.created_at, w.job_id
+            LIMIT least(:max_of_key, greatest(0,
+                coalesce(k.max_running_per_key, 1) - {_taken_slots("freed.kind", "freed.key")}))
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) c
+        LIMIT :max_jobs
+    ) a
 ), {sql.ranked("admitted", behind=1)}
 UPDATE jobs.jobs j SET ready = true, fair_rank = r.fair_rank FROM ranked r
 WHERE j.state = {sql.PENDING} AND j.job_id = ANY(ARRAY(SELECT job_id FROM ranked)) AND j.job_id = r.job_id
 RETURNING j.kind
 """)
-"""Makes jobs ready that wait for a slot of their concurrency key. An earlier statement must have locked the keys."""
+"""Makes a bounded number of jobs ready that wait for a slot of their concurrency key.
+
+An earlier statement must have locked the keys.
+"""
 
 KEYS_WITH_FREE_SLOTS = sql.prepared(f"""
 SELECT w.kind, w.concurrency_key

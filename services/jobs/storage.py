@@ -27,6 +27,10 @@ LIGHT = [
 """The columns without a large payload."""
 
 
+MAX_ADMITTED_OF_KEY = 1_000
+MAX_ADMITTED = 5_000
+"""Jobs that one statement admits to slots. A limit may be raised by a million while a hundred thousand jobs wait."""
+
 SequenceByJob = dict[UUID, int]
 """The sequence of a job's event in the log of its owner."""
 NextByOwner = dict[UUID, int]
@@ -185,12 +189,20 @@ async def claim_jobs(
 
 
 async def admit_waiting(conn: AsyncConnection, keys: Collection[tuple[str, str]]) -> list[str]:
-    """Admit waiting jobs to the free slots of (kind, concurrency key) pairs; return the kind of each admitted job."""
+    """Admit waiting jobs to the free slots of (kind, concurrency key) pairs; return the kind of each admitted job.
+
+    At most `MAX_ADMITTED_OF_KEY` jobs of a key and `MAX_ADMITTED` of all; the reconciler admits more.
+    """
     # The lock is a separate statement: the next one sees what the previous holder has committed. Keys are locked after rows, so
     # the statement skips locked rows: the transactions that hold them admit jobs after their own change.
     ordered = sorted(keys)
     await statements.LOCK_KEYS.execute(conn, {"keys": [f"{kind} {key}" for kind, key in ordered]})
-    parameters = {"kinds": [kind for kind, _ in ordered], "keys": [key for _, key in ordered]}
+    parameters = {
+        "kinds": [kind for kind, _ in ordered],
+        "keys": [key for _, key in ordered],
+        "max_of_key": MAX_ADMITTED_OF_KEY,
+        "max_jobs": MAX_ADMITTED,
+    }
     return [kind for (kind,) in await statements.ADMIT_WAITING.execute(conn, parameters)]
 
 

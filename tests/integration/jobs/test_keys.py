@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import ids
-from services.jobs import outcomes
+from services.jobs import maintenance, outcomes, storage
 from services.jobs.domain import State
 from services.jobs.maintenance import Maintenance
 from services.jobs.operations import Operations
@@ -205,3 +205,24 @@ async def test_lost_slot_is_found(
     assert await jobs_helpers.claim(jobs, kind) == []
     await Maintenance(jobs).admit_waiting()
     assert await jobs_helpers.claim(jobs, kind) == [first.job_id]
+
+
+async def test_higher_limit_admits_many_waiting_jobs_in_parts(
+    jobs: Operations,
+    spec: jobs_helpers.MakeSpec,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred thousand jobs of a key would exceed the time of a statement, and then no job of the key could end."""
+    monkeypatch.setattr(storage, "MAX_ADMITTED_OF_KEY", 2)
+    monkeypatch.setattr(storage, "MAX_ADMITTED", 3)
+    keys = ("one", "two")
+    await jobs.submit_many([(ids.uuid7(), spec(concurrency_key=key)) for key in keys for _ in range(5)])
+    running = await jobs.claim(worker="w1", kinds=[kind], limit=10)
+    assert [job.spec.concurrency_key for job in running] == list(keys)
+    await jobs_helpers.limit(jobs, kind, max_running_per_key=1_000_000)
+    assert len(await jobs_helpers.claim(jobs, kind)) == 3
+    await jobs_helpers.complete(jobs, running[1].job_id)
+    assert len(await jobs_helpers.claim(jobs, kind)) == 2
+    await maintenance.drain(Maintenance(jobs).admit_waiting)
+    assert len(await jobs_helpers.claim(jobs, kind)) == 3
