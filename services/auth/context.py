@@ -123,17 +123,24 @@ def publish_revocation(tx: outbox.Transaction, revocation: domain.Revocation | N
         tx.publish(convert.sessions_revoked(revocation))
 
 
-async def is_password(context: Context, password_hash: str | None, password: str, limits: throttling.Limits) -> bool:
+async def is_password(
+    context: Context,
+    password_hash: str | None,
+    password: str,
+    limits: throttling.Limits,
+    *,
+    until: float | None = None,
+) -> bool:
     """Return whether a password matches a hash; for None it never does and takes as long. Counts nothing.
 
-    Raises `TooManyAttempts` before any work, and `TooBusy`. A caller that then signs the user in checks the limits again
-    with the account locked: concurrent guesses have been counted meanwhile, so a burst gets no more of them.
+    Raises `TooManyAttempts` before any work, and `TooBusy` at `until` (see `Passwords`). A caller that then signs the user in
+    checks the limits again with the account locked: concurrent guesses have been counted meanwhile, and a burst gets no more.
     """
     async with context.autocommit().connect() as conn:
         await throttling.refuse_if_blocked(conn, limits)
     if len(password) > validation.PASSWORD_LENGTHS[1]:
         password = ""  # never correct, and too long to be worth hashing
-    return await context.passwords.verify(password_hash, password)
+    return await context.passwords.verify(password_hash, password, until=until)
 
 
 def session_token_hash(token: str) -> bytes:

@@ -26,7 +26,7 @@ PASSES = 2
 LANES = 1
 WAITING_PER_CORE = 16
 MAX_SECONDS = 2.0
-"""The longest wait for a hash, from its request; calls of the gateway end after three seconds."""
+"""The longest wait of a call for its hashes, from the request of the first; calls of the gateway end after three seconds."""
 MAX_CORES = 4
 """A container sees all cores of its host: without a bound a host of 64 cores would hash 64 passwords at once, in 4 GiB."""
 BCRYPT_BYTES = 72
@@ -76,8 +76,17 @@ class TooBusy(errors.ResourceExhausted):
         super().__init__(details={"retry_after_seconds": "1"})
 
 
+def deadline() -> float:
+    """Return until when a call waits for its hashes, by the clock of the event loop, if it begins with them now."""
+    return asyncio.get_running_loop().time() + MAX_SECONDS
+
+
 class Passwords:
-    """Hashes and verifies passwords. Methods raise `TooBusy` when the queue is full, and after `MAX_SECONDS`."""
+    """Hashes and verifies passwords.
+
+    Methods raise `TooBusy` when the queue is full, and at `until`, `deadline()` by default. A call with several hashes passes the
+    same `until` to all: otherwise it would end before it could be refused.
+    """
 
     def __init__(self, *, memory_kib: int, cores: int | None = None, waiting_per_core: int = WAITING_PER_CORE) -> None:
         cores = cores or min(os.cpu_count() or 1, MAX_CORES)
@@ -93,10 +102,10 @@ class Passwords:
         # Verified for unknown users: the response must take as long as for a wrong password.
         self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
 
-    async def hash(self, password: str) -> str:
-        return await self._run(self._new_password_slots, lambda: self._hasher.hash(_normalize(password)))
+    async def hash(self, password: str, *, until: float | None = None) -> str:
+        return await self._run(self._new_password_slots, lambda: self._hasher.hash(_normalize(password)), until)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str, *, until: float | None = None) -> bool:
         """Return whether a password matches a hash; for None it never does and takes as long."""
 
         def matches() -> bool:
@@ -109,7 +118,7 @@ class Passwords:
             except VerifyMismatchError:
                 return False
 
-        return await self._run(self._login_slots, matches)
+        return await self._run(self._login_slots, matches, until)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Return whether a hash has other than the current algorithm and parameters."""
@@ -119,14 +128,14 @@ class Passwords:
         """Stop the threads; queued work is cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, slots: threading.BoundedSemaphore, work: Callable[[], T]) -> T:
+    async def _run(self, slots: threading.BoundedSemaphore, work: Callable[[], T], until: float | None = None) -> T:
         if not slots.acquire(blocking=False):
             raise TooBusy()
         future: Future[T] = self._threads.submit(work)
         # Not in `finally`: work of a cancelled caller keeps its thread, and so its slot, until it is done.
         future.add_done_callback(lambda _: slots.release())
         try:
-            async with asyncio.timeout(MAX_SECONDS):
+            async with asyncio.timeout_at(deadline() if until is None else until):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise TooBusy() from None

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 
 from chassis import outbox
-from services.auth import current_session, domain, throttling, validation
+from services.auth import current_session, domain, passwords, throttling, validation
 from services.auth import storage as account_storage
 from services.auth.accounts import email_changes
 from services.auth.audit import Kind, Origin, by_owner, record, record_attempt
@@ -58,12 +58,13 @@ class Recovery:
         validation.check_password(new, email=email, field="new_password")
         limits = throttling.of_password(email, client)
         origin = by_owner(actor, client)
-        if not await is_password(self.context, account.password_hash, current, limits):
+        until = passwords.deadline()
+        if not await is_password(self.context, account.password_hash, current, limits, until=until):
             async with self.context.transaction() as tx:
                 await throttling.count_attempt(tx.conn, limits)
                 await record(tx.conn, Kind.PASSWORD_CHANGE_FAILED, origin)
             raise domain.InvalidCredentials("The current password is incorrect.", field="current_password")
-        new_hash = await self.context.passwords.hash(new)
+        new_hash = await self.context.passwords.hash(new, until=until)
         async with self.context.transaction() as tx:
             locked = await lock_account(tx.conn, actor.user_id)
             await throttling.refuse_if_blocked(tx.conn, limits)

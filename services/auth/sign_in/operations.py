@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chassis import outbox
-from services.auth import domain, throttling, tokens, validation
+from services.auth import domain, passwords, throttling, tokens, validation
 from services.auth import storage as account_storage
 from services.auth.audit import Kind, by_owner, record, record_attempt
 from services.auth.context import (
@@ -19,7 +19,6 @@ from services.auth.context import (
     lock_account,
     replace_token,
 )
-from services.auth.passwords import TooBusy
 from services.auth.second_factor import storage as factor_storage
 from services.auth.second_factor import verification
 
@@ -52,11 +51,12 @@ class SignIn:
         async with self.context.autocommit().connect() as conn:
             account = await account_storage.find_account(conn, email)
         password_hash = account.password_hash if account else None
-        is_right = await is_password(self.context, password_hash, password, limits)
+        until = passwords.deadline()
+        is_right = await is_password(self.context, password_hash, password, limits, until=until)
         if account is None or not is_right or account.user.disabled_at is not None:
             await self._refuse_login(email, account, limits, client)
             raise domain.InvalidCredentials()
-        new_hash = await self._improved_hash(account.password_hash, password)
+        new_hash = await self._improved_hash(account.password_hash, password, until)
         async with self.context.transaction() as tx:
             conn, user_id = tx.conn, account.user.user_id
             await account_storage.lock_user(conn, user_id)
@@ -152,12 +152,12 @@ class SignIn:
             await record_attempt(tx.conn, Kind.LOGIN_FAILED, user_id, client, email=email)
         logger.info("sign-in refused", extra={"address": client.ip_address, "has_account": account is not None})
 
-    async def _improved_hash(self, password_hash: str, password: str) -> str | None:
+    async def _improved_hash(self, password_hash: str, password: str, until: float) -> str | None:
         if not self.context.passwords.is_outdated(password_hash):
             return None
         try:
-            return await self.context.passwords.hash(password)
-        except TooBusy:
+            return await self.context.passwords.hash(password, until=until)
+        except passwords.TooBusy:
             logger.info("outdated password hash kept until the next sign-in")
             return None
 

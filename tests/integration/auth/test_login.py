@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import errors
 from services.auth import domain, throttling
 from services.auth import storage as account_storage
+from services.auth.accounts.recovery import Recovery
 from services.auth.context import Context
 from services.auth.passwords import Passwords, TooBusy
 from services.auth.sign_in.operations import SignIn
@@ -209,6 +210,43 @@ async def test_an_outdated_hash_is_replaced_at_login(gateway: Gateway, context: 
     assert f"m={MEMORY_KIB * 2}," in await stored()
     await later.login(email=account.email, password=PASSWORD, client=client(account.ip_address))
     stronger.close()
+
+
+class Observed(Passwords):
+    """Passwords whose hashes are all outdated at once, with the time until which a call waits for each."""
+
+    def __init__(self) -> None:
+        super().__init__(memory_kib=MEMORY_KIB)
+        self.until: list[float | None] = []
+
+    def is_outdated(self, password_hash: str) -> bool:
+        return True
+
+    async def hash(self, password: str, *, until: float | None = None) -> str:
+        self.until.append(until)
+        return await super().hash(password, until=until)
+
+    async def verify(self, password_hash: str | None, password: str, *, until: float | None = None) -> bool:
+        self.until.append(until)
+        return await super().verify(password_hash, password, until=until)
+
+
+async def test_two_hashes_of_a_call_share_its_time(gateway: Gateway, context: Context) -> None:
+    """With two seconds for each, the call would reach its deadline before it could be refused as `too_busy`."""
+    account = await gateway.account()
+    for call in ("sign-in", "change"):
+        passwords = Observed()
+        observed = replace(context, passwords=passwords)
+        if call == "sign-in":
+            await SignIn(observed).login(email=account.email, password=PASSWORD, client=client(account.ip_address))
+        else:
+            actor = domain.Actor(user_id=uuid.UUID(account.user_id), session_id=uuid.UUID(account.session_id))
+            await Recovery(observed).change_password(
+                actor, current=PASSWORD, new="tulip-anvil-rowing", client=client(account.ip_address)
+            )
+        passwords.close()
+        first, second = passwords.until
+        assert first == second is not None
 
 
 async def test_bcrypt_hash_of_an_imported_account_is_replaced_at_its_first_login(gateway: Gateway, sql: Any) -> None:

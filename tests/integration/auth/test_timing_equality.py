@@ -32,15 +32,15 @@ class Counted(Passwords):
         super().__init__(memory_kib=MEMORY_KIB)
         self.hashes: list[str] = []
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, until: float | None = None) -> str:
         """Record the call."""
         self.hashes.append("hash")
-        return await super().hash(password)
+        return await super().hash(password, until=until)
 
-    async def verify(self, stored: str | None, password: str) -> bool:
+    async def verify(self, stored: str | None, password: str, *, until: float | None = None) -> bool:
         """Record the call."""
         self.hashes.append("verify")
-        return await super().verify(stored, password)
+        return await super().verify(stored, password, until=until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

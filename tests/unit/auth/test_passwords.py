@@ -134,6 +134,14 @@ async def test_what_is_not_hashed_in_time_is_refused_and_its_slot_released(monke
         assert await slow.hash("tulip-anvil-rowing")
 
 
+async def test_a_hash_is_refused_at_the_time_of_its_call() -> None:
+    with held() as (slow, _):
+        with pytest.raises(TooBusy):
+            await slow.hash("tulip-anvil-rowing", until=asyncio.get_running_loop().time())
+        with pytest.raises(TooBusy):
+            await slow.verify(None, "tulip-anvil-rowing", until=asyncio.get_running_loop().time())
+
+
 async def test_a_hash_that_takes_too_long_keeps_its_slot_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.auth.passwords.MAX_SECONDS", 0.05)
     passwords, let_go = Passwords(memory_kib=64, cores=1, waiting_per_core=0), threading.Event()
