@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -23,6 +24,8 @@ Task = Callable[[sql.Selection], Awaitable[int]]
 
 BATCH = 100
 """Jobs moved in one transaction."""
+MAX_REFUSED = 3
+"""Refused jobs after which a pass tries no further ones of their owner: the database may refuse all of them."""
 REFUSED_PAUSE_SECONDS = 1.0
 """Pause after a change that the database refuses: it is tried again with each pass."""
 
@@ -140,10 +143,11 @@ class Maintenance:
                 job_ids = await _find(source, selection, conn)
             return await self._one_by_one(task, source, job_ids)
 
-    async def _one_by_one(self, task: Task, source: sql.Source, job_ids: Collection[UUID]) -> tuple[int, bool]:
-        """Run a task for each of these jobs of one owner; return what `_of_owner` returns."""
-        moved, is_refused = 0, False
-        for job_id in job_ids:
+    async def _one_by_one(self, task: Task, source: sql.Source, job_ids: Sequence[UUID]) -> tuple[int, bool]:
+        """Run a task for each of these jobs of one owner, until some are refused; return what `_of_owner` returns."""
+        moved, refused = 0, 0
+        # In another order each time: refused jobs must not keep the others from their turn.
+        for job_id in random.sample(job_ids, len(job_ids)):
             try:
                 moved += await self._run(task, source, sql.Selection(job_id=job_id))
             except Exception as error:
@@ -151,9 +155,11 @@ class Maintenance:
                     break
                 if isolation.is_unavailable(error):
                     raise
-                is_refused = True
                 logger.exception("a job cannot be moved", extra={"job_id": job_id})
-        return moved, is_refused
+                refused += 1
+                if refused == MAX_REFUSED:
+                    break
+        return moved, refused > 0
 
     async def _run(self, task: Task, source: sql.Source, selection: sql.Selection) -> int:
         return await self.jobs.unreadable_rows.retry_after_repair(

@@ -400,6 +400,31 @@ async def test_job_that_the_database_refuses_to_change_stops_no_other_job_of_its
     assert await jobs_helpers.state(jobs, poison) is refused
 
 
+async def test_pass_tries_few_jobs_of_an_owner_whose_changes_are_refused_and_reaches_all_others(
+    jobs: Operations,
+    jobs_engine: AsyncEngine,
+    submit_job: jobs_helpers.Submit,
+    poisoned: jobs_helpers.Poison,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(maintenance, "REFUSED_PAUSE_SECONDS", 0.0)
+    later = datetime.now(UTC) + jobs_helpers.HOUR
+    *poison, other = [(await submit_job(run_at=later)).job_id for _ in range(maintenance.MAX_REFUSED * 2 + 1)]
+    for job_id in (*poison, other):
+        await jobs_helpers.shift(jobs_engine, job_id, "run_at = now()")
+    async with poisoned(State.PENDING, *poison):
+        for _ in range(100):
+            caplog.clear()
+            await Maintenance(jobs).promote_due()
+            refused = [record for record in caplog.records if record.message == "a job cannot be moved"]
+            assert len(refused) == maintenance.MAX_REFUSED
+            if await jobs_helpers.state(jobs, other) is State.PENDING:
+                break
+    assert await jobs_helpers.state(jobs, other) is State.PENDING
+    await Maintenance(jobs).promote_due()
+
+
 async def test_outcome_that_the_database_refuses_fails_alone(
     jobs: Operations,
     jobs_engine: AsyncEngine,
