@@ -29,4 +29,8 @@ class BatchSize:
         """Make the next batch much smaller after one that was too large for a statement. Raises every other error."""
         if not isinstance(error.orig, QueryCanceled) or self.limit == 1:
             raise error
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Make the next batch much smaller."""
         self.limit = max(1, self.limit // 8)

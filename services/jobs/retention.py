@@ -6,10 +6,12 @@ The next call deletes what this one leaves: an interrupted attempt loses nothing
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,10 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import ids, postgres
-from services.jobs import domain, sql
+from services.jobs import domain, isolation, sql
 from services.jobs.batch_size import BatchSize
 from services.jobs.operators import change_log
 from services.jobs.schedules import storage
+
+logger = logging.getLogger(__name__)
 
 BATCH = 1_000
 FIRST_BATCH = 100
@@ -209,23 +213,40 @@ async def _kinds(engine: AsyncEngine) -> list[tuple[str, datetime]]:
 
 
 async def _try_batch(engine: AsyncEngine, walk: _Walk) -> _Batch | None:
-    """Delete one batch; None if it was too large for one statement: the next one is smaller."""
+    """Delete one batch; None if it failed and the next one is smaller. Passes over a job that the database refuses to delete."""
     try:
         async with engine.begin() as conn:
             return await _clean_batch(conn, walk.kind, walk.until, walk.position, limit=walk.size.limit)
     except DBAPIError as error:
-        walk.size.shrink_after(error)
-        return None
+        if isolation.is_unavailable(error):
+            walk.size.shrink_after(error)
+            return None
+        if walk.size.limit > 1:
+            walk.size.shrink()
+            return None
+        logger.exception("a job cannot be deleted", extra={"kind": walk.kind})
+    async with engine.begin() as conn:
+        return _batch(await _read_batch(conn, walk.kind, walk.until, walk.position, limit=1), set(), walk.position)
 
 
 async def _clean_batch(conn: AsyncConnection, kind: str, until: datetime, position: Position, *, limit: int) -> _Batch:
-    parameters = {"kind": kind, "until": until, "after_time": position[0], "after_id": position[1], "limit": limit}
-    old = (await conn.execute(OLD, parameters)).all()
+    old = await _read_batch(conn, kind, until, position, limit=limit)
     deleted: set[UUID] = set()
     if free := [row.job_id for row in old if row.is_free]:
         result = await conn.execute(DELETE_JOBS, {"job_ids": free, "until": until})
         deleted = set(result.scalars())
         await conn.execute(DELETE_EVENTS, {"job_ids": list(deleted)})
+    return _batch(old, deleted, position)
+
+
+async def _read_batch(
+    conn: AsyncConnection, kind: str, until: datetime, position: Position, *, limit: int
+) -> Sequence[sa.Row[Any]]:
+    parameters = {"kind": kind, "until": until, "after_time": position[0], "after_id": position[1], "limit": limit}
+    return (await conn.execute(OLD, parameters)).all()
+
+
+def _batch(old: Sequence[sa.Row[Any]], deleted: Collection[UUID], position: Position) -> _Batch:
     return _Batch(
         read=len(old),
         deleted=len(deleted),

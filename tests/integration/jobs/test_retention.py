@@ -106,6 +106,24 @@ async def test_jobs_that_take_long_to_delete_are_deleted_in_smaller_batches(
     assert (deleted.jobs, deleted.is_complete) == (30, True)
 
 
+async def test_job_that_the_database_refuses_to_delete_keeps_no_other_in_the_table(
+    jobs_engine: AsyncEngine, ended: Ended, clean: Clean
+) -> None:
+    before, refused, after = [await ended(timedelta(days=age)) for age in (12, 11, 10)]
+    function = "CREATE FUNCTION jobs.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
+    condition = f"WHEN (OLD.job_id = '{refused.job_id}') EXECUTE FUNCTION jobs.refuse()"
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text(function))
+        await conn.execute(sa.text(f"CREATE TRIGGER refuse BEFORE DELETE ON jobs.jobs FOR EACH ROW {condition}"))
+    positions: dict[str, retention.Position] = {}
+    await clean(positions=positions)
+    assert [(await rows_of(jobs_engine, job.job_id))["jobs"] for job in (before, refused, after)] == [0, 1, 0]
+    async with jobs_engine.begin() as conn:
+        await conn.execute(sa.text("DROP TRIGGER refuse ON jobs.jobs; DROP FUNCTION jobs.refuse()"))
+    await clean(positions=positions)
+    assert await rows_of(jobs_engine, refused.job_id) == GONE
+
+
 async def age_job(engine: AsyncEngine, job_id: UUID, age: timedelta) -> None:
     statement = sa.update(schema.jobs).where(schema.jobs.c.job_id == job_id)
     async with engine.begin() as conn:
