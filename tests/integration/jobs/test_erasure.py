@@ -240,6 +240,8 @@ async def slow(jobs_engine: AsyncEngine, nats_url: str) -> AsyncIterator[operati
 
     def limit(conn: sa.Connection) -> None:
         conn.exec_driver_sql("SET LOCAL statement_timeout = 1000")
+        # As with many rows. A scan of the few of a test would wait for the lines of all jobs.
+        conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
 
     sa.event.listen(engine.sync_engine, "begin", limit)
     relay = outbox.Relay(engine, schema.outbox, {})
