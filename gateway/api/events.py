@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from chassis import errors
+from gateway import weights
 from gateway.api import schemas_events
 from gateway.api.dependencies import Admin, Gateway, JobId, ReadSession
 from gateway.api.responses import OpenApiResponses, answer, documented, header, route
@@ -130,17 +131,10 @@ def _cursor(request: Request, last_event_id: str | None) -> str | None:
 
 def accepts(lines: Sequence[str]) -> bool:
     """Return whether `Accept` allows an event stream; the most specific range decides (RFC 9110, 12.5.1)."""
-    weights: dict[str, float] = {}
-    for part in ",".join(lines).lower().split(","):
-        media_range, *parameters = (item.strip() for item in part.split(";"))
-        weight = next((item.removeprefix("q=") for item in parameters if item.startswith("q=")), "1")
-        try:
-            weights[media_range] = float(weight)
-        except ValueError:
-            weights[media_range] = 1.0
-    if not "".join(weights):
+    weight_of = weights.read(lines)
+    if not "".join(weight_of):
         return True
-    return next((weights[name] > 0 for name in (response.MEDIA_TYPE, "text/*", "*/*") if name in weights), False)
+    return next((weight_of[name] > 0 for name in (response.MEDIA_TYPE, "text/*", "*/*") if name in weight_of), False)
 
 
 def _require_acceptance(request: Request) -> None:

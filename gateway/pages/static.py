@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import weights
 from gateway.pages import templating
 
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -19,7 +20,6 @@ REVALIDATE = "no-cache"
 """For addresses without a release or with another one: the browser revalidates, and an unchanged file costs a 304."""
 _COMMENTS = re.compile(rb"^[ \t]*(?://[^\n]*|/\*.*?\*/)[ \t]*\n", re.DOTALL | re.MULTILINE)
 """Comments on lines of their own."""
-_NO_WEIGHT = re.compile(r"q\s*=\s*0(\.0*)?")
 _RELEASE = re.compile(r"([0-9a-f]{12})/")
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -63,19 +63,10 @@ class Static:
         }
         if file.tag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
-        if _accepts_gzip(request.headers.get("accept-encoding", "")):
+        if weights.read(request.headers.getlist("accept-encoding")).get("gzip", 0.0) > 0:
             headers["Content-Encoding"] = "gzip"
             return Response(file.compressed, media_type=file.media_type, headers=headers)
         return Response(file.body, media_type=file.media_type, headers=headers)
-
-
-def _accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether gzip is named, with a weight above 0 (RFC 9110 12.5.3)."""
-    for coding in accept_encoding.lower().split(","):
-        name, _, weight = coding.partition(";")
-        if name.strip() == "gzip":
-            return _NO_WEIGHT.fullmatch(weight.strip()) is None
-    return False
 
 
 def _read(path: Path) -> File:

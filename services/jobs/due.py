@@ -24,13 +24,12 @@ FROM (SELECT
 """)
 """Whether the reconciler has work, and when the next work is due: one query instead of a transaction for each task."""
 
-_IS_DUE = f"state = '{State.SCHEDULED}' AND NOT ready AND NOT awaits_children AND run_at <= now()"
-_IS_DUE_RETRY = f"state = {sql.target_of(Action.RETRY_LATER)} AND NOT ready AND NOT awaits_children AND run_at <= now()"
+_IS_DUE = "NOT ready AND NOT awaits_children AND run_at <= now()"
 _IS_OVERDUE = f"deadline IS NOT NULL AND deadline <= now() AND state IN {sql.UNCLAIMED}"
-SCHEDULED = sql.source("j", f"FROM jobs.jobs j WHERE {_IS_DUE}")
-RETRIES = sql.source("j", f"FROM jobs.jobs j WHERE {_IS_DUE_RETRY}")
+SCHEDULED = sql.source("j", f"FROM jobs.jobs j WHERE state = '{State.SCHEDULED}' AND {_IS_DUE}")
+RETRIES = sql.source("j", f"FROM jobs.jobs j WHERE state = {sql.target_of(Action.RETRY_LATER)} AND {_IS_DUE}")
 OVERDUE = sql.source("j", f"FROM jobs.jobs j WHERE {_IS_OVERDUE}")
-_SELECTED = sql.SELECTED.format(alias="j")
+_SELECTED = sql.selected("j")
 
 _OVERRUN = f"""FROM jobs.jobs j JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
 WHERE j.state IN {sql.HELD} AND a.started_at < now() - j.attempt_timeout
@@ -44,7 +43,7 @@ LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED
 _DUE = f"""
 WITH due AS MATERIALIZED (
     SELECT job_id, kind, owner_id, run_at AS position FROM jobs.jobs j
-    WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children AND run_at <= now() AND state = {{state}}
+    WHERE state IN {sql.DELAYED} AND {_IS_DUE} AND state = {{state}}
         AND {_SELECTED}
     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), {sql.ranked("due", behind=1)}

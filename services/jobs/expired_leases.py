@@ -19,7 +19,7 @@ _EXPIRED = f"FROM jobs.jobs j WHERE j.state IN {sql.HELD} AND j.lease_until < no
 EXPIRED = sql.source("j", _EXPIRED)
 _LOCK_JOBS_WITH_EXPIRED_LEASE = sql.prepared(f"""
 SELECT {sql.light_columns("j")} {_EXPIRED} AND pg_postmaster_start_time() < now() - :grace
-    AND {sql.SELECTED.format(alias="j")}
+    AND {sql.selected("j")}
 LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)
 

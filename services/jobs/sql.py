@@ -91,9 +91,11 @@ FROM jobs.jobs h JOIN jobs.attempts a ON a.job_id = h.job_id AND a.attempt = h.a
 WHERE h.state IN {HELD} AND {is_suspect("h")}"""
 """Suspects that workers hold, and whether they have run for longer than when they crashed."""
 
-SELECTED = """{alias}.owner_id = coalesce(CAST(:owner_id AS uuid), {alias}.owner_id)
+
+def selected(alias: str) -> str:
+    """Return the condition that a job belongs to a `Selection`."""
+    return f"""{alias}.owner_id = coalesce(CAST(:owner_id AS uuid), {alias}.owner_id)
     AND {alias}.job_id = coalesce(CAST(:job_id AS uuid), {alias}.job_id)"""
-"""The condition of a `Selection`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, UUID | None]:
-        """The parameters of `SELECTED`."""
+        """The parameters of `selected`."""
         return {"owner_id": self.owner_id, "job_id": self.job_id}
 
 
@@ -124,7 +126,7 @@ def source(alias: str, condition: str) -> Source:
     """Return the source of a task that moves the jobs of `condition`, which begins with FROM."""
     return Source(
         owners=prepared(f"SELECT DISTINCT {alias}.owner_id {condition} LIMIT :limit"),
-        jobs=prepared(f"SELECT {alias}.job_id {condition} AND {SELECTED.format(alias=alias)} LIMIT :limit"),
+        jobs=prepared(f"SELECT {alias}.job_id {condition} AND {selected(alias)} LIMIT :limit"),
     )
 
 

@@ -369,7 +369,7 @@ def orphans(*, of_parent: bool) -> Prepared:
     return sql.prepared(f"""
 SELECT {sql.light_columns("c")} {_ORPHANS}
     AND {"c.parent_id = :parent_id" if of_parent else "CAST(:parent_id AS uuid) IS NULL"}
-    AND {sql.SELECTED.format(alias="c")}
+    AND {sql.selected("c")}
 LIMIT :limit FOR NO KEY UPDATE OF c SKIP LOCKED
 """)
 

@@ -159,8 +159,8 @@ class Client:
     async def revoke(self, url: str, tokens: Tokens, *, method: str) -> None:
         """Revoke the refresh token, or else the access token (RFC 7009). An unknown token is not an error.
 
-        Raises `PlatformUnavailable` also while the platform refuses our client: its credentials can be mended, revoked tokens
-        that were only deleted cannot.
+        Raises `PlatformUnavailable` also while the platform refuses our client: an operator can correct its credentials, and
+        the caller keeps the tokens until then.
         """
         hint = "refresh_token" if tokens.refresh_token else "access_token"
         body, _ = rfc7009.prepare_revoke_token_request(tokens.refresh_token or tokens.access_token, hint)
