@@ -116,7 +116,7 @@ class Bus:
                 changed.clear()
                 await step()
                 pause = seconds if self.is_caught_up else min(seconds, AWAY_SECONDS)
-                await run.wait(changed, run.jittered(pause))
+                await run.wait(changed, run.pause(pause))
         finally:
             self._on_changed.remove(changed.set)
 

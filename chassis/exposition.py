@@ -28,6 +28,10 @@ MEASURE_SECONDS = 4.0
 """The most time of a measurement; a scrape of Prometheus may take 10 s."""
 
 
+POLL_SECONDS = 5.0
+"""How often the thread looks whether it must stop, where nothing wakes it (Linux alone wakes it)."""
+
+
 class Measurement:
     """Metrics that are measured when they are scraped, at most once in `CACHE_SECONDS`.
 
@@ -139,11 +143,14 @@ async def serving(
             """Log nothing: a probe comes every few seconds."""
 
     server = _Server(addresses.host_and_port(listen), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, name="probes", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="probes", daemon=True)
     thread.start()
     try:
         yield server.server_address[1]
     finally:
-        # It waits for the thread, which notices within half a second. The executor of the loop may have no thread left.
+        # This wakes the thread, for which `shutdown` waits.
+        with contextlib.suppress(OSError):
+            server.socket.shutdown(socket.SHUT_RDWR)
+        # The executor of the loop may have no thread left.
         await asyncio.get_running_loop().run_in_executor(concurrent.futures.ThreadPoolExecutor(1), server.shutdown)
         server.server_close()

@@ -181,7 +181,7 @@ class _Watchdog:
     """Ends the process when its event loop stalls: a supervisor restarts a dead process, not a hanging one."""
 
     def __init__(self, on_lag: Callable[[float], None]) -> None:
-        """`on_lag` is called every `TICK_SECONDS` with the seconds by which the loop was late."""
+        """`on_lag` is called after each tick with the seconds by which the loop was late."""
         self._on_lag = on_lag
         self._ticked = time.monotonic()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -189,8 +189,9 @@ class _Watchdog:
     async def tick(self) -> None:
         while True:
             self._ticked = time.monotonic()
-            await asyncio.sleep(TICK_SECONDS)
-            self._on_lag(max(0.0, time.monotonic() - self._ticked - TICK_SECONDS))
+            pause = run.pause(TICK_SECONDS)
+            await asyncio.sleep(pause)
+            self._on_lag(max(0.0, time.monotonic() - self._ticked - pause))
 
     def _watch(self) -> None:
         previous = time.monotonic()

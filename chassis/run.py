@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,20 @@ logger = logging.getLogger(__name__)
 Translate = Callable[[Exception], errors.Error | None]
 
 STOP_TRIES = 10
+GRID_SECONDS = 1.0
+"""Pauses of the loops of a process end at multiples of this time: an idle process wakes up once for several loops."""
+
+_offset = 0.0
+"""The beginning of the grid, different for each process: replicas do not poll together."""
+
+
+def _choose_offset() -> None:
+    global _offset
+    _offset = random.uniform(0.0, GRID_SECONDS)  # noqa: S311
+
+
+_choose_offset()
+os.register_at_fork(after_in_child=_choose_offset)
 
 
 class Background:
@@ -53,7 +68,7 @@ class Background:
         self._tasks.append(asyncio.create_task(self._keep_running(name, loop), name=name))
 
     def repeat(self, name: str, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
-        """Start a loop that calls `step`, and waits up to `seconds` with jitter between calls."""
+        """Start a loop that calls `step`, with pauses of `pause(seconds)` between calls."""
         self.start(name, partial(every, seconds, step))
 
     async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
@@ -92,15 +107,20 @@ def is_being_cancelled() -> bool:
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:
-    """Call `step` forever, waiting up to `seconds` with jitter between calls."""
+    """Call `step` forever, with pauses of `pause(seconds)` between calls."""
     while True:
         await step()
-        await asyncio.sleep(jittered(seconds))
+        await asyncio.sleep(pause(seconds))
 
 
-def jittered(seconds: float) -> float:
-    """Return three quarters of `seconds` to all of it, at random: replicas that start together do not poll together."""
-    return seconds * random.uniform(0.75, 1.0)  # noqa: S311
+def pause(seconds: float) -> float:
+    """Return three quarters of `seconds` to all of it: up to the last multiple of `GRID_SECONDS` in this range.
+
+    Without one it is a random time of the range, so that replicas that start together do not poll together.
+    """
+    now = time.monotonic()
+    late = (now + seconds - _offset) % GRID_SECONDS
+    return seconds - late if late <= seconds / 4 else seconds * random.uniform(0.75, 1.0)  # noqa: S311
 
 
 async def wait(event: asyncio.Event, seconds: float) -> bool:

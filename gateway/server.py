@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
         is_stopped = False
         while not is_stopped:
             await self.on_tick(0)
-            is_stopped = await run.wait(self._stop, DATE_SECONDS)
+            is_stopped = await run.wait(self._stop, run.pause(DATE_SECONDS))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, end the streams, then stop as uvicorn does."""

@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from chassis import run
+
 logger = logging.getLogger(__name__)
 
 STALLED_SECONDS = 15.0
@@ -56,7 +58,7 @@ class Liveness:
         pause = min(3.0, self._stalled_seconds / 4)
         while True:
             slept_at = time.monotonic()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(run.pause(pause))
             if time.monotonic() - slept_at > self._stalled_seconds / 2:
                 # The whole process stood still, for example because the machine slept. The loops iterate again now.
                 for loop in self._last_beats:

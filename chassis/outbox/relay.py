@@ -149,7 +149,7 @@ class Relay:
             await self._delete_accepted(self._accepted & self._accepted_before)
             self._accepted_before = set(self._accepted)
             if loop.time() >= self._poll_at:
-                self._poll_at = loop.time() + run.jittered(POLL_SECONDS)
+                self._poll_at = loop.time() + run.pause(POLL_SECONDS)
                 await self._poll()
             if self._accepted:
                 self._clean_up_within(DELETE_SECONDS)

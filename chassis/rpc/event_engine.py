@@ -7,7 +7,7 @@ import sys
 
 import grpc
 
-TIMER_SLACK_SECONDS = 0.1
+TIMER_SLACK_SECONDS = 0.25
 """How late a timer of these threads may be while the machine is idle: a deadline, a ping, a retry."""
 
 _PR_SET_TIMERSLACK = 29

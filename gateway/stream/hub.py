@@ -9,7 +9,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from chassis import bus, errors, interest
+from chassis import bus, errors, interest, run
 from gateway import clients, metrics
 from gateway.identity import sessions
 from gateway.stream import event_reader, frames, opening, places, poll, response
@@ -147,11 +147,7 @@ class Hub:
             except errors.Error as error:
                 logger.warning("feeds not checked", extra={"cause": error.code})
             pause = CHECK_SECONDS if self._validator.is_live else OFFLINE_CHECK_SECONDS
-            try:
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await run.wait(self._wake, run.pause(pause))
 
     async def drain(self, seconds: float) -> None:
         """Open no more streams and end all, spread over `seconds` so that the readers do not all reconnect at once."""

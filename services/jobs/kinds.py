@@ -11,11 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import errors, postgres
-from services.jobs import domain, schema, worker_versions
+from services.jobs import domain, sql, worker_versions
 from services.jobs.schema import kinds
 
 FRESH_SECONDS = 2.0
@@ -135,42 +134,49 @@ async def register(
 
     Limits and pauses are unchanged.
     """
-    await worker_versions.lock(conn, [registration.kind for registration in registrations])
-    values_of_worker = {
-        "kinds": sorted(registration.kind for registration in registrations),
-        "seen_at": sa.func.now(),
-        **dataclasses.asdict(info),
-    }
-    statement = postgresql.insert(schema.workers).values(worker=worker, **values_of_worker)
-    await conn.execute(statement.on_conflict_do_update(index_elements=[schema.workers.c.worker], set_=values_of_worker))
+    names = sorted(registration.kind for registration in registrations)
+    await worker_versions.lock(conn, names)
+    await _UPSERT_WORKER.execute(conn, {"worker": worker, "kinds": names, **dataclasses.asdict(info)})
     of_newer = await worker_versions.kinds_of_newer(conn, info.version)
     rows = [
         {
             "kind": registration.kind,
-            **{name: registration.defaults.get(name) for name in DEFAULTS},
+            **{name: _json(registration.defaults.get(name)) for name in DEFAULTS},
             "notifies": registration.notify_owner,
             "undoes": registration.has_undo,
-            "retention": registration.retention,
-            "sensitive": list(registration.sensitive),
+            "retention": _json(registration.retention),
+            "sensitive": registration.sensitive,
             "payload_schema": registration.payload_schema,
-            "declared_at": sa.func.now(),
         }
-        # In one order: two workers of a service register the same kinds.
-        for registration in sorted(registrations, key=lambda registration: registration.kind)
+        for registration in registrations
         if registration.kind not in of_newer
     ]
-    if rows:
-        insert = postgresql.insert(kinds).values(rows)
-        updates = {name: insert.excluded[name] for name in rows[0] if name != "kind"}
-        await conn.execute(insert.on_conflict_do_update(index_elements=[kinds.c.kind], set_=updates))
+    await _UPSERT_KINDS.execute(conn, {"rows": json.dumps(rows)})
     return of_newer
 
 
+_UPSERT_WORKER = sql.prepared("""
+INSERT INTO jobs.workers (worker, kinds, seen_at, host, version, concurrency, started_at)
+VALUES (:worker, CAST(:kinds AS text[]), now(), :host, :version, :concurrency, :started_at)
+ON CONFLICT (worker) DO UPDATE SET kinds = excluded.kinds, seen_at = excluded.seen_at, host = excluded.host,
+    version = excluded.version, concurrency = excluded.concurrency, started_at = excluded.started_at
+""")
+_REGISTERED = (*DEFAULTS, "notifies", "undoes", "retention", "sensitive", "payload_schema")
+# In the order of all statements that lock kinds: two workers of a service register the same ones.
+_UPSERT_KINDS = sql.prepared(f"""
+INSERT INTO jobs.kinds (kind, {", ".join(_REGISTERED)}, declared_at)
+SELECT kind, {", ".join(_REGISTERED)}, now() FROM json_populate_recordset(NULL::jobs.kinds, CAST(:rows AS json)) ORDER BY kind
+ON CONFLICT (kind) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in (*_REGISTERED, "declared_at"))}
+""")
 _INSERT = sa.text("INSERT INTO jobs.kinds (kind) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING")
 _READ = sa.select(
     *(column for column in kinds.c if column.name != "payload_schema"),
     sa.func.coalesce(kinds.c.declared_at > sa.func.now() - worker_versions.ALIVE, sa.false()).label("has_worker"),
 ).where(kinds.c.kind == sa.any_(sa.bindparam("names", type_=sa.ARRAY(sa.Text))))
+
+
+def _json(value: Any) -> Any:
+    return f"{value.total_seconds()} seconds" if isinstance(value, timedelta) else value
 
 
 def _is_schema(text: str) -> bool:

@@ -36,9 +36,10 @@ class Reconciler:
         """Reconcile forever: four times a second while jobs move or are ready, else at the next due time or in a few seconds."""
         while True:
             self._jobs.changed.clear()
+            began_at = time.monotonic()
             if pause := await self.reconcile():
-                await asyncio.sleep(run.jittered(BUSY_SECONDS))
-                await run.wait(self._jobs.changed, pause - BUSY_SECONDS)
+                await run.wait(self._jobs.changed, pause)
+                await asyncio.sleep(max(0.0, began_at + BUSY_SECONDS - time.monotonic()))
 
     async def reconcile(self) -> float:
         """Find work by one query and do some of it; return the seconds until the next pass, 0 if work remains."""
@@ -53,7 +54,7 @@ class Reconciler:
             return 0.0
         if work.has_ready_jobs:
             return BUSY_SECONDS
-        longest = IDLE_SECONDS if self._is_caught_up() else AWAY_SECONDS
+        longest = run.pause(IDLE_SECONDS if self._is_caught_up() else AWAY_SECONDS)
         return longest if work.seconds_to_next is None else min(longest, max(BUSY_SECONDS, work.seconds_to_next))
 
     async def move_due_jobs(self) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from chassis import run
 from services.jobs.maintenance import Maintenance, drain
 
 MIN_PAUSE_SECONDS = 0.25
@@ -45,7 +46,7 @@ class Rescuer:
         await self.rescue(expired=seconds is not None and seconds < 0)
         if seconds is None:
             self._rescue_due = self._clock() + self._lease * MAX_IDLE_PAUSE_LEASES
-            return self._lease * MAX_IDLE_PAUSE_LEASES
+            return run.pause(self._lease * MAX_IDLE_PAUSE_LEASES)
         return min(self._lease * MAX_PAUSE_LEASES, max(MIN_PAUSE_SECONDS, seconds))
 
     async def rescue(self, *, expired: bool = True) -> None:

@@ -123,7 +123,7 @@ class Watches:
         while True:
             await self._is_watched.wait()
             await self.compare()
-            await asyncio.sleep(run.jittered(POLL_SECONDS))
+            await asyncio.sleep(run.pause(POLL_SECONDS))
 
     async def watch_job(
         self, job_id: UUID, *, owner_id: UUID | None, after_version: int

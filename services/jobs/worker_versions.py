@@ -14,6 +14,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.jobs import sql
+
 ALIVE = timedelta(minutes=2)
 """A worker is gone when it has not registered for this time. Workers register every 30 s."""
 ROLLOUT = timedelta(minutes=15)
@@ -21,17 +23,17 @@ ROLLOUT = timedelta(minutes=15)
 POSTPONE = timedelta(seconds=5)
 
 # Serializes the registrations of one service, so that none overwrites settings that a newer version stores meanwhile.
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('jobs.workers ' || :service, 0))")
+_LOCK = sql.prepared("SELECT pg_advisory_xact_lock(hashtextextended('jobs.workers ' || :service, 0))")
 _VERSIONS = """
     WITH versions AS (
         SELECT kind, version, min(registered_at) AS since FROM jobs.workers, unnest(kinds) AS kind
         WHERE seen_at > now() - :alive GROUP BY kind, version
     )
 """
-_KINDS_OF_NEWER = sa.text(f"""{_VERSIONS}
+_KINDS_OF_NEWER = sql.prepared(f"""{_VERSIONS}
     SELECT DISTINCT own.kind FROM versions own JOIN versions newer ON newer.kind = own.kind AND newer.since > own.since
     WHERE own.version = :version
-""").bindparams(sa.bindparam("alive", ALIVE, type_=sa.Interval))
+""")
 _WITH_NEWER_WORKERS = sa.text(f"""{_VERSIONS}
     SELECT j.job_id FROM jobs.jobs j
     JOIN jobs.workers w ON w.worker = j.worker
@@ -45,12 +47,13 @@ _WITH_NEWER_WORKERS = sa.text(f"""{_VERSIONS}
 async def lock(conn: AsyncConnection, kinds: Collection[str]) -> None:
     """Wait for other registrations of the services of these kinds."""
     for service in sorted({kind.partition(".")[0] for kind in kinds}):
-        await conn.execute(_LOCK, {"service": service})
+        await _LOCK.execute(conn, {"service": service})
 
 
 async def kinds_of_newer(conn: AsyncConnection, version: str) -> frozenset[str]:
     """Return the kinds of a version that workers of a newer version handle too."""
-    return frozenset((await conn.execute(_KINDS_OF_NEWER, {"version": version})).scalars())
+    rows = await _KINDS_OF_NEWER.execute(conn, {"version": version, "alive": ALIVE})
+    return frozenset(kind for (kind,) in rows)
 
 
 async def with_newer_workers(conn: AsyncConnection, job_ids: Collection[UUID]) -> frozenset[UUID]:

@@ -48,7 +48,7 @@ class Heartbeats:
         is_answered = True
         while True:
             if not self._slots:
-                is_occupied = await run.wait(self._slots.is_occupied, IDLE_SECONDS)
+                is_occupied = await run.wait(self._slots.is_occupied, run.pause(IDLE_SECONDS))
                 # A worker that holds nothing needs no answers: its time without one begins with its first attempt.
                 self._answered_at = time.monotonic()
                 self._liveness.beat(LOOP)

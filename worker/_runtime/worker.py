@@ -169,7 +169,7 @@ class Worker:
                     # Existing jobs can run without it.
                     level = logging.WARNING if isinstance(error, errors.Unavailable) else logging.ERROR
                     logger.log(level, "kinds not registered", extra={"cause": error.code, "detail": error.message})
-            await run.wait(self._register_now, run.jittered(REGISTER_SECONDS))
+            await run.wait(self._register_now, run.pause(REGISTER_SECONDS))
 
     async def _drain(self) -> None:
         slots = self._slots

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import errors, postgres, transactions
+from chassis import errors, postgres, run, transactions
 from services.jobs import backlog, domain, isolation, kinds
 from services.jobs.convert import MASK, require_unmasked
 from services.jobs.schedules import cron, storage
@@ -105,8 +105,8 @@ class Schedules:
         """Fire schedules forever: sleep until the next one is due, five seconds at most."""
         while True:
             _, seconds = await self.fire()
-            pause = MAX_PAUSE_SECONDS if seconds is None else min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, seconds))
-            await asyncio.sleep(pause)
+            longest = run.pause(MAX_PAUSE_SECONDS)
+            await asyncio.sleep(longest if seconds is None else min(longest, max(MIN_PAUSE_SECONDS, seconds)))
 
     async def fire(self) -> tuple[int, float | None]:
         """Submit the jobs of all due schedules; return the number of schedules, and the seconds to the next one.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.prepared import Prepared
+from services.jobs import sql
 from services.jobs.domain import SYSTEM
 from services.jobs.schedules import cron
 from services.jobs.schedules.cron import CatchUp, Overlap, Registration, Schedule
@@ -20,16 +21,20 @@ from services.jobs.schema import jobs, kinds, schedules
 _now = sa.func.now()
 
 
-def _upsert(rows: Sequence[Mapping[str, Any]]) -> postgresql.Insert:
-    insert = postgresql.insert(schedules).values(rows)
-    new = insert.excluded
-    is_other_time = sa.or_(schedules.c.cron != new.cron, schedules.c.time_zone != new.time_zone)
-    next_at = sa.case(
-        (schedules.c.paused_at.is_not(None), sa.null()), (is_other_time, new.next_at), else_=schedules.c.next_at
-    )
-    updates = {name: new[name] for name in rows[0] if name != "name"}
-    return insert.on_conflict_do_update(index_elements=[schedules.c.name], set_={**updates, "next_at": next_at})
-
+_REGISTERED = ("kind", "payload", "cron", "time_zone", "catch_up", "overlap")
+# In the order of the names: workers that register the same schedules cannot deadlock.
+_UPSERT = sql.prepared(f"""
+INSERT INTO jobs.schedules AS s (name, {", ".join(_REGISTERED)}, next_at, declared_at)
+SELECT name, {", ".join(_REGISTERED)}, next_at, CASE WHEN :is_declared THEN now() END
+FROM json_populate_recordset(NULL::jobs.schedules, CAST(:rows AS json)) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in (*_REGISTERED, "declared_at"))},
+    next_at = CASE WHEN s.paused_at IS NOT NULL THEN NULL
+        WHEN s.cron <> excluded.cron OR s.time_zone <> excluded.time_zone THEN excluded.next_at ELSE s.next_at END
+""")
+_KINDS_OF = sql.prepared("""
+SELECT clock.now, s.name, s.kind FROM (SELECT now()) clock
+LEFT JOIN jobs.schedules s ON s.name = ANY(CAST(:names AS text[]))
+""")
 
 DROPPED_AFTER = timedelta(minutes=2)
 """Workers register every 30 s. A schedule that only other workers of its service still register was removed from the program."""
@@ -61,32 +66,26 @@ _LOCK = sa.select(schedules, _now.label("now")).where(schedules.c.name == sa.bin
 
 
 async def upsert(conn: AsyncConnection, registrations: Sequence[Registration], *, now: datetime) -> None:
-    """Store at least one schedule; a pause is unchanged, and so is the next time unless cron or time zone change.
-
-    Rows are written in the order of their names: workers that register the same schedules cannot deadlock.
-    """
-    ordered = sorted(registrations, key=lambda registration: registration.name)
-    await conn.execute(_upsert([{**_row(registration, now), "declared_at": _now} for registration in ordered]))
+    """Store the schedules of a worker; a pause is unchanged, and so is the next time unless cron or time zone change."""
+    await _store(conn, registrations, now=now, is_declared=True)
 
 
 async def put(conn: AsyncConnection, registration: Registration, *, now: datetime) -> Schedule:
     """Store a schedule of operators, as `upsert` does."""
-    row = {**_row(registration, now), "declared_at": None}
-    return _schedule((await conn.execute(_upsert([row]).returning(schedules))).mappings().one())
+    await _store(conn, [registration], now=now, is_declared=False)
+    statement = sa.select(schedules).where(schedules.c.name == registration.name)
+    return _schedule((await conn.execute(statement)).mappings().one())
 
 
-def _row(registration: Registration, now: datetime) -> dict[str, Any]:
-    """Return the columns that both kinds of schedules have."""
-    return {
-        "name": registration.name,
-        "kind": registration.kind,
-        "payload": registration.payload,
-        "cron": registration.cron,
-        "time_zone": registration.time_zone,
-        "catch_up": registration.catch_up,
-        "overlap": registration.overlap,
-        "next_at": cron.next_time(registration, now),
-    }
+async def _store(
+    conn: AsyncConnection, registrations: Sequence[Registration], *, now: datetime, is_declared: bool
+) -> None:
+    rows = [
+        {"name": registration.name, "next_at": cron.next_time(registration, now).isoformat()}
+        | {name: getattr(registration, name) for name in _REGISTERED}
+        for registration in registrations
+    ]
+    await _UPSERT.execute(conn, {"rows": json.dumps(rows), "is_declared": is_declared})
 
 
 async def count_of_operators(conn: AsyncConnection, *, other_than: str) -> tuple[int, datetime]:
@@ -115,12 +114,8 @@ async def states_of(conn: AsyncConnection, job_ids: Sequence[UUID]) -> Mapping[U
 
 async def kinds_of(conn: AsyncConnection, names: Sequence[str]) -> tuple[dict[str, str], datetime]:
     """Return the kinds of existing schedules by name, and the database's time."""
-    clock = sa.select(_now.label("now")).subquery()
-    statement = sa.select(clock.c.now, schedules.c.name, schedules.c.kind).select_from(
-        clock.outerjoin(schedules, schedules.c.name.in_(names))
-    )
-    rows = (await conn.execute(statement)).all()
-    return {row.name: row.kind for row in rows if row.name}, rows[0].now
+    rows = await _KINDS_OF.execute(conn, {"names": list(names)})
+    return {name: kind for _, name, kind in rows if name}, rows[0][0]
 
 
 async def seconds_to_next(conn: AsyncConnection) -> float | None:

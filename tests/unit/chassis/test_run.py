@@ -110,3 +110,22 @@ async def test_wake_up_ends_the_pause_early() -> None:
         wake.set()
         await stepped.wait()
     assert steps == 2
+
+
+def test_pauses_of_a_process_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle process wakes up once for loops with different pauses that began at different times."""
+    ends = set()
+    for began_at, seconds in ((100.2, 5.0), (100.7, 4.0), (101.1, 4.0), (102.9, 8.0)):
+        monkeypatch.setattr("chassis.run.time.monotonic", lambda now=began_at: now)
+        pause = run.pause(seconds)
+        assert 0.75 * seconds <= pause <= seconds
+        ends.add(round((began_at + pause) % run.GRID_SECONDS, 6))
+    assert len(ends) == 1
+
+
+def test_pauses_without_a_common_end_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_offset", 0.5)
+    monkeypatch.setattr("chassis.run.time.monotonic", lambda: 100.0)
+    pauses = {run.pause(0.2) for _ in range(20)}
+    assert len(pauses) > 1
+    assert all(0.15 <= pause <= 0.2 for pause in pauses)
