@@ -91,45 +91,46 @@ FROM (SELECT j.kind, {_ON_HOLD_SINCE} AS since FROM {_ON_HOLD} LIMIT {MEASURED_H
 """)
 
 _STUCK = f"""
-WITH waiting AS (
-    SELECT j.job_id, j.run_at AS since,
+WITH ready AS (
+    SELECT j.job_id, j.kind, j.owner_id, j.crashes, j.run_at AS since,
         CASE WHEN k.declared_at IS NULL OR k.declared_at < now() - CAST(:alive AS interval) THEN 'no_worker'
             WHEN k.paused_at IS NOT NULL OR everything.paused_at IS NOT NULL THEN 'paused'
             WHEN j.crashes < :crashes AND j.run_at < now() - CAST(:waiting AS interval) THEN 'waiting' END AS reason
     FROM jobs.jobs j LEFT JOIN jobs.kinds k ON k.kind = j.kind LEFT JOIN jobs.kinds everything ON everything.kind = '*'
     WHERE j.ready
 ), held AS (
-    SELECT j.job_id, requested.at AS since, 'cancelling' AS reason FROM jobs.jobs j
-    CROSS JOIN LATERAL (
-        SELECT max(e.occurred_at) AS at FROM jobs.job_events e WHERE e.job_id = j.job_id AND e.state = {_CANCELLING}
-    ) requested
-    WHERE j.state IN {sql.HELD} AND j.state = {_CANCELLING} AND requested.at < now() - CAST(:cancelling AS interval)
-    UNION ALL
-    SELECT j.job_id, a.started_at + j.attempt_timeout, 'overrun' FROM jobs.jobs j
-    JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
-    WHERE j.state IN {sql.HELD} AND j.state = {_RUNNING} AND a.started_at + j.attempt_timeout < now()
-), on_hold AS (
-    SELECT j.job_id, {_ON_HOLD_SINCE} AS since, 'on_hold' AS reason FROM {_ON_HOLD}
-), crashing AS (
-    SELECT unfinished.job_id, (
+    SELECT j.job_id, j.kind, j.owner_id, j.crashes,
+        CASE j.state WHEN {_CANCELLING} THEN requested.at ELSE a.started_at + j.attempt_timeout END AS since,
+        CASE WHEN j.state = {_CANCELLING} AND requested.at < now() - CAST(:cancelling AS interval) THEN 'cancelling'
+            WHEN j.state = {_RUNNING} AND a.started_at + j.attempt_timeout < now() THEN 'overrun' END AS reason
+    FROM jobs.jobs j LEFT JOIN jobs.attempts a ON a.job_id = j.job_id AND a.attempt = j.attempt
+    LEFT JOIN LATERAL (
+        SELECT max(e.occurred_at) AS at FROM jobs.job_events e
+        WHERE j.state = {_CANCELLING} AND e.job_id = j.job_id AND e.state = {_CANCELLING}
+    ) requested ON true
+    WHERE j.state IN {sql.HELD}
+), other AS (
+    SELECT job_id, kind, owner_id, crashes, CASE WHEN {sql.IS_ON_HOLD} THEN {_ON_HOLD_SINCE} END AS since,
+        CASE WHEN {sql.IS_ON_HOLD} THEN 'on_hold' END AS reason
+    FROM (
+        SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
+        UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
+        UNION ALL SELECT * FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready
+    ) j
+), stuck AS (
+    -- Another reason determines the remedy, also of a job that crashes.
+    SELECT job_id, kind, owner_id, coalesce(reason, 'crashing') AS reason, CASE WHEN reason IS NOT NULL THEN since ELSE (
         SELECT min(c.finished_at) FROM (
             SELECT a.finished_at FROM jobs.attempts a WHERE a.job_id = unfinished.job_id AND a.outcome = {_CRASHED}
             ORDER BY a.attempt DESC LIMIT unfinished.crashes
         ) c
-    ) AS since, 'crashing' AS reason
-    FROM ({_UNFINISHED}) unfinished WHERE unfinished.crashes >= :crashes
-), stuck AS (
-    -- One reason per job: the first one determines the remedy.
-    SELECT DISTINCT ON (job_id) job_id, reason, since FROM (
-        SELECT *, 1 AS rank FROM waiting WHERE reason IS NOT NULL
-        UNION ALL SELECT job_id, since, reason, 2 FROM held
-        UNION ALL SELECT job_id, since, reason, 3 FROM on_hold
-        UNION ALL SELECT job_id, since, reason, 4 FROM crashing
-    ) every ORDER BY job_id, rank
+    ) END AS since
+    FROM (SELECT * FROM ready UNION ALL SELECT * FROM held UNION ALL SELECT * FROM other) unfinished
+    WHERE reason IS NOT NULL OR crashes >= :crashes
 )
 """
 _FAILING = f"""
-    SELECT job_id, 'failing' AS reason, finished_at AS since FROM (
+    SELECT job_id, kind, owner_id, 'failing' AS reason, finished_at AS since FROM (
         SELECT * FROM jobs.jobs WHERE state = '{domain.State.FAILED}' ORDER BY job_id DESC LIMIT {FAILED_JOBS}
     ) j WHERE j.finished_at > now() - CAST(:failing AS interval)
 """
@@ -144,11 +145,14 @@ SELECT job_id, reason, now() - since AS age FROM stuck ORDER BY reason = 'on_hol
 """)
 PROBLEMS = sa.text(f"""
 {_STUCK}, failing AS ({_FAILING})
-SELECT p.reason, j.kind, count(*) AS count,
-    count(DISTINCT j.owner_id) FILTER (WHERE j.owner_id <> '{domain.SYSTEM}') AS owner_count, now() - min(p.since) AS age
-FROM (SELECT job_id, reason, since FROM stuck UNION ALL SELECT job_id, reason, since FROM failing) p
-JOIN jobs.jobs j ON j.job_id = p.job_id GROUP BY p.reason, j.kind
-ORDER BY array_position(CAST(:reasons AS text[]), p.reason), count(*) DESC, j.kind LIMIT :limit
+SELECT reason, kind, CAST(sum(count) AS bigint) AS count,
+    count(*) FILTER (WHERE owner_id <> '{domain.SYSTEM}') AS owner_count, now() - min(since) AS age
+-- By owner first: DISTINCT owners would be sorted.
+FROM (
+    SELECT reason, kind, owner_id, count(*) AS count, min(since) AS since
+    FROM (SELECT * FROM stuck UNION ALL SELECT * FROM failing) jobs GROUP BY reason, kind, owner_id
+) p GROUP BY reason, kind
+ORDER BY array_position(CAST(:reasons AS text[]), reason), sum(count) DESC, kind LIMIT :limit
 """)
 
 ALIVE = timedelta(minutes=2)

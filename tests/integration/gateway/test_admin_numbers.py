@@ -1,4 +1,4 @@
-"""The numbers of the control room: each one is the number of jobs in the list that it links to."""
+"""The numbers of the administration: each one is the number of jobs in the list that it links to."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def engine(database_url: Callable[[str], str]) -> AsyncIterator[AsyncEngin
     await engine.dispose()
 
 
-async def test_each_number_of_the_control_room_is_that_of_its_list(
+async def test_each_number_of_the_administration_is_that_of_its_list(
     admin: httpx.AsyncClient, jobs_api: JobsApi, kind: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.jobs.rates.recorder.MAX_KINDS", 100_000)

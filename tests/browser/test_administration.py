@@ -1,4 +1,4 @@
-"""An operator in the control room, with every click recorded."""
+"""An operator in the administration, with every click recorded."""
 
 from __future__ import annotations
 
