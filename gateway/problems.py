@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from chassis import errors, logs
+from gateway import weights
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,8 @@ def _of_path(request: Request, problem: Problem) -> Problem:
 
 
 def _wants_page(request: Request) -> bool:
-    return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+    accepted = weights.read(request.headers.getlist("accept"))
+    return not request.url.path.startswith("/api/") and accepted.get("text/html", 0.0) > 0
 
 
 def _of_error(error: errors.Error) -> Problem:
