@@ -29,7 +29,7 @@ MEASURE_SECONDS = 4.0
 
 
 POLL_SECONDS = 5.0
-"""How often the thread looks whether it must stop, where nothing wakes it (Linux alone wakes it)."""
+"""The longest time in which the thread notices that it must stop. Linux wakes it at once."""
 
 
 class Measurement:
@@ -148,7 +148,7 @@ async def serving(
     try:
         yield server.server_address[1]
     finally:
-        # This wakes the thread, for which `shutdown` waits.
+        # Wakes the thread, which `shutdown` waits for. Other systems than Linux refuse it.
         with contextlib.suppress(OSError):
             server.socket.shutdown(socket.SHUT_RDWR)
         # The executor of the loop may have no thread left.

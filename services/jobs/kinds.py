@@ -176,7 +176,7 @@ _READ = sa.select(
 
 
 def _json(value: Any) -> Any:
-    return f"{value.total_seconds()} seconds" if isinstance(value, timedelta) else value
+    return f"{value.total_seconds():f} seconds" if isinstance(value, timedelta) else value
 
 
 def _is_schema(text: str) -> bool:

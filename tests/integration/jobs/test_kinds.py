@@ -83,6 +83,13 @@ async def test_latest_registration_wins_and_limits_stay(jobs: Operations, kind: 
         assert (registered.is_limited, registered.has_worker, registered.defaults["has_undo"]) == (True, True, True)
 
 
+async def test_durations_of_a_registration_are_stored_exactly(jobs: Operations, kind: str) -> None:
+    defaults = {"backoff": timedelta(microseconds=1), "max_backoff": timedelta(hours=23, microseconds=999_999)}
+    await jobs.register("w1", [kinds.Registration(kind=kind, defaults=defaults, retention=timedelta(days=3650))], [])
+    stored = (await jobs.kinds.get([kind]))[kind].defaults
+    assert {name: stored[name] for name in defaults} == defaults
+
+
 async def test_registration_counts_at_once_although_the_kind_is_being_read(
     jobs: Operations, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
