@@ -149,7 +149,12 @@ async def test_errors_are_pages_for_browsers_and_problems_for_clients(browser: h
     assert "Page not found" in Page(lost).text
     assert lost.headers["x-request-id"] in Page(lost).text
     assert "<script>alert" not in lost.text
-    for path, headers in (("/nowhere", {"Accept": "application/json"}), ("/api/v1/nowhere", HTML)):
+    without_pages = {"Accept": "application/json, text/html;q=0"}
+    for path, headers in (
+        ("/nowhere", {"Accept": "application/json"}),
+        ("/nowhere", without_pages),
+        ("/api/v1/nowhere", HTML),
+    ):
         answer = await browser.get(path, headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     response = await browser.post("/dashboard", headers=HTML)
