@@ -26,10 +26,8 @@ CACHE_SECONDS = 5.0
 """How long a measurement is reused, whatever the number of scrapers."""
 MEASURE_SECONDS = 4.0
 """The most time of a measurement; a scrape of Prometheus may take 10 s."""
-
-
 POLL_SECONDS = 5.0
-"""The longest time in which the thread notices that it must stop. Linux wakes it at once."""
+"""The longest time until the thread notices that it must stop. On Linux it notices at once."""
 
 
 class Measurement:

@@ -80,14 +80,16 @@ WHERE w.seen_at > now() - CAST(:alive AS interval) OR h.held > 0
 ORDER BY 1
 """)
 
-_ON_HOLD = f"""(
-    SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
-    UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
-) j WHERE {sql.IS_ON_HOLD}"""
+_DELAYED = f"""
+SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
+UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
+"""
 _ON_HOLD_SINCE = "(SELECT max(c.changed_at) FROM jobs.job_changes c WHERE c.job_id = j.job_id)"
 _OLDEST_HOLDS = sql.prepared(f"""
 SELECT h.kind, CAST(extract(epoch FROM now() - min(h.since)) AS double precision)
-FROM (SELECT j.kind, {_ON_HOLD_SINCE} AS since FROM {_ON_HOLD} LIMIT {MEASURED_HOLDS}) h GROUP BY h.kind
+FROM (
+    SELECT j.kind, {_ON_HOLD_SINCE} AS since FROM ({_DELAYED}) j WHERE {sql.IS_ON_HOLD} LIMIT {MEASURED_HOLDS}
+) h GROUP BY h.kind
 """)
 
 _STUCK = f"""
@@ -112,11 +114,7 @@ WITH ready AS (
 ), other AS (
     SELECT job_id, kind, owner_id, crashes, CASE WHEN {sql.IS_ON_HOLD} THEN {_ON_HOLD_SINCE} END AS since,
         CASE WHEN {sql.IS_ON_HOLD} THEN 'on_hold' END AS reason
-    FROM (
-        SELECT * FROM jobs.jobs WHERE state IN {sql.DELAYED} AND NOT ready AND NOT awaits_children
-        UNION ALL SELECT * FROM jobs.jobs WHERE awaits_children
-        UNION ALL SELECT * FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready
-    ) j
+    FROM ({_DELAYED} UNION ALL SELECT * FROM jobs.jobs WHERE state = {sql.PENDING} AND NOT ready) j
 ), stuck AS (
     -- Another reason determines the remedy, also of a job that crashes.
     SELECT job_id, kind, owner_id, coalesce(reason, 'crashing') AS reason, CASE WHEN reason IS NOT NULL THEN since ELSE (
